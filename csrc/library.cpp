@@ -1,0 +1,42 @@
+#include "ivn.h"
+
+#ifdef IVN_WITH_CUDA
+#include <cuda_runtime_api.h>
+#endif
+
+extern "C" int ivn_interface(void) { return IVN_INTERFACE; }
+
+extern "C" const char* ivn_error_string(int code) {
+  if (code == 0) return "no error";
+  if (code == IVN_DUPLICATE_INDEX) return "an index occurs twice in a row";
+  if (code == IVN_UNKNOWN_TYPE) return "unknown element type or layout";
+#ifdef IVN_WITH_CUDA
+  return cudaGetErrorString(static_cast<cudaError_t>(code));
+#else
+  return "unknown error";
+#endif
+}
+
+extern "C" const char* ivn_cuda_archs(void) {
+#ifdef IVN_WITH_CUDA
+  return IVN_WITH_CUDA;
+#else
+  return "";
+#endif
+}
+
+extern "C" int ivn_cuda_version(void) {
+#ifdef IVN_WITH_CUDA
+  return CUDART_VERSION;
+#else
+  return 0;
+#endif
+}
+
+extern "C" int ivn_openmp(void) {
+#ifdef _OPENMP
+  return _OPENMP;
+#else
+  return 0;
+#endif
+}

@@ -1,0 +1,123 @@
+#include <algorithm>
+
+#include "patches.h"
+
+namespace {
+
+using namespace ivn;
+
+constexpr int kLanes = 32;
+constexpr unsigned kAllLanes = 0xFFFFFFFF;
+constexpr int kMostWarps = 8;
+constexpr int kSharedBytes = 48 * 1024;  // what every GPU grants without asking
+
+template <typename Out, int kWidth>
+struct alignas(sizeof(Out) * kWidth) Pack {
+  Out element[kWidth];
+};
+
+__device__ uint32_t sum_over_warp(uint32_t value) {
+  for (int distance = kLanes / 2; distance > 0; distance /= 2) {
+    value += __shfl_xor_sync(kAllLanes, value, distance);
+  }
+  return value;
+}
+
+__device__ ChannelSums channel_sums(const uint8_t* pixels, int count, int lane) {
+  ChannelSums sums = {};
+  for (int pixel = lane; pixel < count; pixel += kLanes) {
+    for (int c = 0; c < 3; ++c) {
+      const uint32_t v = pixels[3 * pixel + c];
+      sums.v[c] += v;
+      sums.v2[c] += v * v;
+    }
+  }
+  for (int c = 0; c < 3; ++c) {
+    sums.v[c] = sum_over_warp(sums.v[c]);
+    sums.v2[c] = sum_over_warp(sums.v2[c]);
+  }
+  return sums;
+}
+
+// One warp makes one row: it stages the bytes of the patch in shared memory, sums them if the row
+// is to be divided by its root mean square, and writes `kWidth` elements at a time.
+template <typename Out, int kWidth, int kLayout>
+__global__ void gather_patches(const uint8_t* video, const int64_t* index, Out* rows, int64_t count,
+                               PatchGrid grid, Affine pixel, double eps) {
+  using Real = typename Arithmetic<Out>::type;
+  extern __shared__ uint8_t staged[];
+  const int lane = threadIdx.x % kLanes, warp = threadIdx.x / kLanes, warps = blockDim.x / kLanes;
+  const int elements = grid.row(), line = grid.line(), area = grid.p * grid.p;
+  uint8_t* pixels = staged + warp * elements;
+
+  for (int64_t row = static_cast<int64_t>(blockIdx.x) * warps + warp; row < count;
+       row += static_cast<int64_t>(gridDim.x) * warps) {
+    const uint8_t* corner = video + grid.corner(row / grid.K, index[row]);
+    for (int i = lane; i < elements; i += kLanes) {
+      pixels[i] = corner[i / line * (3 * grid.W) + i % line];
+    }
+    __syncwarp();
+
+    Affine affine = pixel;
+    if (kLayout == IVN_EMBEDDING_ROWS) {
+      affine = divided_by_rms(pixel, channel_sums(pixels, area, lane), area, eps);
+    }
+    const Real scale[3] = {Real(affine.scale[0]), Real(affine.scale[1]), Real(affine.scale[2])};
+    const Real shift[3] = {Real(affine.shift[0]), Real(affine.shift[1]), Real(affine.shift[2])};
+    auto* packs = reinterpret_cast<Pack<Out, kWidth>*>(rows + row * elements);
+    for (int i = lane * kWidth; i < elements; i += kLanes * kWidth) {
+      Pack<Out, kWidth> pack;
+#pragma unroll
+      for (int j = 0; j < kWidth; ++j) {
+        const int e = i + j;
+        const int c = kLayout == IVN_EMBEDDING_ROWS ? e % 3 : e / area;
+        const int byte = kLayout == IVN_EMBEDDING_ROWS ? e : 3 * (e - c * area) + c;
+        // Selected, not indexed: an index known only at run time would put the arrays in memory.
+        const Real a = c == 0 ? scale[0] : c == 1 ? scale[1] : scale[2];
+        const Real b = c == 0 ? shift[0] : c == 1 ? shift[1] : shift[2];
+        pack.element[j] = rounded<Out>(static_cast<Real>(pixels[byte]) * a + b);
+      }
+      packs[i / kWidth] = pack;
+    }
+    __syncwarp();  // the next row's bytes overwrite these
+  }
+}
+
+template <typename Out, int kWidth>
+int launch(const uint8_t* video, const int64_t* index, Out* rows, int64_t count,
+           const PatchGrid& grid, const Affine& pixel, double eps, int layout,
+           cudaStream_t stream) {
+  const int warps = std::min(kMostWarps, kSharedBytes / grid.row());
+  const int64_t blocks = std::min((count + warps - 1) / warps, int64_t{1} << 20);
+  const auto kernel = layout == IVN_EMBEDDING_ROWS
+                          ? gather_patches<Out, kWidth, IVN_EMBEDDING_ROWS>
+                          : gather_patches<Out, kWidth, IVN_TARGET_ROWS>;
+  kernel<<<static_cast<unsigned>(blocks), warps * kLanes, warps * grid.row(), stream>>>(
+      video, index, rows, count, grid, pixel, eps);
+  return cudaGetLastError();
+}
+
+}  // namespace
+
+extern "C" int ivn_gather_patches_cuda(const uint8_t* video, const int64_t* index, void* rows,
+                                       int64_t B, int64_t T, int64_t H, int64_t W, int64_t K,
+                                       int patch_size, const double* affine, double eps, int type,
+                                       int layout, void* stream) {
+  if (layout != IVN_EMBEDDING_ROWS && layout != IVN_TARGET_ROWS) return IVN_UNKNOWN_TYPE;
+  if (B * K == 0) return 0;  // an empty grid is a launch error
+  const PatchGrid grid = {T, H, W, K, patch_size};
+  const Affine pixel = {{affine[0], affine[1], affine[2]}, {affine[3], affine[4], affine[5]}};
+  const auto s = static_cast<cudaStream_t>(stream);
+  return with_type(type, [&](auto zero) {
+    using Out = decltype(zero);
+    constexpr int kWidest = 16 / sizeof(Out), kHalf = kWidest / 2;
+    Out* out = static_cast<Out*>(rows);
+    const auto fits = [&](int width) {
+      const auto bytes = static_cast<uintptr_t>(width) * sizeof(Out);
+      return grid.row() % width == 0 && reinterpret_cast<uintptr_t>(rows) % bytes == 0;
+    };
+    if (fits(kWidest)) return launch<Out, kWidest>(video, index, out, B * K, grid, pixel, eps, layout, s);
+    if (fits(kHalf)) return launch<Out, kHalf>(video, index, out, B * K, grid, pixel, eps, layout, s);
+    return launch<Out, 1>(video, index, out, B * K, grid, pixel, eps, layout, s);
+  });
+}

@@ -1,0 +1,101 @@
+// What one row of gathered patches is made of: the arithmetic shared by the CPU and the GPU.
+//
+// A pixel becomes x = v * scale[c] + shift[c]. The sum of x^2 over a patch follows exactly from
+// the integer sums of v and v^2 per channel, so it does not depend on the order of summation and
+// is the same on every device; a row is then one multiply-add per element.
+#pragma once
+
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "ivn.h"
+
+#ifdef __CUDACC__
+#define IVN_BOTH __host__ __device__ inline
+#else
+#define IVN_BOTH inline
+#endif
+
+namespace ivn {
+
+// Bounds the sums below: 64 * 64 * 255^2 fits 32 bits.
+constexpr int kMostPatchSize = 64;
+
+struct PatchGrid {
+  int64_t T, H, W, K;
+  int p;
+
+  IVN_BOTH int line() const { return 3 * p; }       // bytes of one line of a patch
+  IVN_BOTH int row() const { return 3 * p * p; }    // elements of a whole patch
+  // The first byte of patch `patch` of video b; its lines are 3 * W bytes apart.
+  IVN_BOTH int64_t corner(int64_t b, int64_t patch) const {
+    const int64_t columns = W / p, per_frame = H / p * columns;
+    const int64_t t = patch / per_frame, y = patch % per_frame / columns, x = patch % columns;
+    return (((b * T + t) * H + y * p) * W + x * p) * 3;
+  }
+};
+
+struct Affine {
+  double scale[3], shift[3];
+};
+
+struct ChannelSums {
+  uint32_t v[3], v2[3];
+};
+
+// `pixel` divided by sqrt(mean(x^2) + eps) over a patch of `count` pixels.
+IVN_BOTH Affine divided_by_rms(const Affine& pixel, const ChannelSums& sums, int count, double eps) {
+  double squares = 0.0;
+  for (int c = 0; c < 3; ++c) {
+    const double a = pixel.scale[c], b = pixel.shift[c];
+    squares += a * a * sums.v2[c] + 2.0 * a * b * sums.v[c] + b * b * count;
+  }
+  // Rounding may leave the mean of an all-zero patch just below 0.
+  const double mean = squares > 0.0 ? squares / (3.0 * count) : 0.0;
+  const double inverse = 1.0 / sqrt(mean + eps);
+  Affine row;
+  for (int c = 0; c < 3; ++c) {
+    row.scale[c] = pixel.scale[c] * inverse;
+    row.shift[c] = pixel.shift[c] * inverse;
+  }
+  return row;
+}
+
+// A bf16 number, as its bits: fp32 rounded to nearest, ties to even. Finite numbers only.
+struct Bfloat16 {
+  uint16_t bits;
+};
+
+template <typename Out>
+struct Arithmetic {
+  using type = Out;
+};
+template <>
+struct Arithmetic<Bfloat16> {
+  using type = float;
+};
+
+template <typename Out>
+IVN_BOTH Out rounded(typename Arithmetic<Out>::type value) {
+  return value;
+}
+template <>
+IVN_BOTH Bfloat16 rounded<Bfloat16>(float value) {
+  uint32_t bits;
+  memcpy(&bits, &value, sizeof bits);
+  return {static_cast<uint16_t>((bits + 0x7FFF + (bits >> 16 & 1)) >> 16)};
+}
+
+// Calls run.operator()<Out>() for the element type `type`.
+template <typename Run>
+int with_type(int type, const Run& run) {
+  switch (type) {
+    case IVN_FLOAT32: return run(float{});
+    case IVN_FLOAT64: return run(double{});
+    case IVN_BFLOAT16: return run(Bfloat16{});
+    default: return IVN_UNKNOWN_TYPE;
+  }
+}
+
+}  // namespace ivn

@@ -1,0 +1,73 @@
+"""What the loader hands to a stage: one batch of clips, seen as each consumer asks.
+
+B batch, T frames, H height, W width.
+"""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class ClipSpec:
+    """What one consumer sees of a clip.
+
+    Mean and std are for the consumer to apply to pixels in [0, 1]: clips travel as uint8.
+    """
+
+    frames: int
+    size: int
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+
+    def __post_init__(self) -> None:
+        if self.frames < 1 or self.size < 1:
+            raise ValueError(f"frames {self.frames}, size {self.size}: expected at least 1 of each")
+
+
+@dataclass(frozen=True)
+class Replacement:
+    """A file that could not be used, why, and the file that took its place."""
+
+    path: str
+    reason: str
+    by: str
+
+
+@dataclass
+class Batch:
+    """Clips of B samples for every consumer, and the keys of all else that is random.
+
+    Attributes:
+        clips: consumer -> uint8 ``[B, T, H, W, 3]``, RGB; T and size are those of its ClipSpec.
+        keys: int64 ``[B, 4]``, see :func:`ivn.ops.random.make_keys`.
+        replaced: the broken files met while the batch was made.
+    """
+
+    clips: dict[str, Tensor]
+    keys: Tensor
+    replaced: list[Replacement] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> "Batch":
+        """The same batch on ``device``."""
+        clips = {
+            name: clip.to(device, non_blocking=non_blocking) for name, clip in self.clips.items()
+        }
+        return Batch(clips, self.keys.to(device, non_blocking=non_blocking), self.replaced)
+
+    def part(self, start: int, stop: int) -> "Batch":
+        """Rows ``start`` to ``stop`` as views; ``replaced`` stays with the whole batch."""
+        clips = {name: clip[start:stop] for name, clip in self.clips.items()}
+        return Batch(clips, self.keys[start:stop])
+
+    def pin_memory(self) -> "Batch":
+        """The same batch in page-locked memory, from which copies to a GPU run on their own."""
+        clips = {name: clip.pin_memory() for name, clip in self.clips.items()}
+        return Batch(clips, self.keys.pin_memory(), self.replaced)

@@ -1,0 +1,92 @@
+"""One clip: from a source and a key to what every consumer sees, by one decode."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from ivn.data.augment import centre_crop, cut, multi_scale_crop
+from ivn.data.clip import ClipSpec
+from ivn.data.decode import decode
+from ivn.data.sampling import FrameOffsets, centre_frame_numbers, frame_numbers
+from ivn.data.source import Source
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """How files become clips. All of it can change a run's result.
+
+    Attributes:
+        seed: of every random number of the run, in [0, 2**63).
+        augmentation: "multi_scale" (random frames and TSN crops) or "centre" (nothing random).
+        flip: mirror half of the clips, but never those whose source forbids it.
+        frame_offsets: "correct", or "released" for frame numbers off by one as in the release.
+    """
+
+    seed: int = 0
+    augmentation: Literal["multi_scale", "centre"] = "multi_scale"
+    flip: bool = True
+    frame_offsets: FrameOffsets = "correct"
+
+
+def read_clip(
+    source: Source, specs: Mapping[str, ClipSpec], config: DataConfig, key: Tensor
+) -> dict[str, Tensor]:
+    """What each consumer sees of one source, uint8 ``[T, size, size, 3]`` each.
+
+    All see the same crop of the decoded frames; one that wants fewer frames gets every n-th.
+
+    Args:
+        source: the file and its window.
+        specs: consumer -> what it wants; see :func:`check_specs`.
+        config: how to draw frames and crop.
+        key: int64 ``[1, 4]`` of the sample.
+
+    Raises:
+        DecodeError: the file cannot be used.
+    """
+    frames = max(spec.frames for spec in specs.values())
+
+    def choose(total: int) -> list[int]:
+        if config.augmentation == "centre":
+            return centre_frame_numbers(total, frames)
+        numbers = frame_numbers(total, frames, key, offsets=config.frame_offsets)
+        # Released numbers start at -1: the last frame, except where a frame precedes the window.
+        return [max(number, 0) for number in numbers] if source.start > 0 else numbers
+
+    video = decode(source.path, choose, start=source.start, end=source.end)
+    height, width = video.shape[1:3]
+    if config.augmentation == "centre":
+        crop = centre_crop(height, width)
+    else:
+        crop = multi_scale_crop(height, width, key, flip=config.flip and source.flip)
+    cache: dict[tuple[int, int], Tensor] = {}
+    for spec in specs.values():
+        shape = (spec.frames, spec.size)
+        if shape not in cache:
+            cache[shape] = cut(video[:: frames // spec.frames], crop, spec.size)
+    return {name: cache[spec.frames, spec.size] for name, spec in specs.items()}
+
+
+def read_centre(source: Source, spec: ClipSpec) -> Tensor:
+    """The clip that inference sees: middle frames, centre crop, uint8 ``[T, size, size, 3]``.
+
+    Raises:
+        DecodeError: the file cannot be used.
+    """
+    key = torch.zeros(1, 4, dtype=torch.int64)
+    return read_clip(source, {"clip": spec}, DataConfig(augmentation="centre"), key)["clip"]
+
+
+def check_specs(specs: Mapping[str, ClipSpec]) -> None:
+    """Raise ValueError unless every consumer's frames divide the longest consumer's."""
+    if not specs:
+        raise ValueError("no clip specs: expected at least one consumer")
+    frames = max(spec.frames for spec in specs.values())
+    for name, spec in specs.items():
+        if frames % spec.frames:
+            raise ValueError(
+                f"{name} wants {spec.frames} frames, another {frames}: expected a divisor"
+            )

@@ -1,0 +1,53 @@
+"""Which frames of a video make a clip: sparse sampling over its whole length.
+
+Temporal segment networks (Wang et al., ECCV 2016): one random frame in each of T equal segments.
+"""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from ivn.ops.random import Purpose, random_words
+
+FrameOffsets = Literal["correct", "released"]
+
+
+def frame_numbers(
+    total: int, frames: int, key: Tensor, *, offsets: FrameOffsets = "correct"
+) -> list[int]:
+    """One uniform random frame in each of ``frames`` equal segments, ascending.
+
+    A video shorter than ``frames`` gives sorted uniform draws with repetition.
+
+    Args:
+        total: frames in the video, at least 1.
+        frames: frames wanted.
+        key: int64 ``[1, 4]`` of the sample.
+        offsets: ``"correct"`` covers all frames, segment ``i`` being ``[i * total // frames,
+            (i + 1) * total // frames)``. ``"released"`` is what the released code does: segments
+            of ``total // frames`` frames, every number one less than drawn, so that the first
+            may be -1, the last frame; short videos give -1 alone.
+    """
+    _check(total, frames)
+    words = random_words(key, Purpose.FRAMES, frames)[0]
+    segment = torch.arange(frames)
+    if offsets == "released":
+        length = total // frames
+        return (segment * length + (words * length >> 32) - 1).tolist()
+    if total < frames:
+        return (words * total >> 32).sort().values.tolist()
+    start = segment * total // frames
+    length = (segment + 1) * total // frames - start
+    return (start + (words * length >> 32)).tolist()
+
+
+def centre_frame_numbers(total: int, frames: int) -> list[int]:
+    """The middle frame of each of ``frames`` equal segments: what inference sees."""
+    _check(total, frames)
+    return [(2 * segment + 1) * total // (2 * frames) for segment in range(frames)]
+
+
+def _check(total: int, frames: int) -> None:
+    if total < 1 or frames < 1:
+        raise ValueError(f"{frames} frames of a video of {total}: expected at least 1 of each")

@@ -1,0 +1,215 @@
+"""Which videos there are: a folder, a file or a list, read into sources."""
+
+import csv
+import hashlib
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import astuple, dataclass
+from pathlib import Path
+
+VIDEO_SUFFIXES = frozenset(
+    ".3gp .asf .avi .flv .gif .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .webm .wmv".split()
+)
+LIST_SUFFIXES = frozenset(".csv .list .lst .tsv .txt".split())
+
+# Left and right are what the labels of these sets are about: mirrored clips would be wrong.
+_NEVER_MIRRORED = frozenset({"ssv2"})
+_COLUMNS = {
+    "path": ("path", "video", "video_path", "file", "filename", "file_name"),
+    "label": ("label", "class", "label_id", "target"),
+    "start": ("start", "start_time", "time_start"),
+    "end": ("end", "end_time", "time_end"),
+}
+_FORMS = "'path', 'path label', 'path 0 -1', 'path,label,start,end' or the release's six fields"
+
+
+class DataError(ValueError):
+    """The data as a whole cannot be used; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A video, or a part of one.
+
+    Attributes:
+        path: of the file.
+        label: as written in the list, None where there is none.
+        start, end: seconds from the first frame; ``end`` -1 is the end of the file.
+        flip: whether the clip may be mirrored.
+    """
+
+    path: str
+    label: str | None = None
+    start: float = 0.0
+    end: float = -1.0
+    flip: bool = True
+
+
+def list_clips(path: str | os.PathLike[str]) -> list[Source]:
+    """The videos at ``path``: a folder (with all below it, sorted), a video, or a list.
+
+    A list has one video a line, paths absolute or relative to the list's folder, fields parted
+    by spaces, or by commas or tabs where the first line has one (then paths with spaces and
+    quotes are fine, and a header may name the columns path, label, start, end). The line of the
+    release is ``source path total_time start end label``.
+
+    Raises:
+        DataError: there is nothing at ``path``, or nothing usable.
+    """
+    place = Path(path)
+    if place.is_dir():
+        found = [Source(os.fspath(file)) for file in _videos_below(place)]
+        if not found:
+            raise DataError(
+                f"{place}: no videos in this folder ({' '.join(sorted(VIDEO_SUFFIXES))})"
+            )
+        return found
+    if not place.is_file():
+        raise DataError(f"{place}: no such file or folder")
+    if place.suffix.lower() in VIDEO_SUFFIXES:
+        return [Source(os.fspath(place))]
+    if place.suffix.lower() in LIST_SUFFIXES:
+        return _read_list(place)
+    raise DataError(
+        f"{place}: expected a folder, a video ({' '.join(sorted(VIDEO_SUFFIXES))}) "
+        f"or a list ({' '.join(sorted(LIST_SUFFIXES))})"
+    )
+
+
+def fingerprint(sources: Iterable[Source]) -> str:
+    """SHA-256 of the sources in order, hexadecimal: equal for equal lists, whatever is in the files."""
+    digest = hashlib.sha256()
+    for source in sources:
+        digest.update(repr(astuple(source)).encode())
+    return digest.hexdigest()
+
+
+def _videos_below(folder: Path) -> list[Path]:
+    found, seen = [], set()
+    for where, folders, files in os.walk(folder, followlinks=True):
+        # Links may lead back up.
+        real = os.path.realpath(where)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders.sort()
+        found += [
+            Path(where, file)
+            for file in files
+            if not file.startswith(".") and Path(file).suffix.lower() in VIDEO_SUFFIXES
+        ]
+    return sorted(found)
+
+
+def _read_list(place: Path) -> list[Source]:
+    try:
+        text = place.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{place}: expected a list as UTF-8 text") from error
+    sources = []
+    for number, parsed in _parsed_lines(text):
+        if isinstance(parsed, str):
+            raise DataError(f"{place}, line {number}: {parsed}")
+        sources.append(Source(os.fspath(place.parent / parsed.path), *astuple(parsed)[1:]))
+    if not sources:
+        raise DataError(f"{place}: no usable line, expected {_FORMS}")
+    # A few suffice: a wrong folder makes all paths wrong, and a long list would take minutes.
+    some = sources[:: max(1, len(sources) // 10)]
+    if not any(os.path.exists(source.path) for source in some):
+        raise DataError(
+            f"{place}: none of {len(some)} paths tried exists, {some[0].path} for one; "
+            "paths are taken relative to the list's folder"
+        )
+    return sources
+
+
+def _parsed_lines(text: str) -> Iterator[tuple[int, Source | str]]:
+    """Line numbers with what they say, or with what is wrong with them."""
+    lines = [
+        (number, line.strip())
+        for number, line in enumerate(text.splitlines(), 1)
+        if line.strip() and not line.lstrip().startswith("#")
+    ]
+    first = lines[0][1] if lines else ""
+    delimiter = next((mark for mark in "\t," if mark in first), None)
+    header: list[str] | None = None
+    for number, line in lines:
+        fields = line.split() if delimiter is None else _split(line, delimiter)
+        if line is first and (names := _header(fields)):
+            header = names
+        elif header is not None:
+            yield number, _from_columns(dict(zip(header, fields, strict=False)))
+        elif delimiter is None:
+            yield number, _from_words(fields)
+        else:
+            names = ["path", "label", "start", "end"]
+            odd = len(fields) not in (1, 2, 4)
+            yield (
+                number,
+                (
+                    f"{len(fields)} fields, expected {_FORMS}"
+                    if odd
+                    else _from_columns(dict(zip(names, fields, strict=False)))
+                ),
+            )
+
+
+def _split(line: str, delimiter: str) -> list[str]:
+    return [field.strip() for field in next(csv.reader([line], delimiter=delimiter))]
+
+
+def _header(fields: list[str]) -> list[str] | None:
+    """Our names of the columns, where the fields are a header with a path among them."""
+    ours = {spelling: name for name, spellings in _COLUMNS.items() for spelling in spellings}
+    names = [ours.get(field.lower(), field.lower()) for field in fields]
+    return names if "path" in names else None
+
+
+def _from_columns(row: dict[str, str]) -> Source | str:
+    path = row.get("path", "")
+    if not path:
+        return "no path"
+    times = _numbers([row.get("start") or "0", row.get("end") or "-1"])
+    if times is None:
+        return f"start {row.get('start')!r}, end {row.get('end')!r}: expected seconds"
+    return _windowed(path, row.get("label") or None, *times)
+
+
+def _from_words(words: list[str]) -> Source | str:
+    """Of a line parted by spaces; a path with spaces is known by its suffix."""
+    if (
+        len(words) >= 6
+        and (times := _numbers(words[-4:-1])) is not None
+        and not _is_video(words[:1])
+    ):
+        path = " ".join(words[1:-4])
+        return _windowed(path, words[-1], times[1], times[2], words[0] not in _NEVER_MIRRORED)
+    if len(words) == 1 or _is_video(words):
+        return Source(" ".join(words))
+    if len(words) >= 3 and words[-2:] == ["0", "-1"]:
+        return Source(" ".join(words[:-2]))
+    if len(words) == 2 or _is_video(words[:-1]):
+        return Source(" ".join(words[:-1]), words[-1])
+    return f"{len(words)} fields, expected {_FORMS}"
+
+
+def _windowed(
+    path: str, label: str | None, start: float, end: float, flip: bool = True
+) -> Source | str:
+    if start < 0 or end < 0:
+        return Source(path, label, max(start, 0.0), -1.0 if end < 0 else end, flip)
+    if end <= start:
+        return f"starts at {start} s and ends at {end} s"
+    return Source(path, label, start, end, flip)
+
+
+def _numbers(fields: list[str]) -> list[float] | None:
+    try:
+        return [float(field) for field in fields]
+    except ValueError:
+        return None
+
+
+def _is_video(words: list[str]) -> bool:
+    return Path(" ".join(words)).suffix.lower() in VIDEO_SUFFIXES

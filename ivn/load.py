@@ -1,0 +1,119 @@
+"""Finds what a user calls an encoder: a file, a folder, a preset's name or a hub id."""
+
+from pathlib import Path
+
+import torch
+
+from .model import weights
+from .model.encoder import Encoder, build_encoder
+from .model.model import Model
+from .model.predictor import PredictorConfig
+from .model.weights import Size, load_diffusion_decoder
+from .presets import PRESETS
+
+__all__ = ["load_diffusion_decoder", "load_encoder", "load_model"]
+
+_HUB_FILES = ("config.json", "model.safetensors")
+
+
+def load_encoder(
+    source: str | Path,
+    *,
+    image_size: Size | None = None,
+    num_frames: int | None = None,
+    num_heads: int | None = None,
+    pool_heads: int | None = None,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+) -> Encoder:
+    """An encoder in evaluation mode.
+
+    >>> encoder = ivn.load_encoder("stage1-tiny")     # random weights of a preset's sizes
+    >>> encoder = ivn.load_encoder("my-run")          # the newest checkpoint of a run
+    >>> encoder = ivn.load_encoder("encoder.safetensors", image_size=224, num_frames=16,
+    ...                            num_heads=12, pool_heads=16)
+
+    Args:
+        source: a run folder, a checkpoint folder, a weights file, a preset's name or a hub id.
+        image_size: pixels of the checkpoint's position table, one number or (height, width).
+        num_frames: frames of that table.
+        num_heads, pool_heads: attention heads of the blocks and of the pooling head.
+            These four are taken from the ``config.json`` beside the weights, or from here where
+            there is none; clips of other sizes and lengths are then simply passed in.
+        device: where the encoder goes; the CPU without it.
+        dtype: of its parameters and its arithmetic; fp32 without it.
+
+    Raises:
+        FileNotFoundError: there is nothing of that name.
+        ValueError: a size is missing or wrong, or a key is missing or unexpected; it is named.
+    """
+    device = "cpu" if device is None else device
+    dtype = torch.float32 if dtype is None else dtype
+    if not Path(source).exists() and str(source) in PRESETS:
+        sizes = PRESETS[str(source)]().model.encoder
+        return build_encoder(sizes, seed=0).to(device, dtype).eval()
+    return weights.load_encoder(
+        _local(source),
+        image_size=image_size,
+        num_frames=num_frames,
+        num_heads=num_heads,
+        pool_heads=pool_heads,
+        device=device,
+        dtype=dtype,
+    )
+
+
+def load_model(
+    source: str | Path,
+    *,
+    image_size: Size | None = None,
+    num_frames: int | None = None,
+    num_heads: int | None = None,
+    pool_heads: int | None = None,
+    predictor: PredictorConfig | None = None,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+) -> Model:
+    """Encoder, predictor, decoder and alignment heads, each None where ``source`` has none.
+
+    Reads our runs and checkpoints, and the release's training checkpoints.
+
+    Args:
+        source, image_size, num_frames, num_heads, pool_heads, device, dtype: as
+            :func:`load_encoder`, presets excepted.
+        predictor: the predictor's sizes; without them those of the ``config.json`` beside the
+            weights, or of ModernBERT-large's last layers.
+    """
+    return weights.load_model(
+        _local(source),
+        image_size=image_size,
+        num_frames=num_frames,
+        num_heads=num_heads,
+        pool_heads=pool_heads,
+        predictor=predictor,
+        device="cpu" if device is None else device,
+        dtype=torch.float32 if dtype is None else dtype,
+    )
+
+
+def _local(source: str | Path) -> Path:
+    """``source`` on this machine, fetched from the hub if it is an id."""
+    path, name = Path(source), str(source)
+    if path.exists():
+        return path
+    if name.count("/") != 1 or name.startswith((".", "/", "~")) or path.suffix:
+        raise FileNotFoundError(
+            f"no encoder {name!r}: expected a run folder, a weights file, a hub id (owner/name) or "
+            f"one of {', '.join(sorted(PRESETS))}"
+        )
+    try:
+        from huggingface_hub import hf_hub_download
+        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    except ImportError as error:
+        raise ValueError(f'{name} is a hub id: pip install "ivn[hf]" to fetch it') from error
+    try:
+        files = [Path(hf_hub_download(name, file)) for file in _HUB_FILES]
+    except (HfHubHTTPError, LocalEntryNotFoundError) as error:
+        reason = str(error).splitlines()[0]
+        raise FileNotFoundError(f"{name} cannot be fetched from the hub: {reason}") from error
+    return files[-1]

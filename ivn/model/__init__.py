@@ -1,0 +1,1 @@
+"""The networks: encoder, predictor, decoders and frozen teachers."""

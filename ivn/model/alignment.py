@@ -1,0 +1,39 @@
+"""Heads that carry the student's visible tokens into a teacher's feature space."""
+
+import torch
+from torch import Generator, Tensor, nn
+
+from .encoder import CLS_TOKENS
+from .layers import ProjectionHead
+from .positions import Grid, GridPositions, reset_table
+
+
+class Alignment(nn.Module):
+    """One head for each aligned block, with positions of their own, and one for the pooled vector.
+
+    Legend: B batch, V visible tokens, C encoder width, D teacher width, P pooled width.
+    """
+
+    def __init__(
+        self, layers: int, width: int, teacher_width: int, pool_width: int, grid: Grid
+    ) -> None:
+        """``pool_width`` 0 leaves the pooled head out."""
+        super().__init__()
+        self.grid = grid
+        N = grid[0] * grid[1] * grid[2]
+        self.pos_embed = nn.Parameter(torch.empty(1, CLS_TOKENS + N, width))
+        self.layers = nn.ModuleList(ProjectionHead(width, teacher_width) for _ in range(layers))
+        self.pooled = ProjectionHead(pool_width, teacher_width) if pool_width else None
+        self._positions = GridPositions(grid)
+
+    def reset_parameters(self, generator: Generator | None = None) -> None:
+        reset_table(self.pos_embed, self.grid)
+
+    def forward(self, features: list[Tensor], visible_index: Tensor, grid: Grid) -> list[Tensor]:
+        """``[B, V, D]`` for each of the tapped ``[B, 4 + V, C]``, one a head."""
+        positions = self._positions(self.pos_embed, grid)[CLS_TOKENS:]
+        kept = nn.functional.embedding(visible_index, positions)
+        return [
+            head(feature[:, CLS_TOKENS:] + kept.to(feature.dtype))
+            for head, feature in zip(self.layers, features, strict=True)
+        ]

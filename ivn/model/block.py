@@ -1,0 +1,87 @@
+"""The encoder's transformer block.
+
+Legend: B batch, N tokens, C width, H heads.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor, nn
+
+from ivn.ops.attention import attention
+
+from .layers import Linear, RMSNorm
+
+
+class Attention(nn.Module):
+    """Self-attention with RMSNorm of queries and keys over all heads at once."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = Linear(width, 3 * width, bias=False)
+        self.q_norm = RMSNorm(width)
+        self.k_norm = RMSNorm(width)
+        self.proj = Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[B, N, C] -> [B, N, C]``."""
+        query, key, value = self.qkv(x).chunk(3, dim=-1)
+        query, key = self.q_norm(query), self.k_norm(key)
+        heads = (y.unflatten(-1, (self.heads, -1)) for y in (query, key, value))
+        return self.proj(attention(*heads).flatten(2))
+
+
+class Mlp(nn.Module):
+    """Two linear layers with a tanh-approximated GELU between them."""
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.fc1 = Linear(width, hidden)
+        self.fc2 = Linear(hidden, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc2(F.gelu(self.fc1(x), approximate="tanh"))
+
+
+class LayerScale(nn.Module):
+    """A learnable factor for each feature."""
+
+    def __init__(self, width: int, start: float) -> None:
+        super().__init__()
+        self.gamma = nn.Parameter(torch.empty(width))
+        self.start = start
+
+    def reset_parameters(self, generator: Generator | None = None) -> None:
+        nn.init.constant_(self.gamma, self.start)
+
+    def forward(self, x: Tensor, residual: Tensor) -> Tensor:
+        """``x * gamma`` in the dtype of ``gamma``, rounded to that of ``residual``."""
+        return (x * self.gamma).to(residual.dtype)
+
+
+class Block(nn.Module):
+    """``x + drop(gamma * attention(norm(x)))``, then the same with the MLP."""
+
+    def __init__(self, width: int, heads: int, hidden: int, layer_scale: float) -> None:
+        super().__init__()
+        self.norm1 = RMSNorm(width)
+        self.attn = Attention(width, heads)
+        self.ls1 = LayerScale(width, layer_scale)
+        self.norm2 = RMSNorm(width)
+        self.mlp = Mlp(width, hidden)
+        self.ls2 = LayerScale(width, layer_scale)
+
+    def forward(self, x: Tensor, dtype: torch.dtype, drop: Tensor | None) -> Tensor:
+        """One step of the residual stream.
+
+        Args:
+            x: ``[B, N, C]``, the residual stream, in its own dtype.
+            dtype: in which the branches compute.
+            drop: ``[B, 2]`` factors of each sample's two branches; none: all one.
+        """
+        x = x + self._kept(self.ls1(self.attn(self.norm1(x).to(dtype)), x), drop, 0)
+        return x + self._kept(self.ls2(self.mlp(self.norm2(x).to(dtype)), x), drop, 1)
+
+    @staticmethod
+    def _kept(branch: Tensor, drop: Tensor | None, which: int) -> Tensor:
+        return branch if drop is None else branch * drop[:, which, None, None].to(branch.dtype)

@@ -1,0 +1,174 @@
+"""Decoders: what turns a predicted token into a target, pixels or a latent vector.
+
+Legend: B batch, P predicted tokens, R = B * P rows, D dimensions of a target, Z predictor width.
+"""
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from ivn.ops.random import Purpose, integers, normal
+
+from .denoiser import Denoiser, XavierLinear
+from .diffusion import (
+    STEPS,
+    LossTerms,
+    add_noise,
+    cosine_schedule,
+    log_variance,
+    loss_terms,
+    posterior_mean,
+    predicted_target,
+    respaced,
+)
+from .layers import ProjectionHead, wide_dtype
+
+
+@dataclass(frozen=True)
+class DiffusionConfig:
+    """A conditional diffusion decoder of pixels: residual blocks of a width."""
+
+    kind: Literal["diffusion"] = "diffusion"
+    depth: int = 6
+    width: int = 1536
+
+
+@dataclass(frozen=True)
+class PixelHeadConfig:
+    """A deterministic decoder of pixels: one linear layer, or an MLP of ``depth`` of them."""
+
+    kind: Literal["pixel"] = "pixel"
+    depth: int = 1
+    width: int = 1536
+
+
+@dataclass(frozen=True)
+class LatentHeadConfig:
+    """A decoder of latent vectors: an MLP with a LayerNorm after it."""
+
+    kind: Literal["latent"] = "latent"
+
+
+DecoderConfig = DiffusionConfig | PixelHeadConfig | LatentHeadConfig
+
+
+class DiffusionDecoder(nn.Module):
+    """Models the distribution of a patch given the predictor's token.
+
+    Trains on the noise of a random step; :meth:`sample` draws patches.
+    """
+
+    def __init__(self, target: int, condition: int, width: int, depth: int) -> None:
+        super().__init__()
+        self.target = target
+        self.net = Denoiser(target, condition, width, depth)
+
+    def loss_terms(self, target: Tensor, z: Tensor, timestep: Tensor, noise: Tensor) -> LossTerms:
+        """The two terms of each row.
+
+        Args:
+            target: patches ``[R, D]``.
+            z: predicted tokens ``[R, Z]``; gradients flow to them. Their dtype is computed in.
+            timestep: ``[R]`` int64 in ``[0, 1000)``.
+            noise: standard normal ``[R, D]``.
+
+        Returns:
+            ``(mse, variational)``, each ``[R]`` in at least fp32.
+        """
+        wide = wide_dtype(z.dtype)
+        target, noise = target.to(wide), noise.to(wide)
+        schedule = cosine_schedule(z.device)
+        x_t = add_noise(target, noise, schedule.at(timestep, wide))
+        output = self.net(x_t.to(z.dtype), self._time(timestep, z.dtype), z).to(wide)
+        return loss_terms(output, target, x_t, noise, timestep, schedule)
+
+    def loss(self, target: Tensor, z: Tensor, keys: Tensor) -> Tensor:
+        """The training objective of each token: a random step, its noise, both terms.
+
+        Args:
+            target: ``[B, P, D]``.
+            z: ``[B, P, Z]``.
+            keys: ``[B, 4]``.
+
+        Returns:
+            ``[B, P]`` in at least fp32.
+        """
+        B, P, D = target.shape
+        timestep = integers(keys, Purpose.TIMESTEP, P, STEPS).flatten()
+        noise = normal(keys, Purpose.NOISE, P * D, dtype=wide_dtype(z.dtype)).view(B * P, D)
+        terms = self.loss_terms(target.flatten(0, 1), z.flatten(0, 1), timestep, noise)
+        return (terms.mse + terms.variational).view(B, P)
+
+    @torch.no_grad()
+    def sample(self, z: Tensor, keys: Tensor, *, steps: int = 100) -> Tensor:
+        """Patches drawn from the model, ``[B, P, D]`` in at least fp32.
+
+        Args:
+            z: ``[B, P, Z]``.
+            keys: ``[B, 4]``.
+            steps: of the respaced schedule, 1 to 1000.
+        """
+        schedule, numbers = respaced(cosine_schedule(z.device), steps)
+        B, P, _ = z.shape
+        wide, rows = wide_dtype(z.dtype), z.flatten(0, 1)
+
+        def noise(layer: int) -> Tensor:
+            drawn = normal(keys, Purpose.SAMPLING, P * self.target, layer=layer, dtype=wide)
+            return drawn.view(B * P, self.target)
+
+        x = noise(steps)
+        for s in reversed(range(steps)):
+            t = torch.full((1,), s, device=z.device)
+            step = schedule.at(t, wide)
+            time = self.net.time_embed(numbers[s : s + 1], z.dtype)
+            estimate, interpolation = self.net(x.to(z.dtype), time, rows).to(wide).chunk(2, -1)
+            x = posterior_mean(predicted_target(x, estimate, step), x, step)
+            if s > 0:
+                x = x + (0.5 * log_variance(interpolation, step)).exp() * noise(s)
+        return x.view(B, P, self.target)
+
+    def _time(self, timestep: Tensor, dtype: torch.dtype) -> Tensor:
+        if len(timestep) <= STEPS:
+            return self.net.time_embed(timestep, dtype)
+        # More rows than steps: embed every step once.
+        return self.net.time_embed(torch.arange(STEPS, device=timestep.device), dtype)[timestep]
+
+
+class PixelHead(nn.Module):
+    """Predicts a patch itself, under a squared error: the decoder of masked autoencoders."""
+
+    def __init__(self, target: int, condition: int, width: int, depth: int) -> None:
+        super().__init__()
+        sizes = [condition, *[width] * (depth - 1), target]
+        layers: list[nn.Module] = []
+        for inputs, outputs in pairwise(sizes):
+            layers += [nn.GELU()] * bool(layers) + [XavierLinear(inputs, outputs)]
+        self.net = nn.Sequential(*layers)
+
+    def loss(self, target: Tensor, z: Tensor, keys: Tensor) -> Tensor:
+        """Mean squared error of each token, ``[B, P]``; no randomness, ``keys`` is not used."""
+        wide = wide_dtype(z.dtype)
+        return (self.net(z).to(wide) - target.to(wide)).square().mean(-1)
+
+    def sample(self, z: Tensor, keys: Tensor, *, steps: int = 1) -> Tensor:
+        """The prediction, ``[B, P, D]``: ``keys`` and ``steps`` change nothing."""
+        return self.net(z).to(wide_dtype(z.dtype))
+
+
+class LatentHead(ProjectionHead):
+    """Predicts a target encoder's token; compared by its direction."""
+
+
+Decoder = DiffusionDecoder | PixelHead | LatentHead
+
+
+def build_decoder(config: DecoderConfig, *, condition: int, target: int) -> Decoder:
+    """The decoder of a config: ``condition`` predictor features to ``target`` dimensions."""
+    if isinstance(config, DiffusionConfig):
+        return DiffusionDecoder(target, condition, config.width, config.depth)
+    if isinstance(config, PixelHeadConfig):
+        return PixelHead(target, condition, config.width, config.depth)
+    return LatentHead(condition, target)

@@ -1,0 +1,102 @@
+"""The network of the diffusion decoder: a residual MLP steered by adaptive LayerNorms.
+
+Legend: R rows (masked tokens), D dimensions of a patch, Z condition width, W network width.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor, nn
+
+from .layers import LayerNorm, Linear
+
+_FREQUENCIES = 256
+
+
+class XavierLinear(Linear):
+    """Starts uniform in ``+-sqrt(6 / (inputs + outputs))``, without bias."""
+
+    def reset_parameters(self, generator: Generator | None = None) -> None:
+        nn.init.xavier_uniform_(self.weight, generator=generator)
+        nn.init.zeros_(self.bias)
+
+
+class ZeroLinear(Linear):
+    """Starts at zero."""
+
+    def reset_parameters(self, generator: Generator | None = None) -> None:
+        nn.init.zeros_(self.weight)
+        nn.init.zeros_(self.bias)
+
+
+class TimeEmbed(nn.Module):
+    """A vector for each diffusion step: cosines and sines, then an MLP."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.mlp = nn.Sequential(_TimeLinear(_FREQUENCIES, width), nn.SiLU())
+        self.mlp.append(_TimeLinear(width, width))
+
+    def forward(self, t: Tensor, dtype: torch.dtype) -> Tensor:
+        """``[R]`` int64 ``-> [R, W]``."""
+        half = _FREQUENCIES // 2
+        exponent = torch.arange(half, device=t.device, dtype=torch.float64) / half
+        angle = t.double()[:, None] * torch.exp(-math.log(10000.0) * exponent)
+        return self.mlp(torch.cat([angle.cos(), angle.sin()], dim=-1).to(dtype))
+
+
+class _TimeLinear(Linear):
+    """Starts normal with standard deviation 0.02."""
+
+    def reset_parameters(self, generator: Generator | None = None) -> None:
+        nn.init.normal_(self.weight, std=0.02, generator=generator)
+        nn.init.zeros_(self.bias)
+
+
+class ResidualBlock(nn.Module):
+    """``x + gate * MLP(norm(x) * (1 + scale) + shift)``."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.in_ln = LayerNorm(width, eps=1e-6)
+        self.mlp = nn.Sequential(XavierLinear(width, width), nn.SiLU(), XavierLinear(width, width))
+        self.adaLN_modulation = nn.Sequential(nn.SiLU(), ZeroLinear(width, 3 * width))
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        shift, scale, gate = self.adaLN_modulation(condition).chunk(3, dim=-1)
+        return x + gate * self.mlp(self.in_ln(x) * (1 + scale) + shift)
+
+
+class FinalLayer(nn.Module):
+    """A modulated LayerNorm, and the projection to noise and variance."""
+
+    def __init__(self, width: int, out: int) -> None:
+        super().__init__()
+        self.linear = ZeroLinear(width, out)
+        self.adaLN_modulation = nn.Sequential(nn.SiLU(), ZeroLinear(width, 2 * width))
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        shift, scale = self.adaLN_modulation(condition).chunk(2, dim=-1)
+        normed = F.layer_norm(x, x.shape[-1:], eps=1e-6)
+        return self.linear(normed * (1 + scale) + shift)
+
+
+class Denoiser(nn.Module):
+    """Noisy patches, a condition and a step, to noise and variance (MAR's SimpleMLPAdaLN)."""
+
+    def __init__(self, target: int, condition: int, width: int, depth: int) -> None:
+        super().__init__()
+        self.time_embed = TimeEmbed(width)
+        self.cond_embed = XavierLinear(condition, width)
+        self.input_proj = XavierLinear(target, width)
+        self.res_blocks = nn.ModuleList(ResidualBlock(width) for _ in range(depth))
+        self.final_layer = FinalLayer(width, 2 * target)
+
+    def forward(self, x: Tensor, time: Tensor, z: Tensor) -> Tensor:
+        """``x`` ``[R, D]``, the step's ``time`` ``[R, W]`` and ``z`` ``[R, Z]`` to ``[R, 2D]``."""
+        condition = time + self.cond_embed(z)
+        hidden = self.input_proj(x)
+        for block in self.res_blocks:
+            hidden = block(hidden, condition)
+        return self.final_layer(hidden, condition)

@@ -1,0 +1,213 @@
+"""The video encoder: a vision transformer over the patches that are kept.
+
+Legend: B batch, T frames, N = T * rows * columns tokens, K kept tokens, C width, P pooled width.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Generator, Tensor, nn
+
+from ivn.ops.random import Purpose, uniform
+
+from .block import Block
+from .layers import materialise
+from .patch import PatchEmbed, patch_grid
+from .pool import AttentionPool
+from .positions import Grid, GridPositions, reset_table
+
+CLS_TOKENS = 4
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """Sizes of an encoder.
+
+    Attributes:
+        width: features of a token.
+        depth: transformer blocks.
+        heads: attention heads; they share the width.
+        hidden: features inside a block's MLP.
+        image_height, image_width: pixels of the position table's frames.
+        num_frames: frames of the position table.
+        patch_size: pixels of a patch's side.
+        pool_heads: heads of the pooling head.
+        pool_width: features of the pooled vector.
+        drop_path: share of samples that skip the last block; it grows linearly over the depth.
+        layer_scale: start of the factors on each branch.
+        residual_dtype: of the stream between blocks; "compute" is the dtype of the branches.
+    """
+
+    width: int
+    depth: int
+    heads: int
+    hidden: int
+    image_height: int = 224
+    image_width: int = 224
+    num_frames: int = 16
+    patch_size: int = 14
+    pool_heads: int = 16
+    pool_width: int = 768
+    drop_path: float = 0.0
+    layer_scale: float = 1e-5
+    residual_dtype: Literal["compute", "float32"] = "compute"
+
+    @property
+    def grid(self) -> Grid:
+        """Frames, rows and columns of the position table."""
+        p = self.patch_size
+        return self.num_frames, self.image_height // p, self.image_width // p
+
+
+class Encoder(nn.Module):
+    """InternVideo-Next's encoder.
+
+    It computes in ``compute_dtype``, by default that of its parameters; parameters stay as they
+    are. There is no norm after the last block.
+    """
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        for heads in (config.heads, config.pool_heads):
+            if config.width % heads:
+                raise ValueError(f"width {config.width} does not divide into {heads} heads")
+        self.config = config
+        self.compute_dtype: torch.dtype | None = None
+        C, N = config.width, config.grid[0] * config.grid[1] * config.grid[2]
+        self.patch_embed = PatchEmbed(config.patch_size, C)
+        self.cls_token = nn.Parameter(torch.empty(1, CLS_TOKENS, C))
+        self.pos_embed = nn.Parameter(torch.empty(1, CLS_TOKENS + N, C))
+        self.blocks = nn.ModuleList(
+            Block(C, config.heads, config.hidden, config.layer_scale) for _ in range(config.depth)
+        )
+        self.clip_projector = AttentionPool(C, config.pool_heads, config.pool_width)
+        self._positions = GridPositions(config.grid)
+
+    def reset_parameters(self, generator: Generator | None = None) -> None:
+        """The encoder's own parameters, and the smaller output projections of deeper blocks."""
+        nn.init.trunc_normal_(self.cls_token, std=0.02, generator=generator)
+        reset_table(self.pos_embed, self.config.grid)
+        with torch.no_grad():
+            for i, block in enumerate(self.blocks):
+                for linear in (block.attn.proj, block.mlp.fc2):
+                    linear.weight /= (2 * (i + 1)) ** 0.5
+
+    @property
+    def num_features(self) -> int:
+        """Width of a token."""
+        return self.config.width
+
+    def forward(
+        self,
+        video: Tensor,
+        keep: Tensor | None = None,
+        layers: Sequence[int] | None = None,
+        cls: bool = False,
+        *,
+        keys: Tensor | None = None,
+    ) -> Tensor | tuple[Tensor, Tensor] | list[Tensor] | list[tuple[Tensor, Tensor]]:
+        """Tokens of a clip.
+
+        Args:
+            video: ImageNet-normalised float ``[B, 3, T, H, W]``, or uint8 ``[B, T, H, W, 3]``.
+                Any T, H and W that the patch size divides.
+            keep: ``[B, K]`` int64, ascending: encode these tokens only.
+            layers: blocks, counted from 0 (or back from -1), after which to take the tokens.
+            cls: also give the four cls tokens, ``[B, 4, C]``, as the second of a pair.
+            keys: ``[B, 4]`` random keys; needed in training when ``drop_path`` is above 0.
+
+        Returns:
+            ``[B, N, C]``, or ``[B, K, C]`` with ``keep``; with ``layers``, a list of such.
+        """
+        depth = len(self.blocks)
+        if layers is not None and any(not -depth <= layer < depth for layer in layers):
+            raise ValueError(f"layers is {list(layers)}, expected numbers in [-{depth}, {depth})")
+        taps = () if layers is None else tuple(layer % depth for layer in layers)
+        hidden, tapped = self.hidden(video, keep, taps=taps, keys=keys)
+
+        def parts(x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+            tokens = x[:, CLS_TOKENS:]
+            return (tokens, x[:, :CLS_TOKENS]) if cls else tokens
+
+        return parts(hidden) if layers is None else [parts(tapped[tap]) for tap in taps]
+
+    def pool(self, video: Tensor, keep: Tensor | None = None) -> Tensor:
+        """The attention-pooled vector of a clip, ``[B, P]``; arguments as in :meth:`forward`."""
+        return self.pool_hidden(self.hidden(video, keep)[0])
+
+    def pool_hidden(self, hidden: Tensor) -> Tensor:
+        """Pool what :meth:`hidden` gave, ``[B, 4 + K, C] -> [B, P]``."""
+        return self.clip_projector(hidden.to(self.dtype))
+
+    def hidden(
+        self,
+        video: Tensor,
+        keep: Tensor | None = None,
+        *,
+        taps: Sequence[int] = (),
+        keys: Tensor | None = None,
+        purpose: Purpose = Purpose.DROP_PATH,
+        view: int = 0,
+    ) -> tuple[Tensor, dict[int, Tensor]]:
+        """The stream after the last block, ``[B, 4 + K, C]``, cls tokens first, and after ``taps``.
+
+        ``purpose`` and ``view`` tell passes over one clip apart: each drops its own branches.
+        """
+        grid = patch_grid(video, self.config.patch_size)
+        index = self._index(video, grid) if keep is None else self._checked(keep, len(video), grid)
+        tokens = self.patch_embed(video, index, self.dtype)
+        positions = self._positions(self.pos_embed, grid)
+        kept = nn.functional.embedding(index, positions[CLS_TOKENS:])
+        cls = (self.cls_token + positions[:CLS_TOKENS]).expand(len(video), -1, -1)
+        wide = self.config.residual_dtype == "float32"
+        stream = torch.promote_types(self.dtype, torch.float32) if wide else self.dtype
+        x = torch.cat([cls.to(stream), tokens.to(stream) + kept.to(stream)], dim=1)
+        drop = self._drop_factors(len(video), keys, purpose, view)
+        tapped = {}
+        for i, block in enumerate(self.blocks):
+            x = block(x, self.dtype, None if drop is None else drop[:, i])
+            if i in taps:
+                tapped[i] = x
+        return x, tapped
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """In which the encoder computes."""
+        return self.pos_embed.dtype if self.compute_dtype is None else self.compute_dtype
+
+    def _drop_factors(
+        self, B: int, keys: Tensor | None, purpose: Purpose, view: int
+    ) -> Tensor | None:
+        """Stochastic depth (Huang et al. 2016): ``[B, depth, 2]`` of 0 or ``1 / (1 - rate)``."""
+        if not self.training or self.config.drop_path == 0:
+            return None
+        if keys is None:
+            raise ValueError("drop_path needs keys in training: pass keys=, or call eval() first")
+        depth = len(self.blocks)
+        u = uniform(keys, purpose, 2 * depth, layer=view).view(B, depth, 2)
+        rate = torch.linspace(0, self.config.drop_path, depth, device=u.device)[:, None]
+        return (u >= rate) / (1 - rate)
+
+    @staticmethod
+    def _index(video: Tensor, grid: Grid) -> Tensor:
+        every = torch.arange(grid[0] * grid[1] * grid[2], device=video.device)
+        return every.expand(len(video), -1)
+
+    @staticmethod
+    def _checked(keep: Tensor, B: int, grid: Grid) -> Tensor:
+        if keep.ndim != 2 or len(keep) != B or keep.dtype != torch.int64:
+            raise ValueError(
+                f"keep is {keep.dtype} {list(keep.shape)}, expected int64 [{B}, K] of tokens of "
+                f"the grid {grid[0]} x {grid[1]} x {grid[2]}"
+            )
+        return keep
+
+
+def build_encoder(config: EncoderConfig, *, seed: int) -> Encoder:
+    """An encoder with random weights, the same for the same seed."""
+    with torch.device("meta"):
+        encoder = Encoder(config)
+    materialise(encoder, torch.Generator().manual_seed(seed))
+    return encoder

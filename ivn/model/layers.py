@@ -1,0 +1,93 @@
+"""The small layers that encoder, predictor and decoder share.
+
+Parameters are fp32 (or fp64); a layer casts them to the dtype of its input, so the dtype in which
+a network computes is that of the activations given to it. Statistics are taken in at least fp32.
+Modules are built without values: each has ``reset_parameters(generator)``.
+"""
+
+from collections.abc import Iterable
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor, nn
+
+
+def wide_dtype(dtype: torch.dtype) -> torch.dtype:
+    """The dtype for statistics and losses of ``dtype`` activations: fp32, or fp64."""
+    return torch.promote_types(dtype, torch.float32)
+
+
+class Linear(nn.Linear):
+    """A matrix product in the dtype of the input."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        bias = None if self.bias is None else self.bias.to(x.dtype)
+        return F.linear(x, self.weight.to(x.dtype), bias)
+
+    def reset_parameters(self, generator: Generator | None = None) -> None:
+        """Truncated normal of standard deviation 0.02, no bias."""
+        nn.init.trunc_normal_(self.weight, std=0.02, generator=generator)
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
+
+
+class RMSNorm(nn.Module):
+    """``x / sqrt(mean(x^2) + eps) * weight`` over the last dimension."""
+
+    def __init__(self, width: int, eps: float = 1e-6) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(width))
+        self.eps = eps
+
+    def reset_parameters(self, generator: Generator | None = None) -> None:
+        nn.init.ones_(self.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        wide = x.to(wide_dtype(x.dtype))
+        scale = torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.eps)
+        return (wide * scale * self.weight.to(wide.dtype)).to(x.dtype)
+
+
+class LayerNorm(nn.LayerNorm):
+    """Layer normalisation that takes activations of a narrower dtype than its parameters."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = None if self.weight is None else self.weight.to(x.dtype)
+        bias = None if self.bias is None else self.bias.to(x.dtype)
+        return F.layer_norm(x, self.normalized_shape, weight, bias, self.eps)
+
+    def reset_parameters(self, generator: Generator | None = None) -> None:
+        if self.weight is not None:
+            nn.init.ones_(self.weight)
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
+
+
+class ProjectionHead(nn.Module):
+    """Linear, exact GELU, Linear, LayerNorm: from one feature space into another."""
+
+    def __init__(self, width: int, out: int) -> None:
+        super().__init__()
+        self.head = nn.Sequential(Linear(width, width), nn.GELU(), Linear(width, out))
+        self.norm = LayerNorm(out, eps=1e-5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[..., width] -> [..., out]``."""
+        return self.norm(self.head(x))
+
+
+def materialise(module: nn.Module, generator: Generator) -> None:
+    """Give a module built on the meta device its memory and, from ``generator``, its values.
+
+    Every module that owns parameters must have a ``reset_parameters`` of its own.
+    """
+    module.to_empty(device="cpu")
+    for child in _children_first(module):
+        if any(True for _ in child.parameters(recurse=False)):
+            child.reset_parameters(generator)
+
+
+def _children_first(module: nn.Module) -> Iterable[nn.Module]:
+    for child in module.children():
+        yield from _children_first(child)
+    yield module

@@ -1,0 +1,102 @@
+"""From pixels to tokens: only the patches that are kept are ever touched."""
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor, nn
+
+from ivn.data.clip import IMAGENET_MEAN, IMAGENET_STD
+from ivn.ops import gather_patches
+
+from .layers import RMSNorm, wide_dtype
+from .positions import Grid
+
+EPS = 1e-6
+
+
+def patch_grid(video: Tensor, patch_size: int) -> Grid:
+    """Frames, rows and columns of patches of a video, float or uint8 as :class:`PatchEmbed`'s."""
+    if video.ndim != 5 or (video.shape[4] if video.dtype == torch.uint8 else video.shape[1]) != 3:
+        raise ValueError(
+            f"video is {video.dtype} {list(video.shape)}, expected uint8 [B, T, H, W, 3] or "
+            "ImageNet-normalised float [B, 3, T, H, W]"
+        )
+    T, H, W = video.shape[1:4] if video.dtype == torch.uint8 else video.shape[2:5]
+    if H % patch_size or W % patch_size:
+        raise ValueError(
+            f"frames are {H} x {W} pixels, expected multiples of the patch size {patch_size}"
+        )
+    return T, H // patch_size, W // patch_size
+
+
+class PatchEmbed(nn.Module):
+    """Dual-norm embedding: RMSNorm of the raw patch, projection, RMSNorm of the token.
+
+    The first norm's weight is multiplied into the projection, so that the rows themselves need
+    no gradient.
+    """
+
+    def __init__(self, patch_size: int, width: int) -> None:
+        super().__init__()
+        self.patch_size = patch_size
+        shape = (1, patch_size, patch_size)
+        self.proj = _PatchProjection(3, width, kernel_size=shape, stride=shape)
+        self.norm_before = RMSNorm(3 * patch_size**2, EPS)
+        self.norm = RMSNorm(width, EPS)
+
+    def forward(self, video: Tensor, index: Tensor, dtype: torch.dtype) -> Tensor:
+        """Tokens of the patches at ``index``.
+
+        Args:
+            video: ImageNet-normalised float ``[B, 3, T, H, W]``, or uint8 ``[B, T, H, W, 3]``.
+            index: ``[B, K]`` int64 into the grid, time-major, then rows, then columns.
+            dtype: of the projection and of the result.
+
+        Returns:
+            ``[B, K, C]``.
+        """
+        if video.dtype == torch.uint8:
+            rows = gather_patches(
+                video,
+                index,
+                patch_size=self.patch_size,
+                mean=IMAGENET_MEAN,
+                std=IMAGENET_STD,
+                eps=EPS,
+                dtype=dtype,
+            )
+        else:
+            rows = _unit_rows(take_patches(video, index, self.patch_size)).to(dtype)
+        # [C, 3, 1, p, p] -> [C, p, p, 3]: the layout of the rows, channels fastest
+        weight = self.proj.weight.permute(0, 2, 3, 4, 1).flatten(1) * self.norm_before.weight
+        return self.norm(F.linear(rows, weight.to(dtype), self.proj.bias.to(dtype)))
+
+
+def take_patches(video: Tensor, index: Tensor, patch_size: int) -> Tensor:
+    """Patches of a float video ``[B, 3, T, H, W]``, ``[B, K, p * p * 3]``, channels fastest."""
+    T, h, w = patch_grid(video, patch_size)
+    B, p = len(video), patch_size
+    grid = video.view(B, 3, T, h, p, w, p).permute(0, 2, 3, 5, 4, 6, 1)
+    t, row, column = index // (h * w), index // w % h, index % w
+    batch = torch.arange(B, device=index.device)[:, None]
+    return grid[batch, t, row, column].flatten(2)
+
+
+def normalised(video: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """uint8 ``[B, T, H, W, 3]`` as ImageNet-normalised ``[B, 3, T, H, W]``."""
+    mean, std = (torch.tensor(v, device=video.device) for v in (IMAGENET_MEAN, IMAGENET_STD))
+    return ((video / 255 - mean) / std).permute(0, 4, 1, 2, 3).to(dtype)
+
+
+def _unit_rows(rows: Tensor) -> Tensor:
+    wide = rows.to(wide_dtype(rows.dtype))
+    return wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + EPS)
+
+
+class _PatchProjection(nn.Conv3d):
+    """Holds the projection under the keys and in the shape of a convolution; never convolves."""
+
+    def reset_parameters(self, generator: Generator | None = None) -> None:
+        """Uniform in ``+-1 / sqrt(inputs)``, weight and bias, as PyTorch's convolutions."""
+        bound = self.weight[0].numel() ** -0.5
+        nn.init.uniform_(self.weight, -bound, bound, generator=generator)
+        nn.init.uniform_(self.bias, -bound, bound, generator=generator)

@@ -1,0 +1,45 @@
+"""Attention pooling: a clip's tokens to one vector."""
+
+import torch
+from torch import Generator, Tensor, nn
+
+from ivn.ops.attention import attention
+
+from .layers import LayerNorm, Linear
+
+
+class AttentionPool(nn.Module):
+    """One query, the mean of all tokens, attends to them (the head of CoCa and InternVideo2)."""
+
+    def __init__(self, width: int, heads: int, out: int) -> None:
+        super().__init__()
+        self.norm1_q = LayerNorm(width, eps=1e-5)
+        self.norm1_k = LayerNorm(width, eps=1e-5)
+        self.norm1_v = LayerNorm(width, eps=1e-5)
+        self.cross_attn = _CrossAttention(width, heads, out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[B, N, C] -> [B, P]``."""
+        query = self.norm1_q(x.mean(1, keepdim=True))
+        return self.cross_attn(query, self.norm1_k(x), self.norm1_v(x))[:, 0]
+
+
+class _CrossAttention(nn.Module):
+    def __init__(self, width: int, heads: int, out: int) -> None:
+        super().__init__()
+        self.heads = heads
+        for name in "qkv":
+            setattr(self, name, Linear(width, width, bias=False))
+            setattr(self, f"{name}_bias", nn.Parameter(torch.empty(width)))
+        self.proj = Linear(width, out)
+
+    def reset_parameters(self, generator: Generator | None = None) -> None:
+        for bias in (self.q_bias, self.k_bias, self.v_bias):
+            nn.init.zeros_(bias)
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        heads = []
+        for name, x in zip("qkv", inputs, strict=True):
+            projected = getattr(self, name)(x) + getattr(self, f"{name}_bias").to(x.dtype)
+            heads.append(projected.unflatten(-1, (self.heads, -1)))
+        return self.proj(attention(*heads).flatten(2))

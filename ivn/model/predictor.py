@@ -1,0 +1,176 @@
+"""The predictor: the last layers of a text encoder (ModernBERT) as a model of the masked tokens.
+
+Legend: B batch, N tokens of the clip, V visible tokens, C encoder width, W predictor width.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor, nn
+
+from ivn.ops.attention import attention, local_attention, rotate
+
+from .encoder import CLS_TOKENS
+from .layers import LayerNorm, Linear, ProjectionHead
+from .positions import Grid, GridPositions, reset_table
+
+
+@dataclass(frozen=True)
+class PredictorConfig:
+    """Sizes of a predictor; the defaults are ModernBERT-large's last five layers.
+
+    Attributes:
+        width: features of a token.
+        heads: attention heads.
+        hidden: features inside a gated MLP.
+        layers: how many of the text encoder's last layers.
+        total_layers: layers of that text encoder; a layer's place in it decides its kind.
+        global_every: layers whose number this divides see the whole sequence, others a window.
+        local_window: tokens to either side that the other layers see.
+        global_theta, local_theta: bases of the rotary positions of the two kinds.
+        init: "modernbert" takes the weights of ``source``, "scratch" draws them.
+        source: folder or hub id of the text encoder.
+    """
+
+    width: int = 1024
+    heads: int = 16
+    hidden: int = 2624
+    layers: int = 5
+    total_layers: int = 28
+    global_every: int = 3
+    local_window: int = 64
+    global_theta: float = 160000.0
+    local_theta: float = 10000.0
+    init: Literal["modernbert", "scratch"] = "modernbert"
+    source: str = "answerdotai/ModernBERT-large"
+
+    @property
+    def layer_ids(self) -> range:
+        """The places of the layers in the text encoder."""
+        return range(self.total_layers - self.layers, self.total_layers)
+
+
+class PredictorLayer(nn.Module):
+    """One ModernBERT layer: pre-norm rotary attention and a gated MLP, without biases."""
+
+    def __init__(self, config: PredictorConfig, layer_id: int) -> None:
+        super().__init__()
+        W = config.width
+        # The text encoder's first layer follows a norm of its embeddings and has none itself.
+        self.attn_norm = LayerNorm(W, eps=1e-5, bias=False) if layer_id else nn.Identity()
+        self.attn = nn.ModuleDict({"Wqkv": Linear(W, 3 * W, bias=False)})
+        self.attn["Wo"] = Linear(W, W, bias=False)
+        self.mlp_norm = LayerNorm(W, eps=1e-5, bias=False)
+        self.mlp = nn.ModuleDict({"Wi": Linear(W, 2 * config.hidden, bias=False)})
+        self.mlp["Wo"] = Linear(config.hidden, W, bias=False)
+        self.heads = config.heads
+        self.window = 0 if layer_id % config.global_every == 0 else config.local_window
+        self.theta = config.local_theta if self.window else config.global_theta
+        self.out_std = 0.02 / (2 * config.total_layers) ** 0.5
+
+    def rescale_outputs(self, generator: Generator | None) -> None:
+        """ModernBERT's start: output projections shrink with the depth."""
+        for linear in (self.attn["Wo"], self.mlp["Wo"]):
+            nn.init.trunc_normal_(linear.weight, std=self.out_std, generator=generator)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[B, N, W] -> [B, N, W]``, without a norm after it."""
+        x = x + self._attend(self.attn_norm(x))
+        value, gate = self.mlp["Wi"](self.mlp_norm(x)).chunk(2, dim=-1)
+        return x + self.mlp["Wo"](F.gelu(value) * gate)
+
+    def _attend(self, x: Tensor) -> Tensor:
+        query, key, value = self.attn["Wqkv"](x).unflatten(-1, (3, self.heads, -1)).unbind(2)
+        query, key = rotate(query, theta=self.theta), rotate(key, theta=self.theta)
+        if self.window:
+            mixed = local_attention(query, key, value, window=self.window)
+        else:
+            mixed = attention(query, key, value)
+        return self.attn["Wo"](mixed.flatten(2))
+
+
+class Predictor(nn.Module):
+    """Predicts every token of a clip from the visible ones.
+
+    A mask token stands in for each token that is not visible; positions tell them apart. All of
+    them and the cls tokens then attend to each other.
+    """
+
+    def __init__(self, config: PredictorConfig, encoder_width: int, grid: Grid) -> None:
+        super().__init__()
+        if config.width % config.heads:
+            raise ValueError(f"width {config.width} does not divide into {config.heads} heads")
+        if not 0 < config.layers <= config.total_layers:
+            raise ValueError(f"layers is {config.layers}, expected 1 to {config.total_layers}")
+        self.config = config
+        self.grid = grid
+        N = grid[0] * grid[1] * grid[2]
+        self.mask_token = nn.Parameter(torch.empty(1, 1, encoder_width))
+        self.pos_embed = nn.Parameter(torch.empty(1, CLS_TOKENS + N, encoder_width))
+        self.proj = ProjectionHead(encoder_width, config.width)
+        self.layers = nn.ModuleList(PredictorLayer(config, i) for i in config.layer_ids)
+        self._positions = GridPositions(grid)
+
+    def reset_parameters(self, generator: Generator | None = None) -> None:
+        nn.init.trunc_normal_(self.mask_token, std=0.02, generator=generator)
+        reset_table(self.pos_embed, self.grid)
+        for layer in self.layers:
+            layer.rescale_outputs(generator)
+
+    def forward(self, hidden: Tensor, visible_index: Tensor, grid: Grid) -> Tensor:
+        """Predictions for all tokens.
+
+        Args:
+            hidden: the encoder's cls and visible tokens, ``[B, 4 + V, C]``.
+            visible_index: ``[B, V]`` int64 into the grid.
+            grid: frames, rows and columns of the clip's tokens, ``N`` in all.
+
+        Returns:
+            ``[B, N, W]`` in the dtype of ``hidden``; cls tokens are left out.
+        """
+        B, _, C = hidden.shape
+        N = grid[0] * grid[1] * grid[2]
+        positions = self._positions(self.pos_embed, grid).to(hidden.dtype)
+        masked = self.mask_token.to(hidden.dtype).expand(B, N, C)
+        into = visible_index[..., None].expand(-1, -1, C)
+        tokens = masked.scatter(1, into, hidden[:, CLS_TOKENS:])
+        x = self.proj(torch.cat([hidden[:, :CLS_TOKENS], tokens], dim=1) + positions)
+        for layer in self.layers:
+            x = layer(x)
+        return x[:, CLS_TOKENS:]
+
+
+def load_modernbert(predictor: Predictor, source: str) -> None:
+    """Copy the last layers of a ModernBERT into ``predictor``.
+
+    Args:
+        predictor: whose sizes must be those of the text encoder.
+        source: a folder with ``config.json`` and weights, or a hub id.
+
+    Raises:
+        ValueError: transformers is missing, or the text encoder has other sizes.
+    """
+    try:
+        from transformers import ModernBertModel
+    except ImportError as error:
+        raise ValueError(
+            'the ModernBERT predictor needs transformers: pip install "ivn[hf]", '
+            'or set model.predictor.init to "scratch"'
+        ) from error
+    text = ModernBertModel.from_pretrained(source, dtype=torch.float32)
+    theirs, ours = text.config, predictor.config
+    pairs = {
+        "width": (theirs.hidden_size, ours.width),
+        "heads": (theirs.num_attention_heads, ours.heads),
+        "hidden": (theirs.intermediate_size, ours.hidden),
+        "total_layers": (theirs.num_hidden_layers, ours.total_layers),
+        "global_every": (theirs.global_attn_every_n_layers, ours.global_every),
+        "local_window": (theirs.local_attention // 2, ours.local_window),
+    }
+    for name, (given, expected) in pairs.items():
+        if given != expected:
+            raise ValueError(f"{source} has {name} {given}, model.predictor.{name} is {expected}")
+    for layer, layer_id in zip(predictor.layers, ours.layer_ids, strict=True):
+        layer.load_state_dict(text.layers[layer_id].state_dict())

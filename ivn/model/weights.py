@@ -1,0 +1,341 @@
+"""Reads checkpoints, the release's and our own, into networks whose sizes are the files'.
+
+Nothing is unpickled that a stranger could have written: safetensors, or ``weights_only``.
+"""
+
+import json
+import pickle
+import re
+from collections import defaultdict
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from .alignment import Alignment
+from .decoder import Decoder, DiffusionDecoder, LatentHead, PixelHead
+from .encoder import CLS_TOKENS, Encoder, EncoderConfig
+from .model import Model
+from .predictor import Predictor, PredictorConfig
+
+State = dict[str, Tensor]
+Size = int | tuple[int, int]
+
+_PREFIXES = ("model.", "module.", "_orig_mod.")
+_LAYER_SCALE = re.compile(r"(blocks\.\d+\.ls[12])\.(?:lr_scale|weight)$")
+
+# The release's training keys: their prefix, the part they belong to, and our prefix there.
+_TRAINING_KEYS = (
+    ("bert_decoder.layers.", "predictor", "layers."),
+    ("bert_mask_token", "predictor", "mask_token"),
+    ("diff_pos_embed", "predictor", "pos_embed"),
+    ("to_bert_proj.", "predictor", "proj."),
+    ("diffloss.", "diffusion", ""),
+    ("selfdist_decoder.", "latent", ""),
+    ("clip_decoder.", "alignment", "layers."),
+    ("final_clip_decoder.", "alignment", "pooled."),
+    ("clip_pos_embed", "alignment", "pos_embed"),
+    # Built by the release, used by nothing.
+    ("bert_decoder.embeddings.", "unused", ""),
+    ("bert_decoder.final_norm.", "unused", ""),
+    ("selfdist_normproj_decoder.", "unused", ""),
+    ("selfdist_proj_clip.", "unused", ""),
+)
+
+
+def load_encoder(
+    path: str | Path,
+    *,
+    image_size: Size | None = None,
+    num_frames: int | None = None,
+    num_heads: int | None = None,
+    pool_heads: int | None = None,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> Encoder:
+    """The encoder of a checkpoint, in evaluation mode.
+
+    Args:
+        path: a weights file, or a folder with one.
+        image_size: pixels of the position table's frames, one number or (height, width).
+        num_frames: frames of the position table.
+        num_heads, pool_heads: attention heads of the blocks and of the pooling head.
+            These four cannot be read off the weights: they are taken from the ``config.json``
+            beside them where it has them, or must be given here. All else follows from shapes.
+        device, dtype: of the parameters; the encoder computes in ``dtype``.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: a size is missing or wrong, or keys are missing or unexpected.
+    """
+    file = weights_file(Path(path), "encoder")
+    state = training_parts(read_state(file))["encoder"]
+    sizes = _sizes_beside(file)
+    given = {
+        "image_size": image_size,
+        "num_frames": num_frames,
+        "num_heads": num_heads,
+        "pool_heads": pool_heads,
+    }
+    sizes |= {name: value for name, value in given.items() if value is not None}
+    config = encoder_config(state, sizes, str(file))
+    return _filled(Encoder, (config,), state, file).to(device, dtype).eval()
+
+
+def load_model(
+    path: str | Path,
+    *,
+    image_size: Size | None = None,
+    num_frames: int | None = None,
+    num_heads: int | None = None,
+    pool_heads: int | None = None,
+    predictor: PredictorConfig | None = None,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> Model:
+    """Encoder, predictor, decoder and alignment heads of a checkpoint, in evaluation mode.
+
+    Reads the release's training checkpoints (DeepSpeed's ``module`` wrapper included) and our own
+    checkpoint folders.
+
+    Args:
+        path: a weights file, or a folder with one or with one a part.
+        image_size, num_frames, num_heads, pool_heads, device, dtype: as :func:`load_encoder`.
+        predictor: the predictor's sizes; without them those of the ``config.json`` beside the
+            weights, or of ModernBERT-large's last layers.
+    """
+    file = weights_file(Path(path), "encoder")
+    encoder = load_encoder(
+        file,
+        image_size=image_size,
+        num_frames=num_frames,
+        num_heads=num_heads,
+        pool_heads=pool_heads,
+    )
+    parts = defaultdict(dict, training_parts(read_state(file)))
+    if file.name == "encoder.safetensors":
+        for name in ("predictor", "decoder", "alignment"):
+            beside = file.with_name(f"{name}.safetensors")
+            if beside.exists():
+                parts[name] = read_state(beside)
+    grid, width = encoder.config.grid, encoder.config.width
+
+    sizes = predictor or _predictor_beside(file) or PredictorConfig()
+    layers = _count(parts["predictor"], "layers")
+    arguments = (replace(sizes, layers=layers), width, grid)
+    return (
+        Model(
+            encoder,
+            _filled(Predictor, arguments, parts["predictor"], file) if layers else None,
+            _decoder(parts, file),
+            _alignment(parts["alignment"], encoder.config, file),
+        )
+        .to(device, dtype)
+        .eval()
+    )
+
+
+def load_diffusion_decoder(path: str | Path) -> DiffusionDecoder:
+    """The diffusion decoder of a checkpoint, in evaluation mode; its sizes are the weights'.
+
+    Its ``loss_terms(target, z, timestep, noise)`` gives ``(mse, variational)``, a value a row.
+    """
+    file = weights_file(Path(path), "decoder")
+    state = _spelt(read_state(file), str(file))
+    own = {key.removeprefix("diffloss."): value for key, value in state.items() if "net." in key}
+    if not own:
+        raise ValueError(f"{file} has no diffusion decoder: no key begins with 'net.'")
+    return _diffusion(own, file).eval()
+
+
+def read_state(file: Path) -> State:
+    """The tensors of a ``.safetensors``, ``.pt``, ``.pth`` or ``.bin`` file, unwrapped."""
+    if not file.exists():
+        raise FileNotFoundError(f"no weights at {file}")
+    try:
+        if file.suffix == ".safetensors":
+            return load_file(file)
+        loaded = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+    except (SafetensorError, pickle.UnpicklingError, EOFError, RuntimeError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(
+            f"{file} cannot be read as plain weights ({reason}); save its tensors as .safetensors"
+        ) from error
+    for wrapper in ("module", "model", "state_dict"):
+        if isinstance(loaded, dict) and isinstance(loaded.get(wrapper), dict):
+            loaded = loaded[wrapper]
+    if not isinstance(loaded, dict) or not all(isinstance(v, Tensor) for v in loaded.values()):
+        raise ValueError(f"{file} holds no dictionary of tensors")
+    return loaded
+
+
+def weights_file(path: Path, part: str) -> Path:
+    """The file at ``path`` or, in a folder, that of ``part`` or of the whole model."""
+    if not path.is_dir():
+        if not path.exists():
+            raise FileNotFoundError(f"no weights at {path}: expected a file, or a folder with one")
+        return path
+    patterns = (f"{part}.safetensors", "model.safetensors", "mp_rank_00_model_states.pt")
+    nested = sorted(path.glob("checkpoints/step-*"))[-1:]
+    for folder in (path, *nested):
+        for pattern in patterns:
+            if (folder / pattern).exists():
+                return folder / pattern
+    raise FileNotFoundError(f"{path} holds none of {', '.join(patterns)}")
+
+
+def training_parts(state: State) -> dict[str, State]:
+    """A training checkpoint's tensors by part, under our keys: "encoder", "predictor", ..."""
+    parts: dict[str, State] = defaultdict(dict)
+    for key, value in _spelt(state, "the checkpoint").items():
+        for theirs, part, ours in _TRAINING_KEYS:
+            if key.startswith(theirs):
+                parts[part][ours + key.removeprefix(theirs)] = value
+                break
+        else:
+            parts["encoder"][key] = value
+    if set(parts["alignment"]) == {"pos_embed"}:  # stage two keeps the table and none of the heads
+        parts["unused"] |= parts.pop("alignment")
+    return dict(parts)
+
+
+def encoder_config(state: State, sizes: dict[str, Any], where: str) -> EncoderConfig:
+    """The config of an encoder with these weights and the given other sizes."""
+    missing = [name for name in _NOT_IN_SHAPES if name not in sizes]
+    if missing:
+        raise ValueError(
+            f"{where}: {', '.join(missing)} cannot be read off the weights and no config.json "
+            f"beside them tells: pass {', '.join(f'{name}=' for name in missing)}"
+        )
+    size = sizes["image_size"]
+    height, width = (size, size) if isinstance(size, int) else size
+    config = EncoderConfig(
+        width=_shape(state, "cls_token", where)[2],
+        depth=_count(state, "blocks"),
+        heads=sizes["num_heads"],
+        hidden=_shape(state, "blocks.0.mlp.fc1.weight", where)[0],
+        image_height=height,
+        image_width=width,
+        num_frames=sizes["num_frames"],
+        patch_size=_shape(state, "patch_embed.proj.weight", where)[4],
+        pool_heads=sizes["pool_heads"],
+        pool_width=_shape(state, "clip_projector.cross_attn.proj.weight", where)[0],
+    )
+    rows = _shape(state, "pos_embed", where)[1]
+    frames, h, w = config.grid
+    if rows != CLS_TOKENS + frames * h * w:
+        raise ValueError(
+            f"{where}: pos_embed has {rows} rows, but {frames} frames of {height} x {width} "
+            f"pixels need {CLS_TOKENS} + {frames} * {h} * {w}: check num_frames and image_size"
+        )
+    return config
+
+
+_NOT_IN_SHAPES = ("image_size", "num_frames", "num_heads", "pool_heads")
+
+
+def _sizes_beside(file: Path) -> dict[str, Any]:
+    """What a ``config.json`` beside the weights tells of the sizes that shapes do not."""
+    config = file.with_name("config.json")
+    if not config.exists():
+        return {}
+    content = json.loads(config.read_text())
+    if "model_config" in content:  # the release's
+        spelling = ("img_size", "num_frames", "num_heads", "attn_pool_num_heads")
+        found = dict(zip(_NOT_IN_SHAPES, map(content["model_config"].get, spelling), strict=True))
+    else:
+        ours = content.get("config", {}).get("model", {}).get("encoder", {})
+        size = (ours.get("image_height"), ours.get("image_width"))
+        rest = (ours.get("num_frames"), ours.get("heads"), ours.get("pool_heads"))
+        found = dict(zip(_NOT_IN_SHAPES, (size if all(size) else None, *rest), strict=True))
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _predictor_beside(file: Path) -> PredictorConfig | None:
+    config = file.with_name("config.json")
+    if not config.exists():
+        return None
+    ours = json.loads(config.read_text()).get("config", {}).get("model", {}).get("predictor")
+    return PredictorConfig(**ours) if ours else None
+
+
+def _spelt(state: State, where: str) -> State:
+    """The same tensors under the keys of our modules."""
+    spelt: State = {}
+    for given in state:
+        key = given
+        while key.startswith(_PREFIXES):
+            key = key.split(".", 1)[1]
+        key = _LAYER_SCALE.sub(r"\1.gamma", key)
+        if key in spelt:
+            raise ValueError(f"{where} has {key} under more than one name, among them {given}")
+        spelt[key] = state[given]
+    return spelt
+
+
+def _filled(kind: type[nn.Module], arguments: tuple, state: State, file: Path) -> Any:
+    """``kind(*arguments)`` holding exactly the tensors of ``state``, in fp32."""
+    with torch.device("meta"):
+        module = kind(*arguments)
+    expected = module.state_dict()
+    problems = [f"missing {key}" for key in expected if key not in state]
+    problems += [f"unexpected {key}" for key in state if key not in expected]
+    problems += [
+        f"{key} is {list(state[key].shape)}, expected {list(value.shape)}"
+        for key, value in expected.items()
+        if key in state and state[key].shape != value.shape
+    ]
+    if problems:
+        more = f" and {len(problems) - 8} more" if len(problems) > 8 else ""
+        raise ValueError(f"{file}: {kind.__name__}: {'; '.join(problems[:8])}{more}")
+    module.load_state_dict({k: v.float().contiguous() for k, v in state.items()}, assign=True)
+    return module.requires_grad_(True)
+
+
+def _decoder(parts: dict[str, State], file: Path) -> Decoder | None:
+    # Our own files call it "decoder"; its keys tell which it is.
+    state = parts["diffusion"] or parts["latent"] or parts["decoder"]
+    if not state:
+        return None
+    if "net.time_embed.mlp.0.weight" in state:
+        return _diffusion(state, file)
+    if "head.0.weight" in state:
+        arguments = (state["head.0.weight"].shape[1], state["head.2.weight"].shape[0])
+        return _filled(LatentHead, arguments, state, file)
+    first, *_, last = (value for key, value in sorted(state.items()) if key.endswith("weight"))
+    depth = sum(key.endswith("weight") for key in state)
+    arguments = (last.shape[0], first.shape[1], first.shape[0], depth)
+    return _filled(PixelHead, arguments, state, file)
+
+
+def _diffusion(state: State, file: Path) -> DiffusionDecoder:
+    width, target = _shape(state, "net.input_proj.weight", str(file))
+    condition = _shape(state, "net.cond_embed.weight", str(file))[1]
+    arguments = (target, condition, width, _count(state, "net.res_blocks"))
+    return _filled(DiffusionDecoder, arguments, state, file)
+
+
+def _alignment(state: State, encoder: EncoderConfig, file: Path) -> Alignment | None:
+    if not state:
+        return None
+    teacher_width = _shape(state, "layers.0.norm.weight", str(file))[0]
+    pool_width = encoder.pool_width if "pooled.norm.weight" in state else 0
+    arguments = (_count(state, "layers"), encoder.width, teacher_width, pool_width, encoder.grid)
+    return _filled(Alignment, arguments, state, file)
+
+
+def _shape(state: State, key: str, where: str) -> torch.Size:
+    if key not in state:
+        raise ValueError(f"{where}: missing {key}")
+    return state[key].shape
+
+
+def _count(state: State, prefix: str) -> int:
+    """How many numbered modules there are under ``prefix``."""
+    place = prefix.count(".") + 1
+    numbers = (int(key.split(".")[place]) for key in state if key.startswith(f"{prefix}."))
+    return 1 + max(numbers, default=-1)

@@ -1,0 +1,97 @@
+"""``libivn.so``, the compiled part of ivn: loaded at the first call, called through plain C."""
+
+import ctypes
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+PATH = Path(__file__).parents[1] / "libivn.so"
+REBUILD = "pip install --force-reinstall --no-deps ."
+_INTERFACE = 1  # IVN_INTERFACE of csrc/ivn.h
+_POINTER, _SIZE, _INT, _REAL = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int, ctypes.c_double
+_ERRORS_OF_CALLERS = (-1,)  # IVN_DUPLICATE_INDEX
+
+# The arguments of each operation in csrc/ivn.h, up to the last: how many threads for ``_cpu``,
+# which stream for ``_cuda``.
+_ARGUMENTS = {
+    "ivn_gather_tokens": [*[_POINTER] * 3, *[_SIZE] * 4],
+    "ivn_scatter_tokens": [*[_POINTER] * 4, *[_SIZE] * 4],
+    "ivn_gather_patches": [*[_POINTER] * 3, *[_SIZE] * 5, _INT, _POINTER, _REAL, _INT, _INT],
+}
+
+
+@dataclass(frozen=True)
+class Build:
+    """How ``libivn.so`` was built."""
+
+    cuda_archs: str  # such as "80,90"; "" without CUDA
+    cuda_version: int  # of the CUDA runtime inside, such as 13000; 0 without CUDA
+    openmp: int  # date of the OpenMP standard, such as 201511; 0 without OpenMP
+
+
+def call(name: str, device: torch.device, *arguments: Tensor | float) -> None:
+    """Run the operation ``name`` of csrc/ivn.h on ``device``, tensors as pointers.
+
+    Raises:
+        ValueError: the arguments are at fault.
+        RuntimeError: the device is.
+    """
+    full_name = f"{name}_{device.type}"
+    function = _function(name, device.type)
+    plain = [x.data_ptr() if isinstance(x, Tensor) else x for x in arguments]
+    if device.type == "cpu":
+        code = function(*plain, torch.get_num_threads())
+    else:
+        with torch.cuda.device(device):
+            code = function(*plain, torch.cuda.current_stream().cuda_stream)
+    if code:
+        words = _library().ivn_error_string(code).decode()
+        error = ValueError if code in _ERRORS_OF_CALLERS else RuntimeError
+        raise error(f"{full_name}: {words}")
+
+
+def check_index(index: Tensor, count: int) -> None:
+    """Raise ValueError unless all of ``index`` lies in ``[0, count)``.
+
+    For bodies that serve the CPU: on a GPU the answer would stall the host.
+    """
+    if index.numel() and not (0 <= index.min() and index.max() < count):
+        raise ValueError(
+            f"index holds {int(index.min())} to {int(index.max())}, expected 0 to {count - 1}"
+        )
+
+
+def build() -> Build:
+    """How the library was built; RuntimeError if it cannot be loaded."""
+    library = _library()
+    archs = library.ivn_cuda_archs().decode()
+    return Build(archs, library.ivn_cuda_version(), library.ivn_openmp())
+
+
+@functools.cache
+def _function(name: str, device: str):
+    function = getattr(_library(), f"{name}_{device}", None)
+    if function is None:
+        raise RuntimeError(f"{PATH} was built without {device.upper()}; see `ivn doctor`")
+    function.argtypes = [*_ARGUMENTS[name], _INT if device == "cpu" else _POINTER]
+    function.restype = ctypes.c_int
+    return function
+
+
+@functools.cache
+def _library() -> ctypes.CDLL:
+    try:
+        library = ctypes.CDLL(str(PATH))
+    except OSError as error:
+        raise RuntimeError(f"cannot load {PATH} ({error}); build it with `{REBUILD}`") from error
+    interface = getattr(library, "ivn_interface", lambda: 0)()
+    if interface != _INTERFACE:
+        raise RuntimeError(
+            f"{PATH} has interface {interface}, expected {_INTERFACE}; rebuild it with `{REBUILD}`"
+        )
+    library.ivn_error_string.restype = ctypes.c_char_p
+    library.ivn_cuda_archs.restype = ctypes.c_char_p
+    return library

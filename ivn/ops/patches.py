@@ -1,0 +1,160 @@
+"""``ivn::gather_patches``: the kept patches of a video, normalised, and no others."""
+
+import ctypes
+from collections.abc import Sequence
+from enum import IntEnum
+
+import torch
+from torch import Tensor
+
+from ._library import call, check_index
+
+MAX_PATCH_SIZE = 64  # kMostPatchSize of csrc/patches.h
+_TYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2}  # IVN_FLOAT32... of csrc/ivn.h
+
+
+class Layout(IntEnum):
+    """What a row holds: IVN_EMBEDDING_ROWS and IVN_TARGET_ROWS of csrc/ivn.h."""
+
+    EMBEDDING = 0
+    TARGET = 1
+
+
+def gather_patches(
+    video: Tensor,
+    index: Tensor,
+    *,
+    patch_size: int = 14,
+    mean: Sequence[float],
+    std: Sequence[float],
+    eps: float = 1e-6,
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    r"""The patches at ``index`` as rows ready for the embedding's matrix product.
+
+    With the normalised pixels :math:`x = (v / 255 - \mathrm{mean}_c) / \mathrm{std}_c`, a row is
+    :math:`x / \sqrt{\overline{x^2} + \epsilon}`: an RMSNorm whose weight is left to the embedding.
+
+    Args:
+        video: uint8 ``[B, T, H, W, 3]``; ``H`` and ``W`` multiples of ``patch_size``.
+        index: int64 ``[B, K]`` into the grid ``(T, H / p, W / p)`` in raster order, columns
+            fastest. On a CPU a value outside it is a ValueError; a GPU does not look.
+        patch_size: ``p``, at most 64.
+        mean, std: of the pixels, per channel, in units of 255.
+        dtype: of the rows: fp32, bf16, fp16, or fp64. Computed in fp32, in fp64 for fp64.
+
+    Returns:
+        ``[B, K, p * p * 3]``, elements in the order (line, column, channel), channels fastest.
+        No gradient: pixels are integers.
+    """
+    return _gather(video, index, patch_size, mean, std, eps, dtype, Layout.EMBEDDING)
+
+
+def gather_target_patches(
+    video: Tensor,
+    index: Tensor,
+    *,
+    patch_size: int = 14,
+    mean: Sequence[float],
+    std: Sequence[float],
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    """The normalised pixels of the patches at ``index``, as targets of a decoder.
+
+    As :func:`gather_patches`, but not divided by the root mean square, and with the elements in
+    the order (channel, line, column), channels slowest: ``[B, K, 3 * p * p]``.
+    """
+    return _gather(video, index, patch_size, mean, std, 0.0, dtype, Layout.TARGET)
+
+
+def gather_patches_reference(
+    video: Tensor,
+    index: Tensor,
+    patch_size: int,
+    mean: Sequence[float],
+    std: Sequence[float],
+    eps: float,
+    dtype: torch.dtype,
+    layout: int,
+) -> Tensor:
+    """What ``ivn::gather_patches`` means, in plain PyTorch."""
+    B, T, H, W, _ = video.shape
+    p, real = patch_size, torch.float64 if dtype == torch.float64 else torch.float32
+    pixels = (video.to(real) / 255 - video.new_tensor(mean, dtype=real)) / video.new_tensor(
+        std, dtype=real
+    )
+    grid = pixels.reshape(B, T, H // p, p, W // p, p, 3).permute(0, 1, 2, 4, 3, 5, 6)
+    patches = grid.reshape(B, -1, p, p, 3)
+    kept = patches[torch.arange(B, device=index.device)[:, None], index]
+    if layout == Layout.TARGET:
+        return kept.movedim(-1, 2).flatten(2).to(dtype)
+    rows = kept.flatten(2)
+    return (rows / (rows.square().mean(-1, keepdim=True) + eps).sqrt()).to(dtype)
+
+
+@torch.library.custom_op("ivn::gather_patches", mutates_args=(), device_types=("cpu", "cuda"))
+def _gather_patches(
+    video: Tensor,
+    index: Tensor,
+    patch_size: int,
+    mean: Sequence[float],
+    std: Sequence[float],
+    eps: float,
+    dtype: torch.dtype,
+    layout: int,
+) -> Tensor:
+    B, T, H, W, _ = video.shape
+    K = index.shape[1]
+    if video.device.type == "cpu":
+        check_index(index, T * (H // patch_size) * (W // patch_size))
+    rows = video.new_empty(B, K, 3 * patch_size**2, dtype=dtype)
+    scale = [1 / (255 * s) for s in std]
+    shift = [-m / s for m, s in zip(mean, std, strict=True)]
+    affine = (ctypes.c_double * 6)(*scale, *shift)
+    sizes = (B, T, H, W, K, patch_size)
+    call(
+        "ivn_gather_patches",
+        video.device,
+        *(video, index, rows, *sizes, ctypes.addressof(affine), eps, _TYPES[dtype], layout),
+    )
+    return rows
+
+
+@_gather_patches.register_fake
+def _(video, index, patch_size, mean, std, eps, dtype, layout):
+    return video.new_empty(*index.shape, 3 * patch_size**2, dtype=dtype)
+
+
+def _gather(
+    video: Tensor,
+    index: Tensor,
+    patch_size: int,
+    mean: Sequence[float],
+    std: Sequence[float],
+    eps: float,
+    dtype: torch.dtype,
+    layout: Layout,
+) -> Tensor:
+    if video.dtype != torch.uint8 or video.ndim != 5 or video.shape[4] != 3:
+        raise ValueError(
+            f"video is {video.dtype} {list(video.shape)}, expected uint8 [B, T, H, W, 3]"
+        )
+    if index.dtype != torch.int64 or index.ndim != 2 or index.shape[0] != video.shape[0]:
+        raise ValueError(
+            f"index is {index.dtype} {list(index.shape)}, expected int64 [{video.shape[0]}, K]"
+        )
+    if index.device != video.device:
+        raise ValueError(f"index is on {index.device} but video is on {video.device}")
+    if not 0 < patch_size <= MAX_PATCH_SIZE:
+        raise ValueError(f"patch_size is {patch_size}, expected 1 to {MAX_PATCH_SIZE}")
+    H, W = video.shape[2:4]
+    if H % patch_size or W % patch_size:
+        raise ValueError(f"frames are {H} x {W}, expected multiples of patch_size {patch_size}")
+    if len(mean) != 3 or len(std) != 3 or not all(s > 0 for s in std):
+        raise ValueError(f"mean {mean} and std {std}: expected three values each, std positive")
+    if dtype not in (*_TYPES, torch.float16):
+        raise ValueError(f"dtype is {dtype}, expected fp32, bf16, fp16 or fp64")
+    # The compiled part has no fp16: training is in bf16.
+    compiled = torch.float32 if dtype == torch.float16 else dtype
+    arguments = (patch_size, list(mean), list(std), eps, compiled, int(layout))
+    return _gather_patches(video.contiguous(), index.contiguous(), *arguments).to(dtype)

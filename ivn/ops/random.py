@@ -1,0 +1,146 @@
+"""Random numbers that depend on what they are for and on nothing else.
+
+Every number is a word of Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as
+1, 2, 3", SC 2011). The cipher's key is the run's 64-bit seed. Its counter names the draw:
+
+    word 0  the draw within its purpose      word 2  position in the epoch's global order
+    word 1  purpose (8 bits) and layer (24)  word 3  epoch (24 bits) and repeat (8)
+
+so no result depends on workers, processes, batch size, device or restarts.
+"""
+
+from collections.abc import Sequence
+from enum import IntEnum
+
+import torch
+from torch import Tensor
+
+_MASK = 0xFFFFFFFF
+_MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
+_KEY_STEPS = (0x9E3779B9, 0xBB67AE85)
+_ROUNDS = 10
+
+
+class Purpose(IntEnum):
+    """What a random number decides. Values are part of a run's identity: never renumber."""
+
+    ORDER = 0
+    FRAMES = 1
+    CROP = 2
+    FLIP = 3
+    REPLACE = 4
+    MASK = 5
+    BLOCK_SIZE = 6
+    TRUNCATE = 7
+    TIMESTEP = 8
+    NOISE = 9
+    DROP_PATH = 10
+    TEACHER_DROP_PATH = 11
+    SAMPLING = 12
+
+
+def make_keys(
+    seed: int, epoch: int, position: Sequence[int] | Tensor, *, repeat: int = 0
+) -> Tensor:
+    """The keys of some samples, ``[B, 4]`` int64: seed, epoch, position, repeat.
+
+    Args:
+        seed: of the run, in ``[0, 2**63)``.
+        epoch: in ``[0, 2**24)``.
+        position: of each sample in the epoch's global order, ``B`` values in ``[0, 2**32)``.
+        repeat: which of a sample's repeated augmentations, in ``[0, 256)``.
+    """
+    if not (0 <= seed < 2**63 and 0 <= epoch < 2**24 and 0 <= repeat < 256):
+        raise ValueError(
+            f"seed {seed}, epoch {epoch}, repeat {repeat}: expected seed in [0, 2**63), "
+            "epoch in [0, 2**24), repeat in [0, 256)"
+        )
+    column = torch.as_tensor(position, dtype=torch.int64)
+    same = torch.ones_like(column)
+    return torch.stack([seed * same, epoch * same, column, repeat * same], dim=1)
+
+
+def random_words(keys: Tensor, purpose: Purpose, count: int, *, layer: int = 0) -> Tensor:
+    """Uniform 32-bit words, ``[B, count]`` int64 in ``[0, 2**32)``; the same on every device.
+
+    Args:
+        keys: ``[B, 4]`` int64, from :func:`make_keys`.
+        purpose: what the words decide; other purposes get independent words.
+        count: words a sample. The first ``n`` words are the same for every ``count >= n``.
+        layer: which layer or view of the purpose, in ``[0, 2**24)``.
+    """
+    if keys.ndim != 2 or keys.shape[1] != 4 or keys.dtype != torch.int64:
+        raise ValueError(f"keys is {keys.dtype} {list(keys.shape)}, expected int64 [B, 4]")
+    blocks = (count + 3) // 4
+    seed, epoch, position, repeat = (column[:, None] for column in keys.unbind(1))
+    # 32-bit words are held in int64: products wrap to the right bits, shifts are then masked.
+    draw = torch.arange(blocks, device=keys.device)[None]
+    counter = (
+        draw.expand(len(keys), -1),
+        torch.full_like(draw, int(purpose) << 24 | layer),
+        position,
+        epoch << 8 | repeat,
+    )
+    words = torch.stack(philox4x32(counter, (seed & _MASK, seed >> 32)), dim=2)
+    return words.flatten(1)[:, :count]
+
+
+def philox4x32(
+    counter: tuple[Tensor, Tensor, Tensor, Tensor], key: tuple[Tensor, Tensor]
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Ten rounds of Philox4x32: four 32-bit words in int64 tensors that broadcast."""
+    c0, c1, c2, c3 = counter
+    k0, k1 = key
+    for _ in range(_ROUNDS):
+        high0, low0 = _multiply(_MULTIPLIERS[0], c0)
+        high1, low1 = _multiply(_MULTIPLIERS[1], c2)
+        c0, c1, c2, c3 = high1 ^ c1 ^ k0, low1, high0 ^ c3 ^ k1, low0
+        k0, k1 = k0 + _KEY_STEPS[0] & _MASK, k1 + _KEY_STEPS[1] & _MASK
+    return c0, c1, c2, c3
+
+
+def uniform(
+    keys: Tensor,
+    purpose: Purpose,
+    count: int,
+    *,
+    layer: int = 0,
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    """Uniform numbers in the open interval (0, 1), ``[B, count]``.
+
+    23 bits of a word in fp32, all 32 in fp64, each plus half a step: exact, never 0 or 1.
+    """
+    words = random_words(keys, purpose, count, layer=layer)
+    bits = 32 if dtype == torch.float64 else 23
+    return ((words >> (32 - bits)).to(dtype) + 0.5) * 2.0**-bits
+
+
+def integers(keys: Tensor, purpose: Purpose, count: int, high: int, *, layer: int = 0) -> Tensor:
+    """Integers in ``[0, high)``, ``[B, count]`` int64; ``high`` at most ``2**31``.
+
+    A word times ``high``, shifted: the chances of two values differ by less than ``high / 2**32``.
+    """
+    if not 0 < high <= 2**31:
+        raise ValueError(f"high is {high}, expected 1 to 2**31")
+    return random_words(keys, purpose, count, layer=layer) * high >> 32
+
+
+def normal(
+    keys: Tensor,
+    purpose: Purpose,
+    count: int,
+    *,
+    layer: int = 0,
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    """Standard normal numbers, ``[B, count]``, by Box and Muller's transform of word pairs."""
+    u = uniform(keys, purpose, (count + 1) // 2 * 2, layer=layer, dtype=dtype)
+    radius = (-2.0 * u[:, 0::2].log()).sqrt()
+    angle = 2.0 * torch.pi * u[:, 1::2]
+    return torch.stack([radius * angle.cos(), radius * angle.sin()], 2).flatten(1)[:, :count]
+
+
+def _multiply(constant: int, word: Tensor) -> tuple[Tensor, Tensor]:
+    product = word * constant
+    return product >> 32 & _MASK, product & _MASK

@@ -1,0 +1,180 @@
+"""Stage one: reconstruct the masked pixels, and align the visible tokens with an image teacher.
+
+Legend: B batch, T frames, V visible and P masked tokens, K aligned blocks, D teacher's width,
+W predictor's width.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ivn.data.clip import Batch, ClipSpec
+from ivn.model.layers import wide_dtype
+from ivn.model.model import Model
+from ivn.model.patch import normalised, patch_grid
+from ivn.model.teacher import Targets, Teacher, TeacherConfig
+from ivn.ops import cosine_distance, gather_tokens
+
+from . import masks
+from .parts import Stage, Term, mean_term, pixel_target
+
+
+@dataclass(frozen=True)
+class Stage1Config:
+    """Semantic-guided pixel reconstruction.
+
+    Attributes:
+        teacher: the image network to align with; its taps pair with the student's last blocks.
+        frames, size: of the student's clips; size in pixels.
+        mask: "semantic_topk" keeps the tokens that the teacher attends to most, frame by frame,
+            "semantic_sampled" draws them by that attention, "random" draws them evenly.
+        mask_ratio: share of a frame's tokens that is masked.
+        align_pooled: also align the pooled vector with the teacher's, averaged over the frames.
+        alignment_loss: "negative_cosine" or "two_minus_two_cosine", whose gradient is twice it.
+        renormalise_pooled: give the averaged pooled target length one again.
+        teacher_input: "decoded" shows the teacher its own resize of the decoded frames, "student"
+            the student's pixels, enlarged.
+        decay_predictor_tokens: weight decay on the predictor's positions and mask token.
+        layers_weight, pooled_weight, pixels_weight: of the terms' means in the loss.
+    """
+
+    teacher: TeacherConfig
+    kind: Literal["stage1"] = "stage1"
+    frames: int = 16
+    size: int = 224
+    mask: Literal["semantic_topk", "semantic_sampled", "random"] = "semantic_topk"
+    mask_ratio: float = 0.8
+    align_pooled: bool = False
+    alignment_loss: Literal["negative_cosine", "two_minus_two_cosine"] = "negative_cosine"
+    renormalise_pooled: bool = True
+    teacher_input: Literal["decoded", "student"] = "decoded"
+    decay_predictor_tokens: bool = False
+    layers_weight: float = 1.0
+    pooled_weight: float = 1.0
+    pixels_weight: float = 1.0
+
+
+class Seen(NamedTuple):
+    """What the student makes of a clip's visible tokens.
+
+    Attributes:
+        aligned_layers: its last K blocks in the teacher's space, each ``[B, V, D]``.
+        aligned_pooled: its pooled vector there, ``[B, D]``; without that head ``[B, 0]``.
+        predicted: the predictor's tokens in the masked places, ``[B, P, W]``.
+    """
+
+    aligned_layers: list[Tensor]
+    aligned_pooled: Tensor
+    predicted: Tensor
+
+
+class AlignmentTargets(NamedTuple):
+    """The teacher's side: ``layers`` ``[K, B, V, D]`` and ``pooled`` ``[B, D]``."""
+
+    layers: Tensor
+    pooled: Tensor
+
+
+class Stage1(Stage):
+    """The student of stage one beside its teacher."""
+
+    def __init__(self, config: Stage1Config, model: Model, teacher: Teacher | None) -> None:
+        tokens = ("predictor.pos_embed", "predictor.mask_token")
+        super().__init__(model, decayed_tokens=tokens if config.decay_predictor_tokens else ())
+        if model.alignment is None:
+            raise ValueError("stage one needs a model with alignment heads")
+        self.config = config
+        self.alignment = model.alignment
+        self.teacher = teacher
+        # Only the pooled term reaches the pooling head.
+        self.encoder.clip_projector.requires_grad_(config.align_pooled)
+        self.clip_specs = {"student": ClipSpec(config.frames, config.size)}
+        if config.teacher_input == "decoded":
+            mean, std = (0.5,) * 3, (0.5,) * 3
+            spec = ClipSpec(config.frames, config.teacher.image_size, mean, std)
+            self.clip_specs["teacher"] = spec
+        self.loss_weights = {"layers": config.layers_weight, "pixels": config.pixels_weight}
+        if config.align_pooled:
+            self.loss_weights["pooled"] = config.pooled_weight
+
+    @property
+    def parts(self) -> dict[str, nn.Module]:
+        return super().parts | {"alignment": self.alignment}
+
+    def loss(self, batch: Batch) -> dict[str, Term]:
+        video = batch.clips["student"]
+        seen_by_teacher = self.look(batch)
+        visible = self.mask(seen_by_teacher.attention, batch.keys)
+        masked = masks.complement(visible, seen_by_teacher.attention[0].numel())
+        seen = self.student(video, visible, masked, keys=batch.keys)
+        terms = self.alignment_terms(seen, self.alignment_targets(seen_by_teacher, visible))
+        target = self.pixel_target(video, masked)
+        terms["pixels"] = mean_term(self.decoder.loss(target, seen.predicted, batch.keys))
+        return terms
+
+    def look(self, batch: Batch) -> Targets:
+        """The teacher's features, pooled vectors and attention."""
+        assert self.teacher is not None
+        wanted = {"pooled": self.config.align_pooled, "attention": True}
+        if self.config.teacher_input == "decoded":
+            return self.teacher(batch.clips["teacher"], **wanted)
+        pixels = normalised(batch.clips["student"])
+        return self.teacher.from_student(pixels, **wanted)
+
+    def mask(self, attention: Tensor, keys: Tensor) -> Tensor:
+        """The visible tokens ``[B, V]`` for the teacher's attention ``[B, T, L]``."""
+        visible = masks.visible_per_frame(attention.shape[2], self.config.mask_ratio)
+        if self.config.mask == "semantic_topk":
+            return masks.semantic_topk(attention, visible)
+        if self.config.mask == "random":
+            attention = torch.ones_like(attention)
+        return masks.semantic_sampled(attention, keys, visible)
+
+    def alignment_targets(self, seen: Targets, visible: Tensor) -> AlignmentTargets:
+        """The teacher's visible tokens, and its frames' mean direction."""
+        layers = torch.stack([gather_tokens(layer, visible) for layer in seen.layers])
+        pooled = F.normalize(seen.pooled, dim=-1).mean(1)
+        if self.config.renormalise_pooled:
+            pooled = F.normalize(pooled, dim=-1)
+        return AlignmentTargets(layers, pooled)
+
+    def student(
+        self, video: Tensor, visible: Tensor, masked: Tensor, *, keys: Tensor | None = None
+    ) -> Seen:
+        """Encode the ``visible`` ``[B, V]``, align them, predict the ``masked`` ``[B, P]``."""
+        grid = patch_grid(video, self.encoder.config.patch_size)
+        depth, K = self.encoder.config.depth, len(self.alignment.layers)
+        taps = range(depth - K, depth)
+        hidden, tapped = self.encoder.hidden(video, visible, taps=taps, keys=keys)
+        dtype = self.encoder.dtype
+        features = [tapped[tap].to(dtype) for tap in taps]
+        layers = self.alignment(features, visible, grid)
+        pooled = hidden.new_empty(len(video), 0)
+        if self.config.align_pooled:
+            pooled = self.alignment.pooled(self.encoder.pool_hidden(hidden))
+        predicted = self.predictor(hidden.to(dtype), visible, grid)
+        return Seen(layers, pooled, gather_tokens(predicted, masked))
+
+    def alignment_terms(self, seen: Seen, target: AlignmentTargets) -> dict[str, Term]:
+        """The semantic terms: the visible tokens' and, if asked for, the pooled vector's."""
+        cosines = [
+            1 - cosine_distance(ours, theirs.to(ours.dtype))
+            for ours, theirs in zip(seen.aligned_layers, target.layers, strict=True)
+        ]
+        terms = {"layers": mean_term(self._alignment_loss(torch.stack(cosines)))}
+        if self.config.align_pooled:
+            ours = seen.aligned_pooled.to(wide_dtype(seen.aligned_pooled.dtype))
+            cosine = (F.normalize(ours, dim=-1) * target.pooled.to(ours.dtype)).sum(-1)
+            terms["pooled"] = mean_term(self._alignment_loss(cosine))
+        return terms
+
+    def pixel_target(self, video: Tensor, masked: Tensor) -> Tensor:
+        """What the decoder reconstructs: ``[B, P, 3 * p * p]`` normalised pixels."""
+        dtype = wide_dtype(self.encoder.dtype)
+        return pixel_target(video, masked, self.encoder.config.patch_size, dtype)
+
+    def _alignment_loss(self, cosine: Tensor) -> Tensor:
+        return -cosine if self.config.alignment_loss == "negative_cosine" else 2 - 2 * cosine

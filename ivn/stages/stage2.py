@@ -1,0 +1,106 @@
+"""Stage two: predict the frozen stage-one encoder's features of the masked tokens.
+
+Legend: B batch, V visible and P masked tokens, C encoder's width.
+"""
+
+import copy
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from ivn.data.clip import Batch, ClipSpec
+from ivn.model.encoder import CLS_TOKENS
+from ivn.model.model import Model
+from ivn.model.patch import patch_grid
+from ivn.ops import cosine_distance, gather_tokens
+from ivn.ops.random import Purpose
+
+from . import masks
+from .masks import Blocks
+from .parts import Stage, Term, mean_term
+
+
+@dataclass(frozen=True)
+class Stage2Config:
+    """Latent prediction against a frozen encoder.
+
+    Attributes:
+        frames, size: of the clips; size in pixels.
+        views: the masks under which each clip is seen, one student pass each.
+        teacher_drop_path: leave stochastic depth on in the frozen teacher.
+        decay_predictor_tokens: weight decay on the predictor's positions and mask token.
+    """
+
+    kind: Literal["stage2"] = "stage2"
+    frames: int = 32
+    size: int = 224
+    views: tuple[Blocks, ...] = (Blocks(8, 0.15), Blocks(2, 0.7))
+    teacher_drop_path: bool = False
+    decay_predictor_tokens: bool = False
+
+
+class Stage2(Stage):
+    """The student of stage two beside a frozen copy of the encoder it starts from."""
+
+    def __init__(self, config: Stage2Config, model: Model, *, global_batch: int) -> None:
+        tokens = ("predictor.pos_embed", "predictor.mask_token")
+        super().__init__(model, decayed_tokens=tokens if config.decay_predictor_tokens else ())
+        self.config = config
+        self.global_batch = global_batch
+        # Nothing of this stage reaches the pooling head.
+        self.encoder.clip_projector.requires_grad_(False)
+        self.teacher = copy.deepcopy(self.encoder).requires_grad_(False)
+        self.clip_specs = {"student": ClipSpec(config.frames, config.size)}
+        self.loss_weights = {f"view{i}": 1.0 for i in range(1, len(config.views) + 1)}
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> "Stage2":
+        super().train(mode)
+        self.teacher.train(mode and self.config.teacher_drop_path)
+        return self
+
+    def freeze_teacher(self) -> None:
+        """Make the teacher what the encoder now is."""
+        self.teacher.load_state_dict(self.encoder.state_dict())
+
+    def loss(self, batch: Batch) -> dict[str, Term]:
+        video, keys = batch.clips["student"], batch.keys
+        grid = patch_grid(video, self.encoder.config.patch_size)
+        features = self.look(video, keys)
+        whole = masks.batch_keys(batch.host_keys, self.global_batch)
+        terms = {}
+        for view, blocks in enumerate(self.config.views):
+            visible = masks.multi_block(batch.host_keys, whole, grid, blocks, view=view)
+            visible = visible.to(video.device, non_blocking=True)
+            masked = masks.complement(visible, grid[0] * grid[1] * grid[2])
+            predicted = self.predict(video, visible, masked, keys=keys, view=view)
+            terms[f"view{view + 1}"] = self.latent_term(predicted, gather_tokens(features, masked))
+        return terms
+
+    @torch.no_grad()
+    def look(self, video: Tensor, keys: Tensor | None = None) -> Tensor:
+        """The teacher's features of the whole clip, ``[B, N, C]``."""
+        hidden, _ = self.teacher.hidden(video, keys=keys, purpose=Purpose.TEACHER_DROP_PATH)
+        return hidden[:, CLS_TOKENS:]
+
+    def predict(
+        self,
+        video: Tensor,
+        visible: Tensor,
+        masked: Tensor,
+        *,
+        keys: Tensor | None = None,
+        view: int = 0,
+    ) -> Tensor:
+        """The ``masked`` tokens' features ``[B, P, C]`` from the ``visible`` ``[B, V]``."""
+        grid = patch_grid(video, self.encoder.config.patch_size)
+        hidden, _ = self.encoder.hidden(video, visible, keys=keys, view=view)
+        predicted = self.predictor(hidden.to(self.encoder.dtype), visible, grid)
+        return self.decoder(gather_tokens(predicted, masked))
+
+    @staticmethod
+    def latent_term(predicted: Tensor, target: Tensor) -> Term:
+        """``2 - 2 cos`` of each masked token."""
+        return mean_term(2 * cosine_distance(predicted, target.to(predicted.dtype)))

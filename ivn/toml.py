@@ -1,0 +1,178 @@
+"""Frozen dataclasses to TOML and back, strictly: an unknown key or a wrong type is an error.
+
+Fields may be bool, int, float, str, Literal, tuple, another dataclass, or a union of dataclasses
+that are told apart by their first field, ``kind: Literal[...]``.
+"""
+
+import dataclasses
+import difflib
+import tomllib
+import types
+import typing
+from typing import Any, Literal, TypeVar, Union
+
+import tomli_w
+
+T = TypeVar("T")
+
+
+class ConfigError(ValueError):
+    """A configuration that does not fit its dataclass; names the dotted key."""
+
+
+def dumps(value: Any) -> str:
+    """``value``, a dataclass, as TOML; :func:`loads` gives an equal one back."""
+    return tomli_w.dumps(encode(value))
+
+
+def loads(text: str, cls: type[T]) -> T:
+    """The ``cls`` that ``text`` describes; fields left out take their defaults.
+
+    Raises:
+        ConfigError: not TOML, an unknown or missing key, or a value of the wrong type.
+    """
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"not TOML: {error}") from None
+    return decode(table, cls)
+
+
+def override(value: T, assignment: str) -> T:
+    """``value`` with one field replaced; ``assignment`` is ``dotted.key=value``.
+
+    A new ``kind`` replaces its whole group by that kind's defaults.
+
+    Raises:
+        ConfigError: as :func:`loads`.
+    """
+    dotted, equals, text = assignment.partition("=")
+    path = dotted.strip().split(".")
+    if not equals or not all(path):
+        raise ConfigError(f"{assignment!r}: expected key=value, such as optim.lr=1e-3")
+    table = encode(value)
+    group: Any = table
+    parent: Any = None
+    for depth, key in enumerate(path[:-1]):
+        parent, group = group, _child(group, key, ".".join(path[: depth + 1]))
+    key = path[-1]
+    old = _child(group, key, dotted.strip())
+    new = text.strip() if isinstance(old, str) else _parse(text.strip())
+    if isinstance(old, str) and new[:1] in ("'", '"'):
+        new = _parse(new)
+    if key == "kind" and parent is not None and new != old:
+        group.clear()
+    if isinstance(group, list):
+        group[int(key)] = new
+    else:
+        group[key] = new
+    return decode(table, type(value))
+
+
+def encode(value: Any) -> Any:
+    """Dataclasses as dicts, tuples as lists, everything else as it is."""
+    if dataclasses.is_dataclass(value):
+        fields = dataclasses.fields(value)
+        return {field.name: encode(getattr(value, field.name)) for field in fields}
+    if isinstance(value, tuple):
+        return [encode(item) for item in value]
+    return value
+
+
+def decode(value: Any, hint: Any, path: str = "") -> Any:
+    """``value``, as TOML reads it, as the type ``hint``; ``path`` is its dotted key.
+
+    Raises:
+        ConfigError: it does not fit.
+    """
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (Union, types.UnionType):
+        return _decode_union(value, args, path)
+    if dataclasses.is_dataclass(hint):
+        return _decode_dataclass(value, hint, path)
+    if origin is Literal:
+        if value not in args or type(value) is not type(args[args.index(value)]):
+            raise ConfigError(f"{path} is {value!r}, expected {_choices(args)}{_near(value, args)}")
+        return value
+    if origin is tuple:
+        return _decode_tuple(value, args, path)
+    if hint is float and type(value) is int:
+        return float(value)
+    if type(value) is not hint:
+        raise ConfigError(f"{path} is {value!r}, expected {hint.__name__}")
+    return value
+
+
+def _decode_dataclass(value: Any, cls: Any, path: str) -> Any:
+    if not isinstance(value, dict):
+        raise ConfigError(f"{path} is {value!r}, expected a table of {cls.__name__}'s fields")
+    hints = typing.get_type_hints(cls)
+    fields = {field.name: field for field in dataclasses.fields(cls)}
+    for key in value:
+        if key not in fields:
+            raise ConfigError(f"{_join(path, key)}: unknown key{_near(key, fields, path)}")
+    for name, field in fields.items():
+        defaults = (field.default, field.default_factory)
+        if name not in value and defaults == (dataclasses.MISSING, dataclasses.MISSING):
+            raise ConfigError(f"{_join(path, name)} is missing and has no default")
+    values = {key: decode(item, hints[key], _join(path, key)) for key, item in value.items()}
+    try:
+        return cls(**values)
+    except ConfigError:
+        raise
+    except ValueError as error:
+        raise ConfigError(f"{path}: {error}" if path else str(error)) from None
+
+
+def _decode_union(value: Any, classes: tuple[Any, ...], path: str) -> Any:
+    kinds = {_kind(cls): cls for cls in classes}
+    kind = value.get("kind") if isinstance(value, dict) else None
+    if kind not in kinds:
+        expected = _choices(tuple(kinds))
+        raise ConfigError(f"{path}.kind is {kind!r}, expected {expected}{_near(kind, kinds)}")
+    return _decode_dataclass(value, kinds[kind], path)
+
+
+def _decode_tuple(value: Any, args: tuple[Any, ...], path: str) -> tuple[Any, ...]:
+    if not isinstance(value, list):
+        raise ConfigError(f"{path} is {value!r}, expected a list")
+    if len(args) == 2 and args[1] is Ellipsis:
+        args = (args[0],) * len(value)
+    if len(args) != len(value):
+        raise ConfigError(f"{path} is {value!r}, expected {len(args)} values")
+    pairs = enumerate(zip(value, args, strict=True))
+    return tuple(decode(item, hint, f"{path}.{i}") for i, (item, hint) in pairs)
+
+
+def _kind(cls: Any) -> str:
+    return typing.get_args(typing.get_type_hints(cls)["kind"])[0]
+
+
+def _child(group: Any, key: str, dotted: str) -> Any:
+    if isinstance(group, list) and key.isdecimal() and int(key) < len(group):
+        return group[int(key)]
+    if not isinstance(group, dict) or key not in group:
+        names = group if isinstance(group, dict) else ()
+        raise ConfigError(f"{dotted}: unknown key{_near(key, names, dotted.rpartition('.')[0])}")
+    return group[key]
+
+
+def _parse(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text  # a bare word, which no typed field but a string accepts
+
+
+def _near(key: Any, names: typing.Iterable[Any], path: str = "") -> str:
+    words = [name for name in names if isinstance(name, str)]
+    close = difflib.get_close_matches(str(key), words, n=1, cutoff=0.5)
+    return f"; did you mean {_join(path, close[0])}?" if close else ""
+
+
+def _choices(values: typing.Sequence[Any]) -> str:
+    return " or ".join(repr(value) for value in values)
+
+
+def _join(path: str, key: str) -> str:
+    return f"{path}.{key}" if path else key

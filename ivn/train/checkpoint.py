@@ -1,0 +1,160 @@
+"""Checkpoints: a folder a step, whole or absent, of which the last few are kept.
+
+state.pt holds all that the next step depends on; beside it lies each of the stage's networks as
+``<part>.safetensors``, with ``config.json`` as their card. A folder is written under a temporary
+name, made durable, then renamed: a crash at any moment leaves the checkpoint before it.
+"""
+
+import json
+import os
+import pickle
+import shutil
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import nn
+
+from . import folder
+from .errors import CheckpointError
+
+FORMAT = 1
+STATE = "state.pt"
+CARD = "config.json"
+
+
+def latest(run: Path) -> Path | None:
+    """The newest checkpoint of ``run``, or None before the first."""
+    return max(_all(run), default=None)
+
+
+def load(path: Path) -> dict[str, Any]:
+    """What :func:`save` was given as ``state``, on the CPU.
+
+    Raises:
+        CheckpointError: the file is damaged, or of another format.
+    """
+    try:
+        state = torch.load(path / STATE, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise CheckpointError(
+            f"{path / STATE} cannot be read ({_first_line(error)}); remove {path} to go on from "
+            "the checkpoint before it"
+        ) from error
+    if state.get("format") != FORMAT:
+        raise CheckpointError(f"{path} has format {state.get('format')}, expected {FORMAT}")
+    return state
+
+
+def save(
+    run: Path,
+    step: int,
+    state: dict[str, Any],
+    *,
+    parts: dict[str, nn.Module],
+    config: dict[str, Any],
+    keep_last: int,
+) -> Path:
+    """Writes the checkpoint of ``step`` and removes all but the last ``keep_last``.
+
+    Args:
+        run: the run's folder, locked by the caller.
+        step: steps taken.
+        state: all that the next step depends on: tensors, numbers, strings, lists and dicts.
+        parts: networks to write apart, by name.
+        config: of the run, for the card.
+        keep_last: checkpoints to keep, this one among them.
+
+    Raises:
+        CheckpointError: it could not be written; what was there before still is.
+    """
+    target = run / folder.CHECKPOINTS / f"step-{step:08d}"
+    if target.exists():
+        return target
+    temporary = target.with_name(f"{folder.TEMPORARY}{target.name}")
+    try:
+        temporary.mkdir(parents=True)
+        tensors = {name: _tensors(part) for name, part in parts.items()}
+        for name, values in tensors.items():
+            save_file(values, temporary / f"{name}.safetensors")
+        card = _card(step, config, tensors)
+        (temporary / CARD).write_text(json.dumps(card, indent=2) + "\n")
+        torch.save({"format": FORMAT, **state}, temporary / STATE)
+        for file in temporary.iterdir():
+            _sync_file(file)
+        folder.sync_folder(temporary)
+        temporary.rename(target)
+        folder.sync_folder(target.parent)
+    except (OSError, SafetensorError, RuntimeError) as error:
+        # torch.save reports a full disk as RuntimeError.
+        shutil.rmtree(temporary, ignore_errors=True)
+        kept = latest(run)
+        raise CheckpointError(
+            f"checkpoint {target} could not be written ({_first_line(error)}); "
+            + (f"{kept} is kept" if kept else "there is none before it")
+        ) from error
+    for old in sorted(_all(run))[:-keep_last]:
+        _remove(old)
+    return target
+
+
+def _all(run: Path) -> list[Path]:
+    return list((run / folder.CHECKPOINTS).glob("step-*"))
+
+
+def _remove(checkpoint: Path) -> None:
+    # Renamed first: a removal that is cut off must not leave a checkpoint with holes.
+    doomed = checkpoint.with_name(f"{folder.TEMPORARY}{checkpoint.name}")
+    checkpoint.rename(doomed)
+    shutil.rmtree(doomed)
+
+
+def _tensors(part: nn.Module) -> dict[str, torch.Tensor]:
+    return {key: value.detach().cpu().contiguous() for key, value in part.state_dict().items()}
+
+
+def _card(step: int, config: dict[str, Any], tensors: dict[str, dict]) -> dict[str, Any]:
+    shapes = {
+        name: {key: list(value.shape) for key, value in values.items()}
+        for name, values in tensors.items()
+    }
+    return {
+        "step": step,
+        "ivn": _version(),
+        "git_commit": _git_commit(),
+        "config": config,
+        "shapes": shapes,
+    }
+
+
+def _version() -> str:
+    try:
+        return version("ivn")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def _git_commit() -> str:
+    """The commit of the source tree that this file lies in, or "" where there is none."""
+    root = Path(__file__).parents[2]
+    if not (root / ".git").exists():
+        return ""
+    command = ["git", "-C", str(root), "rev-parse", "HEAD"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return found.stdout.strip() if found.returncode == 0 else ""
+
+
+def _sync_file(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

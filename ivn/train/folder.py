@@ -1,0 +1,121 @@
+"""A run's folder: started once, used by one process at a time, never overwritten.
+
+RUN/config.toml        the resolved config; written last, so a folder that has it is complete
+RUN/run.json           where the clips and the first weights are
+RUN/log.jsonl          one line a step
+RUN/checkpoints/step-00000123/
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from .errors import FolderInUseError
+
+CONFIG = "config.toml"
+SOURCE = "run.json"
+LOG = "log.jsonl"
+CHECKPOINTS = "checkpoints"
+TEMPORARY = ".tmp-"
+
+
+def check_free(run: Path) -> None:
+    """Raises FileExistsError unless ``run`` is absent, empty, or a start that never completed."""
+    if run.exists() and not run.is_dir():
+        raise FileExistsError(f"{run} is a file, expected a new folder for the run")
+    names = {path.name for path in run.iterdir()} if run.exists() else set()
+    if (run / CONFIG).exists():
+        raise FileExistsError(f"{run} holds a run already; go on with: ivn pretrain --resume {run}")
+    if any(name != SOURCE and not name.startswith(TEMPORARY) for name in names):
+        raise FileExistsError(f"{run} is not empty and holds no run; choose a new folder")
+
+
+def create(run: Path, *, config: str, source: dict[str, Any]) -> None:
+    """Starts ``run``: makes the folder, writes its source, then its config (TOML text)."""
+    check_free(run)
+    run.mkdir(parents=True, exist_ok=True)
+    with locked(run):
+        check_free(run)
+        remove_temporaries(run)
+        write_text(run / SOURCE, json.dumps(source, indent=2) + "\n")
+        write_text(run / CONFIG, config)
+
+
+def read(run: Path) -> tuple[str, dict[str, Any]]:
+    """The config's text and the source of a started run.
+
+    Raises:
+        FileNotFoundError: there is none in ``run``.
+    """
+    if not (run / CONFIG).exists():
+        raise FileNotFoundError(f"{run} holds no run: expected {CONFIG} in it")
+    return (run / CONFIG).read_text(), json.loads((run / SOURCE).read_text())
+
+
+@contextlib.contextmanager
+def locked(run: Path) -> Iterator[None]:
+    """Holds ``run`` for this process; the lock goes with the process, however it ends.
+
+    The folder itself is locked, so that no file is left behind.
+
+    Raises:
+        FolderInUseError: another process holds it.
+    """
+    descriptor = os.open(run, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise FolderInUseError(
+                f"{run} is in use by another process; wait for it or choose another folder"
+            ) from None
+        _held.add(descriptor)
+        yield
+    finally:
+        _held.discard(descriptor)
+        os.close(descriptor)
+
+
+def remove_temporaries(run: Path) -> None:
+    """Removes what writes that were cut off have left; the caller holds the lock."""
+    for place in (run, run / CHECKPOINTS):
+        for path in place.glob(f"{TEMPORARY}*"):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Puts ``text`` at ``path``, whole or not at all, whatever happens."""
+    temporary = path.with_name(f"{TEMPORARY}{path.name}")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    sync_folder(path.parent)
+
+
+def sync_folder(path: Path) -> None:
+    """Makes the names in a folder durable."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+_held: set[int] = set()
+
+
+def _close_in_child() -> None:
+    # A forked decoder that outlives a killed trainer must not keep the folder locked.
+    for descriptor in _held:
+        os.close(descriptor)
+    _held.clear()
+
+
+os.register_at_fork(after_in_child=_close_in_child)

@@ -1,0 +1,142 @@
+"""AdamW over a stage's parameter groups, and the numbers that set it up."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+
+
+class ParameterGroup(Protocol):
+    """What the optimiser reads of a stage's group of parameters."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def params(self) -> dict[str, nn.Parameter]: ...
+    @property
+    def weight_decay(self) -> bool: ...
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """AdamW and its schedule; defaults are those of the paper's stage 1.
+
+    Attributes:
+        batch_size: clips a step, over all processes and micro-batches.
+        epochs: length of the schedule in passes over the clips.
+        steps: 0: as many as ``epochs`` give; else the whole schedule in this many steps,
+            warm-up and decay in the same proportion.
+        lr: peak learning rate, before scaling.
+        min_lr: learning rate at the end, before scaling.
+        lr_scaling: ``linear`` multiplies both by ``batch_size / 256``.
+        warmup_epochs: linear warm-up from zero, in epochs of ``epochs``.
+        betas: of AdamW.
+        eps: of AdamW.
+        weight_decay: of the parameters that decay.
+        clip_norm: largest norm of the whole gradient; 0 leaves gradients alone.
+    """
+
+    batch_size: int = 256
+    epochs: float = 50.0
+    steps: int = 0
+    lr: float = 1e-3
+    min_lr: float = 1e-5
+    lr_scaling: Literal["none", "linear"] = "linear"
+    warmup_epochs: float = 0.0
+    betas: tuple[float, float] = (0.9, 0.98)
+    eps: float = 1e-6
+    weight_decay: float = 0.05
+    clip_norm: float = 5.0
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise ValueError(f"batch_size is {self.batch_size}, expected at least 1")
+        if not 0 <= self.warmup_epochs <= self.epochs or self.epochs <= 0 or self.steps < 0:
+            raise ValueError(
+                f"epochs {self.epochs}, warmup_epochs {self.warmup_epochs}, steps {self.steps}: "
+                "expected epochs > 0, 0 <= warmup_epochs <= epochs and steps >= 0"
+            )
+        if not 0 <= self.min_lr <= self.lr:
+            raise ValueError(
+                f"lr {self.lr}, min_lr {self.min_lr}: expected 0 <= min_lr <= lr"
+            )
+        if self.eps <= 0 or self.weight_decay < 0 or self.clip_norm < 0:
+            raise ValueError(
+                f"eps {self.eps}, weight_decay {self.weight_decay}, clip_norm {self.clip_norm}: "
+                "expected eps > 0 and the others at least 0"
+            )
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError(f"betas is {self.betas}, expected two numbers in [0, 1)")
+
+
+def make_optimizer(
+    groups: Iterable[ParameterGroup], stage: nn.Module, config: OptimConfig
+) -> torch.optim.AdamW:
+    """AdamW over ``groups``, each in a decaying and a non-decaying part.
+
+    Biases, one-dimensional parameters and groups that say so do not decay. The fused version
+    also runs on a CPU; it can leave out a step by a flag that stays on the device.
+
+    Raises:
+        ValueError: a trainable parameter of ``stage`` is in no group, or in two.
+    """
+    groups = list(groups)
+    _check_complete(groups, stage)
+    parts = []
+    for group in groups:
+        for decays in (True, False):
+            named = [
+                (name, parameter)
+                for name, parameter in group.params.items()
+                if decays == (group.weight_decay and _may_decay(name, parameter))
+            ]
+            if named:
+                decay = config.weight_decay if decays else 0.0
+                parts.append({"params": named, "weight_decay": decay, "name": group.name})
+    return torch.optim.AdamW(
+        parts, lr=config.lr, betas=config.betas, eps=config.eps, weight_decay=0.0, fused=True
+    )
+
+
+def load_optimizer(optimizer: torch.optim.AdamW, state: dict) -> None:
+    """Restores ``optimizer`` from ``state``; the same parameters in the same order, or an error.
+
+    Raises:
+        ValueError: ``state`` is of other parameters.
+    """
+    names = [group["param_names"] for group in optimizer.param_groups]
+    saved = [group.get("param_names") for group in state["param_groups"]]
+    if names != saved:
+        raise ValueError("the checkpoint's optimiser has other parameters than this stage")
+    optimizer.load_state_dict(state)
+
+
+def clip_gradients(parameters: Iterable[nn.Parameter], max_norm: float) -> Tensor:
+    """Scales all gradients together to ``max_norm`` at most; gives their norm before."""
+    parameters = list(parameters)
+    norm = nn.utils.get_total_norm(
+        [parameter.grad for parameter in parameters if parameter.grad is not None]
+    )
+    if max_norm:
+        nn.utils.clip_grads_with_norm_(parameters, max_norm, norm)
+    return norm
+
+
+def _may_decay(name: str, parameter: nn.Parameter) -> bool:
+    return parameter.ndim > 1 and name.rpartition(".")[2] != "bias"
+
+
+def _check_complete(groups: list[ParameterGroup], stage: nn.Module) -> None:
+    names: dict[int, str] = {}
+    for group in groups:
+        for name, parameter in group.params.items():
+            if id(parameter) in names:
+                raise ValueError(f"parameter {name} is in two groups, expected one")
+            if not parameter.requires_grad:
+                raise ValueError(f"parameter {name} is frozen, expected trainable ones in groups")
+            names[id(parameter)] = name
+    for name, parameter in stage.named_parameters():
+        if parameter.requires_grad and id(parameter) not in names:
+            raise ValueError(f"parameter {name} is trainable and in no group")
