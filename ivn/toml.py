@@ -72,8 +72,13 @@ def override(value: T, assignment: str) -> T:
 def encode(value: Any) -> Any:
     """Dataclasses as dicts, tuples as lists, everything else as it is."""
     if dataclasses.is_dataclass(value):
-        fields = dataclasses.fields(value)
-        return {field.name: encode(getattr(value, field.name)) for field in fields}
+        hints = typing.get_type_hints(type(value))
+        items = {name: getattr(value, name) for name in hints}
+        # 50 in a field of floats is written as 50.0, as it would be read.
+        return {
+            name: float(item) if hints[name] is float else encode(item)
+            for name, item in items.items()
+        }
     if isinstance(value, tuple):
         return [encode(item) for item in value]
     return value

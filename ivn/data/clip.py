@@ -46,11 +46,17 @@ class Batch:
         clips: consumer -> uint8 ``[B, T, H, W, 3]``, RGB; T and size are those of its ClipSpec.
         keys: int64 ``[B, 4]``, see :func:`ivn.ops.random.make_keys`.
         replaced: the broken files met while the batch was made.
+        host_keys: the same keys where the loader made them, for what decides a tensor's size.
     """
 
     clips: dict[str, Tensor]
     keys: Tensor
     replaced: list[Replacement] = field(default_factory=list)
+    host_keys: Tensor = field(default_factory=lambda: torch.empty(0, 4, dtype=torch.int64))
+
+    def __post_init__(self) -> None:
+        if len(self.host_keys) != len(self.keys):
+            self.host_keys = self.keys
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -60,14 +66,15 @@ class Batch:
         clips = {
             name: clip.to(device, non_blocking=non_blocking) for name, clip in self.clips.items()
         }
-        return Batch(clips, self.keys.to(device, non_blocking=non_blocking), self.replaced)
+        keys = self.keys.to(device, non_blocking=non_blocking)
+        return Batch(clips, keys, self.replaced, self.host_keys)
 
     def part(self, start: int, stop: int) -> "Batch":
         """Rows ``start`` to ``stop`` as views; ``replaced`` stays with the whole batch."""
         clips = {name: clip[start:stop] for name, clip in self.clips.items()}
-        return Batch(clips, self.keys[start:stop])
+        return Batch(clips, self.keys[start:stop], [], self.host_keys[start:stop])
 
     def pin_memory(self) -> "Batch":
         """The same batch in page-locked memory, from which copies to a GPU run on their own."""
         clips = {name: clip.pin_memory() for name, clip in self.clips.items()}
-        return Batch(clips, self.keys.pin_memory(), self.replaced)
+        return Batch(clips, self.keys.pin_memory(), self.replaced, self.host_keys)

@@ -4,11 +4,12 @@ Scattered frames are reached by decoding from the start and converting only the 
 seeking to each costs four times as much on clips of seconds with few key frames.
 """
 
+import itertools
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 # A seek lands on a key frame at or before the wanted time; nearer the start it gains nothing.
 _SEEK_FROM_SECONDS = 5.0
+# Twice 8K. A damaged header can ask for frames of gigabytes.
+_MAX_PIXELS = 2**26
 
 
 class DecodeError(ValueError):
@@ -104,9 +107,8 @@ def _decode_numbers(
     slots: dict[int, list[int]] = {}
     for slot, number in enumerate(numbers):
         slots.setdefault(number, []).append(slot)
-    images: list[np.ndarray | None] = [None] * len(numbers)
-    width = height = 0
-    seen = 0
+    out = np.empty((0, 0, 0, 3), np.uint8)
+    width = height = seen = 0
     with _opened(path) as (container, stream):
         low, high = _ticks(stream, window)
         for frame in _frames(container, stream, window):
@@ -114,15 +116,15 @@ def _decode_numbers(
                 continue
             if seen == 0:
                 width, height = frame.width, frame.height
-            for slot in slots.get(seen, ()):
-                images[slot] = _upright_rgb(frame, width, height)
-            slots.pop(seen, None)
+            if wanting := slots.pop(seen, None):
+                image = _upright_rgb(frame, width, height)
+                if not out.size:
+                    out = np.empty((len(numbers), *image.shape), np.uint8)
+                out[wanting] = image
             seen += 1
             if not slots:
                 break
-    if slots:
-        return None, seen
-    return torch.from_numpy(np.stack([image for image in images if image is not None])), seen
+    return (None if slots else torch.from_numpy(out)), seen
 
 
 def _upright_rgb(frame: "av.VideoFrame", width: int, height: int) -> np.ndarray:
@@ -151,10 +153,12 @@ def _opened(path: str) -> Iterator[tuple["InputContainer", "VideoStream"]]:
             # One process per core decodes better than many threads per process.
             stream.codec_context.thread_count = 1
             stream.thread_type = "NONE"
+            stream.codec_context.options = {"max_pixels": str(_MAX_PIXELS)}
             yield container, stream
     except DecodeError:
         raise
-    except (av.FFmpegError, OSError, ValueError) as error:
+    # IndexError: what PyAV makes of a packet for a stream that no header announced.
+    except (av.FFmpegError, OSError, ValueError, IndexError) as error:
         raise DecodeError(f"{path}: {_reason(error)}") from error
 
 
@@ -165,7 +169,8 @@ def _video_stream(path: str, container: "InputContainer") -> "VideoStream":
     videos = [stream for stream in container.streams.video if not stream.disposition & cover]
     if not videos:
         kinds = sorted({stream.type for stream in container.streams})
-        raise DecodeError(f"{path}: no video stream, only {', '.join(kinds) or 'nothing'}")
+        only = f", only {', '.join(kinds)}" if kinds else ""
+        raise DecodeError(f"{path}: no video stream{only}")
     if videos[0].codec_context is None:
         raise DecodeError(f"{path}: no decoder for its video codec")
     return videos[0]
@@ -177,15 +182,24 @@ def _ticks(stream: "VideoStream", window: tuple[float, float]) -> tuple[float, f
         return -math.inf, math.inf
     origin = stream.start_time or 0
     base = float(stream.time_base or 1)
-    # Half a tick: a time written with few digits includes the frame that it names.
-    return origin + window[0] / base - 0.5, origin + window[1] / base - 0.5
+    # A millisecond: a time written with few digits includes the frame that it names.
+    return origin + (window[0] - 1e-3) / base, origin + (window[1] - 1e-3) / base
 
 
 def _packets(
     container: "InputContainer", stream: "VideoStream", window: tuple[float, float]
-) -> Iterator[Any]:
-    if window[0] >= _SEEK_FROM_SECONDS and stream.time_base:
-        container.seek((stream.start_time or 0) + int(window[0] / stream.time_base), stream=stream)
+) -> Iterator["av.Packet"]:
+    """Packets from a key frame at or before the window to the file's end."""
+    if window[0] < _SEEK_FROM_SECONDS or not stream.time_base:
+        return container.demux(stream)
+    origin = stream.start_time or 0
+    # Containers seek by decoding time, which runs ahead of display time: hence the second.
+    container.seek(origin + int((window[0] - 1) / stream.time_base), stream=stream)
+    packets = container.demux(stream)
+    first = next(packets)
+    if first.pts is not None and first.pts <= _ticks(stream, window)[0]:
+        return itertools.chain([first], packets)
+    container.seek(origin, stream=stream)
     return container.demux(stream)
 
 
@@ -206,8 +220,8 @@ def _checked(number: int, total: int) -> int:
     return int(number) % total
 
 
-def _reason(error: BaseException) -> str:
-    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    log = getattr(error, "log", None)
-    detail = f" ({log[2].strip()})" if log else ""
-    return " ".join(f"{text}{detail}".split())
+def _reason(error: Exception) -> str:
+    if isinstance(error, IndexError):
+        return "cannot be decoded (a packet belongs to no known stream)"
+    text = " ".join((getattr(error, "strerror", None) or str(error)).split())
+    return f"cannot be decoded ({text or type(error).__name__})"

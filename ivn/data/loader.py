@@ -3,7 +3,10 @@
 import multiprocessing
 import signal
 import time
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from multiprocessing.context import BaseContext
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -127,19 +130,23 @@ class ClipLoader:
         self.close()
 
     def _start(self) -> Iterator[Batch | DataError]:
-        loader: DataLoader[Batch | DataError] = DataLoader(
-            self._batches,
-            batch_size=None,
-            sampler=range(self.step, self._stop_step if self._stop_step >= 0 else 2**62),
-            num_workers=self._workers,
-            collate_fn=_as_is,
-            pin_memory=self._pin_memory,
-            multiprocessing_context=_context() if self._workers else None,
-            worker_init_fn=_prepare_worker,
-            # Of its own, so that the global generator is left as it was.
-            generator=torch.Generator(),
-        )
-        return iter(loader)
+        with warnings.catch_warnings():
+            # More workers than cores is the caller's choice.
+            warnings.filterwarnings("ignore", "This DataLoader will create", UserWarning)
+            return iter(
+                DataLoader(
+                    self._batches,
+                    batch_size=None,
+                    sampler=range(self.step, self._stop_step if self._stop_step >= 0 else 2**62),
+                    num_workers=self._workers,
+                    collate_fn=_as_is,
+                    pin_memory=self._pin_memory,
+                    multiprocessing_context=_context() if self._workers else None,
+                    worker_init_fn=_prepare_worker,
+                    # Of its own, so that the global generator is left as it was.
+                    generator=torch.Generator(),
+                )
+            )
 
 
 class _Batches(Dataset[Batch | DataError]):
@@ -197,7 +204,7 @@ class _Batches(Dataset[Batch | DataError]):
         )
 
 
-def _as_is(batch: Batch | DataError) -> Batch | DataError:
+def _as_is(batch: Any) -> Any:
     return batch
 
 
@@ -206,6 +213,11 @@ def _prepare_worker(_: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _context() -> str:
+def _context() -> BaseContext:
     """Not fork: a process that has used OpenMP or CUDA cannot be forked safely."""
-    return "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    # Imported once, in the server: workers start in milliseconds and share torch's memory.
+    context.set_forkserver_preload([__name__, "av"])
+    return context

@@ -31,15 +31,13 @@ def frame_numbers(
     """
     _check(total, frames)
     words = random_words(key, Purpose.FRAMES, frames)[0]
-    segment = torch.arange(frames)
     if offsets == "released":
         length = total // frames
-        return (segment * length + (words * length >> 32) - 1).tolist()
+        return (torch.arange(frames) * length + (words * length >> 32) - 1).tolist()
     if total < frames:
         return (words * total >> 32).sort().values.tolist()
-    start = segment * total // frames
-    length = (segment + 1) * total // frames - start
-    return (start + (words * length >> 32)).tolist()
+    edge = torch.arange(frames + 1) * total // frames
+    return (edge[:-1] + (words * edge.diff() >> 32)).tolist()
 
 
 def centre_frame_numbers(total: int, frames: int) -> list[int]:

@@ -7,10 +7,16 @@ from collections.abc import Iterable, Iterator
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
-VIDEO_SUFFIXES = frozenset(
-    ".3gp .asf .avi .flv .gif .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .webm .wmv".split()
+# fmt: off
+VIDEO_SUFFIXES = (
+    ".3gp", ".asf", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg",
+    ".mpg", ".mts", ".ogv", ".ts", ".webm", ".wmv",
 )
-LIST_SUFFIXES = frozenset(".csv .list .lst .tsv .txt".split())
+# fmt: on
+# Real clips that come with the package, under free licences (see ATTRIBUTION.tsv there).
+BUNDLED_CLIPS = Path(__file__).parents[1] / "assets" / "clips"
+
+LIST_SUFFIXES = (".csv", ".list", ".lst", ".tsv", ".txt")
 
 # Left and right are what the labels of these sets are about: mirrored clips would be wrong.
 _NEVER_MIRRORED = frozenset({"ssv2"})
@@ -60,9 +66,7 @@ def list_clips(path: str | os.PathLike[str]) -> list[Source]:
     if place.is_dir():
         found = [Source(os.fspath(file)) for file in _videos_below(place)]
         if not found:
-            raise DataError(
-                f"{place}: no videos in this folder ({' '.join(sorted(VIDEO_SUFFIXES))})"
-            )
+            raise DataError(f"{place}: no videos in this folder ({' '.join(VIDEO_SUFFIXES)})")
         return found
     if not place.is_file():
         raise DataError(f"{place}: no such file or folder")
@@ -71,13 +75,13 @@ def list_clips(path: str | os.PathLike[str]) -> list[Source]:
     if place.suffix.lower() in LIST_SUFFIXES:
         return _read_list(place)
     raise DataError(
-        f"{place}: expected a folder, a video ({' '.join(sorted(VIDEO_SUFFIXES))}) "
-        f"or a list ({' '.join(sorted(LIST_SUFFIXES))})"
+        f"{place}: expected a folder, a video ({' '.join(VIDEO_SUFFIXES)}) "
+        f"or a list ({' '.join(LIST_SUFFIXES)})"
     )
 
 
 def fingerprint(sources: Iterable[Source]) -> str:
-    """SHA-256 of the sources in order, hexadecimal: equal for equal lists, whatever is in the files."""
+    """SHA-256 of the sources in order, hexadecimal; what is in the files plays no part."""
     digest = hashlib.sha256()
     for source in sources:
         digest.update(repr(astuple(source)).encode())
@@ -173,18 +177,15 @@ def _from_columns(row: dict[str, str]) -> Source | str:
     times = _numbers([row.get("start") or "0", row.get("end") or "-1"])
     if times is None:
         return f"start {row.get('start')!r}, end {row.get('end')!r}: expected seconds"
-    return _windowed(path, row.get("label") or None, *times)
+    return _windowed(path, row.get("label") or None, times[0], times[1])
 
 
 def _from_words(words: list[str]) -> Source | str:
     """Of a line parted by spaces; a path with spaces is known by its suffix."""
-    if (
-        len(words) >= 6
-        and (times := _numbers(words[-4:-1])) is not None
-        and not _is_video(words[:1])
-    ):
-        path = " ".join(words[1:-4])
-        return _windowed(path, words[-1], times[1], times[2], words[0] not in _NEVER_MIRRORED)
+    times = _numbers(words[-4:-1]) if len(words) >= 6 and not _is_video(words[:1]) else None
+    if times is not None:
+        path, mirror = " ".join(words[1:-4]), words[0] not in _NEVER_MIRRORED
+        return _windowed(path, words[-1], times[1], times[2], mirror)
     if len(words) == 1 or _is_video(words):
         return Source(" ".join(words))
     if len(words) >= 3 and words[-2:] == ["0", "-1"]:

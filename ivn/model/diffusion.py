@@ -58,7 +58,8 @@ def schedule_of(betas: Tensor) -> Schedule:
     before = torch.cat([after.new_ones(1), after[:-1]])
     variance = betas * (1 - before) / (1 - after)
     # The variance of the first step is zero: its neighbour's stands in, as in the paper's code.
-    log_variance = torch.cat([variance[1:2], variance[1:]]).log()
+    neighbour = variance[1:2] if len(betas) > 1 else betas
+    log_variance = torch.cat([neighbour, variance[1:]]).log()
     clean = betas * before.sqrt() / (1 - after)
     noisy = (1 - before) * alphas.sqrt() / (1 - after)
     return Schedule(betas, after, variance, log_variance, clean, noisy)

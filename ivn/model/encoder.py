@@ -5,7 +5,7 @@ Legend: B batch, T frames, N = T * rows * columns tokens, K kept tokens, C width
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Generator, Tensor, nn
@@ -90,9 +90,9 @@ class Encoder(nn.Module):
         nn.init.trunc_normal_(self.cls_token, std=0.02, generator=generator)
         reset_table(self.pos_embed, self.config.grid)
         with torch.no_grad():
-            for i, block in enumerate(self.blocks):
-                for linear in (block.attn.proj, block.mlp.fc2):
-                    linear.weight /= (2 * (i + 1)) ** 0.5
+            for i in range(len(self.blocks)):
+                for name in ("attn.proj", "mlp.fc2"):
+                    self.get_parameter(f"blocks.{i}.{name}.weight").div_((2 * (i + 1)) ** 0.5)
 
     @property
     def num_features(self) -> int:
@@ -107,7 +107,7 @@ class Encoder(nn.Module):
         cls: bool = False,
         *,
         keys: Tensor | None = None,
-    ) -> Tensor | tuple[Tensor, Tensor] | list[Tensor] | list[tuple[Tensor, Tensor]]:
+    ) -> Any:
         """Tokens of a clip.
 
         Args:
@@ -119,7 +119,8 @@ class Encoder(nn.Module):
             keys: ``[B, 4]`` random keys; needed in training when ``drop_path`` is above 0.
 
         Returns:
-            ``[B, N, C]``, or ``[B, K, C]`` with ``keep``; with ``layers``, a list of such.
+            ``[B, N, C]``, or ``[B, K, C]`` with ``keep``; with ``cls``, a pair; with ``layers``, a
+            list of such.
         """
         depth = len(self.blocks)
         if layers is not None and any(not -depth <= layer < depth for layer in layers):

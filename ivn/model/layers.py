@@ -5,7 +5,7 @@ a network computes is that of the activations given to it. Statistics are taken 
 Modules are built without values: each has ``reset_parameters(generator)``.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 import torch.nn.functional as F
@@ -84,7 +84,8 @@ def materialise(module: nn.Module, generator: Generator) -> None:
     module.to_empty(device="cpu")
     for child in _children_first(module):
         if any(True for _ in child.parameters(recurse=False)):
-            child.reset_parameters(generator)
+            reset: Callable[[Generator], None] = child.reset_parameters  # type: ignore[assignment]
+            reset(generator)
 
 
 def _children_first(module: nn.Module) -> Iterable[nn.Module]:

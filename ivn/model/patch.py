@@ -95,6 +95,8 @@ def _unit_rows(rows: Tensor) -> Tensor:
 class _PatchProjection(nn.Conv3d):
     """Holds the projection under the keys and in the shape of a convolution; never convolves."""
 
+    bias: nn.Parameter
+
     def reset_parameters(self, generator: Generator | None = None) -> None:
         """Uniform in ``+-1 / sqrt(inputs)``, weight and bias, as PyTorch's convolutions."""
         bound = self.weight[0].numel() ** -0.5

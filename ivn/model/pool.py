@@ -34,8 +34,8 @@ class _CrossAttention(nn.Module):
         self.proj = Linear(width, out)
 
     def reset_parameters(self, generator: Generator | None = None) -> None:
-        for bias in (self.q_bias, self.k_bias, self.v_bias):
-            nn.init.zeros_(bias)
+        for name in "qkv":
+            nn.init.zeros_(self.get_parameter(f"{name}_bias"))
 
     def forward(self, *inputs: Tensor) -> Tensor:
         heads = []

@@ -4,7 +4,7 @@ Legend: B batch, N tokens of the clip, V visible tokens, C encoder width, W pred
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -73,7 +73,8 @@ class PredictorLayer(nn.Module):
     def rescale_outputs(self, generator: Generator | None) -> None:
         """ModernBERT's start: output projections shrink with the depth."""
         for linear in (self.attn["Wo"], self.mlp["Wo"]):
-            nn.init.trunc_normal_(linear.weight, std=self.out_std, generator=generator)
+            weight = linear.get_parameter("weight")
+            nn.init.trunc_normal_(weight, std=self.out_std, generator=generator)
 
     def forward(self, x: Tensor) -> Tensor:
         """``[B, N, W] -> [B, N, W]``, without a norm after it."""
@@ -117,6 +118,7 @@ class Predictor(nn.Module):
         nn.init.trunc_normal_(self.mask_token, std=0.02, generator=generator)
         reset_table(self.pos_embed, self.grid)
         for layer in self.layers:
+            assert isinstance(layer, PredictorLayer)
             layer.rescale_outputs(generator)
 
     def forward(self, hidden: Tensor, visible_index: Tensor, grid: Grid) -> Tensor:
@@ -166,7 +168,7 @@ def load_modernbert(predictor: Predictor, source: str) -> None:
         "heads": (theirs.num_attention_heads, ours.heads),
         "hidden": (theirs.intermediate_size, ours.hidden),
         "total_layers": (theirs.num_hidden_layers, ours.total_layers),
-        "global_every": (theirs.global_attn_every_n_layers, ours.global_every),
+        "global_every": (_global_every(theirs), ours.global_every),
         "local_window": (theirs.local_attention // 2, ours.local_window),
     }
     for name, (given, expected) in pairs.items():
@@ -174,3 +176,12 @@ def load_modernbert(predictor: Predictor, source: str) -> None:
             raise ValueError(f"{source} has {name} {given}, model.predictor.{name} is {expected}")
     for layer, layer_id in zip(predictor.layers, ours.layer_ids, strict=True):
         layer.load_state_dict(text.layers[layer_id].state_dict())
+
+
+def _global_every(config: Any) -> int:
+    """Every how many layers see the whole sequence; transformers 5 lists each layer's kind."""
+    kinds = getattr(config, "layer_types", None)
+    if kinds is None:
+        return config.global_attn_every_n_layers
+    places = [i for i, kind in enumerate(kinds) if kind == "full_attention"]
+    return places[1] - places[0] if len(places) > 1 else len(kinds)

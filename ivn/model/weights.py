@@ -306,10 +306,9 @@ def _decoder(parts: dict[str, State], file: Path) -> Decoder | None:
     if "head.0.weight" in state:
         arguments = (state["head.0.weight"].shape[1], state["head.2.weight"].shape[0])
         return _filled(LatentHead, arguments, state, file)
-    first, *_, last = (value for key, value in sorted(state.items()) if key.endswith("weight"))
-    depth = sum(key.endswith("weight") for key in state)
-    arguments = (last.shape[0], first.shape[1], first.shape[0], depth)
-    return _filled(PixelHead, arguments, state, file)
+    weights = [value for key, value in sorted(state.items()) if key.endswith("weight")]
+    width, condition = weights[0].shape
+    return _filled(PixelHead, (len(weights[-1]), condition, width, len(weights)), state, file)
 
 
 def _diffusion(state: State, file: Path) -> DiffusionDecoder:

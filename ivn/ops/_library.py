@@ -58,10 +58,11 @@ def check_index(index: Tensor, count: int) -> None:
 
     For bodies that serve the CPU: on a GPU the answer would stall the host.
     """
-    if index.numel() and not (0 <= index.min() and index.max() < count):
-        raise ValueError(
-            f"index holds {int(index.min())} to {int(index.max())}, expected 0 to {count - 1}"
-        )
+    if index.numel() == 0:
+        return
+    low, high = (int(bound) for bound in index.aminmax())
+    if low < 0 or high >= count:
+        raise ValueError(f"index holds {low} to {high}, expected 0 to {count - 1}")
 
 
 def build() -> Build:

@@ -18,8 +18,8 @@ def attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     Returns:
         ``[B, N, H, D]``, in that dtype; sums in at least fp32.
     """
-    heads_first = (x.transpose(1, 2) for x in (query, key, value))
-    return F.scaled_dot_product_attention(*heads_first).transpose(1, 2)
+    q, k, v = (x.transpose(1, 2) for x in (query, key, value))
+    return F.scaled_dot_product_attention(q, k, v).transpose(1, 2)
 
 
 def local_attention(query: Tensor, key: Tensor, value: Tensor, *, window: int) -> Tensor:

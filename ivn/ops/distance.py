@@ -26,10 +26,10 @@ def cosine_distance(pred: Tensor, target: Tensor, *, eps: float = 1e-6) -> Tenso
         >>> cosine_distance(pred, torch.tensor([[0.0, 2.0], [-1.0, 0.0]]))
         tensor([1., 2.])
     """
-    if pred.shape != target.shape or pred.ndim == 0 or pred.device != target.device:
+    if pred.shape != target.shape or pred.device != target.device or _features(pred) == 0:
         raise ValueError(
             f"pred is {_describe(pred)} but target is {_describe(target)}, expected the same shape "
-            "[..., D] on the same device"
+            "[..., D], D > 0, on the same device"
         )
     if not (pred.is_floating_point() and target.is_floating_point()):
         raise ValueError(f"pred is {pred.dtype} and target {target.dtype}, expected floating point")
@@ -98,6 +98,10 @@ _cosine_distance.register_autograd(_backward, setup_context=_save_inputs)
 
 def _precision(pred: Tensor) -> torch.dtype:
     return torch.float64 if pred.dtype == torch.float64 else torch.float32
+
+
+def _features(x: Tensor) -> int:
+    return x.shape[-1] if x.ndim else 0
 
 
 def _describe(x: Tensor) -> str:

@@ -84,7 +84,7 @@ def gather_patches_reference(
         std, dtype=real
     )
     grid = pixels.reshape(B, T, H // p, p, W // p, p, 3).permute(0, 1, 2, 4, 3, 5, 6)
-    patches = grid.reshape(B, -1, p, p, 3)
+    patches = grid.flatten(1, 3)
     kept = patches[torch.arange(B, device=index.device)[:, None], index]
     if layout == Layout.TARGET:
         return kept.movedim(-1, 2).flatten(2).to(dtype)

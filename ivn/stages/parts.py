@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +18,8 @@ from ivn.ops import gather_target_patches
 _TOKENS = ("cls_token", "pos_embed", "mask_token")
 
 
-class Term(NamedTuple):
+@dataclass(frozen=True)
+class Term:
     """A part of the loss: a sum with its gradient, and over how many values it is.
 
     Both are added up over micro-batches and processes before they are divided.

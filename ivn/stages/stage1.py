@@ -22,7 +22,7 @@ from . import masks
 from .parts import Stage, Term, mean_term, pixel_target
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Stage1Config:
     """Semantic-guided pixel reconstruction.
 
@@ -41,8 +41,8 @@ class Stage1Config:
         layers_weight, pooled_weight, pixels_weight: of the terms' means in the loss.
     """
 
-    teacher: TeacherConfig
     kind: Literal["stage1"] = "stage1"
+    teacher: TeacherConfig
     frames: int = 16
     size: int = 224
     mask: Literal["semantic_topk", "semantic_sampled", "random"] = "semantic_topk"
@@ -88,7 +88,7 @@ class Stage1(Stage):
             raise ValueError("stage one needs a model with alignment heads")
         self.config = config
         self.alignment = model.alignment
-        self.teacher = teacher
+        self.teacher: Teacher | None = teacher
         # Only the pooled term reaches the pooling head.
         self.encoder.clip_projector.requires_grad_(config.align_pooled)
         self.clip_specs = {"student": ClipSpec(config.frames, config.size)}
@@ -118,11 +118,10 @@ class Stage1(Stage):
     def look(self, batch: Batch) -> Targets:
         """The teacher's features, pooled vectors and attention."""
         assert self.teacher is not None
-        wanted = {"pooled": self.config.align_pooled, "attention": True}
         if self.config.teacher_input == "decoded":
-            return self.teacher(batch.clips["teacher"], **wanted)
+            return self.teacher(batch.clips["teacher"], pooled=self.config.align_pooled)
         pixels = normalised(batch.clips["student"])
-        return self.teacher.from_student(pixels, **wanted)
+        return self.teacher.from_student(pixels, pooled=self.config.align_pooled)
 
     def mask(self, attention: Tensor, keys: Tensor) -> Tensor:
         """The visible tokens ``[B, V]`` for the teacher's attention ``[B, T, L]``."""
@@ -153,7 +152,7 @@ class Stage1(Stage):
         features = [tapped[tap].to(dtype) for tap in taps]
         layers = self.alignment(features, visible, grid)
         pooled = hidden.new_empty(len(video), 0)
-        if self.config.align_pooled:
+        if self.alignment.pooled is not None:
             pooled = self.alignment.pooled(self.encoder.pool_hidden(hidden))
         predicted = self.predictor(hidden.to(dtype), visible, grid)
         return Seen(layers, pooled, gather_tokens(predicted, masked))

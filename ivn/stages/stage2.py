@@ -22,7 +22,7 @@ from .masks import Blocks
 from .parts import Stage, Term, mean_term
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Stage2Config:
     """Latent prediction against a frozen encoder.
 

@@ -79,10 +79,12 @@ def save(
     try:
         temporary.mkdir(parents=True)
         tensors = {name: _tensors(part) for name, part in parts.items()}
-        for name, values in tensors.items():
-            save_file(values, temporary / f"{name}.safetensors")
         card = _card(step, config, tensors)
         (temporary / CARD).write_text(json.dumps(card, indent=2) + "\n")
+        for name, values in tensors.items():
+            file = temporary / f"{name}.safetensors"
+            save_file(values, file)
+            shutil.copymode(temporary / CARD, file)  # safetensors makes files for the owner alone
         torch.save({"format": FORMAT, **state}, temporary / STATE)
         for file in temporary.iterdir():
             _sync_file(file)

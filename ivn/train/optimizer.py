@@ -59,9 +59,7 @@ class OptimConfig:
                 "expected epochs > 0, 0 <= warmup_epochs <= epochs and steps >= 0"
             )
         if not 0 <= self.min_lr <= self.lr:
-            raise ValueError(
-                f"lr {self.lr}, min_lr {self.min_lr}: expected 0 <= min_lr <= lr"
-            )
+            raise ValueError(f"lr {self.lr}, min_lr {self.min_lr}: expected 0 <= min_lr <= lr")
         if self.eps <= 0 or self.weight_decay < 0 or self.clip_norm < 0:
             raise ValueError(
                 f"eps {self.eps}, weight_decay {self.weight_decay}, clip_norm {self.clip_norm}: "
@@ -71,13 +69,26 @@ class OptimConfig:
             raise ValueError(f"betas is {self.betas}, expected two numbers in [0, 1)")
 
 
+class SkippingAdamW(torch.optim.AdamW):
+    """AdamW that can leave out a step by a flag on the device, without the host knowing of it."""
+
+    # Read by the fused step, which PyTorch's gradient scaler uses in this way.
+    grad_scale: Tensor | None = None
+    found_inf: Tensor | None = None
+
+    def step_if(self, good: Tensor) -> None:
+        """Takes a step where ``good``, a bool scalar, is true; else changes nothing."""
+        self.found_inf = (~good).float()
+        self.step()
+
+
 def make_optimizer(
     groups: Iterable[ParameterGroup], stage: nn.Module, config: OptimConfig
-) -> torch.optim.AdamW:
+) -> SkippingAdamW:
     """AdamW over ``groups``, each in a decaying and a non-decaying part.
 
-    Biases, one-dimensional parameters and groups that say so do not decay. The fused version
-    also runs on a CPU; it can leave out a step by a flag that stays on the device.
+    Biases, one-dimensional parameters and groups that say so do not decay. It is the fused
+    version, which runs on CPU and CUDA.
 
     Raises:
         ValueError: a trainable parameter of ``stage`` is in no group, or in two.
@@ -95,7 +106,7 @@ def make_optimizer(
             if named:
                 decay = config.weight_decay if decays else 0.0
                 parts.append({"params": named, "weight_decay": decay, "name": group.name})
-    return torch.optim.AdamW(
+    return SkippingAdamW(
         parts, lr=config.lr, betas=config.betas, eps=config.eps, weight_decay=0.0, fused=True
     )
 

@@ -30,9 +30,7 @@ class RunConfig:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected at least 1")
         if not 0 <= self.max_replaced_share <= 1:
-            raise ValueError(
-                f"max_replaced_share is {self.max_replaced_share}, expected 0 to 1"
-            )
+            raise ValueError(f"max_replaced_share is {self.max_replaced_share}, expected 0 to 1")
 
 
 @dataclass(frozen=True)

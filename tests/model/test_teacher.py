@@ -214,12 +214,13 @@ class TestEveryTeacher:
 
     def test_student_pixels_of_another_size_are_resized_bicubically(self, teacher):
         S = teacher.image_size
-        video = torch.randn(2, 3, 3, S // 2, S - 4)
+        video = torch.randn(2, 3, 3, S // 2, S - 4, requires_grad=True)
         mean, std = (torch.tensor(x)[:, None, None] for x in (IMAGENET_MEAN, IMAGENET_STD))
         frames = video.transpose(1, 2).flatten(0, 1) * std + mean
         resized = (F.interpolate(frames, (S, S), mode="bicubic") - mean) / std
         same = teacher.from_student(resized.unflatten(0, (2, 3)).transpose(1, 2))
         for expected, actual in zip(same, teacher.from_student(video), strict=True):
+            assert not actual.requires_grad
             torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-4)
 
     def test_random_weights_touch_no_global_generator_and_are_the_same_twice(self, config):
@@ -244,12 +245,14 @@ class TestEveryTeacher:
 
 def test_blocks_after_the_last_tap_do_not_run_unless_the_head_is_asked_for(transformers):
     teacher = build_teacher(replace(SIGLIP, taps=(0, 2)))
-    for block in teacher.network.blocks[2:]:
-        for parameter in block.parameters():
-            parameter.fill_(torch.nan)
+    run = []
+    for number, block in enumerate(teacher.network.blocks):
+        block.register_forward_hook(lambda *_, number=number: run.append(number))
     video = clips(128)
-    assert teacher(video, pooled=False, attention=False).layers.isfinite().all()
-    assert teacher(video, layers=False, attention=False).pooled.isnan().all()
+    teacher(video, pooled=False, attention=False)
+    assert run == [0, 1]
+    teacher(video, layers=False, attention=False)
+    assert run == [0, 1, 0, 1, 2, 3]
     with pytest.raises(ValueError, match=r"ascending numbers of blocks in \[0, 4\]"):
         build_teacher(replace(SIGLIP, taps=(2, 5)))
 

@@ -239,6 +239,7 @@ class Teacher(nn.Module):
         return targets
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Teacher":
+        self.network._apply(fn, recurse)
         return super()._apply(fn, recurse)
 
 

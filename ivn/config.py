@@ -1,0 +1,75 @@
+"""One run's whole configuration: the components' own, composed.
+
+``data``, ``model``, ``stage`` and ``optim`` can change a result; ``run`` and ``efficiency`` cannot.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from ivn import toml
+from ivn.data.reader import DataConfig
+from ivn.model.model import ModelConfig
+from ivn.stages import Stage1Config, Stage2Config
+from ivn.toml import ConfigError
+from ivn.train.optimizer import OptimConfig
+from ivn.train.settings import EfficiencyConfig, RunConfig
+
+__all__ = ["HARMLESS", "Config", "ConfigError", "from_toml", "override", "to_dict", "to_toml"]
+
+# Groups that cannot change a result, and so may change when a run goes on.
+HARMLESS = ("run", "efficiency")
+
+
+@dataclass(frozen=True)
+class Config:
+    """A run, but for where its clips and first weights are.
+
+    Attributes:
+        name: of the preset it came from.
+        data: how files become clips, and the seed of the run.
+        model: the student's networks.
+        stage: the objective.
+        optim: batch size, optimiser and schedule.
+        run: how it is watched and kept.
+        efficiency: how it is executed.
+    """
+
+    name: str
+    data: DataConfig
+    model: ModelConfig
+    stage: Stage1Config | Stage2Config
+    optim: OptimConfig
+    run: RunConfig = field(default_factory=RunConfig)
+    efficiency: EfficiencyConfig = field(default_factory=EfficiencyConfig)
+
+
+def to_toml(config: Config) -> str:
+    """``config`` as TOML, every field of it; :func:`from_toml` gives an equal one back."""
+    return toml.dumps(config)
+
+
+def to_dict(config: Config) -> dict[str, Any]:
+    """``config`` as nested dicts and lists, for cards and checkpoints."""
+    return toml.encode(config)
+
+
+def from_toml(text: str) -> Config:
+    """The config in ``text``; fields left out take their defaults.
+
+    Raises:
+        ConfigError: an unknown or missing key, or a value of the wrong type.
+    """
+    return toml.loads(text, Config)
+
+
+def override(config: Config, *assignments: str) -> Config:
+    """``config`` with fields replaced in turn, each as ``dotted.key=value``.
+
+        override(config, "optim.lr=1e-3", "stage.mask=random")
+
+    Raises:
+        ConfigError: an unknown key, or a value of the wrong type.
+    """
+    for assignment in assignments:
+        config = toml.override(config, assignment)
+    return config

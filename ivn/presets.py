@@ -1,0 +1,191 @@
+"""Whole configurations by name: ``stage1-base``, ``stage2-tiny``, ``stage1-base-official``.
+
+Plain names do what the paper (arXiv 2512.01342) states and, where it is silent, what its released
+code does with plain defects mended; ``-official`` names do what the code and its scripts do.
+docs/presets.md lists every difference; each is one field.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Literal
+
+from .config import Config
+from .data.reader import DataConfig
+from .model.decoder import DiffusionConfig, LatentHeadConfig
+from .model.encoder import EncoderConfig
+from .model.model import ModelConfig
+from .model.predictor import PredictorConfig
+from .model.teacher import TeacherConfig, release_taps
+from .stages import Blocks, Stage1Config, Stage2Config
+from .train.optimizer import OptimConfig
+from .train.settings import EfficiencyConfig, RunConfig
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What grows with the model."""
+
+    encoder: EncoderConfig
+    predictor: PredictorConfig
+    decoder: DiffusionConfig
+    teacher: TeacherConfig  # as the paper taps it
+    official_taps: tuple[int, ...]
+    stage2_frames: int
+    batch: int  # clips of the paper's step
+    official_stage2_batch: int
+
+
+_SIGLIP = TeacherConfig("siglip", "google/siglip2-giant-opt-patch16-256", 256, taps=(40,))
+
+SCALES = {
+    "tiny": Scale(
+        EncoderConfig(
+            192, 6, 3, 768, image_height=112, image_width=112, num_frames=8, pool_heads=4
+        ),
+        PredictorConfig(192, 3, 512, layers=2, init="scratch"),
+        DiffusionConfig(depth=3, width=256),
+        TeacherConfig("efficientnet", "", 256, taps=(1,)),
+        official_taps=(1,),
+        stage2_frames=8,
+        batch=8,
+        official_stage2_batch=8,
+    ),
+    "small": Scale(
+        EncoderConfig(384, 12, 6, 1536, drop_path=0.1),
+        PredictorConfig(),
+        DiffusionConfig(),
+        _SIGLIP,
+        official_taps=release_taps(40, 3.33),
+        stage2_frames=32,
+        batch=2048,
+        official_stage2_batch=1792,
+    ),
+    "base": Scale(
+        EncoderConfig(768, 12, 12, 3072, drop_path=0.1),
+        PredictorConfig(),
+        DiffusionConfig(),
+        _SIGLIP,
+        official_taps=release_taps(40, 3.33),
+        stage2_frames=32,
+        batch=2048,
+        official_stage2_batch=1792,
+    ),
+    "large": Scale(
+        EncoderConfig(1024, 24, 16, 4096, drop_path=0.2),
+        PredictorConfig(),
+        DiffusionConfig(),
+        _SIGLIP,
+        official_taps=release_taps(40, 1.67),
+        stage2_frames=32,
+        batch=2048,
+        official_stage2_batch=1024,
+    ),
+    "huge": Scale(
+        EncoderConfig(1408, 40, 16, 6144, drop_path=0.2),
+        PredictorConfig(),
+        DiffusionConfig(),
+        _SIGLIP,
+        official_taps=release_taps(40, 1.67),
+        stage2_frames=32,
+        batch=2048,
+        official_stage2_batch=1024,
+    ),
+}
+
+
+def stage1(size: str) -> Config:
+    """Stage one as the paper states it."""
+    scale = SCALES[size]
+    model = ModelConfig(scale.encoder, scale.predictor, scale.decoder, dtype=_dtype(size))
+    frames, pixels = scale.encoder.num_frames, scale.encoder.image_height
+    return Config(
+        name=f"stage1-{size}",
+        data=DataConfig(),
+        model=model,
+        stage=Stage1Config(teacher=scale.teacher, frames=frames, size=pixels),
+        optim=OptimConfig(scale.batch, epochs=50, lr=1e-3, lr_scaling="none", warmup_epochs=7),
+        run=RunConfig(),
+        efficiency=EfficiencyConfig(),
+    )
+
+
+def stage1_official(size: str) -> Config:
+    """Stage one as the released code and its script have it."""
+    config, scale = stage1(size), SCALES[size]
+    assert isinstance(config.stage, Stage1Config)
+    return replace(
+        config,
+        name=f"stage1-{size}-official",
+        data=replace(config.data, frame_offsets="released"),
+        stage=replace(
+            config.stage,
+            teacher=replace(scale.teacher, taps=scale.official_taps),
+            mask="semantic_sampled",
+            mask_ratio=0.75,
+            align_pooled=True,
+            alignment_loss="two_minus_two_cosine",
+            renormalise_pooled=False,
+            teacher_input="student",
+            decay_predictor_tokens=True,
+        ),
+        optim=replace(config.optim, epochs=62, lr_scaling="linear"),
+    )
+
+
+def stage2(size: str) -> Config:
+    """Stage two as the paper states it; it starts from a stage-one run."""
+    scale = SCALES[size]
+    # The encoder's and the predictor's weights come from stage one.
+    predictor = replace(scale.predictor, init="scratch")
+    model = ModelConfig(scale.encoder, predictor, LatentHeadConfig(), dtype=_dtype(size))
+    return Config(
+        name=f"stage2-{size}",
+        data=DataConfig(),
+        model=model,
+        stage=Stage2Config(frames=scale.stage2_frames, size=scale.encoder.image_height),
+        optim=OptimConfig(scale.batch, epochs=100, lr=1e-4, lr_scaling=_stage2_scaling(size)),
+        run=RunConfig(),
+        efficiency=EfficiencyConfig(),
+    )
+
+
+def stage2_official(size: str) -> Config:
+    """Stage two as the released code and its script have it."""
+    config = stage2(size)
+    assert isinstance(config.stage, Stage2Config)
+    views = (
+        Blocks(8, 0.15, truncate="prefix", restart=True),
+        Blocks(2, 0.7, truncate="prefix", restart=True),
+    )
+    return replace(
+        config,
+        name=f"stage2-{size}-official",
+        data=replace(config.data, frame_offsets="released"),
+        stage=replace(
+            config.stage, views=views, teacher_drop_path=True, decay_predictor_tokens=True
+        ),
+        optim=replace(config.optim, batch_size=SCALES[size].official_stage2_batch, epochs=101),
+    )
+
+
+def _dtype(size: str) -> Literal["float32", "bfloat16"]:
+    return "float32" if size == "tiny" else "bfloat16"
+
+
+def _stage2_scaling(size: str) -> Literal["none", "linear"]:
+    return "none" if size == "tiny" else "linear"
+
+
+_FLAVOURS = {
+    "stage1-{}": stage1,
+    "stage2-{}": stage2,
+    "stage1-{}-official": stage1_official,
+    "stage2-{}-official": stage2_official,
+}
+
+PRESETS: dict[str, Callable[[], Config]] = {
+    pattern.format(size): partial(make, size)
+    for pattern, make in _FLAVOURS.items()
+    for size in SCALES
+}

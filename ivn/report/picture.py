@@ -1,0 +1,246 @@
+"""One picture of clips: what the encoder saw, what the decoder drew, what the features hold.
+
+Arrays in, image out. Legend: T frames, H x W pixels, p side of a patch in pixels, N = T * rows *
+columns tokens in raster order (time, then rows, then columns), V visible, P predicted, C features.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from ivn.data.clip import IMAGENET_MEAN, IMAGENET_STD
+
+Pixels = NDArray[np.uint8]
+Floats = NDArray[np.floating]
+Index = NDArray[np.integer]
+
+# Light, for a mid grey is easily taken for a road or a wall.
+MASKED = 222
+
+_INK, _FAINT, _PAPER = (24, 24, 27), (113, 113, 122), (255, 255, 255)
+_MARGIN, _GAP, _CLIP_GAP = 24, 4, 28
+
+
+@dataclass(frozen=True)
+class ClipView:
+    """What to show of one clip.
+
+    Attributes:
+        title: one short line.
+        frames: uint8 ``[T, H, W, 3]``.
+        visible_index: ``[V]``, the tokens that the encoder was given.
+        predicted_index: ``[P]``, the tokens that the decoder drew.
+        predicted: float ``[P, 3 * p * p]``, their pixels: ImageNet-normalised, in (c, row, column)
+            order.
+        features: name -> float ``[N, C]``; each name is a row of the picture, in this order.
+    """
+
+    title: str
+    frames: Pixels
+    visible_index: Index
+    predicted_index: Index
+    predicted: Floats
+    features: dict[str, Floats] = field(default_factory=dict)
+
+
+def demo_picture(
+    clips: Sequence[ClipView],
+    *,
+    title: str,
+    subtitle: str = "",
+    patch_size: int = 14,
+    num_frames: int = 4,
+    side: int = 112,
+    clips_across: int = 3,
+) -> Image.Image:
+    """The clips beside one another; downwards frames, visible patches, reconstruction, features.
+
+    Args:
+        clips: at least one; all with the same names of features.
+        title, subtitle: lines above the clips.
+        patch_size: p.
+        num_frames: frames shown of each clip, evenly spread.
+        side: height of a shown frame in pixels.
+        clips_across: clips in a row of clips; the rest follow below.
+    """
+    names = list(clips[0].features) if clips else []
+    if not clips or any(list(clip.features) != names for clip in clips):
+        raise ValueError(
+            f"clips have features {[list(clip.features) for clip in clips]}, expected at least one "
+            "clip and the same names for all"
+        )
+    labels = ["frames", "visible", "reconstruction", *names]
+    bands = [
+        _band(clips[start : start + clips_across], labels, patch_size, num_frames, side)
+        for start in range(0, len(clips), clips_across)
+    ]
+    lines = [(title, _INK, _font(22)), (subtitle, _FAINT, _font(14))]
+    head = 40 + 22 * bool(subtitle)
+    widths = [band.width for band in bands] + [
+        round(font.getlength(text)) for text, _, font in lines
+    ]
+    heights = [band.height + _CLIP_GAP for band in bands]
+    size = (max(widths) + 2 * _MARGIN, head + sum(heights) - _CLIP_GAP + 2 * _MARGIN)
+    picture = Image.new("RGB", size, _PAPER)
+    draw = ImageDraw.Draw(picture)
+    for y, (text, colour, font) in zip((_MARGIN - 4, _MARGIN + 28), lines, strict=True):
+        draw.text((_MARGIN, y), text, fill=colour, font=font)
+    top = _MARGIN + head
+    for band in bands:
+        picture.paste(band, (_MARGIN, top))
+        top += band.height + _CLIP_GAP
+    return picture
+
+
+def clip_rows(clip: ClipView, *, patch_size: int = 14) -> list[Pixels]:
+    """The rows of one clip, uint8 each: three ``[T, H, W, 3]``, then ``[T, rows, columns, 3]``."""
+    grid = token_grid(clip.frames, patch_size)
+    drawn = paste_patches(
+        grey_out(clip.frames, clip.visible_index, patch_size=patch_size),
+        clip.predicted,
+        clip.predicted_index,
+        patch_size=patch_size,
+    )
+    colours = []
+    for name, tokens in clip.features.items():
+        if tokens.ndim != 2 or len(tokens) != np.prod(grid):
+            raise ValueError(
+                f"features {name!r} of {clip.title!r} are {list(tokens.shape)}, expected "
+                f"[{np.prod(grid)}, C]: one row a token of the grid {grid}"
+            )
+        colours.append(pca_colours(tokens).reshape(*grid, 3))
+    seen = grey_out(clip.frames, clip.visible_index, patch_size=patch_size)
+    return [clip.frames, seen, drawn, *colours]
+
+
+def pca_colours(tokens: Floats) -> Pixels:
+    """The first three principal components of ``[N, C]`` features as RGB, ``[N, 3]``.
+
+    Each is stretched from its 1st to its 99th percentile. Its sign is such that the token furthest
+    from the mean is bright, so a rotation of the features changes no colour. A component without
+    variance is mid grey.
+    """
+    if not np.isfinite(tokens).all():
+        raise ValueError("features are not all finite; look at the losses of the run")
+    centred = tokens.astype(np.float64)
+    centred -= centred.mean(0)
+    scores, sizes, _ = np.linalg.svd(centred, full_matrices=False)
+    colours = np.full((len(tokens), 3), 128, np.uint8)
+    for channel in np.flatnonzero(sizes[:3] > 1e-6 * np.abs(tokens).max()):
+        score = scores[:, channel]
+        score = score * np.sign(score[np.abs(score).argmax()])
+        low, high = np.percentile(score, [1, 99])
+        if high > low:
+            colours[:, channel] = np.rint(255 * ((score - low) / (high - low)).clip(0, 1))
+    return colours
+
+
+def grey_out(frames: Pixels, visible_index: Index, *, patch_size: int) -> Pixels:
+    """``frames`` with every patch grey but those at ``visible_index``, ``[T, H, W, 3]``."""
+    patches = np.full_like(_to_patches(frames, patch_size), MASKED)
+    patches[visible_index] = _to_patches(frames, patch_size)[visible_index]
+    return _to_frames(patches, frames.shape, patch_size)
+
+
+def paste_patches(frames: Pixels, rows: Floats, index: Index, *, patch_size: int) -> Pixels:
+    """``frames`` with the patches at ``index`` replaced, ``[T, H, W, 3]``.
+
+    Args:
+        frames: uint8 ``[T, H, W, 3]``.
+        rows: ``[P, 3 * p * p]``, ImageNet-normalised, in (c, row, column) order.
+        index: ``[P]``.
+        patch_size: p.
+    """
+    expected = (len(index), 3 * patch_size**2)
+    if rows.shape != expected:
+        raise ValueError(f"rows are {list(rows.shape)}, expected {list(expected)}")
+    patches = _to_patches(frames, patch_size)
+    pixels = rows.reshape(-1, 3, patch_size, patch_size).transpose(0, 2, 3, 1).astype(np.float64)
+    pixels = 255 * (pixels * IMAGENET_STD + IMAGENET_MEAN)
+    patches[index] = np.rint(pixels.clip(0, 255)).astype(np.uint8)
+    return _to_frames(patches, frames.shape, patch_size)
+
+
+def token_grid(frames: Pixels, patch_size: int) -> tuple[int, int, int]:
+    """Frames, rows and columns of the tokens of ``[T, H, W, 3]``."""
+    if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3:
+        raise ValueError(
+            f"frames are {frames.dtype} {list(frames.shape)}, expected uint8 [T, H, W, 3]"
+        )
+    T, H, W = frames.shape[:3]
+    if H % patch_size or W % patch_size:
+        raise ValueError(f"frames are {H} x {W} pixels, expected multiples of {patch_size}")
+    return T, H // patch_size, W // patch_size
+
+
+def _to_patches(frames: Pixels, p: int) -> Pixels:
+    """A copy of ``[T, H, W, 3]`` as ``[N, p, p, 3]``."""
+    T, rows, columns = token_grid(frames, p)
+    return frames.reshape(T, rows, p, columns, p, 3).swapaxes(2, 3).reshape(-1, p, p, 3).copy()
+
+
+def _to_frames(patches: Pixels, shape: tuple[int, ...], p: int) -> Pixels:
+    T, H, W = shape[:3]
+    return patches.reshape(T, H // p, W // p, p, p, 3).swapaxes(2, 3).reshape(shape)
+
+
+def _band(
+    clips: Sequence[ClipView], labels: list[str], patch_size: int, num_frames: int, side: int
+) -> Image.Image:
+    """Clips beside one another, row labels at the left, titles and frame numbers above."""
+    strips = []
+    for clip in clips:
+        T, H, W = clip.frames.shape[:3]
+        shown = np.unique(np.linspace(0, T - 1, num_frames).round().astype(int))
+        size = (round(side * W / H), side)
+        rows = [
+            [_tile(row[t], size) for t in shown] for row in clip_rows(clip, patch_size=patch_size)
+        ]
+        strips.append((clip.title, shown, size[0], rows))
+    font, small = _font(15), _font(12)
+    head, step = 44, side + _GAP
+    left = round(max(font.getlength(label) for label in labels)) + _CLIP_GAP
+    widths = [len(shown) * (w + _GAP) - _GAP for _, shown, w, _ in strips]
+    total = left + sum(widths) + _CLIP_GAP * (len(strips) - 1)
+    band = Image.new("RGB", (total, head + len(labels) * step - _GAP), _PAPER)
+    draw = ImageDraw.Draw(band)
+    for number, label in enumerate(labels):
+        middle = head + number * step + side // 2
+        draw.text((0, middle), label, fill=_INK, font=font, anchor="lm")
+    for (name, shown, w, rows), width in zip(strips, widths, strict=True):
+        draw.text((left, 0), _shortened(name, font, width), fill=_INK, font=font)
+        for column, t in enumerate(shown):
+            x = left + column * (w + _GAP)
+            number_line = f"frame {t}" if small.getlength(f"frame {t}") <= w else str(t)
+            draw.text((x, 22), number_line, fill=_FAINT, font=small)
+            for number, tiles in enumerate(rows):
+                band.paste(tiles[column], (x, head + number * step))
+        left += width + _CLIP_GAP
+    return band
+
+
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    font = ImageFont.load_default(size)
+    if not isinstance(font, ImageFont.FreeTypeFont):
+        raise ValueError(
+            "this Pillow was built without FreeType: pip install --force-reinstall pillow"
+        )
+    return font
+
+
+def _shortened(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
+    """``text``, or its beginning and dots if it is wider than ``width`` pixels."""
+    short = text
+    while short and font.getlength(short if short == text else short + "...") > width:
+        short = short[:-1]
+    return text if short == text else short.rstrip() + "..."
+
+
+def _tile(pixels: Pixels, size: tuple[int, int]) -> Image.Image:
+    """``[h, w, 3]`` at ``size``; coarse maps keep hard edges, frames are resampled."""
+    coarse = pixels.shape[0] * 4 <= size[1]
+    method = Image.Resampling.NEAREST if coarse else Image.Resampling.LANCZOS
+    return Image.fromarray(pixels).resize(size, method)

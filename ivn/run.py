@@ -1,0 +1,129 @@
+"""Starts a run from a config, and takes one up again."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from ivn import stages
+from ivn.config import HARMLESS, Config, ConfigError, from_toml, override, to_dict, to_toml
+from ivn.data.loader import ClipLoader
+from ivn.data.source import fingerprint, list_clips
+from ivn.train import checkpoint, folder
+from ivn.train.errors import RunError
+from ivn.train.loop import pretrain
+from ivn.train.settings import resolve_device
+
+
+def start(config: Config, *, data: str | Path, out: str | Path, init: str | Path = "") -> int:
+    """Trains from the beginning.
+
+    Args:
+        config: of the run.
+        data: a folder of videos, a video, or a list of them.
+        out: the run's folder: new, or empty.
+        init: where the encoder and predictor come from; "" leaves their random weights.
+
+    Returns:
+        The exit code of :func:`ivn.train.loop.pretrain`.
+
+    Raises:
+        RunError, OSError: what is wrong, in a line, with the input or with the run.
+    """
+    run = Path(out)
+    folder.check_free(run)
+    with _input_errors():
+        sources = list_clips(data)
+        source: dict[str, Any] = {
+            "data": str(Path(data).absolute()),
+            "init": str(Path(init).absolute()) if init and Path(init).exists() else str(init),
+            "clips": len(sources),
+            "fingerprint": fingerprint(sources),
+        }
+        stage, loader = _parts(config, sources, source["init"], fresh=True)
+    folder.create(run, config=to_toml(config), source=source)
+    with folder.locked(run):
+        return _pretrain(config, stage, loader, run)
+
+
+def resume(out: str | Path, *, changes: Sequence[str] = ()) -> int:
+    """Trains from the newest checkpoint in ``out`` to the end of its run.
+
+    Args:
+        out: the run's folder.
+        changes: ``key=value`` in groups that cannot change a result, for this time.
+
+    Returns:
+        The exit code of :func:`ivn.train.loop.pretrain`.
+
+    Raises:
+        RunError, OSError: what is wrong, in a line, with the input or with the run.
+    """
+    run = Path(out)
+    for change in changes:
+        if change.partition(".")[0] not in HARMLESS:
+            raise ConfigError(
+                f"{change}: a run that goes on keeps its config; only {' and '.join(HARMLESS)} "
+                "may change"
+            )
+    text, source = folder.read(run)
+    config = override(from_toml(text), *changes)
+    with folder.locked(run):
+        with _input_errors():
+            sources = list_clips(source["data"])
+            if fingerprint(sources) != source["fingerprint"]:
+                raise ValueError(
+                    f"the clips in {source['data']} are not those that {run} started with "
+                    f"({len(sources)} now, {source['clips']} then): restore them, or start a new "
+                    f"run with --init {run}"
+                )
+            fresh = checkpoint.latest(run) is None
+            stage, loader = _parts(config, sources, source["init"], fresh=fresh)
+        return _pretrain(config, stage, loader, run)
+
+
+def _parts(
+    config: Config, sources: Sequence[Any], init: str, *, fresh: bool
+) -> tuple[stages.Stage, ClipLoader]:
+    """The stage, with the weights it starts from if ``fresh``, and its loader."""
+    device = resolve_device(config.efficiency.device)
+    stage = stages.build(
+        config.model,
+        config.stage,
+        seed=config.data.seed,
+        batch_size=config.optim.batch_size,
+        pretrained=fresh and not init,
+    )
+    if fresh and init:
+        new = stages.initialise(stage, init)
+        print(f"encoder and predictor from {init}; new: {', '.join(new) or 'nothing'}")
+    loader = ClipLoader(
+        sources,
+        stage.clip_specs,
+        config.data,
+        batch_size=config.optim.batch_size,
+        workers=config.efficiency.workers,
+        pin_memory=device.type == "cuda",
+    )
+    return stage, loader
+
+
+def _pretrain(config: Config, stage: stages.Stage, loader: ClipLoader, run: Path) -> int:
+    return pretrain(
+        stage,
+        loader,
+        run,
+        config=to_dict(config),
+        optim=config.optim,
+        run=config.run,
+        efficiency=config.efficiency,
+    )
+
+
+@contextlib.contextmanager
+def _input_errors() -> Iterator[None]:
+    """Marks what functions say of their arguments as said of the user's input."""
+    try:
+        yield
+    except (ValueError, ImportError) as error:
+        raise RunError(str(error)) from error

@@ -1,0 +1,94 @@
+"""Gradients of a batch, whole or in micro-batches: the same to fp32 rounding."""
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from ivn.data.clip import Batch
+from ivn.train.optimizer import ParameterGroup
+
+
+class Term(Protocol):
+    """A part of a loss: a sum with its gradient, and how many values it is over."""
+
+    @property
+    def total(self) -> Tensor: ...
+    @property
+    def count(self) -> Tensor: ...
+
+
+class Stage(Protocol):
+    """What the loop asks of a stage, beside being a module."""
+
+    @property
+    def loss_weights(self) -> dict[str, float]: ...
+    @property
+    def parts(self) -> dict[str, nn.Module]: ...
+    def loss(self, batch: Batch) -> Mapping[str, Term]: ...
+    def parameter_groups(self) -> Iterable[ParameterGroup]: ...
+    def after_step(self) -> None: ...
+    def zero_grad(self) -> None: ...
+
+
+class Loss(NamedTuple):
+    """A batch's loss and each term's mean: fp64 scalars on the device, without gradient."""
+
+    value: Tensor
+    means: dict[str, Tensor]
+
+
+def compute_gradients(stage: Stage, batch: Batch, micro_batches: int) -> Loss:
+    """Leaves the gradient of the whole batch's loss in ``.grad``, and nothing else.
+
+    The loss is the sum of weight * total / count, totals and counts being the batch's. A
+    micro-batch needs the batch's counts beforehand: those of the first, times ``micro_batches``,
+    are right wherever every clip has as many values, as with rectangular masks. Where they turn
+    out wrong the micro-batches are taken again with the counts then known. With more than one
+    micro-batch this comparison waits for the device, if the stage keeps counts there.
+
+    Args:
+        stage: gives the terms and their weights.
+        batch: on the device.
+        micro_batches: into how many equal parts to divide it.
+
+    Raises:
+        ValueError: the batch does not divide.
+    """
+    if len(batch) % micro_batches:
+        raise ValueError(f"{len(batch)} clips do not divide into {micro_batches} micro-batches")
+    loss, counts, expected = _one_pass(stage, batch, micro_batches, {})
+    if micro_batches > 1 and any(int(counts[name]) != int(expected[name]) for name in counts):
+        loss, _, _ = _one_pass(stage, batch, micro_batches, counts)
+    return loss
+
+
+def _one_pass(
+    stage: Stage, batch: Batch, micro_batches: int, divisors: dict[str, Tensor]
+) -> tuple[Loss, dict[str, Tensor], dict[str, Tensor]]:
+    """The loss, the counts found, and the counts divided by: ``divisors`` where given."""
+    stage.zero_grad()
+    rows = len(batch) // micro_batches
+    totals: dict[str, Tensor] = {}
+    counts: dict[str, Tensor] = {}
+    for start in range(0, len(batch), rows):
+        terms = stage.loss(batch.part(start, start + rows) if micro_batches > 1 else batch)
+        if terms.keys() != stage.loss_weights.keys():
+            raise ValueError(
+                f"the stage gave terms {sorted(terms)}, expected {sorted(stage.loss_weights)}"
+            )
+        if not divisors:
+            divisors = {name: term.count * micro_batches for name, term in terms.items()}
+        parts = [
+            stage.loss_weights[name] * term.total / divisors[name].to(term.total.dtype)
+            for name, term in terms.items()
+        ]
+        torch.stack(parts).sum().backward()
+        for name, term in terms.items():
+            total = term.total.detach().double()
+            totals[name] = totals[name] + total if name in totals else total
+            counts[name] = counts[name] + term.count if name in counts else term.count
+    means = {name: totals[name] / counts[name] for name in stage.loss_weights}
+    weighted = [stage.loss_weights[name] * mean for name, mean in means.items()]
+    return Loss(torch.stack(weighted).sum(), means), counts, divisors

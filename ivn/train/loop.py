@@ -1,0 +1,233 @@
+"""The training loop. It knows no stage by name, only what every stage gives."""
+
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from ivn.data.clip import Batch
+from ivn.data.source import DataError
+
+from . import checkpoint, folder
+from .errors import NotFiniteError, ReplacedError, RunError
+from .gradients import Loss, Stage, compute_gradients
+from .metrics import Log, StepRecord, Window
+from .optimizer import OptimConfig, clip_gradients, load_optimizer, make_optimizer
+from .progress import Display
+from .schedule import learning_rate, total_steps
+from .settings import EfficiencyConfig, RunConfig, resolve_device
+from .signals import StopRequest
+
+# A share of fewer clips says little: one broken file in a first batch of four is not a quarter.
+_CLIPS_FOR_A_SHARE = 100
+
+
+class Loader(Protocol):
+    """Batches of step ``step`` and on, for ever; ``step`` may be set before the first."""
+
+    step: int
+    steps_per_epoch: int
+
+    def __next__(self) -> Batch: ...
+    def close(self) -> None: ...
+
+
+def pretrain(
+    stage: nn.Module,
+    loader: Loader,
+    run_dir: Path,
+    *,
+    config: dict[str, Any],
+    optim: OptimConfig,
+    run: RunConfig,
+    efficiency: EfficiencyConfig,
+) -> int:
+    """Trains ``stage`` from the newest checkpoint in ``run_dir``, or from its present weights.
+
+    Args:
+        stage: what to train; moved to the device.
+        loader: gives its batches.
+        run_dir: the run's folder, locked by the caller; log and checkpoints go there.
+        config: the resolved config, for checkpoints.
+        optim, run, efficiency: its groups that the loop itself reads.
+
+    Returns:
+        0 after the last step; 130 or 143 after SIGINT or SIGTERM, with a checkpoint saved.
+
+    Raises:
+        RunError: the run cannot go on.
+        DataError: its data cannot be used.
+    """
+    trainer = _Trainer(stage, loader, run_dir, config, optim, run, efficiency)
+    try:
+        return trainer.train()
+    finally:
+        loader.close()
+
+
+class _Trainer:
+    def __init__(
+        self,
+        stage: nn.Module,
+        loader: Loader,
+        run_dir: Path,
+        config: dict[str, Any],
+        optim: OptimConfig,
+        run: RunConfig,
+        efficiency: EfficiencyConfig,
+    ) -> None:
+        if efficiency.threads:
+            torch.set_num_threads(efficiency.threads)
+        self.device = resolve_device(efficiency.device)
+        self.module = stage.to(self.device).train()
+        self.stage: Stage = stage  # type: ignore[assignment]  # a module with a stage's methods
+        self.loader, self.run_dir, self.config = loader, run_dir, config
+        self.optim, self.run, self.efficiency = optim, run, efficiency
+        self.total = total_steps(optim, loader.steps_per_epoch)
+        self.optimizer = make_optimizer(self.stage.parameter_groups(), stage, optim)
+        self.step = 0
+        self.bad_steps = 0
+        self.bad_in_a_row = 0
+        self.replaced: Counter[str] = Counter()  # "path: reason" -> times
+        folder.remove_temporaries(run_dir)
+        self._restore()
+        self.log = Log(run_dir / folder.LOG, after_step=self.step)
+        self.window = Window(list(self.stage.loss_weights), optim.batch_size)
+
+    def train(self) -> int:
+        display = Display(self.total, self.step, self.optim.batch_size)
+        if self.step:
+            display.say(f"going on after step {self.step} of {self.total}")
+        self.loader.step = self.step
+        with StopRequest() as stop, display:
+            while self.step < self.total and not stop.number:
+                batch = self._next_batch(stop)
+                if batch is None:
+                    break
+                self._take_step(batch)
+                display.step()
+                last = self.step == self.total or stop.number
+                if last or self.step % self.run.log_every == 0:
+                    display.metrics(self._fetch())
+                if last or self.step % self.run.save_every == 0:
+                    display.metrics(self._save())
+                self._check_replaced()
+            if self.step:
+                display.metrics(self._save())
+        self._summarise(display, stop)
+        return stop.exit_code
+
+    def _next_batch(self, stop: StopRequest) -> Batch | None:
+        """The next batch on the device; None where a signal ended the loader's workers too."""
+        started = time.perf_counter()
+        try:
+            batch = next(self.loader)
+        except DataError:
+            if stop.number:
+                return None
+            if self.step:
+                self._save()
+            raise
+        self.window.wait_seconds += time.perf_counter() - started
+        self.replaced.update(f"{one.path}: {one.reason}" for one in batch.replaced)
+        return batch.to(self.device, non_blocking=True)
+
+    def _take_step(self, batch: Batch) -> None:
+        lr = learning_rate(self.optim, self.step, self.loader.steps_per_epoch)
+        loss = compute_gradients(self.stage, batch, self.efficiency.accumulation)
+        norm = clip_gradients(self.module.parameters(), self.optim.clip_norm)
+        good = loss.value.isfinite() & norm.isfinite()
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        self.optimizer.step_if(good)
+        self.stage.after_step()
+        self.step += 1
+        epoch = self.step / self.loader.steps_per_epoch
+        values = _stacked(good, loss, norm)
+        self.window.add(StepRecord(self.step, values, lr, epoch, batch.replaced))
+
+    def _fetch(self) -> list[dict[str, Any]]:
+        """Brings the metrics since the last time to the log; gives their lines."""
+        lines = self.window.fetch()
+        self.log.write(lines)
+        for line in lines:
+            self.bad_steps += line["skipped"]
+            self.bad_in_a_row = self.bad_in_a_row + 1 if line["skipped"] else 0
+            if self.bad_in_a_row >= self.run.max_bad_steps:
+                raise NotFiniteError(
+                    f"loss or gradient was not finite in {self.bad_in_a_row} steps in a row up to "
+                    f"step {line['step']}; lower optim.lr, or check the data of these steps"
+                )
+        return lines
+
+    def _save(self) -> list[dict[str, Any]]:
+        """Saves a checkpoint, unless this step has one; gives the lines fetched before."""
+        lines = self._fetch()
+        self.log.sync()
+        state = {
+            "step": self.step,
+            "stage": self.module.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "bad_steps": self.bad_steps,
+            "bad_in_a_row": self.bad_in_a_row,
+            "replaced": dict(self.replaced),
+            "config": self.config,
+        }
+        checkpoint.save(
+            self.run_dir,
+            self.step,
+            state,
+            parts=self.stage.parts,
+            config=self.config,
+            keep_last=self.run.keep_last,
+        )
+        return lines
+
+    def _restore(self) -> None:
+        path = checkpoint.latest(self.run_dir)
+        if path is None:
+            return
+        state = checkpoint.load(path)
+        try:
+            self.module.load_state_dict(state["stage"])
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())
+            raise RunError(f"{path} does not fit the run's config: {reason}") from error
+        load_optimizer(self.optimizer, state["optimizer"])
+        self.step = state["step"]
+        self.bad_steps, self.bad_in_a_row = state["bad_steps"], state["bad_in_a_row"]
+        self.replaced = Counter(state["replaced"])
+
+    def _check_replaced(self) -> None:
+        clips = self.step * self.optim.batch_size
+        enough = min(_CLIPS_FOR_A_SHARE, self.loader.steps_per_epoch * self.optim.batch_size)
+        share = self.replaced.total() / clips
+        if share > self.run.max_replaced_share and (clips >= enough or self.step == self.total):
+            self._save()
+            files = "\n".join(f"  {name}" for name in sorted(self.replaced))
+            raise ReplacedError(
+                f"{self.replaced.total()} of {clips} clips had to be replaced, more than the share "
+                f"run.max_replaced_share = {self.run.max_replaced_share}; repair or remove:\n"
+                f"{files}"
+            )
+
+    def _summarise(self, display: Display, stop: StopRequest) -> None:
+        if self.bad_steps:
+            display.say(f"{self.bad_steps} steps were skipped: loss or gradient not finite")
+        for name, times in sorted(self.replaced.items()):
+            display.say(f"replaced {times} times: {name}")
+        if stop.number:
+            display.say(
+                f"stopped after step {self.step} of {self.total}; go on with: "
+                f"ivn pretrain --resume {self.run_dir}"
+            )
+        else:
+            display.say(f"finished {self.total} steps: {checkpoint.latest(self.run_dir)}")
+
+
+def _stacked(good: Tensor, loss: Loss, norm: Tensor) -> Tensor:
+    scalars = [good, loss.value, norm, *loss.means.values()]
+    return torch.stack([scalar.detach().to(torch.float64) for scalar in scalars])

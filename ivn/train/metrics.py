@@ -1,0 +1,127 @@
+"""What a run tells of itself: numbers fetched from the device together, and a line a step."""
+
+import json
+import math
+import os
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ivn.data.clip import Replacement
+
+
+@dataclass
+class StepRecord:
+    """One step's metrics before they are fetched.
+
+    Attributes:
+        step: steps taken, this one included.
+        values: fp64 ``[3 + terms]`` on the device: good (1) or skipped (0), loss, gradient norm,
+            then the mean of each term.
+        lr: learning rate.
+        epoch: passes over the clips so far.
+        replaced: files replaced in its batch.
+    """
+
+    step: int
+    values: Tensor
+    lr: float
+    epoch: float
+    replaced: list[Replacement] = field(default_factory=list)
+
+
+class Window:
+    """Steps since the last fetch; only :meth:`fetch` waits for the device."""
+
+    def __init__(self, terms: list[str], clips_per_step: int) -> None:
+        self.terms = terms
+        self.wait_seconds = 0.0
+        self._clips_per_step = clips_per_step
+        self._records: list[StepRecord] = []
+        self._started = time.perf_counter()
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def add(self, record: StepRecord) -> None:
+        self._records.append(record)
+
+    def fetch(self) -> list[dict[str, Any]]:
+        """A dict of plain values for each step since the last call, which it then forgets."""
+        if not self._records:
+            return []
+        rows = torch.stack([record.values for record in self._records]).tolist()
+        seconds = time.perf_counter() - self._started
+        speed = {
+            "clips_per_s": round(len(rows) * self._clips_per_step / seconds, 3),
+            "wait_share": round(self.wait_seconds / seconds, 4),
+        }
+        lines = [
+            self._line(record, row) | speed for record, row in zip(self._records, rows, strict=True)
+        ]
+        self._records, self.wait_seconds = [], 0.0
+        self._started = time.perf_counter()
+        return lines
+
+    def _line(self, record: StepRecord, row: list[float]) -> dict[str, Any]:
+        good, loss, norm, *means = row
+        line = {
+            "step": record.step,
+            "epoch": round(record.epoch, 6),
+            "lr": record.lr,
+            "loss": loss,
+            "terms": dict(zip(self.terms, means, strict=True)),
+            "grad_norm": norm,
+            "skipped": not good,
+            "replaced": len(record.replaced),
+        }
+        if record.replaced:
+            line["replacements"] = [
+                {"path": one.path, "reason": one.reason, "by": one.by} for one in record.replaced
+            ]
+        return line
+
+
+class Log:
+    """A JSONL file with each step once, in order."""
+
+    def __init__(self, path: Path, *, after_step: int) -> None:
+        """Opens ``path`` to go on after ``after_step``; later lines are dropped."""
+        self._path = path
+        path.touch()
+        with path.open("r+b") as file:
+            end = 0
+            for line in file:
+                if not line.endswith(b"\n") or _step(line) > after_step:
+                    break
+                end += len(line)
+            file.truncate(end)
+
+    def write(self, lines: list[dict[str, Any]]) -> None:
+        """Appends ``lines``; numbers that are not finite become null."""
+        if lines:
+            text = "".join(json.dumps(_finite(line), allow_nan=False) + "\n" for line in lines)
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(text)
+
+    def sync(self) -> None:
+        """Makes what was written durable, so that a checkpoint never is ahead of the log."""
+        with self._path.open("r+b") as file:
+            os.fsync(file.fileno())
+
+
+def _step(line: bytes) -> float:
+    try:
+        return json.loads(line)["step"]
+    except (ValueError, KeyError):
+        return math.inf  # what a crash of the machine has left
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,83 @@
+from collections import Counter
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ivn.data.augment import Crop, centre_clip, centre_crop, cut, multi_scale_crop
+from ivn.ops.random import make_keys
+from tests.data.videos import noise
+
+KEYS = make_keys(1, 0, torch.arange(1200)).split(1)
+
+
+@cache
+def crops(height, width, *, flip=True):
+    return [multi_scale_crop(height, width, key, flip=flip) for key in KEYS]
+
+
+def assert_equally_frequent(values, kinds):
+    counts = Counter(values)
+    assert len(counts) == kinds
+    expected = len(values) / kinds
+    for count in counts.values():
+        assert abs(count - expected) < 5 * expected**0.5
+
+
+def test_sizes_are_the_ten_pairs_of_scales_at_most_one_step_apart():
+    sides = [256, 224, 192, 168]
+    sizes = [(crop.height, crop.width) for crop in crops(256, 340)]
+    assert_equally_frequent(sizes, 10)
+    assert all(abs(sides.index(h) - sides.index(w)) <= 1 for h, w in sizes)
+
+
+def test_places_are_13_and_reach_all_edges():
+    places = [
+        (crop.top / ((256 - crop.height) // 4 or 1), crop.left / ((340 - crop.width) // 4))
+        for crop in crops(256, 340)
+        if crop.height < 256
+    ]
+    assert_equally_frequent(places, 13)
+    assert {(0, 0), (0, 4), (4, 0), (4, 4), (2, 2), (1, 3)} < set(places)
+
+
+def test_half_of_the_crops_are_mirrored_and_none_where_that_is_off():
+    mirrored = [crop.flip for crop in crops(256, 340)]
+    assert_equally_frequent(mirrored, 2)
+    assert not any(crop.flip for crop in crops(256, 340, flip=False))
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (2, 7), (101, 33), (50, 66)])
+def test_crops_lie_inside_frames_of_any_size(height, width):
+    for key in KEYS[:200]:
+        crop = multi_scale_crop(height, width, key, flip=True)
+        assert crop.height >= 1 and crop.width >= 1 and crop.top >= 0 and crop.left >= 0
+        assert crop.top + crop.height <= height and crop.left + crop.width <= width
+
+
+@pytest.mark.parametrize("size", [17, 48, 112])
+def test_a_cut_is_what_pillow_gives(size):
+    video = torch.from_numpy(noise(3, 90, 120))
+    crop = Crop(10, 20, 60, 70)
+    ours = cut(video, crop, size)
+    assert ours.dtype == torch.uint8
+    for frame, mine in zip(video, ours, strict=True):
+        inside = Image.fromarray(frame.numpy()).crop((20, 10, 90, 70))
+        theirs = np.asarray(inside.resize((size, size), Image.Resampling.BILINEAR))
+        assert np.abs(theirs.astype(int) - mine.numpy()).max() <= 1
+
+
+def test_a_mirrored_cut_is_the_cut_mirrored():
+    video = torch.from_numpy(noise(2, 40, 50))
+    plain, mirrored = (cut(video, Crop(3, 4, 30, 31, flip), 24) for flip in (False, True))
+    assert torch.equal(plain.flip(2), mirrored)
+    assert not torch.equal(plain, mirrored)
+
+
+def test_the_centre_is_the_middle_square():
+    assert centre_crop(101, 340) == Crop(0, 119, 101, 101)
+    video = torch.zeros(2, 30, 90, 3, dtype=torch.uint8)
+    video[:, :, 30:60] = 200
+    assert (centre_clip(video, 16) == 200).all()

@@ -1,0 +1,191 @@
+import itertools
+import time
+from dataclasses import replace
+
+import pytest
+import torch
+
+from ivn.data.clip import ClipSpec
+from ivn.data.loader import ClipLoader
+from ivn.data.order import epoch_order, substitutes
+from ivn.data.reader import DataConfig, read_clip
+from ivn.data.source import BUNDLED_CLIPS, DataError, Source, list_clips
+from ivn.ops.random import make_keys
+from tests.data.videos import broken_files, numbered_frames, write_video
+
+pytest.importorskip("av")
+SPECS = {"student": ClipSpec(4, 28), "teacher": ClipSpec(4, 64)}
+CONFIG = DataConfig(seed=11)
+SOURCES = list_clips(BUNDLED_CLIPS)[:10]
+
+
+def batches(count, *, sources=SOURCES, config=CONFIG, batch_size=4, workers=0, **options):
+    with ClipLoader(
+        sources, SPECS, config, batch_size=batch_size, workers=workers, **options
+    ) as loader:
+        return list(itertools.islice(loader, count))
+
+
+def assert_equal(ours, theirs):
+    assert len(ours) == len(theirs)
+    for one, other in zip(ours, theirs, strict=True):
+        assert torch.equal(one.keys, other.keys)
+        assert one.replaced == other.replaced
+        assert one.clips.keys() == other.clips.keys()
+        for name in one.clips:
+            assert torch.equal(one.clips[name], other.clips[name])
+
+
+@pytest.fixture(scope="module")
+def first_six():
+    return batches(6)
+
+
+@pytest.fixture
+def greys(tmp_path):
+    """Six sources, told apart by their grey."""
+    for index in range(6):
+        frames = numbered_frames(4) * 0 + 40 * index
+        write_video(tmp_path / f"{index}.mkv", frames)
+    return list_clips(tmp_path)
+
+
+def test_batches_are_what_the_specs_say(first_six):
+    for batch in first_six:
+        assert batch.clips["student"].shape == (4, 4, 28, 28, 3)
+        assert batch.clips["teacher"].shape == (4, 4, 64, 64, 3)
+        assert {clip.dtype for clip in batch.clips.values()} == {torch.uint8}
+        assert batch.replaced == []
+    # Two steps an epoch of ten sources.
+    assert [batch.keys[:, 1:3].tolist() for batch in first_six[1:3]] == [
+        [[0, 4], [0, 5], [0, 6], [0, 7]],
+        [[1, 0], [1, 1], [1, 2], [1, 3]],
+    ]
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_workers_change_no_bit(first_six, workers):
+    assert_equal(batches(6, workers=workers), first_six)
+
+
+@pytest.mark.parametrize(("start", "workers"), [(1, 0), (2, 0), (3, 2)])
+def test_starting_at_a_step_goes_on_exactly(first_six, start, workers):
+    assert_equal(batches(6 - start, start_step=start, workers=workers), first_six[start:])
+
+
+def test_processes_share_the_global_batch(first_six):
+    halves = [batches(3, rank=rank, world_size=2) for rank in range(2)]
+    for whole, *parts in zip(first_six[:3], *halves, strict=True):
+        assert torch.equal(torch.cat([part.keys for part in parts]), whole.keys)
+        for name in SPECS:
+            joined = torch.cat([part.clips[name] for part in parts])
+            assert torch.equal(joined, whole.clips[name])
+
+
+def test_an_epoch_visits_each_source_once_and_the_next_in_another_order(greys):
+    grey = [
+        batch.clips["student"][:, 0, 0, 0, 0] // 40
+        for batch in batches(6, sources=greys, batch_size=2)
+    ]
+    first, second = torch.cat(grey[:3]).tolist(), torch.cat(grey[3:]).tolist()
+    assert sorted(first) == sorted(second) == [0, 1, 2, 3, 4, 5]
+    assert first != second
+    assert first == epoch_order(11, 0, 6).tolist()
+
+
+def test_the_order_is_a_permutation_without_favourites():
+    orders = torch.stack([epoch_order(seed, 3, 5) for seed in range(1000)])
+    assert (orders.sort(dim=1).values == torch.arange(5)).all()
+    for place in range(5):
+        share = torch.bincount(orders[:, place], minlength=5) / 1000
+        assert (share - 0.2).abs().max() < 5 * (0.16 / 1000) ** 0.5
+
+
+def test_another_seed_gives_other_batches(first_six):
+    (other,) = batches(1, config=replace(CONFIG, seed=12))
+    assert not torch.equal(other.clips["student"], first_six[0].clips["student"])
+
+
+def test_global_random_numbers_are_left_alone():
+    before = torch.random.get_rng_state()
+    batches(1, workers=1)
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_a_stop_step_ends_the_iteration_and_time_waited_is_counted():
+    started = time.perf_counter()
+    with ClipLoader(
+        SOURCES, SPECS, CONFIG, batch_size=2, workers=0, start_step=1, stop_step=3
+    ) as loader:
+        assert len(list(loader)) == 2
+        assert loader.step == 3
+    assert 0 < loader.wait_seconds < time.perf_counter() - started
+    assert loader.steps_per_epoch == 5
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_broken_files_are_replaced_by_whole_ones_and_named(tmp_path, workers):
+    kinds = ["empty", "text", "sound"]
+    files = broken_files(tmp_path)
+    broken = [str(files[kind]) for kind in kinds]
+    sources = [*SOURCES[:5], *map(Source, broken)]
+    (batch,) = batches(1, sources=sources, batch_size=8, workers=workers)
+    assert sorted(item.path for item in batch.replaced) == sorted(broken)
+    for item in batch.replaced:
+        assert item.path in item.reason
+        assert item.by in {source.path for source in SOURCES[:5]}
+        (row,) = (epoch_order(11, 0, 8) == broken.index(item.path) + 5).nonzero()[0].tolist()
+        stand_in = read_clip(Source(item.by), SPECS, CONFIG, batch.keys[row : row + 1])
+        assert torch.equal(batch.clips["teacher"][row], stand_in["teacher"])
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_nothing_but_broken_files_is_an_error_that_lists_them(tmp_path, workers):
+    sources = [Source(str(tmp_path / f"{index}.mp4")) for index in range(30)]
+    with pytest.raises(DataError, match=r"11 broken files in a row: .*no such file; ") as caught:
+        batches(1, sources=sources, workers=workers)
+    assert str(caught.value).count("no such file") == 11
+
+
+def test_substitutes_are_distinct_uniform_and_never_the_broken_one():
+    keys = make_keys(0, 0, torch.arange(1000)).split(1)
+    rows = torch.tensor([substitutes(key, 2, 5, 10) for key in keys])
+    assert (rows.sort(dim=1).values == torch.tensor([0, 1, 3, 4])).all()
+    for place in range(4):
+        share = torch.bincount(rows[:, place], minlength=5)[[0, 1, 3, 4]] / 1000
+        assert (share - 0.25).abs().max() < 5 * (0.1875 / 1000) ** 0.5
+    assert len(set(substitutes(keys[0], 7, 1000, 10))) == 10
+    assert substitutes(keys[0], 0, 1, 10) == []
+
+
+def test_a_dead_worker_is_an_error_and_not_a_wait():
+    with ClipLoader(SOURCES, SPECS, CONFIG, batch_size=2, workers=1) as loader:
+        next(loader)
+        loader._running._workers[0].kill()
+        with pytest.raises(DataError, match="a data worker died"):
+            for _ in range(20):
+                next(loader)
+
+
+def test_closing_ends_the_workers():
+    loader = ClipLoader(SOURCES, SPECS, CONFIG, batch_size=2, workers=2)
+    next(loader)
+    processes = list(loader._running._workers)
+    assert all(process.is_alive() for process in processes)
+    loader.close()
+    assert not any(process.is_alive() for process in processes)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"batch_size": 11}, "10 clips are fewer than one batch of 11"),
+        ({"batch_size": 3, "world_size": 2}, "expected a batch that divides"),
+        ({"rank": 2, "world_size": 2}, "rank 2 of 2"),
+        ({"workers": -1}, "workers -1"),
+        ({"start_step": -1}, "start step -1"),
+    ],
+)
+def test_wrong_arguments_are_one_line(options, message):
+    with pytest.raises(ValueError, match=message):
+        batches(1, **options)

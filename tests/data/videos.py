@@ -1,0 +1,90 @@
+"""Videos made for tests: small, of known content, some broken on purpose."""
+
+import struct
+from pathlib import Path
+
+import numpy as np
+
+from ivn.data.source import BUNDLED_CLIPS
+
+BUNDLED = sorted(file for file in BUNDLED_CLIPS.iterdir() if file.suffix != ".tsv")
+_QUARTER_TURN = (0, 1 << 16, 0, -1 << 16, 0, 0, 0, 0, 1 << 30)
+
+
+def write_video(path, frames, *, codec="ffv1", pix_fmt="bgr0", rate=10, gop=250, options=None):
+    """A video of ``frames``, uint8 ``[T, H, W, 3]``; lossless by default."""
+    import av
+
+    with av.open(str(path), "w", options=options or {}) as container:
+        stream = container.add_stream(codec, rate=rate)
+        stream.height, stream.width = frames.shape[1:3]
+        stream.pix_fmt, stream.gop_size = pix_fmt, gop
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode(None))
+    return Path(path)
+
+
+def write_mp4(path, frames, **options):
+    """Lossy, with the sample table first, as files for streaming have it."""
+    return write_video(
+        path,
+        frames,
+        codec="mpeg4",
+        pix_fmt="yuv420p",
+        options={"movflags": "faststart"} | options,
+    )
+
+
+def write_sound(path):
+    """An MP4 with a second of silence and no picture."""
+    import av
+
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=16000)
+        for start in range(0, 16000, 1024):
+            frame = av.AudioFrame.from_ndarray(
+                np.zeros((1, 1024), np.float32), format="fltp", layout="mono"
+            )
+            frame.sample_rate, frame.pts = 16000, start
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return Path(path)
+
+
+def turn_on_display(path):
+    """Have an MP4 say, as telephones do, that it is to be shown a quarter turned clockwise."""
+    data = bytearray(Path(path).read_bytes())
+    matrix = data.index(b"tkhd") + 44
+    data[matrix : matrix + 36] = struct.pack(">9i", *_QUARTER_TURN)
+    Path(path).write_bytes(data)
+
+
+def numbered_frames(count, height=32, width=48, step=10):
+    """Frame ``i`` is grey of value ``i * step``."""
+    return np.stack([np.full((height, width, 3), i * step, np.uint8) for i in range(count)])
+
+
+def broken_files(folder):
+    """Name -> file: each kind of file that a corpus holds and no decoder can use."""
+    good = write_mp4(folder / "whole.mp4", noise(20)).read_bytes()
+    files = {
+        "missing": folder / "missing.mp4",
+        "empty": folder / "empty.mp4",
+        "text": folder / "text.mp4",
+        "truncated": folder / "truncated.mp4",
+        "header": folder / "header.mp4",
+        "sound": write_sound(folder / "sound.mp4"),
+        "folder": folder / "folder.mp4",
+    }
+    files["empty"].touch()
+    files["text"].write_text("404: the video you want is not here\n" * 50)
+    files["truncated"].write_bytes(good[: len(good) // 2])
+    files["header"].write_bytes(good[:200])
+    files["folder"].mkdir()
+    (folder / "whole.mp4").unlink()
+    return files
+
+
+def noise(count, height=48, width=64):
+    return np.random.default_rng(0).integers(0, 256, (count, height, width, 3), np.uint8)

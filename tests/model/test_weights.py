@@ -1,0 +1,131 @@
+"""Checkpoints as people have them: every spelling, and one clear line for what does not fit."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+import ivn
+from ivn.model.encoder import EncoderConfig, build_encoder
+from tests import hub
+
+CONFIG = EncoderConfig(
+    64, 2, 4, 128, image_height=56, image_width=28, num_frames=2, pool_heads=4, pool_width=48
+)
+SIZES = {"image_size": (56, 28), "num_frames": 2, "num_heads": 4, "pool_heads": 4}
+
+
+@pytest.fixture
+def encoder():
+    return build_encoder(CONFIG, seed=0).eval()
+
+
+def same(loaded, encoder) -> bool:
+    theirs, ours = loaded.state_dict(), encoder.state_dict()
+    return theirs.keys() == ours.keys() and all(torch.equal(theirs[k], ours[k]) for k in ours)
+
+
+@pytest.mark.parametrize("prefix", ["", "model.", "module.", "_orig_mod.", "module._orig_mod."])
+@pytest.mark.parametrize("scale", ["gamma", "lr_scale", "weight"])
+def test_every_spelling_loads(encoder, tmp_path, prefix, scale):
+    state = {prefix + k.replace("gamma", scale): v for k, v in encoder.state_dict().items()}
+    save_file(state, tmp_path / "model.safetensors")
+    assert same(ivn.load_encoder(tmp_path / "model.safetensors", **SIZES), encoder)
+    assert same(ivn.load_encoder(tmp_path, **SIZES), encoder)
+
+
+@pytest.mark.parametrize("wrap", [lambda s: s, lambda s: {"module": s}, lambda s: {"model": s}])
+def test_torch_files_load_with_their_wrappers(encoder, tmp_path, wrap):
+    torch.save(wrap(encoder.state_dict()), tmp_path / "weights.pt")
+    assert same(ivn.load_encoder(tmp_path / "weights.pt", **SIZES), encoder)
+
+
+def test_the_releases_config_gives_the_sizes(encoder, tmp_path):
+    halves = {f"model.{k}": v.half() for k, v in encoder.state_dict().items()}
+    save_file(halves, tmp_path / "model.safetensors")
+    released = {"img_size": [56, 28], "num_frames": 2, "num_heads": 4, "attn_pool_num_heads": 4}
+    (tmp_path / "config.json").write_text(json.dumps({"model_config": released}))
+    loaded = ivn.load_encoder(tmp_path)
+    assert loaded.config == CONFIG and loaded.pos_embed.dtype == torch.float32
+    assert ivn.load_encoder(tmp_path, dtype=torch.bfloat16).pos_embed.dtype == torch.bfloat16
+
+
+def broken(encoder, tmp_path, change):
+    state = dict(encoder.state_dict())
+    change(state)
+    save_file(state, tmp_path / "e.safetensors")
+    return tmp_path / "e.safetensors"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda s: s.pop("blocks.1.norm2.weight"), "missing blocks.1.norm2.weight"),
+        (lambda s: s.update(head=torch.ones(1)), "unexpected head"),
+        (lambda s: s.pop("cls_token"), "missing cls_token"),
+        (
+            lambda s: s.update({"blocks.0.norm1.weight": torch.ones(3)}),
+            r"blocks.0.norm1.weight is \[3\], expected \[64\]",
+        ),
+        (
+            lambda s: s.update({"module.cls_token": torch.ones(1, 4, 64)}),
+            "cls_token under more than one name",
+        ),
+    ],
+)
+def test_keys_that_do_not_fit_are_named(encoder, tmp_path, change, message):
+    with pytest.raises(ValueError, match=message):
+        ivn.load_encoder(broken(encoder, tmp_path, change), **SIZES)
+
+
+def test_sizes_are_never_guessed(encoder, tmp_path):
+    path = broken(encoder, tmp_path, lambda s: None)
+    with pytest.raises(ValueError, match="num_heads, pool_heads cannot be read off the weights"):
+        ivn.load_encoder(path, image_size=(56, 28), num_frames=2)
+    with pytest.raises(ValueError, match=r"pos_embed has 20 rows, but 3 frames of 56 x 28"):
+        ivn.load_encoder(path, **{**SIZES, "num_frames": 3})
+    with pytest.raises(ValueError, match="width 64 does not divide into 5 heads"):
+        ivn.load_encoder(path, **{**SIZES, "num_heads": 5})
+
+
+def test_nothing_is_unpickled(tmp_path):
+    class Payload:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "owned"), "w"))
+
+    torch.save({"module": Payload()}, tmp_path / "evil.pt")
+    with pytest.raises(ValueError, match="cannot be read as plain weights"):
+        ivn.load_encoder(tmp_path / "evil.pt", **SIZES)
+    assert not (tmp_path / "owned").exists()
+
+
+@pytest.mark.parametrize("name", ["nothing.safetensors", "stage1-tinny", "./a/b"])
+def test_an_unknown_source_says_what_was_expected(name):
+    with pytest.raises(FileNotFoundError, match="expected a run folder, a weights file, a hub id"):
+        ivn.load_encoder(name)
+
+
+def test_a_text_file_is_no_checkpoint(tmp_path):
+    (tmp_path / "a.safetensors").write_text("hello")
+    (tmp_path / "a.pt").write_text("hello")
+    for name in ("a.safetensors", "a.pt"):
+        with pytest.raises(ValueError, match="cannot be read as plain weights"):
+            ivn.load_encoder(tmp_path / name, **SIZES)
+
+
+def test_a_hub_id_is_fetched(encoder, tmp_path):
+    folder = tmp_path / "release"
+    folder.mkdir()
+    save_file(
+        {f"model.{k}": v for k, v in encoder.state_dict().items()}, folder / "model.safetensors"
+    )
+    sizes = {"img_size": [56, 28], "num_frames": 2, "num_heads": 4, "attn_pool_num_heads": 4}
+    (folder / "config.json").write_text(json.dumps({"model_config": sizes}))
+    hub.store(folder, "owner/encoder", tmp_path / "hub")
+    printed = hub.run(
+        "import ivn; print(ivn.load_encoder('owner/encoder').config)", tmp_path / "hub"
+    )
+    assert printed.strip() == repr(CONFIG)
+    missing = "import ivn\ntry: ivn.load_encoder('owner/other')\nexcept OSError as e: print(e)"
+    assert "owner/other cannot be fetched from the hub" in hub.run(missing, tmp_path / "hub")

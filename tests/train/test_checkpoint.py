@@ -1,0 +1,143 @@
+import json
+import resource
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from ivn.train import checkpoint, folder
+from ivn.train.errors import CheckpointError
+
+from .toy import ToyStage
+
+
+class Crash(BaseException):
+    """Ends the program here, as a kill would: nothing catches it."""
+
+
+def save(run, step, *, keep_last=2):
+    stage = ToyStage()
+    with torch.no_grad():
+        stage.encoder.bias.fill_(step)
+    state = {"step": step, "stage": stage.state_dict(), "replaced": {"a.mp4: empty": 2}}
+    return checkpoint.save(
+        run,
+        step,
+        state,
+        parts=stage.parts,
+        config={"name": "toy", "optim": {"betas": [0.9, 0.98]}},
+        keep_last=keep_last,
+    )
+
+
+def names(run):
+    return sorted(path.name for path in (run / folder.CHECKPOINTS).iterdir())
+
+
+def test_what_was_saved_is_loaded(tmp_path):
+    path = save(tmp_path, 12)
+    assert checkpoint.latest(tmp_path) == path == tmp_path / "checkpoints" / "step-00000012"
+    state = checkpoint.load(path)
+    assert (state["step"], state["replaced"]) == (12, {"a.mp4: empty": 2})
+    assert (state["stage"]["encoder.bias"] == 12).all()
+
+
+def test_parts_lie_beside_with_a_card(tmp_path):
+    path = save(tmp_path, 3)
+    assert {file.name for file in path.iterdir()} == {
+        "state.pt",
+        "encoder.safetensors",
+        "decoder.safetensors",
+        "config.json",
+    }
+    assert (load_file(path / "encoder.safetensors")["bias"] == 3).all()
+    card = json.loads((path / "config.json").read_text())
+    assert card["step"] == 3
+    assert card["config"]["optim"]["betas"] == [0.9, 0.98]
+    assert card["shapes"]["decoder"] == {"weight": [96, 16], "bias": [96]}
+    assert {"ivn", "git_commit"} <= card.keys()
+    modes = {file.stat().st_mode for file in path.iterdir()}
+    assert len(modes) == 1
+
+
+def test_only_the_last_are_kept(tmp_path):
+    for step in (9, 10, 100, 1000):
+        save(tmp_path, step)
+    assert names(tmp_path) == ["step-00000100", "step-00001000"]
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "json.dumps",
+        "ivn.train.checkpoint.save_file",
+        "torch.save",
+        "ivn.train.checkpoint._sync_file",
+        "pathlib.Path.rename",
+        "ivn.train.checkpoint._remove",
+        "shutil.rmtree",
+    ],
+)
+@pytest.mark.parametrize("after", [False, True])
+def test_a_crash_anywhere_leaves_a_checkpoint(tmp_path, monkeypatch, place, after):
+    save(tmp_path, 1, keep_last=1)
+    module, _, name = place.rpartition(".")
+    owner = {"json": json, "torch": torch, "shutil": shutil}.get(module)
+    original = getattr(owner, name) if owner else None
+
+    def crash(*args, **kwargs):
+        if after and original:
+            original(*args, **kwargs)
+        raise Crash
+
+    with monkeypatch.context() as patch:
+        patch.setattr(place, crash)
+        with pytest.raises(Crash):
+            save(tmp_path, 2, keep_last=1)
+    latest = checkpoint.latest(tmp_path)
+    assert checkpoint.load(latest)["step"] == int(latest.name[-1])
+    folder.remove_temporaries(tmp_path)
+    assert all(name.startswith("step-") for name in names(tmp_path))
+    save(tmp_path, 3, keep_last=1)
+    assert names(tmp_path) == ["step-00000003"]
+
+
+@pytest.mark.parametrize("limit", [100, 3000, 9000])
+def test_a_full_disk_loses_nothing(tmp_path, limit):
+    kept = save(tmp_path, 1)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+    try:
+        with pytest.raises(CheckpointError, match=r"could not be written .* is kept") as caught:
+            save(tmp_path, 2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "\n" not in str(caught.value)
+    assert names(tmp_path) == [kept.name]
+
+
+def test_a_damaged_file_is_named(tmp_path):
+    path = save(tmp_path, 1) / "state.pt"
+    path.write_bytes(path.read_bytes()[:5000])
+    with pytest.raises(CheckpointError, match=r"state\.pt cannot be read") as caught:
+        checkpoint.load(path.parent)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_stranger_s_code_is_not_run(tmp_path):
+    class Stranger:
+        def __reduce__(self):
+            return (print, ("this must not run",))
+
+    path = save(tmp_path, 1)
+    torch.save({"format": 1, "stage": Stranger()}, path / "state.pt")
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        checkpoint.load(path)
+
+
+def test_another_format_is_refused(tmp_path):
+    path = save(tmp_path, 1)
+    torch.save({"format": 99}, path / "state.pt")
+    with pytest.raises(CheckpointError, match="format 99, expected 1"):
+        checkpoint.load(path)

@@ -1,0 +1,92 @@
+import multiprocessing
+import os
+import subprocess
+import sys
+
+import pytest
+
+from ivn.train import folder
+from ivn.train.errors import FolderInUseError
+
+
+def start(run):
+    folder.create(run, config='name = "x"\n', source={"data": "/clips"})
+
+
+def test_a_started_run_is_read_back(tmp_path):
+    start(tmp_path / "a" / "run")
+    assert folder.read(tmp_path / "a" / "run") == ('name = "x"\n', {"data": "/clips"})
+
+
+def test_a_run_is_never_overwritten(tmp_path):
+    start(tmp_path)
+    with pytest.raises(FileExistsError, match="ivn pretrain --resume"):
+        start(tmp_path)
+
+
+def test_a_folder_of_other_files_is_refused_and_left_alone(tmp_path):
+    (tmp_path / "thesis.tex").write_text("precious")
+    with pytest.raises(FileExistsError, match="not empty"):
+        start(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_file_in_place_of_the_folder_is_refused(tmp_path):
+    (tmp_path / "run").write_text("x")
+    with pytest.raises(FileExistsError, match="is a file"):
+        start(tmp_path / "run")
+
+
+def test_a_start_that_was_cut_off_can_be_made_again(tmp_path):
+    folder.write_text(tmp_path / folder.SOURCE, "{}")
+    (tmp_path / f"{folder.TEMPORARY}{folder.CONFIG}").write_text("nam")
+    start(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {folder.SOURCE, folder.CONFIG}
+
+
+def test_a_folder_without_a_run_cannot_be_read(tmp_path):
+    with pytest.raises(FileNotFoundError, match="holds no run"):
+        folder.read(tmp_path)
+
+
+def test_two_processes_cannot_use_a_run(tmp_path):
+    with folder.locked(tmp_path), pytest.raises(FolderInUseError, match="in use"):
+        with folder.locked(tmp_path):
+            pass
+    with folder.locked(tmp_path):
+        pass
+
+
+def test_the_lock_leaves_no_file(tmp_path):
+    with folder.locked(tmp_path):
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_the_lock_ends_with_its_process(tmp_path):
+    code = (
+        "import sys, time, pathlib; from ivn.train import folder\n"
+        "with folder.locked(pathlib.Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
+    )
+    holder = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
+    assert holder.stdout.readline() == "held\n"
+    with pytest.raises(FolderInUseError), folder.locked(tmp_path):
+        pass
+    holder.kill()
+    holder.communicate()
+    with folder.locked(tmp_path):
+        pass
+
+
+def test_a_forked_child_does_not_hold_the_lock(tmp_path):
+    go_on, done = os.pipe()
+    with folder.locked(tmp_path):
+        child = multiprocessing.get_context("fork").Process(target=os.read, args=(go_on, 1))
+        child.start()
+    with folder.locked(tmp_path):  # the child lives
+        assert child.is_alive()
+    os.write(done, b"x")
+    child.join()
+    os.close(go_on)
+    os.close(done)

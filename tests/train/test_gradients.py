@@ -1,0 +1,62 @@
+import pytest
+import torch
+
+from ivn.train.gradients import compute_gradients
+
+from .toy import ToyLoader, ToyStage
+
+
+def gradients(micro_batches: int, *, uneven: bool):
+    stage = ToyStage(uneven=uneven).double()
+    for parameter in stage.parameters():  # what an earlier step has left must not count
+        parameter.grad = torch.ones_like(parameter)
+    loss = compute_gradients(stage, next(ToyLoader()), micro_batches)
+    return loss, {name: parameter.grad for name, parameter in stage.named_parameters()}
+
+
+@pytest.mark.parametrize("uneven", [False, True])
+@pytest.mark.parametrize("micro_batches", [2, 8])
+def test_micro_batches_give_the_large_batch(micro_batches, uneven):
+    whole, parts = gradients(1, uneven=uneven), gradients(micro_batches, uneven=uneven)
+    torch.testing.assert_close(parts, whole, rtol=1e-10, atol=1e-14)
+
+
+def test_uneven_counts_do_differ_from_a_mean_of_means():
+    stage, batch = ToyStage(uneven=True), next(ToyLoader())
+    whole = compute_gradients(stage, batch, 1).means["absolute"]
+    means = [compute_gradients(stage, batch.part(i, i + 4), 1).means["absolute"] for i in (0, 4)]
+    assert abs(sum(means) / 2 - whole) > 1e-3 * whole
+
+
+def test_fp32_micro_batches_agree_to_rounding():
+    results = []
+    for micro_batches in (1, 2, 8):
+        stage = ToyStage()
+        loss = compute_gradients(stage, next(ToyLoader()), micro_batches)
+        results.append((loss.value, [parameter.grad for parameter in stage.parameters()]))
+    for other in results[1:]:
+        torch.testing.assert_close(other, results[0], rtol=1e-5, atol=1e-8)
+
+
+def test_gradient_is_that_of_weighted_means():
+    stage = ToyStage(uneven=True)
+    batch = next(ToyLoader())
+    loss = compute_gradients(stage, batch, 2)
+    found = stage.encoder.weight.grad
+    terms = stage.loss(batch)
+    value = sum(stage.loss_weights[name] * t.total / t.count for name, t in terms.items())
+    (expected,) = torch.autograd.grad(value, stage.encoder.weight)
+    torch.testing.assert_close(found, expected)
+    assert loss.value.item() == pytest.approx(value.item())
+
+
+def test_a_batch_that_does_not_divide_is_refused():
+    with pytest.raises(ValueError, match="8 clips do not divide into 3"):
+        compute_gradients(ToyStage(), next(ToyLoader()), 3)
+
+
+def test_terms_without_a_weight_are_refused():
+    stage = ToyStage()
+    stage.loss_weights = {"squared": 1.0}
+    with pytest.raises(ValueError, match="absolute"):
+        compute_gradients(stage, next(ToyLoader()), 1)
