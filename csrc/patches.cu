@@ -89,9 +89,8 @@ int launch(const uint8_t* video, const int64_t* index, Out* rows, int64_t count,
            cudaStream_t stream) {
   const int warps = std::min(kMostWarps, kSharedBytes / grid.row());
   const int64_t blocks = std::min((count + warps - 1) / warps, int64_t{1} << 20);
-  const auto kernel = layout == IVN_EMBEDDING_ROWS
-                          ? gather_patches<Out, kWidth, IVN_EMBEDDING_ROWS>
-                          : gather_patches<Out, kWidth, IVN_TARGET_ROWS>;
+  const auto kernel = layout == IVN_EMBEDDING_ROWS ? gather_patches<Out, kWidth, IVN_EMBEDDING_ROWS>
+                                                   : gather_patches<Out, kWidth, IVN_TARGET_ROWS>;
   kernel<<<static_cast<unsigned>(blocks), warps * kLanes, warps * grid.row(), stream>>>(
       video, index, rows, count, grid, pixel, eps);
   return cudaGetLastError();
@@ -116,8 +115,10 @@ extern "C" int ivn_gather_patches_cuda(const uint8_t* video, const int64_t* inde
       const auto bytes = static_cast<uintptr_t>(width) * sizeof(Out);
       return grid.row() % width == 0 && reinterpret_cast<uintptr_t>(rows) % bytes == 0;
     };
-    if (fits(kWidest)) return launch<Out, kWidest>(video, index, out, B * K, grid, pixel, eps, layout, s);
-    if (fits(kHalf)) return launch<Out, kHalf>(video, index, out, B * K, grid, pixel, eps, layout, s);
+    if (fits(kWidest))
+      return launch<Out, kWidest>(video, index, out, B * K, grid, pixel, eps, layout, s);
+    if (fits(kHalf))
+      return launch<Out, kHalf>(video, index, out, B * K, grid, pixel, eps, layout, s);
     return launch<Out, 1>(video, index, out, B * K, grid, pixel, eps, layout, s);
   });
 }

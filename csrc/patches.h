@@ -26,8 +26,8 @@ struct PatchGrid {
   int64_t T, H, W, K;
   int p;
 
-  IVN_BOTH int line() const { return 3 * p; }       // bytes of one line of a patch
-  IVN_BOTH int row() const { return 3 * p * p; }    // elements of a whole patch
+  IVN_BOTH int line() const { return 3 * p; }     // bytes of one line of a patch
+  IVN_BOTH int row() const { return 3 * p * p; }  // elements of a whole patch
   // The first byte of patch `patch` of video b; its lines are 3 * W bytes apart.
   IVN_BOTH int64_t corner(int64_t b, int64_t patch) const {
     const int64_t columns = W / p, per_frame = H / p * columns;
@@ -45,7 +45,8 @@ struct ChannelSums {
 };
 
 // `pixel` divided by sqrt(mean(x^2) + eps) over a patch of `count` pixels.
-IVN_BOTH Affine divided_by_rms(const Affine& pixel, const ChannelSums& sums, int count, double eps) {
+IVN_BOTH Affine divided_by_rms(const Affine& pixel, const ChannelSums& sums, int count,
+                               double eps) {
   double squares = 0.0;
   for (int c = 0; c < 3; ++c) {
     const double a = pixel.scale[c], b = pixel.shift[c];
@@ -91,10 +92,14 @@ IVN_BOTH Bfloat16 rounded<Bfloat16>(float value) {
 template <typename Run>
 int with_type(int type, const Run& run) {
   switch (type) {
-    case IVN_FLOAT32: return run(float{});
-    case IVN_FLOAT64: return run(double{});
-    case IVN_BFLOAT16: return run(Bfloat16{});
-    default: return IVN_UNKNOWN_TYPE;
+    case IVN_FLOAT32:
+      return run(float{});
+    case IVN_FLOAT64:
+      return run(double{});
+    case IVN_BFLOAT16:
+      return run(Bfloat16{});
+    default:
+      return IVN_UNKNOWN_TYPE;
   }
 }
 

@@ -28,7 +28,8 @@ ChannelSums channel_sums(const uint8_t* corner, int64_t stride, int p) {
 }
 
 template <typename Out>
-void write_embedding_row(const uint8_t* corner, int64_t stride, int p, const Affine& affine, Out* row) {
+void write_embedding_row(const uint8_t* corner, int64_t stride, int p, const Affine& affine,
+                         Out* row) {
   using Real = typename Arithmetic<Out>::type;
   Real scale[kMostLine], shift[kMostLine];
   const int line = 3 * p;
@@ -44,10 +45,12 @@ void write_embedding_row(const uint8_t* corner, int64_t stride, int p, const Aff
 }
 
 template <typename Out>
-void write_target_row(const uint8_t* corner, int64_t stride, int p, const Affine& affine, Out* row) {
+void write_target_row(const uint8_t* corner, int64_t stride, int p, const Affine& affine,
+                      Out* row) {
   using Real = typename Arithmetic<Out>::type;
   for (int c = 0; c < 3; ++c) {
-    const Real scale = static_cast<Real>(affine.scale[c]), shift = static_cast<Real>(affine.shift[c]);
+    const Real scale = static_cast<Real>(affine.scale[c]),
+               shift = static_cast<Real>(affine.shift[c]);
     for (int y = 0; y < p; ++y) {
       const uint8_t* from = corner + y * stride + c;
       Out* to = row + (c * p + y) * p;

@@ -8,7 +8,9 @@ constexpr int64_t kMostBlocks = 1 << 20;  // blocks stride over the rows: no lim
 
 int blocks_for(int64_t work) { return static_cast<int>(std::min(work, kMostBlocks)); }
 
-int threads_for(int64_t words) { return static_cast<int>(words < 256 ? (words + 31) / 32 * 32 : 256); }
+int threads_for(int64_t words) {
+  return static_cast<int>(words < 256 ? (words + 31) / 32 * 32 : 256);
+}
 
 // One block copies one row. Word is the widest type that divides row_bytes and its alignment.
 template <typename Word>
@@ -43,7 +45,8 @@ __global__ void scatter_rows(const Word* source, const int64_t* inverse, Word* d
 
 // Whether rows can be copied 16 bytes at a time.
 bool wide(const void* source, const void* destination, int64_t row_bytes) {
-  const auto address = reinterpret_cast<uintptr_t>(source) | reinterpret_cast<uintptr_t>(destination);
+  const auto address =
+      reinterpret_cast<uintptr_t>(source) | reinterpret_cast<uintptr_t>(destination);
   return row_bytes % 16 == 0 && address % 16 == 0;
 }
 

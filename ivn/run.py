@@ -9,6 +9,7 @@ from ivn import stages
 from ivn.config import HARMLESS, Config, ConfigError, from_toml, override, to_dict, to_toml
 from ivn.data.loader import ClipLoader
 from ivn.data.source import fingerprint, list_clips
+from ivn.stages import Stage2Config
 from ivn.train import checkpoint, folder
 from ivn.train.errors import RunError
 from ivn.train.loop import pretrain
@@ -87,6 +88,8 @@ def _parts(
 ) -> tuple[stages.Stage, ClipLoader]:
     """The stage, with the weights it starts from if ``fresh``, and its loader."""
     device = resolve_device(config.efficiency.device)
+    if fresh and not init and isinstance(config.stage, Stage2Config):
+        raise ValueError("stage two predicts the features of a stage-one encoder: give --init RUN")
     stage = stages.build(
         config.model,
         config.stage,

@@ -116,11 +116,11 @@ def _decode_dataclass(value: Any, cls: Any, path: str) -> Any:
     for key in value:
         if key not in fields:
             raise ConfigError(f"{_join(path, key)}: unknown key{_near(key, fields, path)}")
+    values = {key: decode(item, hints[key], _join(path, key)) for key, item in value.items()}
     for name, field in fields.items():
         defaults = (field.default, field.default_factory)
         if name not in value and defaults == (dataclasses.MISSING, dataclasses.MISSING):
             raise ConfigError(f"{_join(path, name)} is missing and has no default")
-    values = {key: decode(item, hints[key], _join(path, key)) for key, item in value.items()}
     try:
         return cls(**values)
     except ConfigError:

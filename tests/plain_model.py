@@ -32,6 +32,17 @@ def to_mask(index: Tensor, N: int) -> Tensor:
     return torch.zeros(len(index), N, dtype=torch.bool, device=index.device).scatter(1, index, True)
 
 
+def drop_factors(u: Tensor, rate: float) -> Tensor:
+    """Stochastic depth from ``[B, 2 * depth]`` numbers in (0, 1), as ``[B, depth, 2]`` factors.
+
+    Block i drops a branch at ``rate * i / (depth - 1)``, and else divides it by the chance to stay.
+    """
+    u = u.unflatten(1, (-1, 2))
+    depth = u.shape[1]
+    chance = rate * torch.arange(depth, dtype=u.dtype, device=u.device)[:, None] / (depth - 1)
+    return torch.where(u >= chance, 1 / (1 - chance), 0.0)
+
+
 def softmax_attention(query: Tensor, key: Tensor, value: Tensor, allowed: Tensor | None) -> Tensor:
     """Attention written out: ``[B, H, N, D]`` each; ``allowed`` ``[N, N]`` booleans or none."""
     scores = query @ key.mT / math.sqrt(query.shape[-1])
@@ -136,6 +147,11 @@ class PlainModel:
             streams.append(x)
         return streams
 
+    @torch.no_grad()
+    def look(self, video: Tensor, drop: Tensor | None) -> Tensor:
+        """Stage two's teacher: its features of the whole clip, ``[B, N, C]``."""
+        return self.encode(video, None, drop, part="teacher")[-1][:, CLS:]
+
     def _attention_branch(self, name: str, x: Tensor) -> Tensor:
         y = self.linear(f"{name}.attn.qkv", self.rms_norm(f"{name}.norm1", x))
         query, key, value = y.chunk(3, dim=-1)
@@ -220,9 +236,7 @@ class PlainModel:
         y = F.layer_norm(h, h.shape[-1:], eps=1e-6) * (1 + scale) + shift
         return self.linear(f"{net}.final_layer.linear", y)
 
-    def diffusion_loss(
-        self, target: Tensor, z: Tensor, timestep: Tensor, noise: Tensor
-    ) -> Tensor:
+    def diffusion_loss(self, target: Tensor, z: Tensor, timestep: Tensor, noise: Tensor) -> Tensor:
         """Squared error of the noise plus the variational term in bits, of each row ``[R]``."""
         tables = {
             name: torch.tensor(values, dtype=target.dtype, device=target.device)[timestep, None]
@@ -302,11 +316,11 @@ def binned_gaussian(x: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
     return probability.clamp(min=1e-12).log()
 
 
-def cosine(ours: Tensor, theirs: Tensor) -> Tensor:
-    """Of the angle between matching rows, in at least fp32."""
+def cosine(ours: Tensor, theirs: Tensor, eps: float = 1e-6) -> Tensor:
+    """Of the angle between matching rows, in at least fp32; norms count as ``eps`` at least."""
     wide = torch.promote_types(ours.dtype, torch.float32)
     ours, theirs = ours.to(wide), theirs.detach().to(wide)
-    return (F.normalize(ours, dim=-1) * F.normalize(theirs, dim=-1)).sum(-1)
+    return (F.normalize(ours, dim=-1, eps=eps) * F.normalize(theirs, dim=-1, eps=eps)).sum(-1)
 
 
 def stage1_losses(
@@ -338,7 +352,7 @@ def stage1_losses(
     streams = model.encode(video, visible, drop)
     grid = model.grid(video)
     K = model.count("alignment.layers.", ".norm.weight")
-    assert K == len(layers)
+    assert len(layers) == K
     places = model.positions("alignment.pos_embed", grid)[:, CLS:].expand(B, -1, -1)
     places = places[visible].view(B, -1, places.shape[2])
     aligned = [
@@ -346,12 +360,13 @@ def stage1_losses(
         for k, stream in enumerate(streams[len(streams) - K :])
     ]
     taught = [layer[visible].view(B, -1, layer.shape[2]) for layer in layers]
-    losses = {"layers": torch.stack([loss(cosine(*x)) for x in zip(aligned, taught)]).mean()}
+    cosines = [cosine(*pair) for pair in zip(aligned, taught, strict=True)]
+    losses = {"layers": loss(torch.stack(cosines)).mean()}
     if config.align_pooled:
         vector = model.project("alignment.pooled", model.pool(streams[-1]))
         goal = F.normalize(pooled, dim=-1).mean(1)
         length = 1 if config.renormalise_pooled else goal.norm(dim=-1)
-        losses["pooled"] = loss(cosine(vector, goal) * length).mean()
+        losses["pooled"] = loss(cosine(vector, goal, eps=1e-12) * length).mean()
 
     predicted = model.predict(streams[-1], visible, grid)[~visible]
     wide = torch.promote_types(video.dtype, torch.float32)
@@ -374,8 +389,7 @@ def stage2_losses(
     teacher_drop: Tensor | None,
 ) -> dict[str, Tensor]:
     """The mean of every view's term; ``visible`` ``[B, N]`` and ``drop`` are of each view."""
-    with torch.no_grad():
-        features = model.encode(video, None, teacher_drop, part="teacher")[-1][:, CLS:]
+    features = model.look(video, teacher_drop)
     losses = {}
     for view, (seen, factors) in enumerate(zip(visible, drop, strict=True), start=1):
         hidden = model.encode(video, seen, factors)[-1]

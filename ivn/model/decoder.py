@@ -162,7 +162,8 @@ class LatentHead(ProjectionHead):
     """Predicts a target encoder's token; compared by its direction."""
 
 
-Decoder = DiffusionDecoder | PixelHead | LatentHead
+PixelDecoder = DiffusionDecoder | PixelHead
+Decoder = PixelDecoder | LatentHead
 
 
 def build_decoder(config: DecoderConfig, *, condition: int, target: int) -> Decoder:

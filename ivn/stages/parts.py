@@ -31,7 +31,8 @@ class Term:
 
 def mean_term(values: Tensor) -> Term:
     """The mean of ``values``, as a sum in at least fp32 and a count."""
-    count = torch.tensor(values.numel(), dtype=torch.int64, device=values.device)
+    # The count stays on the host: it is known there, and copying it would wait for the device.
+    count = torch.tensor(values.numel(), dtype=torch.int64)
     return Term(values.to(wide_dtype(values.dtype)).sum(), count)
 
 

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ivn.data.clip import Batch, ClipSpec
+from ivn.model.decoder import LatentHead, PixelDecoder
 from ivn.model.layers import wide_dtype
 from ivn.model.model import Model
 from ivn.model.patch import normalised, patch_grid
@@ -81,11 +82,13 @@ class AlignmentTargets(NamedTuple):
 class Stage1(Stage):
     """The student of stage one beside its teacher."""
 
+    decoder: PixelDecoder
+
     def __init__(self, config: Stage1Config, model: Model, teacher: Teacher | None) -> None:
         tokens = ("predictor.pos_embed", "predictor.mask_token")
         super().__init__(model, decayed_tokens=tokens if config.decay_predictor_tokens else ())
-        if model.alignment is None:
-            raise ValueError("stage one needs a model with alignment heads")
+        if model.alignment is None or isinstance(model.decoder, LatentHead):
+            raise ValueError("stage one needs alignment heads and a decoder of pixels")
         self.config = config
         self.alignment = model.alignment
         self.teacher: Teacher | None = teacher

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ivn.data.clip import Batch, ClipSpec
+from ivn.model.decoder import LatentHead
 from ivn.model.encoder import CLS_TOKENS
 from ivn.model.model import Model
 from ivn.model.patch import patch_grid
@@ -44,9 +45,13 @@ class Stage2Config:
 class Stage2(Stage):
     """The student of stage two beside a frozen copy of the encoder it starts from."""
 
+    decoder: LatentHead
+
     def __init__(self, config: Stage2Config, model: Model, *, global_batch: int) -> None:
         tokens = ("predictor.pos_embed", "predictor.mask_token")
         super().__init__(model, decayed_tokens=tokens if config.decay_predictor_tokens else ())
+        if not isinstance(model.decoder, LatentHead):
+            raise ValueError('stage two predicts latents: model.decoder.kind must be "latent"')
         self.config = config
         self.global_batch = global_batch
         # Nothing of this stage reaches the pooling head.

@@ -5,6 +5,7 @@ state.pt holds all that the next step depends on; beside it lies each of the sta
 name, made durable, then renamed: a crash at any moment leaves the checkpoint before it.
 """
 
+import functools
 import json
 import os
 import pickle
@@ -95,9 +96,10 @@ def save(
         # torch.save reports a full disk as RuntimeError.
         shutil.rmtree(temporary, ignore_errors=True)
         kept = latest(run)
+        free = shutil.disk_usage(run).free // 2**20
         raise CheckpointError(
-            f"checkpoint {target} could not be written ({_first_line(error)}); "
-            + (f"{kept} is kept" if kept else "there is none before it")
+            f"checkpoint {target} could not be written ({_first_line(error)}; {free} MB free "
+            "on its disk); " + (f"{kept} is kept" if kept else "there is none before it")
         ) from error
     for old in sorted(_all(run))[:-keep_last]:
         _remove(old)
@@ -140,6 +142,7 @@ def _version() -> str:
         return "unknown"
 
 
+@functools.cache
 def _git_commit() -> str:
     """The commit of the source tree that this file lies in, or "" where there is none."""
     root = Path(__file__).parents[2]

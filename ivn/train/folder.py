@@ -61,7 +61,8 @@ def read(run: Path) -> tuple[str, dict[str, Any]]:
 def locked(run: Path) -> Iterator[None]:
     """Holds ``run`` for this process; the lock goes with the process, however it ends.
 
-    The folder itself is locked, so that no file is left behind.
+    The folder itself is locked, so that no file is left behind. Processes started afresh do not
+    inherit the lock; forked ones would, and keep it when this one is killed.
 
     Raises:
         FolderInUseError: another process holds it.
@@ -74,10 +75,8 @@ def locked(run: Path) -> Iterator[None]:
             raise FolderInUseError(
                 f"{run} is in use by another process; wait for it or choose another folder"
             ) from None
-        _held.add(descriptor)
         yield
     finally:
-        _held.discard(descriptor)
         os.close(descriptor)
 
 
@@ -106,16 +105,3 @@ def sync_folder(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-_held: set[int] = set()
-
-
-def _close_in_child() -> None:
-    # A forked decoder that outlives a killed trainer must not keep the folder locked.
-    for descriptor in _held:
-        os.close(descriptor)
-    _held.clear()
-
-
-os.register_at_fork(after_in_child=_close_in_child)

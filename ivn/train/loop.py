@@ -14,6 +14,7 @@ from ivn.data.source import DataError
 from . import checkpoint, folder
 from .errors import NotFiniteError, ReplacedError, RunError
 from .gradients import Loss, Stage, compute_gradients
+from .memory import keep_freed_memory
 from .metrics import Log, StepRecord, Window
 from .optimizer import OptimConfig, clip_gradients, load_optimizer, make_optimizer
 from .progress import Display
@@ -82,6 +83,8 @@ class _Trainer:
         if efficiency.threads:
             torch.set_num_threads(efficiency.threads)
         self.device = resolve_device(efficiency.device)
+        if self.device.type == "cpu":
+            keep_freed_memory()
         self.module = stage.to(self.device).train()
         self.stage: Stage = stage  # type: ignore[assignment]  # a module with a stage's methods
         self.loader, self.run_dir, self.config = loader, run_dir, config

@@ -7,6 +7,7 @@ from typing import Any, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Column
 
 
 class Display:
@@ -25,11 +26,17 @@ class Display:
         self._console = console or Console(highlight=False, soft_wrap=True)
         self._total, self._clips_per_step = total, clips_per_step
         self._bar = Progress(
-            TextColumn("step"),
-            MofNCompleteColumn(),
-            BarColumn(bar_width=None),
-            TextColumn("{task.fields[metrics]}"),
-            TimeRemainingColumn(elapsed_when_finished=True),
+            MofNCompleteColumn(table_column=Column(no_wrap=True, min_width=5)),
+            BarColumn(bar_width=12),
+            TimeRemainingColumn(
+                elapsed_when_finished=True, table_column=Column(no_wrap=True, min_width=7)
+            ),
+            # The rest of the line, cut at its end where the terminal is narrow.
+            TextColumn(
+                "{task.fields[metrics]}",
+                table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1),
+            ),
+            expand=True,
             console=self._console,
             disable=not self._console.is_terminal,
         )

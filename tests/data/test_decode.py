@@ -1,11 +1,11 @@
 import os
 import random
-import socket
 
 import numpy as np
 import pytest
 import torch
 
+from ivn.data import container as container_module
 from ivn.data import decode as decode_module
 from ivn.data.decode import DecodeError, count_frames, decode
 from tests.data.videos import (
@@ -67,6 +67,7 @@ def test_a_number_outside_the_video_is_the_callers_error(tmp_path):
         ("truncated", r"truncated, \d+ of 20 frames are there"),
         ("header", "no video stream"),
         ("sound", "no video stream, only audio"),
+        ("cover", "no video stream, only audio"),
         ("folder", "not a file"),
     ],
 )
@@ -130,6 +131,20 @@ def test_a_window_of_a_codec_that_reorders_frames(tmp_path):
     assert torch.equal(decode(file, every, start=0.2, end=0.7), whole[2:7])
 
 
+@pytest.mark.parametrize("suffix", ["avi", "mkv", "mp4", "ts"])
+def test_seeking_changes_no_frame_wherever_it_lands(tmp_path, monkeypatch, suffix):
+    # At one frame a second, display runs whole seconds behind the decoding times sought by.
+    file = write_video(
+        tmp_path / f"a.{suffix}", noise(40), codec="libx264", pix_fmt="yuv420p", rate=1, gop=8
+    )
+    starts = range(6, 36, 3)
+    sought = [decode(file, every, start=start, end=start + 2) for start in starts]
+    assert {len(frames) for frames in sought} == {2}
+    monkeypatch.setattr(container_module, "_SEEK_FROM_SECONDS", float("inf"))
+    for start, frames in zip(starts, sought, strict=True):
+        assert torch.equal(frames, decode(file, every, start=start, end=start + 2))
+
+
 def test_a_window_after_the_end_is_an_error(tmp_path):
     file = write_video(tmp_path / "a.mkv", numbered_frames(20))
     with pytest.raises(DecodeError, match=r"no video frames from 7.0 s to 9.0 s"):
@@ -151,21 +166,9 @@ def test_a_true_count_below_that_of_the_packets_chooses_again(tmp_path, monkeypa
 
 def test_frames_of_gigabytes_are_refused(tmp_path, monkeypatch):
     file = write_video(tmp_path / "a.mkv", noise(2))
-    monkeypatch.setattr(decode_module, "_MAX_PIXELS", 48 * 64 - 1)
+    monkeypatch.setattr(container_module, "_MAX_PIXELS", 48 * 64 - 1)
     with pytest.raises(DecodeError, match="cannot be decoded"):
         decode(file, every)
-
-
-def test_a_playlist_named_mp4_reaches_for_no_network(tmp_path):
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        server.setblocking(False)
-        address = f"http://127.0.0.1:{server.getsockname()[1]}/a.ts"
-        file = tmp_path / "a.mp4"
-        file.write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{address}\n")
-        with pytest.raises(DecodeError):
-            decode(file, every)
-        with pytest.raises(BlockingIOError):
-            server.accept()
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="counts open files in /proc")

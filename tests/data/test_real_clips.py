@@ -2,6 +2,7 @@
 
 import csv
 import os
+import random
 from pathlib import Path
 
 import pytest
@@ -70,3 +71,20 @@ def test_a_clip_decodes_as_the_manifest_says_or_says_why_not(row):
     expected = frames_by_the_manifest(row)
     if expected is not None:
         assert count_frames(file) == expected
+
+
+@pytest.mark.skipif(not FOLDER, reason="IVN_TEST_CLIPS is not set")
+@pytest.mark.parametrize("name", ["vhs_bipbop0.flv", "tc_h265_10bits.mp4", "exo_sample_av1.mp4"])
+def test_damaged_headers_give_frames_or_the_one_error(tmp_path, name):
+    whole = (Path(FOLDER) / name).read_bytes()
+    damaged = tmp_path / name
+    generator = random.Random(2)
+    for _ in range(100):
+        data = bytearray(whole)
+        for _ in range(100):
+            data[generator.randrange(6000)] = generator.randrange(256)
+        damaged.write_bytes(data)
+        try:
+            decode(damaged, lambda _: [0])
+        except DecodeError as error:
+            assert str(error).startswith(str(damaged))

@@ -23,6 +23,13 @@ def test_a_folder_gives_all_videos_below_it_in_one_order(folder):
     assert paths == ["a b.MKV", "b.mp4", "deep/d.Avi", "deep/er/c.webm"]
 
 
+def test_the_order_is_that_of_the_names_and_not_of_the_disk(tmp_path):
+    names = [f"{index:02}.mp4" for index in (7, 3, 11, 0, 9, 4, 12, 1, 8, 5, 10, 2, 6)]
+    for name in names:
+        (tmp_path / name).touch()
+    assert [os.path.basename(source.path) for source in list_clips(tmp_path)] == sorted(names)
+
+
 def test_linked_folders_are_entered_once(folder):
     (folder / "deep" / "up").symlink_to(folder)
     assert len(list_clips(folder)) == 4

@@ -36,19 +36,26 @@ def write_mp4(path, frames, **options):
     )
 
 
-def write_sound(path):
-    """An MP4 with a second of silence and no picture."""
+def write_sound(path, *, cover=False):
+    """An MP4 with a second of silence and, at most, a cover picture."""
     import av
 
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("aac", rate=16000)
+        sound = container.add_stream("aac", rate=16000)
+        if cover:
+            picture = container.add_stream("mjpeg", rate=1)
+            picture.width = picture.height = 32
+            picture.pix_fmt = "yuvj420p"
+            picture.disposition = av.stream.Disposition.attached_pic
+            image = av.VideoFrame.from_ndarray(noise(1, 32, 32)[0], format="rgb24")
+            container.mux([*picture.encode(image), *picture.encode(None)])
         for start in range(0, 16000, 1024):
             frame = av.AudioFrame.from_ndarray(
                 np.zeros((1, 1024), np.float32), format="fltp", layout="mono"
             )
             frame.sample_rate, frame.pts = 16000, start
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
+            container.mux(sound.encode(frame))
+        container.mux(sound.encode(None))
     return Path(path)
 
 
@@ -75,6 +82,7 @@ def broken_files(folder):
         "truncated": folder / "truncated.mp4",
         "header": folder / "header.mp4",
         "sound": write_sound(folder / "sound.mp4"),
+        "cover": write_sound(folder / "cover.mp4", cover=True),
         "folder": folder / "folder.mp4",
     }
     files["empty"].touch()

@@ -103,6 +103,19 @@ def test_a_crash_anywhere_leaves_a_checkpoint(tmp_path, monkeypatch, place, afte
     assert names(tmp_path) == ["step-00000003"]
 
 
+def test_a_removal_cut_off_leaves_no_checkpoint_with_holes(tmp_path, monkeypatch):
+    def cut_off(path):
+        (path / "state.pt").unlink()
+        raise Crash
+
+    save(tmp_path, 1, keep_last=1)
+    with monkeypatch.context() as patch, pytest.raises(Crash):
+        patch.setattr(shutil, "rmtree", cut_off)
+        save(tmp_path, 2, keep_last=1)
+    folder.remove_temporaries(tmp_path)
+    assert names(tmp_path) == ["step-00000002"]
+
+
 @pytest.mark.parametrize("limit", [100, 3000, 9000])
 def test_a_full_disk_loses_nothing(tmp_path, limit):
     kept = save(tmp_path, 1)

@@ -1,9 +1,5 @@
-"""A stage and a loader small enough to train hundreds of steps in a second.
+"""A stage and a loader small enough to train hundreds of steps in a second."""
 
-``python -m tests.train.toy RUN STEPS`` trains in a process of its own, to be killed.
-"""
-
-import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -59,13 +55,18 @@ class ToyStage(nn.Module):
     def loss(self, batch: Batch) -> dict[str, Term]:
         keys = batch.keys
         clips = batch.clips["student"].flatten(1).float() / 255 - 0.5
-        noisy = clips + 0.1 * normal(keys, Purpose.NOISE, PIXELS)
+        clips = clips.to(self.encoder.weight.dtype)
+        noisy = clips + 0.1 * normal(keys, Purpose.NOISE, PIXELS, dtype=clips.dtype)
         error = self.decoder(torch.tanh(self.encoder(noisy))) - clips
-        share = 1 - uniform(keys, Purpose.MASK, 1) * 0.9 if self.uneven else torch.ones(len(keys), 1)
+        share = (
+            1 - uniform(keys, Purpose.MASK, 1) * 0.9 if self.uneven else torch.ones(len(keys), 1)
+        )
         kept = torch.arange(PIXELS) < share * PIXELS
         absolute = Term((error.abs() * kept).sum(), kept.sum())
-        spoilt = torch.isin(keys[:, 2] + CLIPS * keys[:, 1], torch.tensor(self.bad, dtype=torch.int64))
-        squared = torch.where(spoilt[:, None], torch.nan, error.square())
+        spoilt = torch.isin(
+            keys[:, 2] + CLIPS * keys[:, 1], torch.tensor(self.bad, dtype=torch.int64)
+        )
+        squared = error.square() * torch.where(spoilt, torch.nan, 1.0)[:, None]
         return {"squared": Term(squared.sum(), torch.tensor(squared.numel())), "absolute": absolute}
 
     def parameter_groups(self) -> list[Group]:
@@ -121,9 +122,3 @@ def train(
             run=run or RunConfig(log_every=1, save_every=4),
             efficiency=efficiency or EfficiencyConfig(device="cpu"),
         )
-
-
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    many = OptimConfig(BATCH, steps=int(sys.argv[2]), lr=1e-2, lr_scaling="none", warmup_epochs=1)
-    sys.exit(train(Path(sys.argv[1]), optim=many, run=RunConfig(log_every=3, save_every=2)))

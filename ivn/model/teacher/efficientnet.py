@@ -5,7 +5,8 @@ from types import ModuleType
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ..layers import wide_dtype
 from .protocol import ImageNetwork, Tap, TeacherConfig
@@ -18,6 +19,8 @@ class EfficientNetNetwork(ImageNetwork):
     """The last convolution's map as tokens, its mean as pooled, its norm as attention."""
 
     width = 1280
+    # Wide maps of few channels: more images than this fall out of a CPU's cache.
+    images_at_once = 4
 
     def __init__(self, model: Any, *, taps: tuple[int, ...], image_size: int) -> None:
         super().__init__()
@@ -29,7 +32,7 @@ class EfficientNetNetwork(ImageNetwork):
                 f"grid, such as {STRIDE * 8} for 8 x 8"
             )
         self.taps, self.image_size, self.grid = taps, image_size, image_size // STRIDE
-        self.model = model
+        self.model = _without_norms(model.eval())
 
     def features(
         self, images: Tensor, tap: Tap | None, *, pooled: bool, attention: bool
@@ -64,6 +67,18 @@ def load_efficientnet(config: TeacherConfig) -> EfficientNetNetwork:
         state = torch.load(files.get_model_file_path(), map_location="cpu", weights_only=True)
         model.load_state_dict(state)
     return EfficientNetNetwork(model, taps=config.taps, image_size=config.image_size)
+
+
+def _without_norms(model: Any) -> Any:
+    """Fold each batch norm into the convolution before it: the same function, frozen."""
+    pairs = [(model, "_conv_stem", "_bn0"), (model, "_conv_head", "_bn1")]
+    for block in model._blocks:
+        pairs += [(block, "_expand_conv", "_bn0")] if hasattr(block, "_expand_conv") else []
+        pairs += [(block, "_depthwise_conv", "_bn1"), (block, "_project_conv", "_bn2")]
+    for owner, conv, norm in pairs:
+        setattr(owner, conv, fuse_conv_bn_eval(getattr(owner, conv), getattr(owner, norm)))
+        setattr(owner, norm, nn.Identity())
+    return model
 
 
 def _package(name: str) -> ModuleType:

@@ -68,6 +68,7 @@ class ImageNetwork(nn.Module):
         width: features of a token.
         taps: numbers of blocks to tap after, ascending.
         mean, std: of the pixels, in [0, 1], that the network was trained on.
+        images_at_once: how many make the fastest pass where a caller asks for no number; 0: all.
     """
 
     image_size: int
@@ -76,6 +77,7 @@ class ImageNetwork(nn.Module):
     taps: tuple[int, ...]
     mean = (0.5, 0.5, 0.5)
     std = (0.5, 0.5, 0.5)
+    images_at_once: int = 0
 
     def features(
         self, images: Tensor, tap: Tap | None, *, pooled: bool, attention: bool
@@ -159,7 +161,8 @@ class Teacher(nn.Module):
             video: uint8 ``[B, T, S, S, 3]``.
             index: ``[B, V]`` int64: keep these of a clip's ``T * n`` tokens in ``layers``.
             layers, pooled, attention: what to compute; blocks that none of them needs do not run.
-            clips_at_once: clips a pass, to bound memory; 0 for all. Changes no result.
+            clips_at_once: clips a pass, to bound memory; 0 leaves it to the network. Changes no
+                result.
         """
         S = self.image_size
         if video.dtype != torch.uint8 or video.ndim != 5 or video.shape[2:] != (S, S, 3):
@@ -227,7 +230,8 @@ class Teacher(nn.Module):
             empty(B, T, self.width if pooled else 0, dtype=self.dtype),
             empty(B, T, n if attention else 0, dtype=wide),
         )
-        step = clips_at_once or max(B, 1)
+        fastest = max(1, self.network.images_at_once // T) if self.network.images_at_once else B
+        step = clips_at_once or max(fastest, 1)
         for part in (slice(start, start + step) for start in range(0, B, step)):
             clips = frames[part]
             images = normalise(clips.flatten(0, 1)).to(self.dtype)

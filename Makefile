@@ -1,0 +1,44 @@
+# `make demo` and `make test` set up everything on a fresh machine; README.md spells them out.
+# They need Python 3.11 or newer and a C++ compiler. VENV=DIR puts the environment elsewhere.
+
+PYTHON ?= python3
+VENV ?= .venv
+OUT ?= ivn-demo
+BIN := $(VENV)/bin
+
+# $(call timed,WHAT,COMMAND): run COMMAND and print how long WHAT took.
+timed = @echo '$(2)'; start=$$(date +%s); $(2) && echo "== $(1) took $$(($$(date +%s) - start)) s"
+
+.PHONY: demo test check lint clean install-demo install-test
+
+demo: install-demo
+	rm -rf $(OUT)
+	$(call timed,demo,$(BIN)/ivn demo --out $(OUT))
+
+test: demo install-test
+	$(call timed,tests,$(BIN)/pytest)
+
+install-demo: $(BIN)/python
+	$(call timed,installation,$(BIN)/python -m pip install ".[demo]")
+
+install-test: $(BIN)/python
+	$(call timed,installation for tests,$(BIN)/python -m pip install ".[test]")
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+# What to run before every commit.
+check: lint
+	$(BIN)/pytest -q -m "not slow"
+
+lint: $(BIN)/ruff
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+
+# For development the package is installed in place.
+$(BIN)/ruff: | $(BIN)/python
+	$(BIN)/python -m pip install -e ".[test]"
+
+clean:
+	rm -rf build dist *.egg-info ivn/libivn.so $(OUT)

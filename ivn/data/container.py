@@ -1,0 +1,130 @@
+"""An open video file: its video stream, and the packets of a window of time."""
+
+import itertools
+import math
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from av import Packet
+    from av.container import InputContainer
+    from av.video.stream import VideoStream
+
+# Nearer to the start than this, a seek gains nothing.
+_SEEK_FROM_SECONDS = 5.0
+
+# Twice 8K. A damaged header can ask for frames of gigabytes.
+_MAX_PIXELS = 2**26
+
+
+class DecodeError(ValueError):
+    """A file cannot give the frames that were asked for; the message names it and says why."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """Seconds from the stream's start; the whole of it by default."""
+
+    start: float = 0.0
+    end: float = math.inf
+
+    def ticks(self, stream: "VideoStream") -> tuple[float, float]:
+        """First time stamp inside and first one after, in the stream's own units."""
+        if self == Window():
+            return -math.inf, math.inf
+        origin = stream.start_time or 0
+        base = float(stream.time_base or 1)
+        # A millisecond: a time written with few digits includes the frame that it names.
+        return origin + (self.start - 1e-3) / base, origin + (self.end - 1e-3) / base
+
+
+@contextmanager
+def opened(
+    path: str, window: Window
+) -> Iterator[tuple["InputContainer", "VideoStream", "Iterator[Packet]"]]:
+    """The container, its video stream, and packets from a key frame before the window to the end.
+
+    Raises:
+        DecodeError: also for every error of FFmpeg inside the ``with`` block.
+    """
+    import av
+
+    # Absolute, so that no file name can be read as a protocol ("concat:", "http:").
+    absolute = os.path.abspath(path)
+    if not os.path.isfile(absolute):
+        raise DecodeError(f"{path}: {'not a file' if os.path.exists(absolute) else 'no such file'}")
+    if os.path.getsize(absolute) == 0:
+        raise DecodeError(f"{path}: the file is empty (0 bytes)")
+    container = None
+    try:
+        container, stream = _open(path, absolute)
+        packets = _seek(container, stream, window)
+        if packets is None:
+            container.close()
+            container, stream = _open(path, absolute)
+            packets = container.demux(stream)
+        yield container, stream, packets
+    except DecodeError:
+        raise
+    # IndexError: what PyAV makes of a packet for a stream that no header announced.
+    except (av.FFmpegError, OSError, ValueError, IndexError) as error:
+        raise DecodeError(f"{path}: {_reason(error)}") from error
+    finally:
+        if container is not None:
+            container.close()
+
+
+def _open(path: str, absolute: str) -> tuple["InputContainer", "VideoStream"]:
+    import av
+
+    # A playlist in disguise must not reach for the network.
+    container = av.open(absolute, metadata_errors="ignore", options={"protocol_whitelist": "file"})
+    try:
+        stream = _video_stream(path, container)
+    except DecodeError:
+        container.close()
+        raise
+    # One process per core decodes better than many threads per process.
+    stream.codec_context.thread_count = 1
+    stream.thread_type = "NONE"
+    stream.codec_context.options = {"max_pixels": str(_MAX_PIXELS)}
+    return container, stream
+
+
+def _video_stream(path: str, container: "InputContainer") -> "VideoStream":
+    import av
+
+    cover = av.stream.Disposition.attached_pic
+    videos = [stream for stream in container.streams.video if not stream.disposition & cover]
+    if not videos:
+        others = [stream.type for stream in container.streams if stream.type != "video"]
+        only = f", only {', '.join(sorted(set(others)))}" if others else ""
+        raise DecodeError(f"{path}: no video stream{only}")
+    if videos[0].codec_context is None:
+        raise DecodeError(f"{path}: no decoder for its video codec")
+    return videos[0]
+
+
+def _seek(
+    container: "InputContainer", stream: "VideoStream", window: Window
+) -> "Iterator[Packet] | None":
+    """Packets from a key frame before the window, or None where seeking cannot reach one."""
+    if window.start < _SEEK_FROM_SECONDS or not stream.time_base:
+        return container.demux(stream)
+    # Containers seek by decoding time, which runs ahead of display time: hence the second.
+    ahead = int((window.start - 1) / stream.time_base)
+    container.seek((stream.start_time or 0) + ahead, stream=stream)
+    packets = container.demux(stream)
+    first = next(packets)
+    early = first.pts is not None and first.pts <= window.ticks(stream)[0]
+    return itertools.chain([first], packets) if early and first.is_keyframe else None
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, IndexError):
+        return "cannot be decoded (a packet belongs to no known stream)"
+    text = " ".join((getattr(error, "strerror", None) or str(error)).split())
+    return f"cannot be decoded ({text or type(error).__name__})"

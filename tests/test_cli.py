@@ -1,0 +1,272 @@
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from ivn import cli, run
+from ivn.config import from_toml, override, to_toml
+from ivn.data.loader import ClipLoader
+from ivn.data.source import BUNDLED_CLIPS
+from ivn.presets import PRESETS
+from ivn.train import folder
+from tests.processes import run_code
+
+# Small enough for a test: 4 frames of 56 pixels are 64 tokens.
+SMALL = [
+    "model.encoder.width=48",
+    "model.encoder.depth=2",
+    "model.encoder.hidden=64",
+    "model.encoder.image_height=56",
+    "model.encoder.image_width=56",
+    "model.encoder.num_frames=4",
+    "model.encoder.pool_width=48",
+    "model.predictor.width=48",
+    "model.predictor.hidden=64",
+    "stage.frames=4",
+    "stage.size=56",
+    "optim.batch_size=2",
+    "optim.steps=4",
+    "run.log_every=1",
+    "run.save_every=2",
+    "efficiency.device=cpu",
+    "efficiency.workers=0",
+]
+STAGE1 = [
+    "stage.teacher.image_size=128",
+    "model.decoder.depth=1",
+    "model.decoder.width=32",
+]
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    """A folder with four of the bundled clips."""
+    place = tmp_path_factory.mktemp("clips")
+    for file in sorted(BUNDLED_CLIPS.glob("asl-*.mp4"))[:4]:
+        shutil.copy(file, place)
+    return place
+
+
+@pytest.fixture
+def ivn(monkeypatch, capsys):
+    """Runs the command here; gives its exit code, output and error output."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["ivn", *map(str, arguments)])
+        try:
+            code = cli.main()
+        except SystemExit as stop:
+            code = stop.code
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return run
+
+
+def lines(run):
+    keys = ("step", "lr", "loss", "terms", "grad_norm")
+    read = [json.loads(text) for text in (run / folder.LOG).read_text().splitlines()]
+    return [{key: line[key] for key in keys} for line in read]
+
+
+def assert_one_line(said, *words):
+    code, out, err = said
+    assert (out, err.count("\n")) == ("", 1), err
+    assert err.startswith("ivn: ")
+    assert "Traceback" not in err
+    for word in words:
+        assert word in err
+    return code
+
+
+def test_help_and_version_load_no_torch():
+    code = "import sys; from ivn.cli import main; sys.argv = ['ivn', '--version']; main(); "
+    assert run_code(code + "print('torch' in sys.modules)").splitlines()[1:] == ["False"]
+    code = (
+        "import sys; from ivn.cli import main; sys.argv = ['ivn', 'pretrain', '--help']\n"
+        "try: main()\nexcept SystemExit as stop: print(stop.code, 'torch' in sys.modules)"
+    )
+    assert run_code(code).splitlines()[-1] == "0 False"
+
+
+@pytest.mark.parametrize("command", ["pretrain", "config", "demo", "doctor"])
+def test_every_command_has_help(ivn, command):
+    assert command in ivn("--help")[1]
+    code, out, _ = ivn(command, "--help")
+    assert code == 0
+    assert "usage: ivn " + command in out
+
+
+def test_a_preset_is_printed_as_toml(ivn):
+    code, out, _ = ivn("config", "stage2-base", "--set", "optim.lr=0.5", "data.seed=3")
+    assert code == 0
+    assert from_toml(out) == override(PRESETS["stage2-base"](), "optim.lr=0.5", "data.seed=3")
+
+
+def test_presets_are_listed(ivn):
+    assert ivn("config")[1].split() == list(PRESETS)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["config", "stage1-tyni"], ["no preset 'stage1-tyni'", "stage1-tiny"]),
+        (["config", "stage1-tiny", "--set", "optim.lrr=1"], ["did you mean optim.lr?"]),
+        (["config", "stage1-tiny", "--set", "optim.lr=big"], ["expected float"]),
+        (["pretrain", "--data", "x", "--out", "y"], ["PRESET"]),
+        (["pretrain", "stage1-tiny"], ["--data", "--out"]),
+        (["pretrain", "stage1-tiny", "--resume", "x"], ["one of"]),
+        (["pretrain", "--resume", "x", "--data", "y"], ["from the run itself"]),
+    ],
+)
+def test_wrong_usage_is_one_line_and_exit_code_2(ivn, arguments, words):
+    assert assert_one_line(ivn(*arguments), *words) == 2
+
+
+def test_an_unknown_option_is_exit_code_2(ivn):
+    code, _, err = ivn("pretrain", "stage1-tiny", "--ouput", "x")
+    assert code == 2
+    assert "--ouput" in err
+
+
+def test_wrong_input_is_one_line_and_exit_code_1(ivn, tmp_path, clips):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    run = tmp_path / "run"
+    small = ["--out", run, "--set", *SMALL, *STAGE1]
+    cases = [
+        (["stage1-tiny", "--data", tmp_path / "nowhere", *small], "no such file"),
+        (["stage1-tiny", "--data", empty, *small], "no videos"),
+        (["stage1-tiny", "--data", clips, *small, "optim.batch_size=5"], "fewer than one batch"),
+        (["stage2-tiny", "--data", clips, "--out", run, "--set", *SMALL], "--init RUN"),
+        (["stage1-tiny", "--data", clips, *small, "--init", empty], "empty"),
+        (["--config", tmp_path / "no.toml", "--data", clips, "--out", run], "no.toml"),
+        (["--resume", empty], "holds no run"),
+        (["--resume", tmp_path / "nowhere"], "holds no run"),
+    ]
+    for arguments, words in cases:
+        assert assert_one_line(ivn("pretrain", *arguments), words) == 1
+        assert not run.exists()
+
+
+def test_a_folder_of_other_files_is_refused(ivn, tmp_path):
+    (tmp_path / "thesis.tex").write_text("precious")
+    arguments = ["stage1-tiny", "--data", tmp_path, "--out", tmp_path]
+    assert assert_one_line(ivn("pretrain", *arguments), "not empty") == 1
+
+
+@pytest.fixture(scope="module")
+def stage1(tmp_path_factory, clips):
+    """A run of stage one, of four steps."""
+    out = tmp_path_factory.mktemp("stage1") / "run"
+    config = override(PRESETS["stage1-tiny"](), *SMALL, *STAGE1)
+    assert run.start(config, data=clips, out=out) == 0
+    return out
+
+
+def test_stage_two_starts_from_stage_one_and_names_what_is_new(ivn, tmp_path, clips, stage1):
+    out = tmp_path / "run"
+    code, said, err = ivn(
+        *("pretrain", "stage2-tiny", "--data", clips, "--out", out, "--init", stage1),
+        *("--set", *SMALL),
+    )
+    assert (code, err) == (0, "")
+    assert f"encoder and predictor from {stage1}; new: decoder" in said
+    assert len(lines(out)) == 4
+
+
+def test_stage_one_of_another_size_is_refused(ivn, tmp_path, clips, stage1):
+    out = tmp_path / "run"
+    arguments = ["stage2-tiny", "--data", clips, "--out", out, "--init", stage1]
+    said = ivn("pretrain", *arguments, "--set", *SMALL, "model.encoder.depth=3")
+    assert assert_one_line(said, str(stage1)) == 1
+    assert not out.exists()
+
+
+def test_a_saved_config_runs_again_to_the_same_losses(ivn, tmp_path, clips, stage1):
+    out = tmp_path / "run"
+    arguments = ["--config", stage1 / folder.CONFIG, "--data", clips, "--out", out]
+    assert ivn("pretrain", *arguments)[0] == 0
+    assert lines(out) == lines(stage1)
+    assert (out / folder.CONFIG).read_text() == (stage1 / folder.CONFIG).read_text()
+
+
+class Killed(BaseException):
+    """Ends the run here, as a kill would: nothing catches it."""
+
+
+@pytest.mark.parametrize("last", [0, 1, 3])
+def test_a_resumed_run_is_the_run_that_was_not_cut_off(
+    ivn, tmp_path, clips, stage1, monkeypatch, last
+):
+    original = ClipLoader.__next__
+
+    def dying(loader):
+        if loader.step == last:
+            raise Killed
+        return original(loader)
+
+    out = tmp_path / "run"
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(ClipLoader, "__next__", dying)
+        ivn("pretrain", "--config", stage1 / folder.CONFIG, "--data", clips, "--out", out)
+    changes = ["--set", "efficiency.workers=1", "run.log_every=3"]
+    code, said, err = ivn("pretrain", "--resume", out, *changes)
+    assert (code, err) == (0, "")
+    assert ("going on after step 2 of 4" in said) == (last == 3)
+    assert lines(out) == lines(stage1)
+
+
+def test_what_changes_results_stays_when_a_run_goes_on(ivn, stage1):
+    said = ivn("pretrain", "--resume", stage1, "--set", "optim.lr=1")
+    assert assert_one_line(said, "only run and efficiency may change") == 2
+
+
+def test_other_clips_are_noticed_when_a_run_goes_on(ivn, tmp_path, clips, stage1):
+    mine, out = tmp_path / "clips", tmp_path / "run"
+    shutil.copytree(clips, mine)
+    assert ivn("pretrain", "--config", stage1 / folder.CONFIG, "--data", mine, "--out", out)[0] == 0
+    next(mine.iterdir()).unlink()
+    assert assert_one_line(ivn("pretrain", "--resume", out), "3 now, 4 then") == 1
+
+
+def test_a_run_is_not_overwritten(ivn, clips, stage1):
+    before = lines(stage1)
+    arguments = ["stage1-tiny", "--data", clips, "--out", stage1]
+    assert assert_one_line(ivn("pretrain", *arguments), f"ivn pretrain --resume {stage1}") == 1
+    assert lines(stage1) == before
+
+
+def test_a_run_in_use_is_refused(ivn, stage1):
+    with folder.locked(stage1):
+        assert assert_one_line(ivn("pretrain", "--resume", stage1), "in use") == 1
+
+
+def test_a_terminated_run_with_workers_saves_and_goes_on(tmp_path, clips, stage1):
+    out = tmp_path / "run"
+    config = tmp_path / "config.toml"
+    many = override(
+        from_toml((stage1 / folder.CONFIG).read_text()), "optim.steps=400", "efficiency.workers=1"
+    )
+    config.write_text(to_toml(many))
+    command = [sys.executable, "-m", "ivn", "pretrain", "--config", config, "--data", clips]
+    process = subprocess.Popen(
+        [*command, "--out", out],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    while process.stdout.readline().partition("/")[0] != "step 3":
+        assert process.poll() is None, process.stderr.read()
+    os.killpg(process.pid, signal.SIGTERM)  # as a batch system does: workers too
+    said, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (143, "")
+    assert f"go on with: ivn pretrain --resume {out}" in said
+    steps = [line["step"] for line in lines(out)]
+    assert steps == list(range(1, len(steps) + 1))
+    assert (out / folder.CHECKPOINTS / f"step-{len(steps):08d}").exists()

@@ -1,0 +1,162 @@
+import dataclasses
+import math
+import tomllib
+from dataclasses import dataclass
+from typing import Literal
+
+import pytest
+
+from ivn import toml
+from ivn.config import ConfigError, from_toml, override, to_toml
+from ivn.presets import PRESETS
+
+
+@dataclass(frozen=True)
+class Box:
+    kind: Literal["box"] = "box"
+    side: float = 1.0
+
+
+@dataclass(frozen=True)
+class Ball:
+    kind: Literal["ball"] = "ball"
+    radius: float = 0.5
+    colours: tuple[str, ...] = ("red",)
+
+
+@dataclass(frozen=True)
+class Scene:
+    name: str
+    first: Box | Ball
+    count: int = 1
+    lit: bool = False
+    size: tuple[int, float] = (4, 1.5)
+    more: tuple[Box | Ball, ...] = ()
+    mode: Literal["fast", "slow"] = "fast"
+
+    def __post_init__(self) -> None:
+        if self.count < 0:
+            raise ValueError(f"count is {self.count}, expected at least 0")
+
+
+SCENE = Scene(
+    'a "name"\nof two lines',
+    Ball(radius=0.1 + 0.2, colours=()),
+    count=2**62,
+    lit=True,
+    more=(Box(side=math.inf), Ball(radius=5e-324), Box(side=1e300)),
+)
+
+
+def test_a_config_comes_back_exactly():
+    assert toml.loads(toml.dumps(SCENE), Scene) == SCENE
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_comes_back_exactly(name):
+    config = PRESETS[name]()
+    text = to_toml(config)
+    assert from_toml(text) == config
+    assert to_toml(from_toml(text)) == text
+    assert config.name == name
+
+
+def test_a_saved_config_has_every_field():
+    table = tomllib.loads(to_toml(PRESETS["stage1-tiny"]()))
+    for group in ("data", "run", "efficiency", "optim", "stage", "model"):
+        value = getattr(PRESETS["stage1-tiny"](), group)
+        assert table[group].keys() == {field.name for field in dataclasses.fields(value)}
+
+
+def test_fields_left_out_take_their_defaults():
+    assert toml.loads('name = "x"\nfirst.kind = "box"', Scene) == Scene("x", Box())
+
+
+def test_an_integer_may_stand_for_a_float():
+    scene = toml.loads('name = "x"\nfirst = {kind = "box", side = 2}', Scene)
+    assert type(scene.first.side) is float
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name = 3", "name is 3, expected str"),
+        ('name = "x"', "first is missing and has no default"),
+        ('nam = "x"', "nam: unknown key; did you mean name?"),
+        ('{name = "x"', "not TOML"),
+        ("first.kind = 'bal'", "first.kind is 'bal', expected 'box' or 'ball'; did you mean ball?"),
+        ("first = 3", "first.kind is None, expected 'box' or 'ball'"),
+        (
+            "first = {kind = 'ball', radios = 1}",
+            "first.radios: unknown key; did you mean first.radius?",
+        ),
+        ("first = {kind = 'box', side = 'x'}", "first.side is 'x', expected float"),
+        ("first = {kind = 'box', side = true}", "first.side is True, expected float"),
+        ("first = {kind = 'ball', colours = 'red'}", "first.colours is 'red', expected a list"),
+        ("first = {kind = 'ball', colours = ['red', 3]}", "first.colours.1 is 3, expected str"),
+        ("count = 1.0", "count is 1.0, expected int"),
+        ("count = true", "count is True, expected int"),
+        ("lit = 1", "lit is 1, expected bool"),
+        ("size = [1]", "size is [1], expected 2 values"),
+        ("mode = 'fats'", "mode is 'fats', expected 'fast' or 'slow'; did you mean fast?"),
+        ("name = 'x'\nfirst.kind = 'box'\ncount = -1", "count is -1, expected at least 0"),
+        ("name = 'x'\nfirst.kind = 'box'\nmore = [{kind = 'cube'}]", "more.0.kind is 'cube'"),
+    ],
+)
+def test_what_does_not_fit_is_told_in_a_line(text, message):
+    with pytest.raises(ConfigError) as caught:
+        toml.loads(text, Scene)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("assignment", "field", "value"),
+    [
+        ("count=3", "count", 3),
+        ("lit=false", "lit", False),
+        ("name=a b = c", "name", "a b = c"),
+        ("name=12", "name", "12"),
+        ('name="12"', "name", "12"),
+        ("mode=slow", "mode", "slow"),
+        ("size=[3, 1e-3]", "size", (3, 1e-3)),
+        ("first.radius=1e-3", "first", Ball(radius=1e-3, colours=())),
+        ("first.colours=['a', 'b']", "first", Ball(radius=0.1 + 0.2, colours=("a", "b"))),
+        ("first.kind=box", "first", Box()),
+        ("first={kind = 'box', side = 3}", "first", Box(side=3.0)),
+        ("more.1.radius=2", "more", (Box(side=math.inf), Ball(radius=2.0), Box(side=1e300))),
+    ],
+)
+def test_one_field_is_replaced_and_nothing_else(assignment, field, value):
+    changed = toml.override(SCENE, assignment)
+    assert changed == dataclasses.replace(SCENE, **{field: value})
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("count", "expected key=value"),
+        ("=3", "expected key=value"),
+        ("first.=3", "expected key=value"),
+        ("cuont=3", "cuont: unknown key; did you mean count?"),
+        ("first.radios=3", "first.radios: unknown key; did you mean first.radius?"),
+        ("fist.radius=3", "fist: unknown key; did you mean first?"),
+        ("count.more=3", "count.more: unknown key"),
+        ("more.7.radius=3", "more.7: unknown key"),
+        ("count=many", "count is 'many', expected int"),
+        ("count=", "count is '', expected int"),
+        ("count=-3", "count is -3, expected at least 0"),
+        ("first.kind=cone", "first.kind is 'cone', expected 'box' or 'ball'"),
+    ],
+)
+def test_an_assignment_that_does_not_fit_is_told_in_a_line(assignment, message):
+    with pytest.raises(ConfigError) as caught:
+        toml.override(SCENE, assignment)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_assignments_are_made_in_turn():
+    changed = override(PRESETS["stage1-tiny"](), "optim.lr=0.5", "optim.lr=0.25", "data.seed=7")
+    assert (changed.optim.lr, changed.data.seed) == (0.25, 7)
+    assert changed.model == PRESETS["stage1-tiny"]().model

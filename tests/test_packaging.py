@@ -1,0 +1,124 @@
+"""What gets installed, and that it can be built where a compiler is all there is."""
+
+import ctypes
+import importlib.metadata
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import ivn
+from tests.processes import ROOT
+
+PACKAGE = Path(ivn.__file__).parent
+SOURCES = [
+    *["pyproject.toml", "setup.py", "CMakeLists.txt", "MANIFEST.in", "README.md", "LICENSE"],
+    *["ivn", "kernels", "csrc"],
+]
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory):
+    """A copy of what the build reads, so that nothing is written into the repository."""
+    copy = tmp_path_factory.mktemp("sources")
+    for name in SOURCES:
+        if (ROOT / name).is_dir():
+            ignored = shutil.ignore_patterns("__pycache__", "*.so")
+            shutil.copytree(ROOT / name, copy / name, ignore=ignored)
+        elif (ROOT / name).exists():
+            shutil.copy(ROOT / name, copy / name)
+    return copy
+
+
+def run(*command, cwd, **environment):
+    done = subprocess.run(
+        command, cwd=cwd, env=os.environ | environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def test_any_python_can_use_the_build():
+    # The metadata in the repository, of an installation in place, is no wheel's.
+    found = (d.read_text("WHEEL") for d in importlib.metadata.distributions(name="ivn"))
+    tags = next(filter(None, found))
+    assert "Tag: py3-none-" in tags and "py3-none-any" not in tags
+
+
+def test_the_command_and_the_data_are_installed():
+    commands = importlib.metadata.entry_points(group="console_scripts", name="ivn")
+    assert [command.value for command in commands] == ["ivn.cli:main"]
+    assert (PACKAGE / "libivn.so").is_file() and (PACKAGE / "py.typed").is_file()
+    files = {path.relative_to(ROOT / "ivn") for path in (ROOT / "ivn/assets").rglob("*.*")}
+    assert files and [str(path) for path in files if not (PACKAGE / path).is_file()] == []
+
+
+def test_version_is_told_once():
+    assert ivn.__version__ == importlib.metadata.version("ivn")
+
+
+@pytest.mark.slow
+def test_a_source_distribution_gives_a_whole_wheel(sources, tmp_path):
+    """Source distribution, unpacked elsewhere, to wheel, without network."""
+    pytest.importorskip("setuptools", minversion="70.1")
+    if not (shutil.which("cmake") and shutil.which("ninja")):
+        pytest.skip("no cmake or no ninja")
+    # Modules that a release has dropped must not come back from an earlier build.
+    (sources / "build/lib/ivn").mkdir(parents=True)
+    (sources / "build/lib/ivn/dropped.py").touch()
+    run(sys.executable, "setup.py", "-q", "sdist", "-d", str(tmp_path), cwd=sources)
+    (archive,) = tmp_path.glob("ivn-*.tar.gz")
+    with tarfile.open(archive) as tar:
+        tar.extractall(tmp_path, filter="data")
+    folder = tmp_path / archive.name.removesuffix(".tar.gz")
+    shutil.copytree(sources / "build", folder / "build")
+
+    pip = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation"]
+    settings = {"CMAKE_ARGS": "-DIVN_WITH_CUDA=OFF"}
+    run(*pip, "-w", str(tmp_path), str(folder), cwd=tmp_path, **settings)
+    (wheel,) = tmp_path.glob("*.whl")
+    assert wheel.name.startswith(f"ivn-{ivn.__version__}-py3-none-")
+    packed = set(zipfile.ZipFile(wheel).namelist())
+
+    expected = {"ivn/libivn.so", "ivn/py.typed"}
+    for directory, name in ((sources / "ivn", "ivn"), (sources / "kernels", "ivn/kernels")):
+        files = [path for path in directory.rglob("*") if path.is_file()]
+        expected |= {f"{name}/{path.relative_to(directory).as_posix()}" for path in files}
+    assert {path for path in packed if ".dist-info/" not in path} == expected
+
+
+def library(sources, build, *settings, **environment) -> tuple[ctypes.CDLL, str]:
+    """``libivn.so`` built in the folder ``build``, and what CMake said."""
+    if not shutil.which("cmake"):
+        pytest.skip("no cmake")
+    strict = [*settings, "-DIVN_WERROR=ON", "-DCMAKE_BUILD_TYPE=Debug"]
+    said = run("cmake", "-S", str(sources), "-B", str(build), *strict, cwd=build, **environment)
+    run("cmake", "--build", str(build), cwd=build)
+    built = ctypes.CDLL(str(build / "libivn.so"))
+    built.ivn_cuda_archs.restype = ctypes.c_char_p
+    return built, said
+
+
+def test_a_broken_cuda_compiler_leaves_the_cpu_part(sources, tmp_path):
+    broken = tmp_path / "nvcc"
+    broken.write_text("#!/bin/sh\necho unsupported host compiler >&2\nexit 1\n")
+    broken.chmod(0o755)
+    built, said = library(sources, tmp_path, CUDACXX=str(broken))
+    assert "No working CUDA compiler: building the CPU part alone" in said
+    assert built.ivn_cuda_archs() == b"" and built.ivn_cuda_version() == 0
+    assert not hasattr(built, "ivn_gather_tokens_cuda")
+
+
+def test_builds_without_openmp(sources, tmp_path):
+    off = ["-DIVN_WITH_CUDA=OFF", "-DCMAKE_DISABLE_FIND_PACKAGE_OpenMP=ON"]
+    built, _ = library(sources, tmp_path, *off)
+    assert built.ivn_openmp() == 0
+    source, index, kept = (ctypes.c_int64 * 3)(7, 8, 9), (ctypes.c_int64 * 1)(2), ctypes.c_int64()
+    sizes = [ctypes.c_int64(size) for size in (1, 3, 1, 8)]
+    assert built.ivn_gather_tokens_cpu(source, index, ctypes.byref(kept), *sizes, 4) == 0
+    assert kept.value == 9
