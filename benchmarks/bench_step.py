@@ -120,6 +120,15 @@ def random_batch(stage: Stage, B: int, device: torch.device) -> Batch:
     return Batch(clips, make_keys(0, 0, range(B))).to(device)
 
 
+def leave_no_zeros(stage: Stage) -> None:
+    """Move LayerScale and the layers that start at zero, so that all parts show in the losses."""
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for name, parameter in stage.named_parameters():
+            if name.endswith("gamma") or not parameter.any():
+                parameter += 0.05 * torch.randn(parameter.shape, generator=generator)
+
+
 def our_loss(stage: Stage, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
     terms = {name: term.total / term.count for name, term in stage.loss(batch).items()}
     return sum(stage.loss_weights[name] * mean for name, mean in terms.items()), terms
@@ -160,6 +169,7 @@ def bench_preset(options: argparse.Namespace) -> dict:
         settings = replace(settings, teacher=replace(settings.teacher, weights="random"))
     B = options.batch
     stage = build(config.model, settings, seed=0, batch_size=B, pretrained=False)
+    leave_no_zeros(stage)
     stage.to(device).train()
     batch = random_batch(stage, B, device)
     other, dtype = PlainStep(stage, batch), getattr(torch, config.model.dtype)

@@ -1,7 +1,6 @@
 """The whole method in miniature: both stages on the bundled clips, and a picture of the result."""
 
 import json
-from importlib.resources import files
 from pathlib import Path
 
 import torch
@@ -11,7 +10,7 @@ from ivn import run
 from ivn.config import Config, override
 from ivn.data.clip import Batch, ClipSpec
 from ivn.data.reader import read_centre
-from ivn.data.source import Source, list_clips
+from ivn.data.source import BUNDLED_CLIPS, Source, list_clips
 from ivn.load import load_encoder, load_model
 from ivn.model.patch import patch_grid
 from ivn.model.teacher import build_teacher
@@ -21,7 +20,6 @@ from ivn.report.picture import ClipView, demo_picture
 from ivn.stages import Stage1, Stage1Config, masks
 from ivn.train import folder
 
-CLIPS = Path(str(files("ivn") / "assets" / "clips"))
 SHOWN = ("car-detection-1.mp4", "asl-book.mp4", "big-buck-bunny.mp4")
 STEPS = {"stage1": 60, "stage2": 40}
 SAMPLING_STEPS = 50
@@ -39,8 +37,8 @@ def demo(out: Path) -> int:
     folder.check_free(out)
     previous = ""
     for stage in STEPS:
-        print(f"\n{stage}: {STEPS[stage]} steps on {len(list_clips(CLIPS))} clips", flush=True)
-        code = run.start(_config(stage), data=CLIPS, out=out / stage, init=previous)
+        print(f"\n{stage}: {STEPS[stage]} steps on {len(list_clips(BUNDLED_CLIPS))} clips", flush=True)
+        code = run.start(_config(stage), data=BUNDLED_CLIPS, out=out / stage, init=previous)
         if code:
             return code
         previous = str(out / stage)
@@ -80,7 +78,7 @@ def draw(out: Path) -> Path:
     }
     views = []
     for number, name in enumerate(SHOWN):
-        clips = _clip(CLIPS / name, stage.clip_specs)
+        clips = _clip(BUNDLED_CLIPS / name, stage.clip_specs)
         batch = Batch(clips, make_keys(0, 0, [number]))
         video = clips["student"]
         targets = stage.look(batch)
