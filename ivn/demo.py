@@ -37,7 +37,8 @@ def demo(out: Path) -> int:
     folder.check_free(out)
     previous = ""
     for stage in STEPS:
-        print(f"\n{stage}: {STEPS[stage]} steps on {len(list_clips(BUNDLED_CLIPS))} clips", flush=True)
+        clips = len(list_clips(BUNDLED_CLIPS))
+        print(f"\n{stage}: {STEPS[stage]} steps on {clips} clips", flush=True)
         code = run.start(_config(stage), data=BUNDLED_CLIPS, out=out / stage, init=previous)
         if code:
             return code

@@ -112,6 +112,19 @@ def test_rows_do_not_depend_on_the_others(rows, device):
 
 
 @pytest.mark.parametrize("rows", ROWS)
+def test_rows_do_not_depend_on_the_number_of_threads(rows):
+    video, index = video_and_index(2, 8, 112, 112, 14, 128, "cpu")
+    before, results = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 5):
+            torch.set_num_threads(threads)
+            results.append(rows(video, index, **PIXELS))
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(results[0], results[1]) and torch.equal(results[0], results[2])
+
+
+@pytest.mark.parametrize("rows", ROWS)
 def test_non_contiguous_video_is_read_right(rows, device):
     video, index = video_and_index(2, 8, 42, 28, 14, 9, device)
     index = index % 24
