@@ -9,14 +9,15 @@ BIN := $(VENV)/bin
 # $(call timed,WHAT,COMMAND): run COMMAND and print how long WHAT took.
 timed = @echo '$(2)'; start=$$(date +%s); $(2) && echo "== $(1) took $$(($$(date +%s) - start)) s"
 
-.PHONY: demo test check lint clean install-demo install-test
+.PHONY: demo test check lint soak clean install-demo install-test
 
 demo: install-demo
 	rm -rf $(OUT)
 	$(call timed,demo,$(BIN)/ivn demo --out $(OUT))
 
+# Two processes of one thread each: on two cores quicker than one process of two threads.
 test: demo install-test
-	$(call timed,tests,$(BIN)/pytest)
+	$(call timed,tests,OMP_NUM_THREADS=1 $(BIN)/pytest -n 2)
 
 install-demo: $(BIN)/python
 	$(call timed,installation,$(BIN)/python -m pip install ".[demo]")
@@ -29,7 +30,7 @@ $(BIN)/python:
 
 # What to run before every commit.
 check: lint
-	$(BIN)/pytest -q -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 -m "not slow"
 
 lint: $(BIN)/ruff
 	$(BIN)/ruff format --check
@@ -39,6 +40,10 @@ lint: $(BIN)/ruff
 # For development the package is installed in place.
 $(BIN)/ruff: | $(BIN)/python
 	$(BIN)/python -m pip install -e ".[test]"
+
+# Many more kills than the tests' share of them.
+soak: $(BIN)/ruff
+	IVN_SOAK=200 OMP_NUM_THREADS=1 $(BIN)/pytest -s tests/train/test_processes.py -k kills
 
 clean:
 	rm -rf build dist *.egg-info ivn/libivn.so $(OUT)

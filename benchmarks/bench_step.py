@@ -146,7 +146,7 @@ def assert_equal_losses(
     kept = [encoder.compute_dtype for encoder in encoders]
     for encoder in encoders:  # the student's, which the rest of it follows, and stage two's teacher
         encoder.compute_dtype = dtype
-    with torch.no_grad(), torch.backends.cudnn.flags(allow_tf32=False):
+    with torch.no_grad(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
         ours, theirs = our_loss(stage, batch)[1], other.loss(Same(stage, batch), dtype)[1]
     for encoder, own in zip(encoders, kept, strict=True):
         encoder.compute_dtype = own

@@ -36,7 +36,9 @@ class Scale:
     official_stage2_batch: int
 
 
-_SIGLIP = TeacherConfig("siglip", "google/siglip2-giant-opt-patch16-256", 256, taps=(40,))
+_SIGLIP = TeacherConfig(
+    "siglip", "google/siglip2-giant-opt-patch16-256", 256, taps=(40,), dtype="bfloat16"
+)
 
 SCALES = {
     "tiny": Scale(

@@ -11,8 +11,6 @@ import types
 import typing
 from typing import Any, Literal, TypeVar, Union
 
-import tomli_w
-
 T = TypeVar("T")
 
 
@@ -22,6 +20,8 @@ class ConfigError(ValueError):
 
 def dumps(value: Any) -> str:
     """``value``, a dataclass, as TOML; :func:`loads` gives an equal one back."""
+    import tomli_w  # needed by nothing that a bare GPU machine does
+
     return tomli_w.dumps(encode(value))
 
 

@@ -242,12 +242,12 @@ class PlainModel:
             name: torch.tensor(values, dtype=target.dtype, device=target.device)[timestep, None]
             for name, values in diffusion_tables().items()
         }
-        x_t = tables["signal"].sqrt() * target + (1 - tables["signal"]).sqrt() * noise
+        x_t = tables["signal"] * target + tables["noise"] * noise
         estimate, between = self.denoise(x_t, timestep, z).to(target.dtype).chunk(2, dim=1)
         error = (estimate - noise).pow(2).mean(1)
 
         known = estimate.detach()
-        clean = (x_t - (1 - tables["signal"]).sqrt() * known) / tables["signal"].sqrt()
+        clean = (x_t - tables["noise"] * known) / tables["signal"]
         mean = tables["clean"] * clean + tables["noisy"] * x_t
         true_mean = tables["clean"] * target + tables["noisy"] * x_t
         low, high = tables["log_variance"], tables["beta"].log()
@@ -287,14 +287,15 @@ def diffusion_tables() -> dict[str, list[float]]:
         return math.cos((time + 0.008) / 1.008 * math.pi / 2) ** 2
 
     tables: dict[str, list[float]] = {
-        name: [] for name in ("beta", "signal", "clean", "noisy", "variance")
+        name: [] for name in ("beta", "signal", "noise", "clean", "noisy", "variance")
     }
     before = 1.0
     for step in range(STEPS):
         beta = min(1 - signal_at((step + 1) / STEPS) / signal_at(step / STEPS), 0.999)
         after = before * (1 - beta)
         tables["beta"].append(beta)
-        tables["signal"].append(after)
+        tables["signal"].append(math.sqrt(after))
+        tables["noise"].append(math.sqrt(1 - after))
         tables["clean"].append(beta * math.sqrt(before) / (1 - after))
         tables["noisy"].append((1 - before) * math.sqrt(1 - beta) / (1 - after))
         tables["variance"].append(beta * (1 - before) / (1 - after))

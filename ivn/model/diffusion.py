@@ -25,6 +25,8 @@ class Schedule(NamedTuple):
     Attributes:
         betas: variance added by a step.
         alphas_cumprod: share of the signal's variance that is left after a step.
+        signal_scale, noise_scale: the factors of target and noise in x_t; of their own, because
+            one minus ``alphas_cumprod`` in fp32 is mere rounding in the first steps.
         posterior_variance: of a step back, given the clean target.
         posterior_log_variance_clipped: its logarithm; the first, minus infinity, is the second's.
         posterior_clean, posterior_noisy: the factors of target and x_t in that step's mean.
@@ -32,6 +34,8 @@ class Schedule(NamedTuple):
 
     betas: Tensor
     alphas_cumprod: Tensor
+    signal_scale: Tensor
+    noise_scale: Tensor
     posterior_variance: Tensor
     posterior_log_variance_clipped: Tensor
     posterior_clean: Tensor
@@ -62,7 +66,8 @@ def schedule_of(betas: Tensor) -> Schedule:
     log_variance = torch.cat([neighbour, variance[1:]]).log()
     clean = betas * before.sqrt() / (1 - after)
     noisy = (1 - before) * alphas.sqrt() / (1 - after)
-    return Schedule(betas, after, variance, log_variance, clean, noisy)
+    scales = after.sqrt(), (1 - after).sqrt()
+    return Schedule(betas, after, *scales, variance, log_variance, clean, noisy)
 
 
 def respaced(schedule: Schedule, steps: int) -> tuple[Schedule, Tensor]:
@@ -81,8 +86,7 @@ def respaced(schedule: Schedule, steps: int) -> tuple[Schedule, Tensor]:
 
 def add_noise(target: Tensor, noise: Tensor, step: Schedule) -> Tensor:
     """``x_t`` of equation 9, ``[R, D]``."""
-    signal = step.alphas_cumprod
-    return signal.sqrt() * target + (1 - signal).sqrt() * noise
+    return step.signal_scale * target + step.noise_scale * noise
 
 
 def log_variance(interpolation: Tensor, step: Schedule) -> Tensor:
@@ -93,8 +97,7 @@ def log_variance(interpolation: Tensor, step: Schedule) -> Tensor:
 
 def predicted_target(x_t: Tensor, noise: Tensor, step: Schedule) -> Tensor:
     """The clean target that ``x_t`` with this noise comes from."""
-    signal = step.alphas_cumprod
-    return x_t / signal.sqrt() - (1 / signal - 1).sqrt() * noise
+    return (x_t - step.noise_scale * noise) / step.signal_scale
 
 
 def posterior_mean(target: Tensor, x_t: Tensor, step: Schedule) -> Tensor:
@@ -142,7 +145,7 @@ def loss_terms(
 
 
 def discretised_log_likelihood(x: Tensor, mean: Tensor, log_scale: Tensor) -> Tensor:
-    """Log-probability of the 1/255-wide bin around ``x`` in [-1, 1], under a Gaussian.
+    """Log-probability of the 2/255-wide bin around ``x`` in [-1, 1], under a Gaussian.
 
     The normal distribution function is approximated with a tanh, as in the paper's code.
     """

@@ -13,7 +13,7 @@ from torch import Generator, Tensor, nn
 from ivn.ops.random import Purpose, uniform
 
 from .block import Block
-from .layers import materialise
+from .layers import materialise, wide_dtype
 from .patch import PatchEmbed, patch_grid
 from .pool import AttentionPool
 from .positions import Grid, GridPositions, reset_table
@@ -188,8 +188,9 @@ class Encoder(nn.Module):
             raise ValueError("drop_path needs keys in training: pass keys=, or call eval() first")
         depth = len(self.blocks)
         u = uniform(keys, purpose, 2 * depth, layer=view).view(B, depth, 2)
-        rate = torch.linspace(0, self.config.drop_path, depth, device=u.device)[:, None]
-        return (u >= rate) / (1 - rate)
+        dtype = wide_dtype(self.dtype)
+        rate = torch.linspace(0, self.config.drop_path, depth, device=u.device, dtype=dtype)
+        return (u >= rate[:, None]) / (1 - rate[:, None])
 
     @staticmethod
     def _index(video: Tensor, grid: Grid) -> Tensor:

@@ -8,7 +8,7 @@ import ivn
 from ivn.model.encoder import EncoderConfig, build_encoder
 from ivn.model.patch import normalised
 from ivn.model.positions import resize_table, sincos_table
-from ivn.ops.random import make_keys
+from ivn.ops.random import Purpose, make_keys
 
 CONFIG = EncoderConfig(
     64, 3, 4, 128, image_height=56, image_width=56, num_frames=4, pool_heads=4, pool_width=48
@@ -108,16 +108,10 @@ def test_drop_path_depends_on_each_samples_key_alone(encoder):
 def test_drop_path_keeps_the_expected_share():
     config = EncoderConfig(**{**vars(CONFIG), "drop_path": 0.4})
     encoder = build_encoder(config, seed=0)
-    factors = encoder._drop_factors(4000, make_keys(0, 0, range(4000)), encoder_purpose(), 0)
+    factors = encoder._drop_factors(4000, make_keys(0, 0, range(4000)), Purpose.DROP_PATH, 0)
     kept = (factors > 0).double().mean((0, 2))
     torch.testing.assert_close(kept, torch.tensor([1.0, 0.8, 0.6]).double(), atol=0.02, rtol=0)
     torch.testing.assert_close(factors.mean((0, 2)), torch.ones(3), atol=0.05, rtol=0)
-
-
-def encoder_purpose():
-    from ivn.ops.random import Purpose
-
-    return Purpose.DROP_PATH
 
 
 def test_position_table_is_as_documented():
@@ -158,7 +152,7 @@ def test_wrong_videos_are_refused(encoder):
         encoder(clip(4, 30, 28))
     with pytest.raises(ValueError, match="expected uint8"):
         encoder(torch.zeros(2, 4, 56, 56, 3))
-    with pytest.raises(ValueError, match="keep is torch.int32"):
+    with pytest.raises(ValueError, match=r"keep is torch\.int32"):
         encoder(clip(), keep=torch.zeros(2, 3, dtype=torch.int32))
 
 

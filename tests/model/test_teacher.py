@@ -126,10 +126,15 @@ def test_efficientnet_equals_its_own_package(lite0):
     with torch.no_grad():
         feature_map = whole.extract_features(images)
         logits = whole(images)
-    torch.testing.assert_close(whole._fc(targets.pooled).view(6, -1), logits)
     tokens = feature_map.permute(0, 2, 3, 1).reshape(1, 2, 3 * 4, 1280)
-    torch.testing.assert_close(targets.layers, tokens)
-    torch.testing.assert_close(targets.attention.view(6, 2, 2), feature_map.norm(dim=1))
+    pairs = [
+        (whole._fc(targets.pooled).view(6, -1), logits),
+        (targets.layers, tokens),
+        (targets.attention.view(6, 4), feature_map.norm(dim=1).flatten(1)),
+    ]
+    for ours, theirs in pairs:
+        # Folding the norms into 50 convolutions rounds each of their weights once more.
+        assert (ours - theirs).abs().max() < 5e-5 * theirs.abs().max()
 
 
 @pytest.mark.parametrize("config", [SIGLIP, EFFICIENTNET], ids=lambda config: config.kind)

@@ -46,10 +46,12 @@ def test_matches_reference(rows, grid, dtype, device):
     assert_as_good_as(got, baseline, reference(rows, video, index, p, torch.float64))
 
 
-def test_half_precision_is_rounded_single_precision(device):
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("rows", ROWS)
+def test_half_precision_is_rounded_single_precision(rows, dtype, device):
     video, index = video_and_index(1, 2, 28, 28, 14, 5, device)
-    single = gather_patches(video, index, **PIXELS)
-    assert torch.equal(gather_patches(video, index, dtype=torch.float16, **PIXELS), single.half())
+    single = rows(video, index, **PIXELS)
+    assert torch.equal(rows(video, index, dtype=dtype, **PIXELS), single.to(dtype))
 
 
 def test_order_of_elements_is_that_of_the_official_embedding(device):
