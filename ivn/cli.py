@@ -66,11 +66,8 @@ def pretrain(
     if not data or not out:
         raise UsageError("give --data FOLDER|LIST and --out RUN")
     from ivn import run
-    from ivn.config import to_toml
 
-    resolved = _config(preset, config, changes)
-    print(to_toml(resolved))
-    return run.start(resolved, data=data, out=out, init=init)
+    return run.start(_config(preset, config, changes), data=data, out=out, init=init)
 
 
 @app.command(name="config")

@@ -39,7 +39,13 @@ def demo(out: Path) -> int:
     for stage in STEPS:
         clips = len(list_clips(BUNDLED_CLIPS))
         print(f"\n{stage}: {STEPS[stage]} steps on {clips} clips", flush=True)
-        code = run.start(_config(stage), data=BUNDLED_CLIPS, out=out / stage, init=previous)
+        code = run.start(
+            _config(stage),
+            data=BUNDLED_CLIPS,
+            out=out / stage,
+            init=previous,
+            show_config=False,
+        )
         if code:
             return code
         previous = str(out / stage)

@@ -16,7 +16,14 @@ from ivn.train.loop import pretrain
 from ivn.train.settings import resolve_device
 
 
-def start(config: Config, *, data: str | Path, out: str | Path, init: str | Path = "") -> int:
+def start(
+    config: Config,
+    *,
+    data: str | Path,
+    out: str | Path,
+    init: str | Path = "",
+    show_config: bool = True,
+) -> int:
     """Trains from the beginning.
 
     Args:
@@ -24,6 +31,7 @@ def start(config: Config, *, data: str | Path, out: str | Path, init: str | Path
         data: a folder of videos, a video, or a list of them.
         out: the run's folder: new, or empty.
         init: where the encoder and predictor come from; "" leaves their random weights.
+        show_config: print the whole config first.
 
     Returns:
         The exit code of :func:`ivn.train.loop.pretrain`.
@@ -42,7 +50,10 @@ def start(config: Config, *, data: str | Path, out: str | Path, init: str | Path
             "fingerprint": fingerprint(sources),
         }
         stage, loader = _parts(config, sources, source["init"], fresh=True)
-    folder.create(run, config=to_toml(config), source=source)
+    text = to_toml(config)
+    if show_config:
+        print(text)
+    folder.create(run, config=text, source=source)
     with folder.locked(run):
         return _pretrain(config, stage, loader, run)
 

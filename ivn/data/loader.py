@@ -109,7 +109,8 @@ class ClipLoader:
             if "DataLoader worker" in str(error) and "Caught" not in str(error):
                 raise DataError(
                     f"a data worker died ({str(error).splitlines()[0]}): use fewer workers, "
-                    "more memory or more shared memory (/dev/shm)"
+                    "more memory or more shared memory (/dev/shm); in a script of your own, start "
+                    "under if __name__ == \"__main__\""
                 ) from error
             raise
         self.wait_seconds += time.perf_counter() - started

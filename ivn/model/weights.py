@@ -98,6 +98,13 @@ def load_model(
 
     sizes = predictor or _predictor_beside(file) or PredictorConfig()
     layers = _count(parts["predictor"], "layers")
+    if layers:
+        found = _shape(parts["predictor"], "layers.0.attn.Wo.weight", str(file))[0]
+        if found != sizes.width:
+            raise ValueError(
+                f"{file}: its predictor is {found} wide, not {sizes.width}: its heads, windows and "
+                "places cannot be read off the weights, pass predictor=PredictorConfig(...)"
+            )
     arguments = (replace(sizes, layers=layers), width, grid)
     return (
         Model(

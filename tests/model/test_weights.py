@@ -1,13 +1,15 @@
 """Checkpoints as people have them: every spelling, and one clear line for what does not fit."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 import ivn
 from ivn.model.encoder import EncoderConfig, build_encoder
+from ivn.model.predictor import PredictorConfig
 from tests import hub
 
 CONFIG = EncoderConfig(
@@ -129,3 +131,26 @@ def test_a_hub_id_is_fetched(encoder, tmp_path):
     assert printed.strip() == repr(CONFIG)
     missing = "import ivn\ntry: ivn.load_encoder('owner/other')\nexcept OSError as e: print(e)"
     assert "owner/other cannot be fetched from the hub" in hub.run(missing, tmp_path / "hub")
+
+
+def test_the_predictors_sizes_are_never_guessed():
+    golden = Path(__file__).parents[1] / "golden" / "stage1_small.weights.safetensors"
+    sizes = {"image_size": 84, "num_frames": 8, "num_heads": 4, "pool_heads": 4}
+    with pytest.raises(ValueError, match=r"predictor is 64 wide, not 1024.*pass predictor="):
+        ivn.load_model(golden, **sizes)
+
+
+def test_a_deepspeed_checkpoint_gives_every_part(tmp_path):
+    golden = Path(__file__).parents[1] / "golden" / "stage1_small.weights.safetensors"
+    sizes = {"image_size": 84, "num_frames": 8, "num_heads": 4, "pool_heads": 4}
+    predictor = PredictorConfig(64, 4, 112)
+    state = load_file(golden)
+    dead = {"bert_decoder.embeddings.norm.weight": torch.ones(64)}
+    folder = tmp_path / "checkpoint-latest"
+    folder.mkdir()
+    torch.save({"module": state | dead}, folder / "mp_rank_00_model_states.pt")
+    wrapped = ivn.load_model(folder, predictor=predictor, **sizes)
+    plain = ivn.load_model(golden, predictor=predictor, **sizes)
+    parts = (wrapped.predictor, wrapped.decoder, wrapped.alignment)
+    assert all(part is not None for part in parts) and same(wrapped, plain)
+    assert same(ivn.load_encoder(folder, **sizes), plain.encoder)
