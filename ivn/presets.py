@@ -46,7 +46,7 @@ SCALES = {
             192, 6, 3, 768, image_height=112, image_width=112, num_frames=8, pool_heads=4
         ),
         PredictorConfig(192, 3, 512, layers=2, init="scratch"),
-        DiffusionConfig(depth=3, width=256),
+        DiffusionConfig(depth=3, width=640),
         TeacherConfig("efficientnet", "", 256, taps=(1,)),
         official_taps=(1,),
         stage2_frames=8,

@@ -110,7 +110,7 @@ class ClipLoader:
                 raise DataError(
                     f"a data worker died ({str(error).splitlines()[0]}): use fewer workers, "
                     "more memory or more shared memory (/dev/shm); in a script of your own, start "
-                    "under if __name__ == \"__main__\""
+                    'under if __name__ == "__main__"'
                 ) from error
             raise
         self.wait_seconds += time.perf_counter() - started
