@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ivn import run
 from ivn.config import Config, override
-from ivn.data.clip import Batch, ClipSpec
+from ivn.data.clip import IMAGENET_MEAN, IMAGENET_STD, Batch, ClipSpec
 from ivn.data.reader import read_centre
 from ivn.data.source import BUNDLED_CLIPS, Source, list_clips
 from ivn.load import load_encoder, load_model
@@ -23,6 +23,8 @@ from ivn.train import folder
 SHOWN = ("car-detection-1.mp4", "asl-book.mp4", "big-buck-bunny.mp4")
 STEPS = {"stage1": 60, "stage2": 40}
 SAMPLING_STEPS = 50
+# The largest magnitude of a normalised pixel.
+BRIGHTEST = max((1 - mean) / std for mean, std in zip(IMAGENET_MEAN, IMAGENET_STD, strict=True))
 
 
 def demo(out: Path) -> int:
@@ -93,7 +95,7 @@ def draw(out: Path) -> Path:
         grid = patch_grid(video, config.model.encoder.patch_size)
         masked = masks.complement(visible, grid[0] * grid[1] * grid[2])
         z = stage.student(video, visible, masked).predicted
-        patches = stage.decoder.sample(z, batch.keys, steps=SAMPLING_STEPS)
+        patches = stage.decoder.sample(z, batch.keys, steps=SAMPLING_STEPS, limit=BRIGHTEST)
         features = {label: encoder(video) for label, encoder in encoders.items()}
         features["teacher"] = targets.layers[-1]
         views.append(_view(name, video, visible, masked, patches, features))

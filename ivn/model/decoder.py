@@ -3,6 +3,7 @@
 Legend: B batch, P predicted tokens, R = B * P rows, D dimensions of a target, Z predictor width.
 """
 
+import math
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
@@ -103,13 +104,18 @@ class DiffusionDecoder(nn.Module):
         return (terms.mse + terms.variational).view(B, P)
 
     @torch.no_grad()
-    def sample(self, z: Tensor, keys: Tensor, *, steps: int = 100) -> Tensor:
+    def sample(
+        self, z: Tensor, keys: Tensor, *, steps: int = 100, limit: float = math.inf
+    ) -> Tensor:
         """Patches drawn from the model, ``[B, P, D]`` in at least fp32.
 
         Args:
             z: ``[B, P, Z]``.
             keys: ``[B, 4]``.
             steps: of the respaced schedule, 1 to 1000.
+            limit: the largest magnitude that a target can have: estimates are cut to it. The last
+                steps of the schedule hardly hold a signal, and without a limit a young network's
+                errors there grow without bound.
         """
         schedule, numbers = respaced(cosine_schedule(z.device), steps)
         B, P, _ = z.shape
@@ -125,7 +131,8 @@ class DiffusionDecoder(nn.Module):
             step = schedule.at(t, wide)
             time = self.net.time_embed(numbers[s : s + 1], z.dtype)
             estimate, interpolation = self.net(x.to(z.dtype), time, rows).to(wide).chunk(2, -1)
-            x = posterior_mean(predicted_target(x, estimate, step), x, step)
+            clean = predicted_target(x, estimate, step).clamp(-limit, limit)
+            x = posterior_mean(clean, x, step)
             if s > 0:
                 x = x + (0.5 * log_variance(interpolation, step)).exp() * noise(s)
         return x.view(B, P, self.target)
@@ -153,9 +160,9 @@ class PixelHead(nn.Module):
         wide = wide_dtype(z.dtype)
         return (self.net(z).to(wide) - target.to(wide)).square().mean(-1)
 
-    def sample(self, z: Tensor, keys: Tensor, *, steps: int = 1) -> Tensor:
-        """The prediction, ``[B, P, D]``: ``keys`` and ``steps`` change nothing."""
-        return self.net(z).to(wide_dtype(z.dtype))
+    def sample(self, z: Tensor, keys: Tensor, *, steps: int = 1, limit: float = math.inf) -> Tensor:
+        """The prediction, ``[B, P, D]``, cut to ``limit``; ``keys`` and ``steps`` change nothing."""
+        return self.net(z).to(wide_dtype(z.dtype)).clamp(-limit, limit)
 
 
 class LatentHead(ProjectionHead):

@@ -72,6 +72,13 @@ def test_sampling_finds_what_a_perfect_denoiser_knows(steps):
     torch.testing.assert_close(drawn, z)
 
 
+def test_a_limit_bounds_what_an_untrained_network_draws():
+    decoder = build(DiffusionConfig(depth=1, width=32))
+    z, keys = torch.randn(1, 8, 16), make_keys(0, 0, [0])
+    assert decoder.sample(z, keys, steps=10).abs().max() > 10
+    assert decoder.sample(z, keys, steps=10, limit=2.5).abs().max() <= 2.5
+
+
 def test_sampling_depends_on_the_key_alone():
     decoder = build(DiffusionConfig(depth=1, width=32))
     z = torch.randn(2, 3, 16)
