@@ -161,7 +161,7 @@ class PixelHead(nn.Module):
         return (self.net(z).to(wide) - target.to(wide)).square().mean(-1)
 
     def sample(self, z: Tensor, keys: Tensor, *, steps: int = 1, limit: float = math.inf) -> Tensor:
-        """The prediction, ``[B, P, D]``, cut to ``limit``; ``keys`` and ``steps`` change nothing."""
+        """The prediction, ``[B, P, D]``, cut to ``limit``; keys and steps change nothing."""
         return self.net(z).to(wide_dtype(z.dtype)).clamp(-limit, limit)
 
 
