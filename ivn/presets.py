@@ -40,6 +40,21 @@ _SIGLIP = TeacherConfig(
     "siglip", "google/siglip2-giant-opt-patch16-256", 256, taps=(40,), dtype="bfloat16"
 )
 
+
+def _scaled(encoder: EncoderConfig, interval: float, official_stage2_batch: int) -> Scale:
+    """Everything the paper's own sizes share; ``interval`` is that of the release's taps."""
+    return Scale(
+        encoder,
+        PredictorConfig(),
+        DiffusionConfig(),
+        _SIGLIP,
+        official_taps=release_taps(40, interval),
+        stage2_frames=32,
+        batch=2048,
+        official_stage2_batch=official_stage2_batch,
+    )
+
+
 SCALES = {
     "tiny": Scale(
         EncoderConfig(
@@ -53,46 +68,10 @@ SCALES = {
         batch=8,
         official_stage2_batch=8,
     ),
-    "small": Scale(
-        EncoderConfig(384, 12, 6, 1536, drop_path=0.1),
-        PredictorConfig(),
-        DiffusionConfig(),
-        _SIGLIP,
-        official_taps=release_taps(40, 3.33),
-        stage2_frames=32,
-        batch=2048,
-        official_stage2_batch=1792,
-    ),
-    "base": Scale(
-        EncoderConfig(768, 12, 12, 3072, drop_path=0.1),
-        PredictorConfig(),
-        DiffusionConfig(),
-        _SIGLIP,
-        official_taps=release_taps(40, 3.33),
-        stage2_frames=32,
-        batch=2048,
-        official_stage2_batch=1792,
-    ),
-    "large": Scale(
-        EncoderConfig(1024, 24, 16, 4096, drop_path=0.2),
-        PredictorConfig(),
-        DiffusionConfig(),
-        _SIGLIP,
-        official_taps=release_taps(40, 1.67),
-        stage2_frames=32,
-        batch=2048,
-        official_stage2_batch=1024,
-    ),
-    "huge": Scale(
-        EncoderConfig(1408, 40, 16, 6144, drop_path=0.2),
-        PredictorConfig(),
-        DiffusionConfig(),
-        _SIGLIP,
-        official_taps=release_taps(40, 1.67),
-        stage2_frames=32,
-        batch=2048,
-        official_stage2_batch=1024,
-    ),
+    "small": _scaled(EncoderConfig(384, 12, 6, 1536, drop_path=0.1), 3.33, 1792),
+    "base": _scaled(EncoderConfig(768, 12, 12, 3072, drop_path=0.1), 3.33, 1792),
+    "large": _scaled(EncoderConfig(1024, 24, 16, 4096, drop_path=0.2), 1.67, 1024),
+    "huge": _scaled(EncoderConfig(1408, 40, 16, 6144, drop_path=0.2), 1.67, 1024),
 }
 
 
