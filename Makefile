@@ -41,9 +41,9 @@ lint: $(BIN)/ruff
 $(BIN)/ruff: | $(BIN)/python
 	$(BIN)/python -m pip install -e ".[test]"
 
-# Many more kills than the tests' share of them.
+# Many more kills and damaged files than the tests' share of them.
 soak: $(BIN)/ruff
-	IVN_SOAK=200 OMP_NUM_THREADS=1 $(BIN)/pytest -s tests/train/test_processes.py -k kills
+	IVN_SOAK=200 OMP_NUM_THREADS=1 $(BIN)/pytest -s tests/train/test_processes.py tests/test_fuzz.py -k "kills or damaged"
 
 clean:
 	rm -rf build dist *.egg-info ivn/libivn.so $(OUT)

@@ -101,6 +101,8 @@ def _local(source: str | Path) -> Path:
     path, name = Path(source), str(source)
     if path.exists():
         return path
+    if name in PRESETS:
+        raise ValueError(f"{name} is a preset without weights: give a run, a file or a hub id")
     if name.count("/") != 1 or name.startswith((".", "/", "~")) or path.suffix:
         raise FileNotFoundError(
             f"no encoder {name!r}: expected a run folder, a weights file, a hub id (owner/name) or "

@@ -99,6 +99,11 @@ def _parts(
 ) -> tuple[stages.Stage, ClipLoader]:
     """The stage, with the weights it starts from if ``fresh``, and its loader."""
     device = resolve_device(config.efficiency.device)
+    if config.optim.batch_size % config.efficiency.accumulation:
+        raise ValueError(
+            f"optim.batch_size {config.optim.batch_size} does not divide into "
+            f"efficiency.accumulation {config.efficiency.accumulation} micro-batches"
+        )
     if fresh and not init and isinstance(config.stage, Stage2Config):
         raise ValueError("stage two predicts the features of a stage-one encoder: give --init RUN")
     stage = stages.build(

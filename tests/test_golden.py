@@ -24,6 +24,7 @@ from ivn.stages.stage1 import AlignmentTargets
 
 FOLDER = Path(os.environ.get("IVN_GOLDEN", Path(__file__).parent / "golden"))
 OUTPUT, GRADIENT = 1e-5, 1e-4
+TERM = 1e-4  # of the diffusion loss, whose first steps amplify rounding
 
 
 def instances(kind: str) -> list[Path]:
@@ -117,10 +118,10 @@ def test_diffusion_decoder(sizes_file):
     assert_near(output, io["net_out"], OUTPUT, "output")
 
     mse, variational = decoder.loss_terms(io["target"], z, io["t"], io["noise"])
-    assert_near(mse, io["mse"], OUTPUT, "mse")
-    assert_near(variational, io["vb"], OUTPUT, "variational")
+    assert_near(mse, io["mse"], TERM, "mse")
+    assert_near(variational, io["vb"], TERM, "variational")
     loss = mse + variational
-    assert_near(loss, io["loss"], OUTPUT, "loss")
+    assert_near(loss, io["loss"], TERM, "loss")
     loss.mean().backward()
     net = decoder.net
     assert_near(z.grad, io["grad_z"], GRADIENT, "z")

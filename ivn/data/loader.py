@@ -103,13 +103,15 @@ class ClipLoader:
             self._running = self._start()
         try:
             batch = next(self._running)
-        except RuntimeError as error:
+        except (RuntimeError, ConnectionError, EOFError) as error:
             self.close()
-            # torch's words for a process that is gone, as against an error raised in one.
-            if "DataLoader worker" in str(error) and "Caught" not in str(error):
+            # A process that is gone, by torch's words or by its pipe's, as against an error in one.
+            gone = "DataLoader worker" in str(error) and "Caught" not in str(error)
+            if gone or not isinstance(error, RuntimeError):
+                reason = str(error).partition("\n")[0] or type(error).__name__
                 raise DataError(
-                    f"a data worker died ({str(error).splitlines()[0]}): use fewer workers, "
-                    "more memory or more shared memory (/dev/shm); in a script of your own, start "
+                    f"a data worker died ({reason}): use fewer workers, more memory or more "
+                    "shared memory (/dev/shm); in a script of your own, start "
                     'under if __name__ == "__main__"'
                 ) from error
             raise

@@ -79,6 +79,10 @@ class DiffusionDecoder(nn.Module):
         Returns:
             ``(mse, variational)``, each ``[R]`` in at least fp32.
         """
+        if timestep.device.type == "cpu" and len(timestep):
+            low, high = int(timestep.min()), int(timestep.max())
+            if low < 0 or high >= STEPS:
+                raise ValueError(f"timestep holds {low} to {high}, expected steps in [0, {STEPS})")
         wide = wide_dtype(z.dtype)
         target, noise = target.to(wide), noise.to(wide)
         schedule = cosine_schedule(z.device)

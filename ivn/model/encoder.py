@@ -54,6 +54,13 @@ class EncoderConfig:
     layer_scale: float = 1e-5
     residual_dtype: Literal["compute", "float32"] = "compute"
 
+    def __post_init__(self) -> None:
+        sizes = (self.width, self.heads, self.hidden, self.num_frames, self.patch_size)
+        if min(*sizes, self.pool_heads, self.pool_width) < 1 or self.depth < 0:
+            raise ValueError(f"sizes must be at least 1, not those of {self}")
+        if not 0 <= self.drop_path < 1:
+            raise ValueError(f"drop_path is {self.drop_path}, expected 0 up to below 1")
+
     @property
     def grid(self) -> Grid:
         """Frames, rows and columns of the position table."""
@@ -203,6 +210,12 @@ class Encoder(nn.Module):
             raise ValueError(
                 f"keep is {keep.dtype} {list(keep.shape)}, expected int64 [{B}, K] of tokens of "
                 f"the grid {grid[0]} x {grid[1]} x {grid[2]}"
+            )
+        N = grid[0] * grid[1] * grid[2]
+        # On a GPU a look at the values would wait for the device.
+        if keep.device.type == "cpu" and keep.numel() and not 0 <= keep.min() <= keep.max() < N:
+            raise ValueError(
+                f"keep holds {int(keep.min())} to {int(keep.max())}, expected tokens in [0, {N})"
             )
         return keep
 

@@ -46,6 +46,10 @@ class PredictorConfig:
     init: Literal["modernbert", "scratch"] = "modernbert"
     source: str = "answerdotai/ModernBERT-large"
 
+    def __post_init__(self) -> None:
+        if min(self.width, self.heads, self.hidden, self.layers, self.local_window) < 1:
+            raise ValueError(f"sizes must be at least 1, not those of {self}")
+
     @property
     def layer_ids(self) -> range:
         """The places of the layers in the text encoder."""
@@ -101,8 +105,10 @@ class Predictor(nn.Module):
 
     def __init__(self, config: PredictorConfig, encoder_width: int, grid: Grid) -> None:
         super().__init__()
-        if config.width % config.heads:
-            raise ValueError(f"width {config.width} does not divide into {config.heads} heads")
+        if config.width % (2 * config.heads):
+            raise ValueError(
+                f"width {config.width} does not divide into {config.heads} heads of even size"
+            )
         if not 0 < config.layers <= config.total_layers:
             raise ValueError(f"layers is {config.layers}, expected 1 to {config.total_layers}")
         self.config = config
@@ -161,8 +167,12 @@ def load_modernbert(predictor: Predictor, source: str) -> None:
             'the ModernBERT predictor needs transformers: pip install "ivn[hf]", '
             'or set model.predictor.init to "scratch"'
         ) from error
-    text = ModernBertModel.from_pretrained(source, dtype=torch.float32)
+    loaded: Any = ModernBertModel.from_pretrained(
+        source, dtype=torch.float32, output_loading_info=True
+    )
+    text, loading = loaded
     theirs, ours = text.config, predictor.config
+    thetas = _thetas(theirs)
     pairs = {
         "width": (theirs.hidden_size, ours.width),
         "heads": (theirs.num_attention_heads, ours.heads),
@@ -170,12 +180,34 @@ def load_modernbert(predictor: Predictor, source: str) -> None:
         "total_layers": (theirs.num_hidden_layers, ours.total_layers),
         "global_every": (_global_every(theirs), ours.global_every),
         "local_window": (theirs.local_attention // 2, ours.local_window),
+        "global_theta": (thetas[0], ours.global_theta),
+        "local_theta": (thetas[1], ours.local_theta),
     }
     for name, (given, expected) in pairs.items():
         if given != expected:
             raise ValueError(f"{source} has {name} {given}, model.predictor.{name} is {expected}")
+    shape = (theirs.norm_eps, theirs.hidden_activation, theirs.attention_bias, theirs.mlp_bias)
+    if shape != (1e-5, "gelu", False, False):
+        raise ValueError(
+            f"{source} has norm_eps, activation and biases {shape}, expected ModernBERT's own "
+            "(1e-05, 'gelu', False, False)"
+        )
+    prefixes = tuple(f"layers.{i}." for i in ours.layer_ids)
+    missing = [
+        key for key in loading["missing_keys"] if key.removeprefix("model.").startswith(prefixes)
+    ]
+    if missing:
+        raise ValueError(f"{source}: missing {', '.join(sorted(missing)[:8])}")
     for layer, layer_id in zip(predictor.layers, ours.layer_ids, strict=True):
         layer.load_state_dict(text.layers[layer_id].state_dict())
+
+
+def _thetas(config: Any) -> tuple[float, float]:
+    """Rotary bases of global and local layers; transformers 5 keeps them by the kind of layer."""
+    ropes = getattr(config, "rope_parameters", None)
+    if ropes is None:
+        return config.global_rope_theta, config.local_rope_theta
+    return ropes["full_attention"]["rope_theta"], ropes["sliding_attention"]["rope_theta"]
 
 
 def _global_every(config: Any) -> int:

@@ -27,8 +27,9 @@ _TRAINING_KEYS = (
     ("final_clip_decoder.", "alignment", "pooled."),
     ("clip_pos_embed", "alignment", "pos_embed"),
     # Built by the release, used by nothing.
-    ("bert_decoder.embeddings.", "unused", ""),
-    ("bert_decoder.final_norm.", "unused", ""),
+    ("bert_decoder.embeddings.tok_embeddings.weight", "unused", ""),
+    ("bert_decoder.embeddings.norm.weight", "unused", ""),
+    ("bert_decoder.final_norm.weight", "unused", ""),
     ("selfdist_normproj_decoder.", "unused", ""),
     ("selfdist_proj_clip.", "unused", ""),
 )
@@ -43,9 +44,9 @@ def read_state(file: Path) -> State:
             return load_file(file)
         loaded = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
     except (SafetensorError, pickle.UnpicklingError, EOFError, RuntimeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(
-            f"{file} cannot be read as plain weights ({reason}); save its tensors as .safetensors"
+            f"{file} cannot be read as plain weights: it is damaged, or holds more than tensors; "
+            "save its tensors as .safetensors"
         ) from error
     for wrapper in ("module", "model", "state_dict"):
         if isinstance(loaded, dict) and isinstance(loaded.get(wrapper), dict):

@@ -99,7 +99,7 @@ def load_model(
     sizes = predictor or _predictor_beside(file) or PredictorConfig()
     layers = _count(parts["predictor"], "layers")
     if layers:
-        found = _shape(parts["predictor"], "layers.0.attn.Wo.weight", str(file))[0]
+        found = _shape(parts["predictor"], "layers.0.attn.Wo.weight", str(file), 2)[0]
         if found != sizes.width:
             raise ValueError(
                 f"{file}: its predictor is {found} wide, not {sizes.width}: its heads, windows and "
@@ -142,18 +142,22 @@ def encoder_config(state: State, sizes: dict[str, Any], where: str) -> EncoderCo
     size = sizes["image_size"]
     height, width = (size, size) if isinstance(size, int) else size
     config = EncoderConfig(
-        width=_shape(state, "cls_token", where)[2],
+        width=_shape(state, "cls_token", where, 3)[2],
         depth=_count(state, "blocks"),
         heads=sizes["num_heads"],
-        hidden=_shape(state, "blocks.0.mlp.fc1.weight", where)[0],
+        hidden=_shape(state, "blocks.0.mlp.fc1.weight", where, 2)[0],
         image_height=height,
         image_width=width,
         num_frames=sizes["num_frames"],
-        patch_size=_shape(state, "patch_embed.proj.weight", where)[4],
+        patch_size=_shape(state, "patch_embed.proj.weight", where, 5)[4],
         pool_heads=sizes["pool_heads"],
-        pool_width=_shape(state, "clip_projector.cross_attn.proj.weight", where)[0],
+        pool_width=_shape(state, "clip_projector.cross_attn.proj.weight", where, 2)[0],
     )
-    rows = _shape(state, "pos_embed", where)[1]
+    if config.depth != sizes.get("depth", config.depth):
+        raise ValueError(
+            f"{where} has {config.depth} blocks, the config.json beside it says {sizes['depth']}"
+        )
+    rows = _shape(state, "pos_embed", where, 3)[1]
     frames, h, w = config.grid
     if rows != CLS_TOKENS + frames * h * w:
         raise ValueError(
@@ -164,6 +168,7 @@ def encoder_config(state: State, sizes: dict[str, Any], where: str) -> EncoderCo
 
 
 _NOT_IN_SHAPES = ("image_size", "num_frames", "num_heads", "pool_heads")
+_BESIDE = (*_NOT_IN_SHAPES, "depth")
 
 
 def _sizes_beside(file: Path) -> dict[str, Any]:
@@ -173,13 +178,13 @@ def _sizes_beside(file: Path) -> dict[str, Any]:
         return {}
     content = json.loads(config.read_text())
     if "model_config" in content:  # the release's
-        spelling = ("img_size", "num_frames", "num_heads", "attn_pool_num_heads")
-        found = dict(zip(_NOT_IN_SHAPES, map(content["model_config"].get, spelling), strict=True))
+        spelling = ("img_size", "num_frames", "num_heads", "attn_pool_num_heads", "depth")
+        found = dict(zip(_BESIDE, map(content["model_config"].get, spelling), strict=True))
     else:
         ours = content.get("config", {}).get("model", {}).get("encoder", {})
         size = (ours.get("image_height"), ours.get("image_width"))
-        rest = (ours.get("num_frames"), ours.get("heads"), ours.get("pool_heads"))
-        found = dict(zip(_NOT_IN_SHAPES, (size if all(size) else None, *rest), strict=True))
+        rest = map(ours.get, ("num_frames", "heads", "pool_heads", "depth"))
+        found = dict(zip(_BESIDE, (size if all(size) else None, *rest), strict=True))
     return {name: value for name, value in found.items() if value is not None}
 
 
@@ -226,8 +231,8 @@ def _decoder(parts: dict[str, State], file: Path) -> Decoder | None:
 
 
 def _diffusion(state: State, file: Path) -> DiffusionDecoder:
-    width, target = _shape(state, "net.input_proj.weight", str(file))
-    condition = _shape(state, "net.cond_embed.weight", str(file))[1]
+    width, target = _shape(state, "net.input_proj.weight", str(file), 2)
+    condition = _shape(state, "net.cond_embed.weight", str(file), 2)[1]
     arguments = (target, condition, width, _count(state, "net.res_blocks"))
     return _filled(DiffusionDecoder, arguments, state, file)
 
@@ -235,20 +240,22 @@ def _diffusion(state: State, file: Path) -> DiffusionDecoder:
 def _alignment(state: State, encoder: EncoderConfig, file: Path) -> Alignment | None:
     if not state:
         return None
-    teacher_width = _shape(state, "layers.0.norm.weight", str(file))[0]
+    teacher_width = _shape(state, "layers.0.norm.weight", str(file), 1)[0]
     pool_width = encoder.pool_width if "pooled.norm.weight" in state else 0
     arguments = (_count(state, "layers"), encoder.width, teacher_width, pool_width, encoder.grid)
     return _filled(Alignment, arguments, state, file)
 
 
-def _shape(state: State, key: str, where: str) -> torch.Size:
+def _shape(state: State, key: str, where: str, ndim: int) -> torch.Size:
     if key not in state:
         raise ValueError(f"{where}: missing {key}")
+    if state[key].ndim != ndim:
+        raise ValueError(f"{where}: {key} is {list(state[key].shape)}, expected {ndim} dimensions")
     return state[key].shape
 
 
 def _count(state: State, prefix: str) -> int:
     """How many numbered modules there are under ``prefix``."""
     place = prefix.count(".") + 1
-    numbers = (int(key.split(".")[place]) for key in state if key.startswith(f"{prefix}."))
-    return 1 + max(numbers, default=-1)
+    places = (key.split(".")[place] for key in state if key.startswith(f"{prefix}."))
+    return 1 + max((int(number) for number in places if number.isdecimal()), default=-1)

@@ -89,6 +89,14 @@ class Stage1(Stage):
         super().__init__(model, decayed_tokens=tokens if config.decay_predictor_tokens else ())
         if model.alignment is None or isinstance(model.decoder, LatentHead):
             raise ValueError("stage one needs alignment heads and a decoder of pixels")
+        masks.visible_per_frame(
+            (config.size // model.encoder.config.patch_size) ** 2, config.mask_ratio
+        )
+        if len(model.alignment.layers) > model.encoder.config.depth:
+            raise ValueError(
+                f"{len(model.alignment.layers)} aligned layers need as many blocks, the encoder "
+                f"has {model.encoder.config.depth}"
+            )
         self.config = config
         self.alignment = model.alignment
         self.teacher: Teacher | None = teacher

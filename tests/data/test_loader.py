@@ -189,3 +189,17 @@ def test_closing_ends_the_workers():
 def test_wrong_arguments_are_one_line(options, message):
     with pytest.raises(ValueError, match=message):
         batches(1, **options)
+
+
+@pytest.mark.parametrize("error", [ConnectionResetError(104, "reset by peer"), EOFError()])
+def test_a_pipe_that_breaks_is_a_dead_worker(error):
+    def broken():
+        raise error
+        yield
+
+    loader = ClipLoader(
+        list_clips(BUNDLED_CLIPS), {"a": ClipSpec(2, 28)}, DataConfig(), batch_size=2, workers=0
+    )
+    loader._running = broken()
+    with pytest.raises(DataError, match="a data worker died"):
+        next(loader)

@@ -1,7 +1,11 @@
 """The predictor against transformers' ModernBERT, and what it does around its layers."""
 
+import json
+import shutil
+
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from ivn.model.layers import materialise
 from ivn.model.predictor import Predictor, PredictorConfig, load_modernbert
@@ -67,6 +71,7 @@ def test_each_layer_equals_transformers(folder, layers):
 
 BY_HUB_ID = """
 import torch
+from safetensors.torch import load_file, save_file
 from tests.model.test_predictor import build, load_modernbert
 by_folder, by_id = build(), build()
 load_modernbert(by_folder, {folder!r})
@@ -125,3 +130,29 @@ def test_without_transformers_one_line_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(ValueError, match=r'pip install "ivn\[hf\]"'):
         load_modernbert(build(), "answerdotai/ModernBERT-large")
+
+
+def altered(folder, path, settings, dropped=()):
+    """A copy of ``folder`` with other settings and without some weights."""
+    shutil.copytree(folder, path)
+    config = json.loads((path / "config.json").read_text())
+    (path / "config.json").write_text(json.dumps(config | settings))
+    state = load_file(path / "model.safetensors")
+    kept = {k: v for k, v in state.items() if not any(name in k for name in dropped)}
+    assert not dropped or len(kept) < len(state)
+    save_file(kept, path / "model.safetensors", metadata={"format": "pt"})
+    return str(path)
+
+
+def test_a_text_encoder_that_computes_something_else_is_refused(folder, tmp_path):
+    other = altered(folder, tmp_path / "eps", {"norm_eps": 1e-3})
+    with pytest.raises(ValueError, match=r"\(0\.001, 'gelu', False, False\), expected"):
+        load_modernbert(build(), other)
+    with pytest.raises(ValueError, match=r"global_theta 160000.*is 5000"):
+        load_modernbert(build(PredictorConfig(64, 4, 112, global_theta=5000.0)), str(folder))
+
+
+def test_a_text_encoder_without_some_weights_is_refused(folder, tmp_path):
+    partial = altered(folder, tmp_path / "partial", {}, dropped=["layers.25.mlp.Wi"])
+    with pytest.raises(ValueError, match=r"missing layers\.25\.mlp\.Wi\.weight"):
+        load_modernbert(build(), partial)

@@ -154,3 +154,25 @@ def test_a_deepspeed_checkpoint_gives_every_part(tmp_path):
     parts = (wrapped.predictor, wrapped.decoder, wrapped.alignment)
     assert all(part is not None for part in parts) and same(wrapped, plain)
     assert same(ivn.load_encoder(folder, **sizes), plain.encoder)
+
+
+def test_a_lost_block_is_noticed_where_the_config_tells_the_depth(encoder, tmp_path):
+    kept = {k: v for k, v in encoder.state_dict().items() if not k.startswith("blocks.1.")}
+    save_file(kept, tmp_path / "model.safetensors")
+    sizes = {"img_size": [56, 28], "num_frames": 2, "num_heads": 4, "attn_pool_num_heads": 4}
+    (tmp_path / "config.json").write_text(json.dumps({"model_config": sizes | {"depth": 2}}))
+    with pytest.raises(ValueError, match=r"has 1 blocks, the config\.json beside it says 2"):
+        ivn.load_encoder(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("blocks.x.foo", torch.ones(1), r"unexpected blocks\.x\.foo"),
+        ("cls_token", torch.ones(4, 64), r"cls_token is \[4, 64\], expected 3 dimensions"),
+        ("bert_decoder.embeddings.zzz", torch.ones(1), r"unexpected bert_decoder\.embeddings\.zzz"),
+    ],
+)
+def test_malformed_keys_and_shapes_are_named(encoder, tmp_path, key, value, message):
+    with pytest.raises(ValueError, match=message):
+        ivn.load_encoder(broken(encoder, tmp_path, lambda s: s.update({key: value})), **SIZES)
