@@ -63,13 +63,11 @@ def from_toml(text: str) -> Config:
 
 
 def override(config: Config, *assignments: str) -> Config:
-    """``config`` with fields replaced in turn, each as ``dotted.key=value``.
+    """``config`` with fields replaced, each as ``dotted.key=value``.
 
         override(config, "optim.lr=1e-3", "stage.mask=random")
 
     Raises:
         ConfigError: an unknown key, or a value of the wrong type.
     """
-    for assignment in assignments:
-        config = toml.override(config, assignment)
-    return config
+    return toml.override(config, *assignments)

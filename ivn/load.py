@@ -1,6 +1,7 @@
 """Finds what a user calls an encoder: a file, a folder, a preset's name or a hub id."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -47,20 +48,12 @@ def load_encoder(
         FileNotFoundError: there is nothing of that name.
         ValueError: a size is missing or wrong, or a key is missing or unexpected; it is named.
     """
-    device = "cpu" if device is None else device
-    dtype = torch.float32 if dtype is None else dtype
     if not Path(source).exists() and str(source) in PRESETS:
-        sizes = PRESETS[str(source)]().model.encoder
-        return build_encoder(sizes, seed=0).to(device, dtype).eval()
-    return weights.load_encoder(
-        _local(source),
-        image_size=image_size,
-        num_frames=num_frames,
-        num_heads=num_heads,
-        pool_heads=pool_heads,
-        device=device,
-        dtype=dtype,
-    )
+        encoder = build_encoder(PRESETS[str(source)]().model.encoder, seed=0).eval()
+    else:
+        sizes = _given(image_size, num_frames, num_heads, pool_heads)
+        encoder = weights.read_encoder(_local(source), sizes)
+    return encoder.to(_device(device), _dtype(dtype))
 
 
 def load_model(
@@ -84,16 +77,29 @@ def load_model(
         predictor: the predictor's sizes; without them those of the ``config.json`` beside the
             weights, or of ModernBERT-large's last layers.
     """
-    return weights.load_model(
-        _local(source),
-        image_size=image_size,
-        num_frames=num_frames,
-        num_heads=num_heads,
-        pool_heads=pool_heads,
-        predictor=predictor,
-        device="cpu" if device is None else device,
-        dtype=torch.float32 if dtype is None else dtype,
-    )
+    sizes = _given(image_size, num_frames, num_heads, pool_heads)
+    model = weights.read_model(_local(source), sizes, predictor)
+    return model.to(_device(device), _dtype(dtype))
+
+
+def _given(
+    image_size: Size | None, num_frames: int | None, num_heads: int | None, pool_heads: int | None
+) -> dict[str, Any]:
+    sizes = {
+        "image_size": image_size,
+        "num_frames": num_frames,
+        "num_heads": num_heads,
+        "pool_heads": pool_heads,
+    }
+    return {name: value for name, value in sizes.items() if value is not None}
+
+
+def _device(device: torch.device | str | None) -> torch.device | str:
+    return "cpu" if device is None else device
+
+
+def _dtype(dtype: torch.dtype | None) -> torch.dtype:
+    return torch.float32 if dtype is None else dtype
 
 
 def _local(source: str | Path) -> Path:

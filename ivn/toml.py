@@ -38,19 +38,28 @@ def loads(text: str, cls: type[T]) -> T:
     return decode(table, cls)
 
 
-def override(value: T, assignment: str) -> T:
-    """``value`` with one field replaced; ``assignment`` is ``dotted.key=value``.
+def override(value: T, *assignments: str) -> T:
+    """``value`` with fields replaced, each by ``dotted.key=value``; judged when all are in place.
 
     A new ``kind`` replaces its whole group by that kind's defaults.
 
     Raises:
         ConfigError: as :func:`loads`.
     """
+    table = encode(value)
+    for assignment in assignments:
+        if _assign(table, assignment):
+            # The fields of the new kind, for assignments that follow.
+            table = encode(decode(table, type(value)))
+    return decode(table, type(value))
+
+
+def _assign(table: dict[str, Any], assignment: str) -> bool:
+    """Put one value into ``table``; gives whether it made its group another kind."""
     dotted, equals, text = assignment.partition("=")
     path = dotted.strip().split(".")
     if not equals or not all(path):
         raise ConfigError(f"{assignment!r}: expected key=value, such as optim.lr=1e-3")
-    table = encode(value)
     group: Any = table
     parent: Any = None
     for depth, key in enumerate(path[:-1]):
@@ -60,13 +69,14 @@ def override(value: T, assignment: str) -> T:
     new = text.strip() if isinstance(old, str) else _parse(text.strip())
     if isinstance(old, str) and new[:1] in ("'", '"'):
         new = _parse(new)
-    if key == "kind" and parent is not None and new != old:
+    other_kind = key == "kind" and parent is not None and new != old
+    if other_kind:
         group.clear()
     if isinstance(group, list):
         group[int(key)] = new
     else:
         group[key] = new
-    return decode(table, type(value))
+    return other_kind
 
 
 def encode(value: Any) -> Any:

@@ -160,3 +160,11 @@ def test_assignments_are_made_in_turn():
     changed = override(PRESETS["stage1-tiny"](), "optim.lr=0.5", "optim.lr=0.25", "data.seed=7")
     assert (changed.optim.lr, changed.data.seed) == (0.25, 7)
     assert changed.model == PRESETS["stage1-tiny"]().model
+
+
+def test_assignments_are_judged_together():
+    # each alone would leave a rate below the least rate
+    changed = override(PRESETS["stage1-tiny"](), "optim.lr=1e-6", "optim.min_lr=0.0")
+    assert (changed.optim.lr, changed.optim.min_lr) == (1e-6, 0.0)
+    with pytest.raises(ConfigError, match="min_lr"):
+        override(PRESETS["stage1-tiny"](), "optim.lr=1e-6")

@@ -11,6 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from ivn.ops import check_index
 from ivn.ops.random import Purpose, integers, normal
 
 from .denoiser import Denoiser, XavierLinear
@@ -79,10 +80,7 @@ class DiffusionDecoder(nn.Module):
         Returns:
             ``(mse, variational)``, each ``[R]`` in at least fp32.
         """
-        if timestep.device.type == "cpu" and len(timestep):
-            low, high = int(timestep.min()), int(timestep.max())
-            if low < 0 or high >= STEPS:
-                raise ValueError(f"timestep holds {low} to {high}, expected steps in [0, {STEPS})")
+        check_index(timestep, STEPS, "timestep")
         wide = wide_dtype(z.dtype)
         target, noise = target.to(wide), noise.to(wide)
         schedule = cosine_schedule(z.device)

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Generator, Tensor, nn
 
+from ivn.ops import check_index
 from ivn.ops.random import Purpose, uniform
 
 from .block import Block
@@ -101,11 +102,6 @@ class Encoder(nn.Module):
                 for name in ("attn.proj", "mlp.fc2"):
                     self.get_parameter(f"blocks.{i}.{name}.weight").div_((2 * (i + 1)) ** 0.5)
 
-    @property
-    def num_features(self) -> int:
-        """Width of a token."""
-        return self.config.width
-
     def forward(
         self,
         video: Tensor,
@@ -170,7 +166,7 @@ class Encoder(nn.Module):
         kept = nn.functional.embedding(index, positions[CLS_TOKENS:])
         cls = (self.cls_token + positions[:CLS_TOKENS]).expand(len(video), -1, -1)
         wide = self.config.residual_dtype == "float32"
-        stream = torch.promote_types(self.dtype, torch.float32) if wide else self.dtype
+        stream = wide_dtype(self.dtype) if wide else self.dtype
         x = torch.cat([cls.to(stream), tokens.to(stream) + kept.to(stream)], dim=1)
         drop = self._drop_factors(len(video), keys, purpose, view)
         tapped = {}
@@ -211,12 +207,7 @@ class Encoder(nn.Module):
                 f"keep is {keep.dtype} {list(keep.shape)}, expected int64 [{B}, K] of tokens of "
                 f"the grid {grid[0]} x {grid[1]} x {grid[2]}"
             )
-        N = grid[0] * grid[1] * grid[2]
-        # On a GPU a look at the values would wait for the device.
-        if keep.device.type == "cpu" and keep.numel() and not 0 <= keep.min() <= keep.max() < N:
-            raise ValueError(
-                f"keep holds {int(keep.min())} to {int(keep.max())}, expected tokens in [0, {N})"
-            )
+        check_index(keep, grid[0] * grid[1] * grid[2], "keep")
         return keep
 
 

@@ -43,9 +43,14 @@ class RMSNorm(nn.Module):
         nn.init.ones_(self.weight)
 
     def forward(self, x: Tensor) -> Tensor:
-        wide = x.to(wide_dtype(x.dtype))
-        scale = torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.eps)
-        return (wide * scale * self.weight.to(wide.dtype)).to(x.dtype)
+        unit = unit_rms(x, self.eps)
+        return (unit * self.weight.to(unit.dtype)).to(x.dtype)
+
+
+def unit_rms(x: Tensor, eps: float) -> Tensor:
+    """``x / sqrt(mean(x^2) + eps)`` over the last dimension, in at least fp32."""
+    wide = x.to(wide_dtype(x.dtype))
+    return wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps)
 
 
 class LayerNorm(nn.LayerNorm):

@@ -7,7 +7,7 @@ from torch import Generator, Tensor, nn
 from ivn.data.clip import IMAGENET_MEAN, IMAGENET_STD
 from ivn.ops import gather_patches
 
-from .layers import RMSNorm, wide_dtype
+from .layers import RMSNorm, unit_rms
 from .positions import Grid
 
 EPS = 1e-6
@@ -65,7 +65,7 @@ class PatchEmbed(nn.Module):
                 dtype=dtype,
             )
         else:
-            rows = _unit_rows(take_patches(video, index, self.patch_size)).to(dtype)
+            rows = unit_rms(take_patches(video, index, self.patch_size), EPS).to(dtype)
         # [C, 3, 1, p, p] -> [C, p, p, 3]: the layout of the rows, channels fastest
         weight = self.proj.weight.permute(0, 2, 3, 4, 1).flatten(1) * self.norm_before.weight
         return self.norm(F.linear(rows, weight.to(dtype), self.proj.bias.to(dtype)))
@@ -85,11 +85,6 @@ def normalised(video: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     """uint8 ``[B, T, H, W, 3]`` as ImageNet-normalised ``[B, 3, T, H, W]``."""
     mean, std = (torch.tensor(v, device=video.device) for v in (IMAGENET_MEAN, IMAGENET_STD))
     return ((video / 255 - mean) / std).permute(0, 4, 1, 2, 3).to(dtype)
-
-
-def _unit_rows(rows: Tensor) -> Tensor:
-    wide = rows.to(wide_dtype(rows.dtype))
-    return wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + EPS)
 
 
 class _PatchProjection(nn.Conv3d):

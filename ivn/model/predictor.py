@@ -87,8 +87,9 @@ class PredictorLayer(nn.Module):
         return x + self.mlp["Wo"](F.gelu(value) * gate)
 
     def _attend(self, x: Tensor) -> Tensor:
-        query, key, value = self.attn["Wqkv"](x).unflatten(-1, (3, self.heads, -1)).unbind(2)
-        query, key = rotate(query, theta=self.theta), rotate(key, theta=self.theta)
+        qkv = self.attn["Wqkv"](x).unflatten(-1, (3 * self.heads, -1))
+        query_key, value = qkv.split((2 * self.heads, self.heads), dim=2)
+        query, key = rotate(query_key, theta=self.theta).chunk(2, dim=2)
         if self.window:
             mixed = local_attention(query, key, value, window=self.window)
         else:

@@ -2,6 +2,7 @@
 
 import json
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,105 +18,44 @@ from .predictor import Predictor, PredictorConfig
 from .state import State, read_state, spelt, training_parts, weights_file
 
 Size = int | tuple[int, int]
+Sizes = Mapping[str, Any]  # some of "image_size", "num_frames", "num_heads", "pool_heads"
 
 
-def load_encoder(
-    path: str | Path,
-    *,
-    image_size: Size | None = None,
-    num_frames: int | None = None,
-    num_heads: int | None = None,
-    pool_heads: int | None = None,
-    device: torch.device | str = "cpu",
-    dtype: torch.dtype = torch.float32,
-) -> Encoder:
-    """The encoder of a checkpoint, in evaluation mode.
+def read_encoder(path: Path, sizes: Sizes) -> Encoder:
+    """The encoder of a checkpoint, in fp32, in evaluation mode.
 
     Args:
         path: a weights file, or a folder with one.
-        image_size: pixels of the position table's frames, one number or (height, width).
-        num_frames: frames of the position table.
-        num_heads, pool_heads: attention heads of the blocks and of the pooling head.
-            These four cannot be read off the weights: they are taken from the ``config.json``
-            beside them where it has them, or must be given here. All else follows from shapes.
-        device, dtype: of the parameters; the encoder computes in ``dtype``.
+        sizes: that go before those of the ``config.json`` beside the weights.
 
     Raises:
         FileNotFoundError: no such file.
         ValueError: a size is missing or wrong, or keys are missing or unexpected.
     """
-    file = weights_file(Path(path), "encoder")
-    state = training_parts(read_state(file))["encoder"]
-    sizes = _sizes_beside(file)
-    given = {
-        "image_size": image_size,
-        "num_frames": num_frames,
-        "num_heads": num_heads,
-        "pool_heads": pool_heads,
-    }
-    sizes |= {name: value for name, value in given.items() if value is not None}
-    config = encoder_config(state, sizes, str(file))
-    return _filled(Encoder, (config,), state, file).to(device, dtype).eval()
+    file = weights_file(path, "encoder")
+    return _encoder(training_parts(read_state(file)), sizes, file).eval()
 
 
-def load_model(
-    path: str | Path,
-    *,
-    image_size: Size | None = None,
-    num_frames: int | None = None,
-    num_heads: int | None = None,
-    pool_heads: int | None = None,
-    predictor: PredictorConfig | None = None,
-    device: torch.device | str = "cpu",
-    dtype: torch.dtype = torch.float32,
-) -> Model:
-    """Encoder, predictor, decoder and alignment heads of a checkpoint, in evaluation mode.
+def read_model(path: Path, sizes: Sizes, predictor: PredictorConfig | None) -> Model:
+    """Encoder, predictor, decoder and alignment heads of a checkpoint, as :func:`read_encoder`.
 
-    Reads the release's training checkpoints (DeepSpeed's ``module`` wrapper included) and our own
-    checkpoint folders.
-
-    Args:
-        path: a weights file, or a folder with one or with one a part.
-        image_size, num_frames, num_heads, pool_heads, device, dtype: as :func:`load_encoder`.
-        predictor: the predictor's sizes; without them those of the ``config.json`` beside the
-            weights, or of ModernBERT-large's last layers.
+    Without ``predictor`` its sizes are those of the ``config.json`` beside the weights, or of
+    ModernBERT-large's last layers.
     """
-    file = weights_file(Path(path), "encoder")
-    encoder = load_encoder(
-        file,
-        image_size=image_size,
-        num_frames=num_frames,
-        num_heads=num_heads,
-        pool_heads=pool_heads,
-    )
+    file = weights_file(path, "encoder")
     parts = defaultdict(dict, training_parts(read_state(file)))
     if file.name == "encoder.safetensors":
         for name in ("predictor", "decoder", "alignment"):
             beside = file.with_name(f"{name}.safetensors")
             if beside.exists():
                 parts[name] = read_state(beside)
-    grid, width = encoder.config.grid, encoder.config.width
-
-    sizes = predictor or _predictor_beside(file) or PredictorConfig()
-    layers = _count(parts["predictor"], "layers")
-    if layers:
-        found = _shape(parts["predictor"], "layers.0.attn.Wo.weight", str(file), 2)[0]
-        if found != sizes.width:
-            raise ValueError(
-                f"{file}: its predictor is {found} wide, not {sizes.width}: its heads, windows and "
-                "places cannot be read off the weights, pass predictor=PredictorConfig(...)"
-            )
-    arguments = (replace(sizes, layers=layers), width, grid)
-    return (
-        Model(
-            encoder,
-            _filled(Predictor, arguments, parts["predictor"], file) if layers else None,
-            _decoder(parts, file),
-            _alignment(parts["alignment"], encoder.config, file),
-        )
-        .to(device, dtype)
-        .eval()
-    )
+    encoder = _encoder(parts, sizes, file)
+    return Model(
+        encoder,
+        _predictor(parts["predictor"], predictor, encoder.config, file),
+        _decoder(parts, file),
+        _alignment(parts["alignment"], encoder.config, file),
+    ).eval()
 
 
 def load_diffusion_decoder(path: str | Path) -> DiffusionDecoder:
@@ -131,7 +71,31 @@ def load_diffusion_decoder(path: str | Path) -> DiffusionDecoder:
     return _diffusion(own, file).eval()
 
 
-def encoder_config(state: State, sizes: dict[str, Any], where: str) -> EncoderConfig:
+def _encoder(parts: Mapping[str, State], given: Sizes, file: Path) -> Encoder:
+    sizes = {**_sizes_beside(file), **given}
+    config = _encoder_config(parts["encoder"], sizes, str(file))
+    return _filled(Encoder, (config,), parts["encoder"], file)
+
+
+def _predictor(
+    state: State, sizes: PredictorConfig | None, encoder: EncoderConfig, file: Path
+) -> Predictor | None:
+    if not state:
+        return None
+    if sizes is None:
+        beside = _config_beside(file).get("predictor")
+        sizes = PredictorConfig(**beside) if beside else PredictorConfig()
+    found = _shape(state, "layers.0.attn.Wo.weight", str(file), 2)[0]
+    if found != sizes.width:
+        raise ValueError(
+            f"{file}: its predictor is {found} wide, not {sizes.width}: its heads, windows and "
+            "places cannot be read off the weights, pass predictor=PredictorConfig(...)"
+        )
+    sizes = replace(sizes, layers=_count(state, "layers"))
+    return _filled(Predictor, (sizes, encoder.width, encoder.grid), state, file)
+
+
+def _encoder_config(state: State, sizes: Sizes, where: str) -> EncoderConfig:
     """The config of an encoder with these weights and the given other sizes."""
     missing = [name for name in _NOT_IN_SHAPES if name not in sizes]
     if missing:
@@ -171,29 +135,27 @@ _NOT_IN_SHAPES = ("image_size", "num_frames", "num_heads", "pool_heads")
 _BESIDE = (*_NOT_IN_SHAPES, "depth")
 
 
-def _sizes_beside(file: Path) -> dict[str, Any]:
-    """What a ``config.json`` beside the weights tells of the sizes that shapes do not."""
+def _config_beside(file: Path) -> dict[str, Any]:
+    """What the ``config.json`` beside the weights says of the model, ours or the release's."""
     config = file.with_name("config.json")
     if not config.exists():
         return {}
     content = json.loads(config.read_text())
-    if "model_config" in content:  # the release's
+    return content if "model_config" in content else content.get("config", {}).get("model", {})
+
+
+def _sizes_beside(file: Path) -> dict[str, Any]:
+    """What a ``config.json`` beside the weights tells of the sizes that shapes do not."""
+    content = _config_beside(file)
+    if "model_config" in content:
         spelling = ("img_size", "num_frames", "num_heads", "attn_pool_num_heads", "depth")
-        found = dict(zip(_BESIDE, map(content["model_config"].get, spelling), strict=True))
+        values = [content["model_config"].get(name) for name in spelling]
     else:
-        ours = content.get("config", {}).get("model", {}).get("encoder", {})
+        ours = content.get("encoder", {})
         size = (ours.get("image_height"), ours.get("image_width"))
-        rest = map(ours.get, ("num_frames", "heads", "pool_heads", "depth"))
-        found = dict(zip(_BESIDE, (size if all(size) else None, *rest), strict=True))
-    return {name: value for name, value in found.items() if value is not None}
-
-
-def _predictor_beside(file: Path) -> PredictorConfig | None:
-    config = file.with_name("config.json")
-    if not config.exists():
-        return None
-    ours = json.loads(config.read_text()).get("config", {}).get("model", {}).get("predictor")
-    return PredictorConfig(**ours) if ours else None
+        rest = [ours.get(name) for name in ("num_frames", "heads", "pool_heads", "depth")]
+        values = [size if all(size) else None, *rest]
+    return {k: value for k, value in zip(_BESIDE, values, strict=True) if value is not None}
 
 
 def _filled(kind: type[nn.Module], arguments: tuple, state: State, file: Path) -> Any:
@@ -215,7 +177,7 @@ def _filled(kind: type[nn.Module], arguments: tuple, state: State, file: Path) -
     return module.requires_grad_(True)
 
 
-def _decoder(parts: dict[str, State], file: Path) -> Decoder | None:
+def _decoder(parts: Mapping[str, State], file: Path) -> Decoder | None:
     # Our own files call it "decoder"; its keys tell which it is.
     state = parts["diffusion"] or parts["latent"] or parts["decoder"]
     if not state:

@@ -53,16 +53,16 @@ def call(name: str, device: torch.device, *arguments: Tensor | float) -> None:
         raise error(f"{full_name}: {words}")
 
 
-def check_index(index: Tensor, count: int) -> None:
+def check_index(index: Tensor, count: int, name: str = "index") -> None:
     """Raise ValueError unless all of ``index`` lies in ``[0, count)``.
 
-    For bodies that serve the CPU: on a GPU the answer would stall the host.
+    On a CPU only: on a GPU the answer would stall the host.
     """
-    if index.numel() == 0:
+    if index.device.type != "cpu" or index.numel() == 0:
         return
     low, high = (int(bound) for bound in index.aminmax())
     if low < 0 or high >= count:
-        raise ValueError(f"index holds {low} to {high}, expected 0 to {count - 1}")
+        raise ValueError(f"{name} holds {low} to {high}, expected 0 to {count - 1}")
 
 
 def build() -> Build:

@@ -105,8 +105,7 @@ def _gather_patches(
 ) -> Tensor:
     B, T, H, W, _ = video.shape
     K = index.shape[1]
-    if video.device.type == "cpu":
-        check_index(index, T * (H // patch_size) * (W // patch_size))
+    check_index(index, T * (H // patch_size) * (W // patch_size))
     rows = video.new_empty(B, K, 3 * patch_size**2, dtype=dtype)
     scale = [1 / (255 * s) for s in std]
     shift = [-m / s for m, s in zip(mean, std, strict=True)]

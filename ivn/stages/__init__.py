@@ -4,7 +4,7 @@ from pathlib import Path
 
 from ivn.model.model import AlignmentSizes, ModelConfig, build_model
 from ivn.model.teacher import build_teacher
-from ivn.model.weights import load_model
+from ivn.model.weights import read_model
 
 from .masks import Blocks
 from .parts import ParameterGroup, Stage, Term
@@ -59,14 +59,13 @@ def initialise(stage: Stage, source: str | Path) -> list[str]:
         ValueError: sizes differ, keys are missing or left over.
     """
     encoder = stage.encoder.config
-    loaded = load_model(
-        source,
-        image_size=(encoder.image_height, encoder.image_width),
-        num_frames=encoder.num_frames,
-        num_heads=encoder.heads,
-        pool_heads=encoder.pool_heads,
-        predictor=stage.predictor.config,
-    )
+    sizes = {
+        "image_size": (encoder.image_height, encoder.image_width),
+        "num_frames": encoder.num_frames,
+        "num_heads": encoder.heads,
+        "pool_heads": encoder.pool_heads,
+    }
+    loaded = read_model(Path(source), sizes, stage.predictor.config)
     for name in ("encoder", "predictor"):
         ours, theirs = stage.parts[name], getattr(loaded, name)
         if theirs is None:

@@ -102,11 +102,13 @@ def multi_block(
     """
     T, L = grid[0], grid[1] * grid[2]
     size = _block_size(batch_keys[:1], grid, blocks, view)
-    kept = int((~_hidden(batch_keys, grid, blocks, size, view)).sum(-1).min()) * T
+    places = _hidden(batch_keys, grid, blocks, size, view)
+    kept = int((~places).sum(-1).min()) * T
     V = min(kept, int(blocks.max_keep * T * L))
     if V < 1:
         raise ValueError(f"max_keep {blocks.max_keep} leaves none of {T * L} tokens visible")
-    hidden = _hidden(keys, grid, blocks, size, view)[:, None].expand(-1, T, -1).flatten(1)
+    rows = keys[:, 2] - batch_keys[0, 2]
+    hidden = places[rows, None].expand(-1, T, -1).flatten(1)
     if blocks.truncate == "prefix":
         order = hidden.to(torch.int8).argsort(dim=1, stable=True)
     else:

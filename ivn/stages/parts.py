@@ -1,5 +1,6 @@
 """What both stages are made of: loss terms, parameter groups, and a student."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -45,7 +46,7 @@ class ParameterGroup:
     weight_decay: bool
 
 
-class Stage(nn.Module):
+class Stage(nn.Module, ABC):
     """A student and its objective.
 
     Attributes:
@@ -70,9 +71,9 @@ class Stage(nn.Module):
         """The networks that train, by name."""
         return {"encoder": self.encoder, "predictor": self.predictor, "decoder": self.decoder}
 
+    @abstractmethod
     def loss(self, batch: Batch) -> dict[str, Term]:
         """The terms of the objective on a batch."""
-        raise NotImplementedError
 
     def parameter_groups(self) -> list[ParameterGroup]:
         """Every trainable parameter once: by part, positions and tokens apart from the rest.

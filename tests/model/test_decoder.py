@@ -147,3 +147,11 @@ def test_a_latent_head_gives_normalised_rows():
     out = head(torch.randn(2, 5, 16))
     assert out.shape == (2, 5, 24)
     torch.testing.assert_close(out.mean(-1), torch.zeros(2, 5), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("step", [-1, 1000])
+def test_steps_outside_the_schedule_are_refused(step):
+    decoder = build(DiffusionConfig(depth=1, width=32))
+    t = torch.tensor([5, step])
+    with pytest.raises(ValueError, match=r"timestep holds .*, expected 0 to 999"):
+        decoder.loss_terms(torch.randn(2, 12), torch.randn(2, 16), t, torch.randn(2, 12))

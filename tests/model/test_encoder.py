@@ -169,3 +169,10 @@ def test_presets_give_encoders():
     encoder = ivn.load_encoder("stage1-tiny")
     assert encoder.config.depth == 6 and not encoder.training
     assert encoder(clip(8, 112, 112, B=1)).shape == (1, 512, 192)
+
+
+@pytest.mark.parametrize("token", [-1, 64])
+@pytest.mark.parametrize("video", [clip(), normalised(clip())], ids=["uint8", "float"])
+def test_tokens_outside_the_clip_are_refused(encoder, video, token):
+    with pytest.raises(ValueError, match=r"keep holds .*, expected 0 to 63"):
+        encoder(video, keep=torch.tensor([[1, token], [2, 3]]))

@@ -4,6 +4,7 @@ Legend: B clips, T frames, I = B * T images, S side of the teacher's frames in p
 a frame, D teacher's width, K tapped layers, V tokens of a clip that are kept.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -59,7 +60,7 @@ class Targets(NamedTuple):
     attention: Tensor
 
 
-class ImageNetwork(nn.Module):
+class ImageNetwork(nn.Module, ABC):
     """The network inside a teacher.
 
     Attributes:
@@ -79,6 +80,7 @@ class ImageNetwork(nn.Module):
     std = (0.5, 0.5, 0.5)
     images_at_once: int = 0
 
+    @abstractmethod
     def features(
         self, images: Tensor, tap: Tap | None, *, pooled: bool, attention: bool
     ) -> tuple[Tensor, Tensor]:
@@ -90,7 +92,6 @@ class ImageNetwork(nn.Module):
             pooled: ask for ``[I, D]``; otherwise ``[I, 0]``.
             attention: ask for ``[I, n]``; otherwise ``[I, 0]``.
         """
-        raise NotImplementedError
 
 
 class Teacher(nn.Module):
