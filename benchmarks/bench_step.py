@@ -196,7 +196,7 @@ def bench_preset(options: argparse.Namespace) -> dict:
         "ours": (
             {
                 "teacher": [(stage, "look")],
-                "mask": [(stage, "mask")] if hasattr(stage, "mask") else [(masks, "multi_block")],
+                "mask": [(stage, "mask")],
                 "encoder": [(stage.encoder, "hidden")],
                 "predictor": [(stage.predictor, "forward")],
             },

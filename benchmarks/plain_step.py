@@ -15,7 +15,7 @@ from torch import Tensor
 from ivn.data.clip import Batch
 from ivn.model.teacher import Targets, Teacher
 from ivn.ops.random import Purpose, integers, normal, uniform
-from ivn.stages import Stage, Stage1, Stage2, masks
+from ivn.stages import Stage, Stage1, Stage2
 
 # Behind all else: the folder's names must not hide an installed package.
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
@@ -145,17 +145,16 @@ class PlainStep:
     def mask(self, attention: Tensor) -> Tensor:
         """Stage one's visible tokens as booleans; drawn as the stage does."""
         assert isinstance(self.stage, Stage1)
-        index = self.stage.mask(attention.float(), self.batch.keys)
-        return plain.to_mask(index, attention[0].numel())
+        visible, _ = self.stage.mask(self.batch, attention.float())
+        return plain.to_mask(visible, attention[0].numel())
 
     def mask_view(self, view: int) -> Tensor:
         """A view's visible tokens of stage two as booleans; drawn as the stage does."""
         assert isinstance(self.stage, Stage2)
-        grid, keys = self.model.grid(self.video), self.batch.host_keys
-        blocks = self.stage.config.views[view]
-        whole = masks.batch_keys(keys, self.stage.global_batch)
-        index = masks.multi_block(keys, whole, grid, blocks, view=view)
-        return plain.to_mask(index.to(self.video.device), grid[0] * grid[1] * grid[2])
+        grid = self.model.grid(self.video)
+        visible, _ = self.stage.mask(self.batch, grid, view)
+        assert isinstance(visible, Tensor)
+        return plain.to_mask(visible, grid[0] * grid[1] * grid[2])
 
     def _drop(self, draws: Draws, purpose: Purpose, view: int) -> Tensor | None:
         sizes = self.model.encoder

@@ -3,11 +3,13 @@
 Legend: B batch, N tokens, C width, H heads.
 """
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from ivn.ops.attention import attention
+from ivn.ops.attention import attention, packed_attention
 
 from .layers import Linear, RMSNorm
 
@@ -23,12 +25,13 @@ class Attention(nn.Module):
         self.k_norm = RMSNorm(width)
         self.proj = Linear(width, width)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """``[B, N, C] -> [B, N, C]``."""
+    def forward(self, x: Tensor, lengths: Sequence[int] = ()) -> Tensor:
+        """``[B, N, C] -> [B, N, C]``, within sequences of ``lengths`` where a row holds several."""
         query, key, value = self.qkv(x).chunk(3, dim=-1)
         query, key = self.q_norm(query), self.k_norm(key)
-        heads = (y.unflatten(-1, (self.heads, -1)) for y in (query, key, value))
-        return self.proj(attention(*heads).flatten(2))
+        heads = [y.unflatten(-1, (self.heads, -1)) for y in (query, key, value)]
+        mixed = packed_attention(*heads, lengths=lengths) if lengths else attention(*heads)
+        return self.proj(mixed.flatten(2))
 
 
 class Mlp(nn.Module):
@@ -71,17 +74,25 @@ class Block(nn.Module):
         self.mlp = Mlp(width, hidden)
         self.ls2 = LayerScale(width, layer_scale)
 
-    def forward(self, x: Tensor, dtype: torch.dtype, drop: Tensor | None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        dtype: torch.dtype,
+        drop: Tensor | None,
+        lengths: Sequence[int] = (),
+    ) -> Tensor:
         """One step of the residual stream.
 
         Args:
             x: ``[B, N, C]``, the residual stream, in its own dtype.
             dtype: in which the branches compute.
-            drop: ``[B, 2]`` factors of each sample's two branches; none: all one.
+            drop: factors of the two branches, ``[B, 1, 2]`` or ``[B, N, 2]``; none: all one.
+            lengths: tokens of each clip where the row holds several, end to end.
         """
-        x = x + self._kept(self.ls1(self.attn(self.norm1(x).to(dtype)), x), drop, 0)
+        attended = self.attn(self.norm1(x).to(dtype), lengths)
+        x = x + self._kept(self.ls1(attended, x), drop, 0)
         return x + self._kept(self.ls2(self.mlp(self.norm2(x).to(dtype)), x), drop, 1)
 
     @staticmethod
     def _kept(branch: Tensor, drop: Tensor | None, which: int) -> Tensor:
-        return branch if drop is None else branch * drop[:, which, None, None].to(branch.dtype)
+        return branch if drop is None else branch * drop[..., which, None].to(branch.dtype)

@@ -15,7 +15,8 @@ from ivn.ops.random import Purpose, uniform
 
 from .block import Block
 from .layers import materialise, wide_dtype
-from .patch import PatchEmbed, patch_grid
+from .packed import Index, Packed
+from .patch import PatchEmbed, end_to_end, patch_grid
 from .pool import AttentionPool
 from .positions import Grid, GridPositions, reset_table
 
@@ -148,7 +149,7 @@ class Encoder(nn.Module):
     def hidden(
         self,
         video: Tensor,
-        keep: Tensor | None = None,
+        keep: Index | None = None,
         *,
         taps: Sequence[int] = (),
         keys: Tensor | None = None,
@@ -157,21 +158,29 @@ class Encoder(nn.Module):
     ) -> tuple[Tensor, dict[int, Tensor]]:
         """The stream after the last block, ``[B, 4 + K, C]``, cls tokens first, and after ``taps``.
 
-        ``purpose`` and ``view`` tell passes over one clip apart: each drops its own branches.
+        ``purpose`` and ``view`` tell passes over one clip apart: each drops its own branches. With
+        ``keep`` packed the clips lie end to end, each behind its cls tokens: ``[1, 4 * B + S, C]``.
         """
-        grid = patch_grid(video, self.config.patch_size)
-        index = self._index(video, grid) if keep is None else self._checked(keep, len(video), grid)
-        tokens = self.patch_embed(video, index, self.dtype)
+        B, grid = len(video), patch_grid(video, self.config.patch_size)
+        index = self._index(video, grid) if keep is None else self._checked(keep, B, grid)
         positions = self._positions(self.pos_embed, grid)
-        kept = nn.functional.embedding(index, positions[CLS_TOKENS:])
-        cls = (self.cls_token + positions[:CLS_TOKENS]).expand(len(video), -1, -1)
-        wide = self.config.residual_dtype == "float32"
-        stream = wide_dtype(self.dtype) if wide else self.dtype
-        x = torch.cat([cls.to(stream), tokens.to(stream) + kept.to(stream)], dim=1)
-        drop = self._drop_factors(len(video), keys, purpose, view)
+        cls = (self.cls_token + positions[:CLS_TOKENS]).expand(B, -1, -1)
+        drop = self._drop_factors(B, keys, purpose, view)
+        lengths: tuple[int, ...] = ()
+        if isinstance(index, Packed):
+            lengths = tuple(CLS_TOKENS + length for length in index.lengths)
+            rows = index.rows(grid[0] * grid[1] * grid[2])
+            tokens = self._embedded(end_to_end(video), rows, index.index[None], positions)
+            x = index.behind(cls.to(tokens.dtype), tokens)
+            if drop is not None:
+                repeats = torch.tensor(lengths).to(drop.device, non_blocking=True)
+                drop = drop.repeat_interleave(repeats, 0, output_size=x.shape[1]).transpose(0, 1)
+        else:
+            tokens = self._embedded(video, index, index, positions)
+            x = torch.cat([cls.to(tokens.dtype), tokens], dim=1)
         tapped = {}
         for i, block in enumerate(self.blocks):
-            x = block(x, self.dtype, None if drop is None else drop[:, i])
+            x = block(x, self.dtype, None if drop is None else drop[:, :, i], lengths)
             if i in taps:
                 tapped[i] = x
         return x, tapped
@@ -181,16 +190,25 @@ class Encoder(nn.Module):
         """In which the encoder computes."""
         return self.pos_embed.dtype if self.compute_dtype is None else self.compute_dtype
 
+    def _embedded(self, video: Tensor, rows: Tensor, places: Tensor, positions: Tensor) -> Tensor:
+        """Patches at ``rows`` with the positions of their ``places``, in the stream's dtype."""
+        wide = self.config.residual_dtype == "float32"
+        stream = wide_dtype(self.dtype) if wide else self.dtype
+        tokens = self.patch_embed(video, rows, self.dtype)
+        return tokens.to(stream) + nn.functional.embedding(places, positions[CLS_TOKENS:]).to(
+            stream
+        )
+
     def _drop_factors(
         self, B: int, keys: Tensor | None, purpose: Purpose, view: int
     ) -> Tensor | None:
-        """Stochastic depth (Huang et al. 2016): ``[B, depth, 2]`` of 0 or ``1 / (1 - rate)``."""
+        """Stochastic depth (Huang et al. 2016): ``[B, 1, depth, 2]`` of 0 or ``1 / (1 - rate)``."""
         if not self.training or self.config.drop_path == 0:
             return None
         if keys is None:
             raise ValueError("drop_path needs keys in training: pass keys=, or call eval() first")
         depth = len(self.blocks)
-        u = uniform(keys, purpose, 2 * depth, layer=view).view(B, depth, 2)
+        u = uniform(keys, purpose, 2 * depth, layer=view).view(B, 1, depth, 2)
         dtype = wide_dtype(self.dtype)
         rate = torch.linspace(0, self.config.drop_path, depth, device=u.device, dtype=dtype)
         return (u >= rate[:, None]) / (1 - rate[:, None])
@@ -201,13 +219,16 @@ class Encoder(nn.Module):
         return every.expand(len(video), -1)
 
     @staticmethod
-    def _checked(keep: Tensor, B: int, grid: Grid) -> Tensor:
-        if keep.ndim != 2 or len(keep) != B or keep.dtype != torch.int64:
+    def _checked(keep: Index, B: int, grid: Grid) -> Index:
+        index = keep.index if isinstance(keep, Packed) else keep
+        shape = (sum(keep.lengths),) if isinstance(keep, Packed) else (B, *index.shape[1:2])
+        rows = len(keep.lengths) if isinstance(keep, Packed) else B
+        if index.shape != shape or index.dtype != torch.int64 or rows != B:
             raise ValueError(
-                f"keep is {keep.dtype} {list(keep.shape)}, expected int64 [{B}, K] of tokens of "
-                f"the grid {grid[0]} x {grid[1]} x {grid[2]}"
+                f"keep is {index.dtype} {list(index.shape)}, expected int64 [{B}, K] of tokens of "
+                f"the grid {grid[0]} x {grid[1]} x {grid[2]}, or as many packed clips"
             )
-        check_index(keep, grid[0] * grid[1] * grid[2], "keep")
+        check_index(index, grid[0] * grid[1] * grid[2], "keep")
         return keep
 
 

@@ -28,6 +28,13 @@ def patch_grid(video: Tensor, patch_size: int) -> Grid:
     return T, H // patch_size, W // patch_size
 
 
+def end_to_end(video: Tensor) -> Tensor:
+    """The clips of a batch, either layout, as one long clip."""
+    if video.dtype == torch.uint8:
+        return video.flatten(0, 1)[None]
+    return video.transpose(1, 2).flatten(0, 1)[None].transpose(1, 2)
+
+
 class PatchEmbed(nn.Module):
     """Dual-norm embedding: RMSNorm of the raw patch, projection, RMSNorm of the token.
 
@@ -75,7 +82,7 @@ def take_patches(video: Tensor, index: Tensor, patch_size: int) -> Tensor:
     """Patches of a float video ``[B, 3, T, H, W]``, ``[B, K, p * p * 3]``, channels fastest."""
     T, h, w = patch_grid(video, patch_size)
     B, p = len(video), patch_size
-    grid = video.view(B, 3, T, h, p, w, p).permute(0, 2, 3, 5, 4, 6, 1)
+    grid = video.reshape(B, 3, T, h, p, w, p).permute(0, 2, 3, 5, 4, 6, 1)
     t, row, column = index // (h * w), index // w % h, index % w
     batch = torch.arange(B, device=index.device)[:, None]
     return grid[batch, t, row, column].flatten(2)

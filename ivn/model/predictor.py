@@ -14,6 +14,7 @@ from ivn.ops.attention import attention, local_attention, rotate
 
 from .encoder import CLS_TOKENS
 from .layers import LayerNorm, Linear, ProjectionHead
+from .packed import Index, Packed
 from .positions import Grid, GridPositions, reset_table
 
 
@@ -128,24 +129,28 @@ class Predictor(nn.Module):
             assert isinstance(layer, PredictorLayer)
             layer.rescale_outputs(generator)
 
-    def forward(self, hidden: Tensor, visible_index: Tensor, grid: Grid) -> Tensor:
+    def forward(self, hidden: Tensor, visible_index: Index, grid: Grid) -> Tensor:
         """Predictions for all tokens.
 
         Args:
-            hidden: the encoder's cls and visible tokens, ``[B, 4 + V, C]``.
-            visible_index: ``[B, V]`` int64 into the grid.
+            hidden: the encoder's cls and visible tokens, ``[B, 4 + V, C]``, or packed.
+            visible_index: ``[B, V]`` int64 into the grid, or packed.
             grid: frames, rows and columns of the clip's tokens, ``N`` in all.
 
         Returns:
             ``[B, N, W]`` in the dtype of ``hidden``; cls tokens are left out.
         """
-        B, _, C = hidden.shape
-        N = grid[0] * grid[1] * grid[2]
+        N, C = grid[0] * grid[1] * grid[2], hidden.shape[2]
         positions = self._positions(self.pos_embed, grid).to(hidden.dtype)
-        masked = self.mask_token.to(hidden.dtype).expand(B, N, C)
-        into = visible_index[..., None].expand(-1, -1, C)
-        tokens = masked.scatter(1, into, hidden[:, CLS_TOKENS:])
-        x = self.proj(torch.cat([hidden[:, :CLS_TOKENS], tokens], dim=1) + positions)
+        if isinstance(visible_index, Packed):
+            cls, visible = visible_index.parted(hidden, CLS_TOKENS)
+            index = visible_index.rows(N)
+        else:
+            cls, visible = hidden[:, :CLS_TOKENS], hidden[:, CLS_TOKENS:]
+            index = visible_index
+        masked = self.mask_token.to(hidden.dtype).expand(len(index), len(cls) * N // len(index), C)
+        tokens = masked.scatter(1, index[..., None].expand(-1, -1, C), visible).view(-1, N, C)
+        x = self.proj(torch.cat([cls, tokens], dim=1) + positions)
         for layer in self.layers:
             x = layer(x)
         return x[:, CLS_TOKENS:]

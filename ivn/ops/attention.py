@@ -3,6 +3,8 @@
 Legend: B batch, N queries, M keys, H heads, D features of a head.
 """
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -20,6 +22,22 @@ def attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """
     q, k, v = (x.transpose(1, 2) for x in (query, key, value))
     return F.scaled_dot_product_attention(q, k, v).transpose(1, 2)
+
+
+def packed_attention(
+    query: Tensor, key: Tensor, value: Tensor, *, lengths: Sequence[int]
+) -> Tensor:
+    """:func:`attention` within each of some sequences that lie end to end.
+
+    Args:
+        query, key, value: ``[1, S, H, D]``, one dtype.
+        lengths: tokens of each sequence, on the host; their sum is ``S``.
+
+    Returns:
+        ``[1, S, H, D]``.
+    """
+    sequences = zip(*(x.split(list(lengths), dim=1) for x in (query, key, value)), strict=True)
+    return torch.cat([attention(*one) for one in sequences], dim=1)
 
 
 def local_attention(query: Tensor, key: Tensor, value: Tensor, *, window: int) -> Tensor:

@@ -6,7 +6,7 @@ from ivn.model.model import AlignmentSizes, ModelConfig, build_model
 from ivn.model.teacher import build_teacher
 from ivn.model.weights import read_model
 
-from .masks import Blocks
+from .blocks import Blocks
 from .parts import ParameterGroup, Stage, Term
 from .stage1 import Stage1, Stage1Config
 from .stage2 import Stage2, Stage2Config

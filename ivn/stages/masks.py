@@ -1,18 +1,13 @@
-"""Which tokens a student sees: ascending indices, decided by keys alone.
+"""Which tokens a student sees, frame by frame: ascending indices, equally many in each frame.
 
-Legend: B samples, T frames, L tokens of a frame, N = T * L, V visible tokens, P = N - V others.
+Legend: B samples, T frames, L tokens of a frame, N = T * L, V visible tokens, D features.
 """
-
-from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from ivn.model.positions import Grid
-from ivn.ops.random import Purpose, integers, uniform
-
-_ATTEMPTS = 64
+from ivn.ops.random import Purpose, uniform
 
 
 def visible_per_frame(tokens: int, ratio: float) -> int:
@@ -59,62 +54,38 @@ def random_tokens(keys: Tensor, grid: Grid, visible: int) -> Tensor:
     return semantic_sampled(equal, keys, visible)
 
 
-@dataclass(frozen=True)
-class Blocks:
-    """Blocks that hide a share of every frame, at the same place in all frames (V-JEPA).
+def tube(keys: Tensor, grid: Grid, visible: int) -> Tensor:
+    """The same places in every frame, drawn uniformly for each clip, ``[B, T * visible]``.
 
-    Attributes:
-        count: blocks; they may overlap.
-        scale: share of a frame's tokens in one block.
-        min_aspect, max_aspect: height over width of a block, drawn once a batch.
-        max_keep: share of the clip's tokens that stay visible at most.
-        truncate: which tokens go when a sample has more than all can keep: "prefix" keeps the
-            first in time, "random" keeps any.
-        restart: draw the same block sizes again in each epoch.
+    Tong et al., "VideoMAE", NeurIPS 2022: what one frame hides no other frame shows.
     """
-
-    count: int
-    scale: float
-    min_aspect: float = 0.75
-    max_aspect: float = 1.5
-    max_keep: float = 400 / 2048
-    truncate: Literal["prefix", "random"] = "random"
-    restart: bool = False
+    places = random_tokens(keys, (1, *grid[1:]), visible)
+    return _frames_to_clip(places[:, None].expand(-1, grid[0], -1), grid[1] * grid[2])
 
 
-def multi_block(
-    keys: Tensor, batch_keys: Tensor, grid: Grid, blocks: Blocks, *, view: int = 0
-) -> Tensor:
-    """Visible tokens around the union of some blocks, equally many in every row.
+def frame_difference(embeddings: Tensor, visible: int) -> Tensor:
+    """The tokens that change most from one frame to the next: the release's "dynamic" mask.
 
-    The blocks' size and the number kept, the smallest of the samples', belong to the whole global
-    batch, whose keys every process can tell: so the result depends on no split of the batch.
+    A token's score is the length of its embedding's difference from the frame before; those of the
+    first frame are compared with the second. The clip is cut into four runs of frames (two, or one,
+    where the frames do not divide), and in each run the tokens of largest score stay: as many as
+    ``visible`` in each frame of it, wherever they are.
 
     Args:
-        keys: ``[B, 4]``, rows of ``batch_keys``, on the CPU: the number kept is a size.
-        batch_keys: ``[G, 4]``, of the global batch.
-        grid: frames, rows and columns.
-        blocks: which blocks.
-        view: which of a clip's masks; each has its own randomness.
+        embeddings: of all patches, ``[B, T, L, D]``.
+        visible: tokens that stay, for each frame of a run.
 
     Returns:
-        ``[B, V]`` int64, ascending.
+        ``[B, T * visible]`` int64, ascending.
     """
-    T, L = grid[0], grid[1] * grid[2]
-    size = _block_size(batch_keys[:1], grid, blocks, view)
-    places = _hidden(batch_keys, grid, blocks, size, view)
-    kept = int((~places).sum(-1).min()) * T
-    V = min(kept, int(blocks.max_keep * T * L))
-    if V < 1:
-        raise ValueError(f"max_keep {blocks.max_keep} leaves none of {T * L} tokens visible")
-    rows = keys[:, 2] - batch_keys[0, 2]
-    hidden = places[rows, None].expand(-1, T, -1).flatten(1)
-    if blocks.truncate == "prefix":
-        order = hidden.to(torch.int8).argsort(dim=1, stable=True)
-    else:
-        u = uniform(keys, Purpose.TRUNCATE, T * L, layer=view, dtype=torch.float64)
-        order = (u + hidden).argsort(dim=1)
-    return order[:, :V].sort(dim=1).values
+    B, T, L, _ = embeddings.shape
+    if T < 2:
+        raise ValueError(f"{T} frame, expected at least 2: nothing changes in one")
+    wide = embeddings.detach().to(torch.promote_types(embeddings.dtype, torch.float32))
+    change = torch.linalg.vector_norm(wide[:, 1:] - wide[:, :-1], dim=-1)
+    score = torch.cat([change[:, :1], change], dim=1)
+    runs = next(count for count in (4, 2, 1) if T % count == 0)
+    return semantic_topk(score.view(B, runs, T // runs * L), T // runs * visible)
 
 
 def complement(index: Tensor, N: int) -> Tensor:
@@ -124,55 +95,7 @@ def complement(index: Tensor, N: int) -> Tensor:
     return inside.argsort(dim=1, stable=True)[:, : N - index.shape[1]]
 
 
-def batch_keys(keys: Tensor, global_batch: int) -> Tensor:
-    """The keys of the whole global batch that ``keys`` ``[B, 4]`` are rows of, ``[G, 4]``.
-
-    Batches are runs of ``global_batch`` positions of an epoch's order, starting at 0.
-    """
-    row = keys[:1].expand(global_batch, -1).clone()
-    row[:, 2] = row[:, 2] // global_batch * global_batch + torch.arange(global_batch)
-    return row
-
-
 def _frames_to_clip(within: Tensor, L: int) -> Tensor:
     """Sorted indices into a clip from unsorted ones into its frames, ``[B, T, V]``."""
     start = torch.arange(within.shape[1], device=within.device)[:, None] * L
     return (within.sort(dim=-1).values + start).flatten(1)
-
-
-def _block_size(first_key: Tensor, grid: Grid, blocks: Blocks, view: int) -> tuple[int, int]:
-    if blocks.restart:
-        first_key = first_key.clone()
-        first_key[:, 1] = 0
-    u = uniform(first_key, Purpose.BLOCK_SIZE, 1, layer=view, dtype=torch.float64).item()
-    aspect = blocks.min_aspect + u * (blocks.max_aspect - blocks.min_aspect)
-    area = int(blocks.scale * grid[1] * grid[2])
-    height, width = round((area * aspect) ** 0.5), round((area / aspect) ** 0.5)
-    return min(max(height, 1), grid[1]), min(max(width, 1), grid[2])
-
-
-def _hidden(keys: Tensor, grid: Grid, blocks: Blocks, size: tuple[int, int], view: int) -> Tensor:
-    """Which places of a frame the blocks cover, ``[B, L]`` bool; never all of them.
-
-    A sample whose blocks cover the whole frame draws them again.
-    """
-    hidden = torch.ones(len(keys), grid[1] * grid[2], dtype=torch.bool)
-    for attempt in range(_ATTEMPTS):
-        full = hidden.all(1)
-        if not full.any():
-            return hidden
-        layer = view * _ATTEMPTS + attempt
-        hidden[full] = _union(keys[full], grid, blocks.count, size, layer)
-    raise ValueError(
-        f"{blocks.count} blocks of {size[0]} x {size[1]} tokens cover all of a frame of "
-        f"{grid[1]} x {grid[2]} in {_ATTEMPTS} draws: lower the scale {blocks.scale}"
-    )
-
-
-def _union(keys: Tensor, grid: Grid, count: int, size: tuple[int, int], layer: int) -> Tensor:
-    tops = integers(keys, Purpose.MASK, 2 * count, grid[1] - size[0] + 1, layer=layer)[:, ::2]
-    lefts = integers(keys, Purpose.MASK, 2 * count, grid[2] - size[1] + 1, layer=layer)[:, 1::2]
-    rows, columns = torch.arange(grid[1]), torch.arange(grid[2])
-    in_rows = (rows >= tops[..., None]) & (rows < tops[..., None] + size[0])
-    in_columns = (columns >= lefts[..., None]) & (columns < lefts[..., None] + size[1])
-    return (in_rows[..., :, None] & in_columns[..., None, :]).any(1).flatten(1)

@@ -4,6 +4,7 @@ Legend: B batch, T frames, V visible and P masked tokens, K aligned blocks, D te
 W predictor's width.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -16,11 +17,14 @@ from ivn.model.decoder import LatentHead, PixelDecoder
 from ivn.model.layers import wide_dtype
 from ivn.model.model import Model
 from ivn.model.patch import normalised, patch_grid
+from ivn.model.positions import Grid
 from ivn.model.teacher import Targets, Teacher, TeacherConfig
 from ivn.ops import cosine_distance, gather_tokens
 
 from . import masks
 from .parts import Stage, Term, mean_term, pixel_target
+
+Mask = Literal["semantic_topk", "semantic_sampled", "random", "tube", "frame_difference"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +35,9 @@ class Stage1Config:
         teacher: the image network to align with; its taps pair with the student's last blocks.
         frames, size: of the student's clips; size in pixels.
         mask: "semantic_topk" keeps the tokens that the teacher attends to most, frame by frame,
-            "semantic_sampled" draws them by that attention, "random" draws them evenly.
+            "semantic_sampled" draws them by that attention, "random" draws them evenly, "tube"
+            draws the same places for all frames, "frame_difference" keeps those that change most
+            from frame to frame.
         mask_ratio: share of a frame's tokens that is masked.
         align_pooled: also align the pooled vector with the teacher's, averaged over the frames.
         alignment_loss: "negative_cosine" or "two_minus_two_cosine", whose gradient is twice it.
@@ -46,7 +52,7 @@ class Stage1Config:
     teacher: TeacherConfig
     frames: int = 16
     size: int = 224
-    mask: Literal["semantic_topk", "semantic_sampled", "random"] = "semantic_topk"
+    mask: Mask = "semantic_topk"
     mask_ratio: float = 0.8
     align_pooled: bool = False
     alignment_loss: Literal["negative_cosine", "two_minus_two_cosine"] = "negative_cosine"
@@ -118,8 +124,7 @@ class Stage1(Stage):
     def loss(self, batch: Batch) -> dict[str, Term]:
         video = batch.clips["student"]
         seen_by_teacher = self.look(batch)
-        visible = self.mask(seen_by_teacher.attention, batch.keys)
-        masked = masks.complement(visible, seen_by_teacher.attention[0].numel())
+        visible, masked = self.mask(batch, seen_by_teacher.attention)
         seen = self.student(video, visible, masked, keys=batch.keys)
         terms = self.alignment_terms(seen, self.alignment_targets(seen_by_teacher, visible))
         target = self.pixel_target(video, masked)
@@ -129,19 +134,41 @@ class Stage1(Stage):
     def look(self, batch: Batch) -> Targets:
         """The teacher's features, pooled vectors and attention."""
         assert self.teacher is not None
+        pooled, attention = self.config.align_pooled, self.config.mask.startswith("semantic")
         if self.config.teacher_input == "decoded":
-            return self.teacher(batch.clips["teacher"], pooled=self.config.align_pooled)
+            return self.teacher(batch.clips["teacher"], pooled=pooled, attention=attention)
         pixels = normalised(batch.clips["student"])
-        return self.teacher.from_student(pixels, pooled=self.config.align_pooled)
+        return self.teacher.from_student(pixels, pooled=pooled, attention=attention)
 
-    def mask(self, attention: Tensor, keys: Tensor) -> Tensor:
-        """The visible tokens ``[B, V]`` for the teacher's attention ``[B, T, L]``."""
-        visible = masks.visible_per_frame(attention.shape[2], self.config.mask_ratio)
-        if self.config.mask == "semantic_topk":
-            return masks.semantic_topk(attention, visible)
-        if self.config.mask == "random":
-            attention = torch.ones_like(attention)
-        return masks.semantic_sampled(attention, keys, visible)
+    def mask(self, batch: Batch, attention: Tensor) -> tuple[Tensor, Tensor]:
+        """The visible tokens ``[B, V]`` and the masked ``[B, P]``, both ascending.
+
+        ``attention`` is the teacher's, ``[B, T, L]``; masks that are not semantic never read it.
+        """
+        video, keys = batch.clips["student"], batch.keys
+        grid = patch_grid(video, self.encoder.config.patch_size)
+        V = masks.visible_per_frame(grid[1] * grid[2], self.config.mask_ratio)
+        match self.config.mask:
+            case "semantic_topk":
+                visible = masks.semantic_topk(attention, V)
+            case "semantic_sampled":
+                visible = masks.semantic_sampled(attention, keys, V)
+            case "random":
+                visible = masks.random_tokens(keys, grid, V)
+            case "tube":
+                visible = masks.tube(keys, grid, V)
+            case "frame_difference":
+                visible = masks.frame_difference(self._embeddings(video, grid), V)
+        return visible, masks.complement(visible, grid[0] * grid[1] * grid[2])
+
+    @torch.no_grad()
+    def _embeddings(self, video: Tensor, grid: Grid) -> Tensor:
+        """The student's embeddings of all patches, ``[B, T, L, C]``."""
+        every = torch.arange(grid[0] * grid[1] * grid[2], device=video.device)
+        tokens = self.encoder.patch_embed(
+            video, every.expand(len(video), -1), wide_dtype(self.encoder.dtype)
+        )
+        return tokens.unflatten(1, (grid[0], -1))
 
     def alignment_targets(self, seen: Targets, visible: Tensor) -> AlignmentTargets:
         """The teacher's visible tokens, and its frames' mean direction."""
@@ -188,3 +215,10 @@ class Stage1(Stage):
 
     def _alignment_loss(self, cosine: Tensor) -> Tensor:
         return -cosine if self.config.alignment_loss == "negative_cosine" else 2 - 2 * cosine
+
+    def cosines(self, means: Mapping[str, float]) -> dict[str, float]:
+        """The aligned terms'; ``pooled`` times its target's length, if that is not made one."""
+        aligned = {name: mean for name, mean in means.items() if name != "pixels"}
+        if self.config.alignment_loss == "negative_cosine":
+            return {name: -mean for name, mean in aligned.items()}
+        return {name: 1 - mean / 2 for name, mean in aligned.items()}

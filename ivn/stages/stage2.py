@@ -4,6 +4,7 @@ Legend: B batch, V visible and P masked tokens, C encoder's width.
 """
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,12 +15,14 @@ from ivn.data.clip import Batch, ClipSpec
 from ivn.model.decoder import LatentHead
 from ivn.model.encoder import CLS_TOKENS
 from ivn.model.model import Model
+from ivn.model.packed import Index, take
 from ivn.model.patch import patch_grid
-from ivn.ops import cosine_distance, gather_tokens
+from ivn.model.positions import Grid
+from ivn.ops import cosine_distance
 from ivn.ops.random import Purpose
 
-from . import masks
-from .masks import Blocks
+from .blocks import Blocks, batch_keys, multi_block, multi_block_packed
+from .masks import complement
 from .parts import Stage, Term, mean_term
 
 
@@ -74,15 +77,23 @@ class Stage2(Stage):
         video, keys = batch.clips["student"], batch.keys
         grid = patch_grid(video, self.encoder.config.patch_size)
         features = self.look(video, keys)
-        whole = masks.batch_keys(batch.host_keys, self.global_batch)
         terms = {}
-        for view, blocks in enumerate(self.config.views):
-            visible = masks.multi_block(batch.host_keys, whole, grid, blocks, view=view)
-            visible = visible.to(video.device, non_blocking=True)
-            masked = masks.complement(visible, grid[0] * grid[1] * grid[2])
+        for view in range(len(self.config.views)):
+            visible, masked = self.mask(batch, grid, view)
             predicted = self.predict(video, visible, masked, keys=keys, view=view)
-            terms[f"view{view + 1}"] = self.latent_term(predicted, gather_tokens(features, masked))
+            terms[f"view{view + 1}"] = self.latent_term(predicted, take(features, masked))
         return terms
+
+    def mask(self, batch: Batch, grid: Grid, view: int) -> tuple[Index, Index]:
+        """The visible tokens of a view, ``[B, V]``, and the masked; both packed where none go."""
+        blocks, device = self.config.views[view], batch.keys.device
+        keys = batch.host_keys
+        whole = batch_keys(keys, self.global_batch)
+        if blocks.truncate == "none":
+            seen, hidden = multi_block_packed(keys, whole, grid, blocks, view=view)
+            return seen.to(device, non_blocking=True), hidden.to(device, non_blocking=True)
+        visible = multi_block(keys, whole, grid, blocks, view=view).to(device, non_blocking=True)
+        return visible, complement(visible, grid[0] * grid[1] * grid[2])
 
     @torch.no_grad()
     def look(self, video: Tensor, keys: Tensor | None = None) -> Tensor:
@@ -93,19 +104,22 @@ class Stage2(Stage):
     def predict(
         self,
         video: Tensor,
-        visible: Tensor,
-        masked: Tensor,
+        visible: Index,
+        masked: Index,
         *,
         keys: Tensor | None = None,
         view: int = 0,
     ) -> Tensor:
-        """The ``masked`` tokens' features ``[B, P, C]`` from the ``visible`` ``[B, V]``."""
+        """The ``masked`` tokens' features from the ``visible``: ``[B, P, C]``, or packed."""
         grid = patch_grid(video, self.encoder.config.patch_size)
         hidden, _ = self.encoder.hidden(video, visible, keys=keys, view=view)
         predicted = self.predictor(hidden.to(self.encoder.dtype), visible, grid)
-        return self.decoder(gather_tokens(predicted, masked))
+        return self.decoder(take(predicted, masked))
 
     @staticmethod
     def latent_term(predicted: Tensor, target: Tensor) -> Term:
         """``2 - 2 cos`` of each masked token."""
         return mean_term(2 * cosine_distance(predicted, target.to(predicted.dtype)))
+
+    def cosines(self, means: Mapping[str, float]) -> dict[str, float]:
+        return {name: 1 - mean / 2 for name, mean in means.items()}

@@ -18,7 +18,8 @@ from ivn.model.model import AlignmentSizes, ModelConfig, build_model
 from ivn.model.predictor import PredictorConfig
 from ivn.model.teacher import ImageNetwork, Teacher, TeacherConfig
 from ivn.ops.random import Purpose, integers, make_keys, normal, uniform
-from ivn.stages import Blocks, Stage1, Stage1Config, Stage2, Stage2Config, masks
+from ivn.stages import Blocks, Stage1, Stage1Config, Stage2, Stage2Config
+from ivn.stages.blocks import batch_keys, multi_block
 from tests.plain_model import (
     PlainModel,
     drop_factors,
@@ -143,8 +144,9 @@ def plain_stage1(stage: Stage1, batch: Batch, video: Tensor):
     """Losses of the plain model and its leaves."""
     p = leaves(stage)
     model = PlainModel(p, stage.encoder.config, stage.predictor.config)
-    seen, N = stage.look(batch), stage.look(batch).attention[0].numel()
-    visible = to_mask(stage.mask(seen.attention, batch.keys), N)
+    seen, grid = stage.look(batch), model.grid(video)
+    N = grid[0] * grid[1] * grid[2]
+    visible = to_mask(stage.mask(batch, seen.attention)[0], N)
     M = N - int(visible[0].sum())
     losses = stage1_losses(
         model,
@@ -168,7 +170,7 @@ def plain_stage2(stage: Stage2, batch: Batch, video: Tensor):
     grid = model.grid(video)
     keys, visible, drop = batch.keys, [], []
     for view, blocks in enumerate(stage.config.views):
-        index = masks.multi_block(keys, masks.batch_keys(keys, B), grid, blocks, view=view)
+        index = multi_block(keys, batch_keys(keys, B), grid, blocks, view=view)
         visible.append(to_mask(index, grid[0] * grid[1] * grid[2]))
         drop.append(stochastic_depth(keys, view=view))
     teacher_drop = None
@@ -220,6 +222,8 @@ STAGE1 = {
     "official, enlarged positions": (OFFICIAL, 2, LARGER, {}),
     "every block aligned, fewer frames": (OFFICIAL, 3, SHORTER, {}),
     "random mask": (replace(PAPER, mask="random", mask_ratio=0.6), 1, OWN, {}),
+    "tube mask": (replace(PAPER, mask="tube"), 1, OWN, {}),
+    "frame difference mask": (replace(OFFICIAL, mask="frame_difference"), 1, OWN, {}),
     "pooled target renormalised": (replace(OFFICIAL, renormalise_pooled=True), 1, OWN, {}),
     "pooled with negative cosine": (replace(PAPER, align_pooled=True), 1, OWN, {}),
     "linear pixel head": (PAPER, 1, OWN, {"decoder": PixelHeadConfig(depth=1)}),

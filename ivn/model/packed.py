@@ -1,0 +1,66 @@
+"""Token indices of clips that keep different numbers of tokens, laid end to end.
+
+Legend: B clips, N tokens of a clip, S kept tokens of all clips, C features.
+"""
+
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from ivn.ops import gather_tokens
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Kept tokens, clip after clip.
+
+    Attributes:
+        index: int64 ``[S]``, ascending within each clip, counted from the clip's own first token.
+        lengths: how many of them each clip has, B numbers on the host: they decide shapes.
+    """
+
+    index: Tensor
+    lengths: tuple[int, ...]
+
+    @classmethod
+    def where(cls, kept: Tensor) -> Self:
+        """The true places of ``kept``, bool ``[B, N]`` on the CPU."""
+        return cls(kept.nonzero()[:, 1], tuple(kept.sum(1).tolist()))
+
+    @property
+    def cu_seqlens(self) -> Tensor:
+        """Where each clip begins, and the end: int32 ``[B + 1]`` on the host."""
+        return torch.tensor([0, *self.lengths]).cumsum(0).to(torch.int32)
+
+    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Self:
+        """The same with ``index`` on ``device``."""
+        return type(self)(self.index.to(device, non_blocking=non_blocking), self.lengths)
+
+    def rows(self, N: int) -> Tensor:
+        """Places in clips of ``N`` tokens that lie end to end, ``[1, S]``."""
+        starts = torch.arange(len(self.lengths)) * N
+        offsets = starts.repeat_interleave(torch.tensor(self.lengths, dtype=torch.int64))
+        return (self.index + offsets.to(self.index.device, non_blocking=True))[None]
+
+    def behind(self, heads: Tensor, tokens: Tensor) -> Tensor:
+        """Each clip's tokens ``[1, S, C]`` behind its own ``heads`` ``[B, H, C]``, end to end."""
+        clips = zip(heads, tokens[0].split(self.lengths), strict=True)
+        return torch.cat([part for pair in clips for part in pair])[None]
+
+    def parted(self, joined: Tensor, H: int) -> tuple[Tensor, Tensor]:
+        """What :meth:`behind` put together: ``[B, H, C]`` and ``[1, S, C]``."""
+        sizes = [size for length in self.lengths for size in (H, length)]
+        parts = joined[0].split(sizes)
+        return torch.stack(parts[::2]), torch.cat(parts[1::2])[None]
+
+
+Index = Tensor | Packed  # int64 [B, K], or packed
+
+
+def take(tokens: Tensor, index: Index) -> Tensor:
+    """The kept tokens of ``[B, N, C]``: ``[B, K, C]``, or ``[1, S, C]`` if packed."""
+    if isinstance(index, Packed):
+        return gather_tokens(tokens.flatten(0, 1)[None], index.rows(tokens.shape[1]))
+    return gather_tokens(tokens, index)
