@@ -5,6 +5,7 @@ Heavy imports wait until a command needs them, so that ``ivn --help`` is quick.
 """
 
 import difflib
+import shutil
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -21,7 +22,15 @@ Settings = Annotated[
     tyro.conf.UseAppendAction[tuple[tuple[str, ...], ...]],
     tyro.conf.arg(name="set", metavar="KEY=VALUE ..."),
 ]
-Preset = tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="PRESET")]]
+
+
+def _optional(metavar: str) -> object:
+    """An argument whose default, nothing, needs no words."""
+    return tyro.conf.arg(metavar=metavar, help_behavior_hint="")
+
+
+Preset = tyro.conf.Positional[Annotated[str, _optional("[PRESET]")]]
+Names = tyro.conf.Positional[Annotated[tuple[str, ...], _optional("[PRESET | diff A B]")]]
 
 
 class UsageError(Exception):
@@ -33,17 +42,16 @@ def pretrain(
     preset: Preset = "",
     /,
     *,
-    config: Annotated[str, tyro.conf.arg(metavar="FILE.toml")] = "",
-    data: Annotated[str, tyro.conf.arg(metavar="FOLDER|LIST")] = "",
-    out: Annotated[str, tyro.conf.arg(metavar="RUN")] = "",
-    init: Annotated[str, tyro.conf.arg(metavar="RUN")] = "",
-    resume: Annotated[str, tyro.conf.arg(metavar="RUN")] = "",
+    config: Annotated[str, _optional("FILE.toml")] = "",
+    data: Annotated[str, _optional("FOLDER|LIST")] = "",
+    out: Annotated[str, _optional("RUN")] = "",
+    init: Annotated[str, _optional("RUN")] = "",
+    resume: Annotated[str, _optional("RUN")] = "",
     settings: Settings = (),
 ) -> int:
     """Pretrain a video encoder.
-
-    ivn pretrain PRESET --data FOLDER --out RUN
-    ivn pretrain --resume RUN
+    $ ivn pretrain PRESET --data FOLDER --out RUN
+    $ ivn pretrain --resume RUN
 
     Args:
         preset: a named config; ivn config lists them.
@@ -52,7 +60,7 @@ def pretrain(
         out: a new folder for the run.
         init: a run whose encoder and predictor to start from, as stage 2 does from stage 1.
         resume: a run to take up where its newest checkpoint left it.
-        settings: fields to change, such as optim.lr=1e-3; ivn config PRESET shows all.
+        settings: fields to change, such as optim.lr=1e-3; they are listed below.
     """
     changes = [assignment for group in settings for assignment in group]
     if sum(map(bool, (preset, config, resume))) != 1:
@@ -66,32 +74,40 @@ def pretrain(
     if not data or not out:
         raise UsageError("give --data FOLDER|LIST and --out RUN")
     from ivn import run
+    from ivn.config import override, read
 
-    return run.start(_config(preset, config, changes), data=data, out=out, init=init)
+    base = read(config) if config else _preset(preset)
+    return run.start(override(base, *changes), data=data, out=out, init=init)
 
 
 @app.command(name="config")
-def show_config(
-    preset: Preset = "",
-    /,
-    *,
-    settings: Settings = (),
-) -> int:
-    """Print a preset's whole config as TOML, or the presets' names.
+def show_config(names: Names = (), /, *, settings: Settings = ()) -> int:
+    """Print a whole config as TOML, or how two differ, or the presets' names.
+    $ ivn config PRESET
+    $ ivn config diff A B
 
     Args:
-        preset: a named config; without it their names are printed.
-        settings: fields to change, such as optim.lr=1e-3.
+        names: a preset or a saved FILE.toml; two after diff; without any, the presets are listed.
+        settings: fields to change in the one that is printed, such as optim.lr=1e-3.
     """
-    if not preset:
-        from ivn.presets import PRESETS
-
-        print("\n".join(PRESETS))
-        return 0
-    from ivn.config import to_toml
-
     changes = [assignment for group in settings for assignment in group]
-    print(to_toml(_config(preset, "", changes)), end="")
+    match names:
+        case () if not changes:
+            from ivn.presets import PRESETS
+
+            print("\n".join(PRESETS))
+        case ("diff", one, other):
+            if changes:
+                raise UsageError("--set changes a config that is printed, not one of a diff")
+            _print_differences(one, other)
+        case (name,) if name != "diff":
+            from ivn.config import override, to_toml
+
+            print(to_toml(override(_named(name), *changes)), end="")
+        case _:
+            raise UsageError(
+                f"ivn config {' '.join(names) or '--set'}: expected PRESET, or diff A B, or nothing"
+            )
     return 0
 
 
@@ -131,12 +147,16 @@ def main() -> int:
             description="Pretrain video encoders from raw, unlabelled video. ivn --version",
             args=arguments,
         )
+    except SystemExit as stop:
+        if stop.code == 0 and arguments[:1] == ["pretrain"]:
+            _print_settings()
+        raise
     except UsageError as error:
         return _fail(error, 2)
     except KeyboardInterrupt:
         return 130
     except OSError as error:
-        return _fail(error, 1)
+        return _fail(_in_words(error), 1)
     except (ValueError, RuntimeError) as error:
         # Only what was written for users; anything else is a defect and keeps its traceback.
         from ivn.config import ConfigError
@@ -150,23 +170,50 @@ def main() -> int:
         raise
 
 
-def _config(preset: str, file: str, changes: list[str]) -> "Config":
-    """The config of a preset or a file, with some fields changed."""
-    from ivn.config import from_toml, override
+def _named(name: str) -> "Config":
+    """The config of a preset, or of a file."""
+    from ivn.config import read
+
+    return read(name) if name.endswith(".toml") else _preset(name)
+
+
+def _preset(name: str) -> "Config":
     from ivn.presets import PRESETS
 
-    if file:
-        return override(from_toml(Path(file).read_text(encoding="utf-8")), *changes)
-    if preset not in PRESETS:
-        close = difflib.get_close_matches(preset, PRESETS, n=3, cutoff=0.3)
-        raise UsageError(
-            f"no preset {preset!r}; "
-            + (f"did you mean {', '.join(close)}?" if close else "")
-            + " ivn config lists all"
-        )
-    return override(PRESETS[preset](), *changes)
+    if name not in PRESETS:
+        close = difflib.get_close_matches(name, PRESETS, n=3, cutoff=0.3)
+        meant = f"did you mean {', '.join(close)}? " if close else ""
+        raise UsageError(f"no preset {name!r}; {meant}ivn config lists all")
+    return PRESETS[name]()
 
 
-def _fail(error: Exception, code: int) -> int:
+def _print_differences(one: str, other: str) -> None:
+    from ivn.config import differences
+
+    rows = differences(_named(one), _named(other))
+    column = max((len(key) for key, _, _ in rows), default=0)
+    for key, ours, theirs in rows:
+        print(f"{key:<{column}}  {ours}  ->  {theirs}")
+    if not rows:
+        print("no difference")
+
+
+def _print_settings() -> None:
+    """What tyro's help leaves out: the fields that ``--set`` takes."""
+    from ivn.config import help_text
+
+    width = min(shutil.get_terminal_size().columns, 100)
+    print("\nsettings, for --set KEY=VALUE; ivn config PRESET prints a preset's values\n")
+    print(help_text(width))
+
+
+def _in_words(error: OSError) -> str:
+    """What Python says of a file, as we say things; our own errors as they are."""
+    if error.strerror is None or error.filename is None:
+        return str(error)
+    return f"{error.filename}: {error.strerror[:1].lower()}{error.strerror[1:]}"
+
+
+def _fail(error: object, code: int) -> int:
     print(f"ivn: {error}", file=sys.stderr)
     return code

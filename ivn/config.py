@@ -3,10 +3,11 @@
 ``data``, ``model``, ``stage`` and ``optim`` can change a result; ``run`` and ``efficiency`` cannot.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
-from ivn import toml
+from ivn import fields, toml
 from ivn.data.reader import DataConfig
 from ivn.model.model import ModelConfig
 from ivn.stages import Stage1Config, Stage2Config
@@ -14,7 +15,18 @@ from ivn.toml import ConfigError
 from ivn.train.optimizer import OptimConfig
 from ivn.train.settings import EfficiencyConfig, RunConfig
 
-__all__ = ["HARMLESS", "Config", "ConfigError", "from_toml", "override", "to_dict", "to_toml"]
+__all__ = [
+    "HARMLESS",
+    "Config",
+    "ConfigError",
+    "differences",
+    "from_toml",
+    "help_text",
+    "override",
+    "read",
+    "to_dict",
+    "to_toml",
+]
 
 # Groups that cannot change a result, and so may change when a run goes on.
 HARMLESS = ("run", "efficiency")
@@ -60,6 +72,31 @@ def from_toml(text: str) -> Config:
         ConfigError: an unknown or missing key, or a value of the wrong type.
     """
     return toml.loads(text, Config)
+
+
+def read(path: str | Path) -> Config:
+    """The config in the file ``path``.
+
+    Raises:
+        OSError: it cannot be read.
+        ConfigError: as :func:`from_toml`, or it is not text.
+    """
+    try:
+        return from_toml(Path(path).read_text(encoding="utf-8"))
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: expected a config as UTF-8 text (TOML)") from None
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+
+
+def differences(one: Config, other: Config) -> list[tuple[str, str, str]]:
+    """Each field in which two configs differ, but their names: key and both values, as TOML."""
+    return toml.differences(replace(one, name=""), replace(other, name=""))
+
+
+def help_text(width: int) -> str:
+    """Every field of every kind of config with its meaning, in ``width`` columns."""
+    return fields.layout(fields.tables(Config), width)
 
 
 def override(config: Config, *assignments: str) -> Config:

@@ -6,9 +6,11 @@ that are told apart by their first field, ``kind: Literal[...]``.
 
 import dataclasses
 import difflib
+import json
 import tomllib
 import types
 import typing
+from collections.abc import Iterator
 from typing import Any, Literal, TypeVar, Union
 
 T = TypeVar("T")
@@ -36,6 +38,17 @@ def loads(text: str, cls: type[T]) -> T:
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"not TOML: {error}") from None
     return decode(table, cls)
+
+
+def differences(one: Any, other: Any) -> list[tuple[str, str, str]]:
+    """Each field in which two dataclasses differ: dotted key and both values, as TOML.
+
+    A field that one of them lacks, being of another kind or shorter, is ``absent`` there.
+    """
+    ours, theirs = dict(_leaves(encode(one))), dict(_leaves(encode(other)))
+    keys = [*ours, *(key for key in theirs if key not in ours)]
+    pairs = [(key, ours.get(key, "absent"), theirs.get(key, "absent")) for key in keys]
+    return [pair for pair in pairs if pair[1] != pair[2]]
 
 
 def override(value: T, *assignments: str) -> T:
@@ -94,6 +107,17 @@ def encode(value: Any) -> Any:
     return value
 
 
+def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    """Every plain value in nested dicts and lists of dicts, by its dotted key, as TOML."""
+    tables = isinstance(value, list) and value and isinstance(value[0], dict)
+    if isinstance(value, dict) or tables:
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        for key, item in items:
+            yield from _leaves(item, _join(path, str(key)))
+    else:
+        yield path, json.dumps(value, ensure_ascii=False)
+
+
 def decode(value: Any, hint: Any, path: str = "") -> Any:
     """``value``, as TOML reads it, as the type ``hint``; ``path`` is its dotted key.
 
@@ -125,7 +149,7 @@ def _decode_dataclass(value: Any, cls: Any, path: str) -> Any:
     fields = {field.name: field for field in dataclasses.fields(cls)}
     for key in value:
         if key not in fields:
-            raise ConfigError(f"{_join(path, key)}: unknown key{_near(key, fields, path)}")
+            raise ConfigError(f"{_join(path, key)}: unknown key{_near_or_all(key, fields, path)}")
     values = {key: decode(item, hints[key], _join(path, key)) for key, item in value.items()}
     for name, field in fields.items():
         defaults = (field.default, field.default_factory)
@@ -167,9 +191,19 @@ def _child(group: Any, key: str, dotted: str) -> Any:
     if isinstance(group, list) and key.isdecimal() and int(key) < len(group):
         return group[int(key)]
     if not isinstance(group, dict) or key not in group:
-        names = group if isinstance(group, dict) else ()
-        raise ConfigError(f"{dotted}: unknown key{_near(key, names, dotted.rpartition('.')[0])}")
+        raise ConfigError(
+            f"{dotted}: unknown key{_expected(key, group, dotted.rpartition('.')[0])}"
+        )
     return group[key]
+
+
+def _expected(key: str, group: Any, path: str) -> str:
+    """What could have been meant by a ``key`` that ``group``, at ``path``, does not have."""
+    if isinstance(group, dict):
+        return _near_or_all(key, group, path)
+    if isinstance(group, list):
+        return f"; {path} has entries 0 to {len(group) - 1}" if group else f"; {path} is empty"
+    return f"; {path} is one value, not a table"
 
 
 def _parse(text: str) -> Any:
@@ -183,6 +217,11 @@ def _near(key: Any, names: typing.Iterable[Any], path: str = "") -> str:
     words = [name for name in names if isinstance(name, str)]
     close = difflib.get_close_matches(str(key), words, n=1, cutoff=0.5)
     return f"; did you mean {_join(path, close[0])}?" if close else ""
+
+
+def _near_or_all(key: str, names: typing.Iterable[str], path: str) -> str:
+    """The name that is near to ``key``, or, where none is, all of them."""
+    return _near(key, names, path) or f"; {path or 'the config'} has {', '.join(names)}"
 
 
 def _choices(values: typing.Sequence[Any]) -> str:

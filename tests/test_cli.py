@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from ivn import cli, run
-from ivn.config import from_toml, override, to_toml
+from ivn.config import from_toml, help_text, override, to_toml
 from ivn.data.loader import ClipLoader
 from ivn.data.source import BUNDLED_CLIPS
 from ivn.presets import PRESETS
@@ -83,12 +83,12 @@ def assert_one_line(said, *words):
     return code
 
 
-def test_help_and_version_load_no_torch():
-    code = "import sys; from ivn.cli import main; sys.argv = ['ivn', '--version']; main(); "
-    assert run_code(code + "print('torch' in sys.modules)").splitlines()[1:] == ["False"]
+@pytest.mark.parametrize("option", ["--version", "--help"])
+def test_help_and_version_load_no_torch(option):
     code = (
-        "import sys; from ivn.cli import main; sys.argv = ['ivn', 'pretrain', '--help']\n"
-        "try: main()\nexcept SystemExit as stop: print(stop.code, 'torch' in sys.modules)"
+        f"import sys; from ivn.cli import main; sys.argv = ['ivn', {option!r}]\n"
+        "try: stop = main()\nexcept SystemExit as stopped: stop = stopped.code\n"
+        "print(stop, 'torch' in sys.modules)"
     )
     assert run_code(code).splitlines()[-1] == "0 False"
 
@@ -99,6 +99,40 @@ def test_every_command_has_help(ivn, command):
     code, out, _ = ivn(command, "--help")
     assert code == 0
     assert "usage: ivn " + command in out
+
+
+def test_help_of_pretrain_shows_how_and_every_setting(ivn, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    code, out, _ = ivn("pretrain", "--help")
+    assert code == 0
+    assert out.endswith(help_text(100) + "\n")
+    for line in ("$ ivn pretrain PRESET --data FOLDER --out RUN", "$ ivn pretrain --resume RUN"):
+        assert line in out.splitlines()
+    assert "[PRESET]" in out
+    assert "default" not in out.partition("settings, for --set")[0]
+
+
+def test_configs_are_compared_a_line_a_field(ivn, tmp_path):
+    file = tmp_path / "config.toml"
+    file.write_text(ivn("config", "stage1-tiny", "--set", "optim.lr=0.5", "stage.mask=random")[1])
+    code, out, err = ivn("config", "diff", "stage1-tiny", file)
+    assert (code, err) == (0, "")
+    assert out.splitlines() == [
+        'stage.mask  "semantic_topk"  ->  "random"',
+        "optim.lr    0.001  ->  0.5",
+    ]
+    assert ivn("config", "diff", file, file) == (0, "no difference\n", "")
+    assert ivn("config", file)[1] == file.read_text()
+
+
+def test_configs_of_both_stages_are_compared(ivn):
+    lines = ivn("config", "diff", "stage1-base", "stage2-base")[1].splitlines()
+    rows = {line.split()[0]: line.split(maxsplit=1)[1].strip() for line in lines}
+    assert rows["stage.kind"] == '"stage1"  ->  "stage2"'
+    assert rows["stage.mask"] == '"semantic_topk"  ->  absent'
+    assert rows["stage.views.1.count"] == "absent  ->  2"
+    assert rows["model.decoder.width"] == "1536  ->  absent"
+    assert not any(key.startswith("model.encoder") for key in rows)
 
 
 def test_a_preset_is_printed_as_toml(ivn):
@@ -115,7 +149,17 @@ def test_presets_are_listed(ivn):
     ("arguments", "words"),
     [
         (["config", "stage1-tyni"], ["no preset 'stage1-tyni'", "stage1-tiny"]),
+        (["config", "nope"], ["no preset 'nope'; ivn config lists all"]),
+        (["config", "diff", "stage1-tiny"], ["expected PRESET, or diff A B"]),
+        (["config", "diff", "stage1-tiny", "stage1-smal"], ["did you mean stage1-small"]),
+        (["config", "diff", "stage1-tiny", "stage1-base", "--set", "optim.lr=1"], ["--set"]),
+        (["config", "stage1-tiny", "stage1-base"], ["diff A B"]),
+        (["config", "--set", "optim.lr=1"], ["expected PRESET"]),
         (["config", "stage1-tiny", "--set", "optim.lrr=1"], ["did you mean optim.lr?"]),
+        (["config", "stage1-tiny", "--set", "optim.foo=1"], ["optim has batch_size, epochs, "]),
+        (["config", "stage1-tiny", "--set", "xyz=1"], ["the config has name, data, model, "]),
+        (["config", "stage1-tiny", "--set", "optim.lr.x=1"], ["optim.lr is one value"]),
+        (["config", "stage2-tiny", "--set", "stage.views.2.count=1"], ["entries 0 to 1"]),
         (["config", "stage1-tiny", "--set", "optim.lr=big"], ["expected float"]),
         (["pretrain", "--data", "x", "--out", "y"], ["PRESET"]),
         (["pretrain", "stage1-tiny"], ["--data", "--out"]),

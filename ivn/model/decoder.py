@@ -31,7 +31,12 @@ from .layers import ProjectionHead, wide_dtype
 
 @dataclass(frozen=True)
 class DiffusionConfig:
-    """A conditional diffusion decoder of pixels: residual blocks of a width."""
+    """A conditional diffusion decoder of pixels.
+
+    Attributes:
+        depth: residual blocks.
+        width: features of a row inside them.
+    """
 
     kind: Literal["diffusion"] = "diffusion"
     depth: int = 6
@@ -40,7 +45,12 @@ class DiffusionConfig:
 
 @dataclass(frozen=True)
 class PixelHeadConfig:
-    """A deterministic decoder of pixels: one linear layer, or an MLP of ``depth`` of them."""
+    """A deterministic decoder of pixels.
+
+    Attributes:
+        depth: linear layers; one, or the layers of an MLP.
+        width: features between them.
+    """
 
     kind: Literal["pixel"] = "pixel"
     depth: int = 1

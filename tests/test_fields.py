@@ -1,0 +1,159 @@
+import json
+from dataclasses import dataclass
+from typing import Literal
+
+import pytest
+
+from ivn import fields, toml
+from ivn.config import Config, help_text, override, to_dict
+from ivn.presets import PRESETS
+
+TABLES = list(fields.tables(Config))
+FIELDS = [field for table in TABLES for field in table.fields]
+# Between them every kind of every table.
+CONFIGS = [
+    override(PRESETS[name](), *changes)
+    for name, changes in [
+        ("stage1-tiny", []),
+        ("stage1-tiny", ["model.decoder.kind=pixel"]),
+        ("stage2-tiny-official", []),
+    ]
+]
+
+
+def leaves(value, path=()):
+    """Every plain value of a nested config with its path, lists of tables entered."""
+    tables = isinstance(value, list) and value and isinstance(value[0], dict)
+    if isinstance(value, dict) or tables:
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from leaves(item, (*path, str(key)))
+    else:
+        yield ".".join(path), value
+
+
+def test_every_leaf_of_the_config_has_a_line_with_words():
+    described = {field.key for field in FIELDS if field.text.strip(" .")}
+    for config in CONFIGS:
+        # The first of several tables in a list stands for all of them.
+        keys = {
+            key.replace("stage.views.1.", "stage.views.0.") for key, _ in leaves(to_dict(config))
+        }
+        assert keys <= described
+    assert {field.key for field in FIELDS} == described
+
+
+@pytest.mark.parametrize("key", sorted({field.key for field in FIELDS}))
+def test_every_key_shown_is_one_that_set_takes(key):
+    taken = 0
+    for config in CONFIGS:
+        values = dict(leaves(to_dict(config)))
+        views = to_dict(config)["stage"].get("views", [])
+        # A list of tables can be given whole, too.
+        values["stage.views"] = [{"count": 3, "scale": 0.2}] if views else None
+        if values.get(key) is not None:
+            changed = override(config, f"{key}={toml_text(values[key])}")
+            assert changed == config or key == "stage.views"
+            taken += 1
+    assert taken
+
+
+def toml_text(value):
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        return "[{count = 3, scale = 0.2}]"
+    return json.dumps(value)
+
+
+@pytest.mark.parametrize("width", [80, 90, 100])
+def test_lines_fit_the_terminal(width):
+    text = help_text(width)
+    assert max(map(len, text.splitlines())) <= width
+    for field in FIELDS:
+        assert f"  {field.key} " in text
+
+
+@dataclass(frozen=True)
+class Round:
+    """A disc.
+
+    Attributes:
+        kind: not shown.
+        radius: in metres. Not in feet.
+    """
+
+    kind: Literal["round"] = "round"
+    radius: float = 1.0
+
+
+@dataclass(frozen=True)
+class Square:
+    """A square; it has
+    four sides.
+
+    More of it.
+    """
+
+    kind: Literal["square"] = "square"
+    side: float = 1.0
+
+
+@dataclass(frozen=True)
+class Plate:
+    """What lies on a table.
+
+    Attributes:
+        width, height: both at
+            ``once``.
+        glaze: how it is done.
+        finish: "matt" or "gloss".
+        shape: of its rim.
+        spots: on it.
+    """
+
+    width: int
+    height: int
+    shape: Round | Square
+    glaze: Literal["dip", "pour"] = "dip"
+    finish: Literal["matt", "gloss"] = "matt"
+    spots: tuple[Round, ...] = ()
+    colour: str = ""
+
+
+def test_entries_are_read_with_their_continuations_choices_and_kinds():
+    titles = [table.title for table in fields.tables(Plate)]
+    assert titles == [
+        "the run: What lies on a table",
+        "shape: one of several kinds",
+        "shape, kind round: A disc",
+        "shape, kind square: A square; it has four sides",
+        "spots.0: A disc",
+    ]
+    found = [
+        (one.key, one.kind, one.text) for table in fields.tables(Plate) for one in table.fields
+    ]
+    assert found == [
+        ("width", "int", "both at `once`"),
+        ("height", "int", "both at `once`"),
+        ("glaze", "choice", "how it is done (dip | pour)"),
+        ("finish", "choice", '"matt" or "gloss"'),
+        ("spots", "list", "on it"),
+        ("colour", "str", ""),
+        ("shape.kind", "choice", "round | square; another kind brings all its own defaults"),
+        ("shape.radius", "float", "in metres"),
+        ("shape.side", "float", ""),
+        ("spots.0.radius", "float", "in metres"),
+    ]
+
+
+def test_differences_name_each_field_and_what_is_absent():
+    one = Plate(1, 2, Round(radius=0.5), spots=(Round(), Round()))
+    other = Plate(1, 3, Square(), spots=(Round(radius=2.0),))
+    assert toml.differences(one, other) == [
+        ("height", "2", "3"),
+        ("shape.kind", '"round"', '"square"'),
+        ("shape.radius", "0.5", "absent"),
+        ("spots.0.radius", "1.0", "2.0"),
+        ("spots.1.kind", '"round"', "absent"),
+        ("spots.1.radius", "1.0", "absent"),
+        ("shape.side", "absent", "1.0"),
+    ]
+    assert toml.differences(one, one) == []

@@ -1,0 +1,42 @@
+import re
+
+import pytest
+
+from ivn.config import differences
+from ivn.presets import PRESETS, SCALES
+from tests.processes import ROOT
+
+ROW = re.compile(r"\| ([12, ]+) \| `([\w.]+)` \| `([^`]+)` \| `([^`]+)` \| \S.* \|")
+
+
+def documented(stage):
+    """Field -> its values in the plain and the official preset, from docs/presets.md."""
+    rows = ROW.findall((ROOT / "docs" / "presets.md").read_text())
+    assert len(rows) == 16
+    return {field: (ours, theirs) for stages, field, ours, theirs in rows if stage in stages}
+
+
+def differing(stage, size):
+    """The same from the presets themselves; all views differ alike."""
+    pair = (PRESETS[name]() for name in (f"stage{stage}-{size}", f"stage{stage}-{size}-official"))
+    rows = [(re.sub(r"\.\d+\b", "", key), (a, b)) for key, a, b in differences(*pair)]
+    assert all(dict(rows)[key] == values for key, values in rows)
+    return dict(rows)
+
+
+@pytest.mark.parametrize("stage", "12")
+def test_every_difference_between_paper_and_release_is_documented_and_no_other(stage):
+    assert differing(stage, "base") == documented(stage)
+
+
+@pytest.mark.parametrize("size", SCALES)
+@pytest.mark.parametrize("stage", "12")
+def test_other_sizes_differ_in_the_same_fields(stage, size):
+    fields, expected = differing(stage, size).keys(), documented(stage).keys()
+    assert fields <= expected if size == "tiny" else fields == expected
+
+
+@pytest.mark.parametrize("size", ["large", "huge"])
+def test_what_is_said_of_large_sizes_holds(size):
+    assert differing("1", size)["stage.teacher.taps"] == ("[40]", "[31, 33, 34, 36, 38, 39]")
+    assert differing("2", size)["optim.batch_size"] == ("2048", "1024")
