@@ -12,6 +12,7 @@ from torch import nn
 
 from ivn.data.clip import IMAGENET_MEAN, IMAGENET_STD
 from ivn.model.teacher import TeacherConfig, build_teacher, release_taps
+from ivn.model.teacher.siglip import SiglipNetwork, named_sizes
 from ivn.ops.tokens import gather_tokens_reference
 
 # 4 blocks, 64 wide, patches of 16, a table of 8 x 8.
@@ -106,6 +107,32 @@ def test_bfloat16_siglip_is_near_fp32_and_its_attention_still_sums_to_one(transf
     assert F.cosine_similarity(rough.pooled.float(), exact.pooled, dim=-1).min() > 0.999
     torch.testing.assert_close(rough.attention.sum(-1), torch.ones(2, 3), rtol=0, atol=1e-5)
     assert rough.attention.dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("source", "width", "blocks", "grid"),
+    [
+        ("google/siglip-base-patch16-224", 768, 12, 14),
+        ("google/siglip2-large-patch16-384", 1024, 24, 24),
+        ("google/siglip-so400m-patch14-384", 1152, 27, 27),
+        ("google/siglip2-so400m-patch16-256", 1152, 27, 16),
+        ("google/siglip2-giant-opt-patch16-256", 1536, 40, 16),
+    ],
+)
+def test_every_size_of_siglip_is_known_by_its_name(transformers, source, width, blocks, grid):
+    sizes = transformers.SiglipVisionConfig(**named_sizes(source))
+    with torch.device("meta"):
+        tower = transformers.SiglipVisionModel(sizes)
+        network = SiglipNetwork(tower, taps=(blocks,), image_size=sizes.image_size)
+    assert (network.width, network.grid, len(network.blocks)) == (width, grid, blocks)
+    assert sizes.hidden_size % sizes.num_attention_heads == 0
+    taps = release_taps(blocks, blocks / 12)
+    assert len(set(taps)) == 6 and taps[-1] == blocks - 1
+
+
+def test_names_of_other_models_tell_no_sizes():
+    assert named_sizes("google/siglip2-base-patch16-naflex") == {}
+    assert named_sizes("someone/siglip2-base-patch16-256") == {}
 
 
 def test_release_taps_are_those_of_the_released_code():

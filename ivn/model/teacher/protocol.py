@@ -29,7 +29,7 @@ class TeacherConfig:
     Attributes:
         kind: "efficientnet" (Lite0, weights from a package) or "siglip".
         source: folder or hub id of a SigLIP or fixed-resolution SigLIP2 checkpoint; "" for
-            efficientnet. With random weights also one of the names in ``siglip.SIZES``.
+            efficientnet. With random weights the hub id alone tells the sizes.
         image_size: side of the frames that the teacher sees, in pixels.
         taps: numbers of blocks, ascending; tap n is the stream after n blocks have run, which is
             the input of block n. For efficientnet (1,): the network counts as one block.
@@ -257,4 +257,7 @@ def _store(layers: Tensor, index: Tensor | None, k: int, tokens: Tensor) -> None
 def check_taps(taps: tuple[int, ...], depth: int) -> None:
     """Refuse taps that do not ascend or lie outside ``[0, depth]``."""
     if list(taps) != sorted(set(taps)) or any(not 0 <= tap <= depth for tap in taps):
-        raise ValueError(f"taps are {taps}, expected ascending numbers of blocks in [0, {depth}]")
+        raise ValueError(
+            f"taps are {list(taps)}, expected ascending numbers of blocks in [0, {depth}]: this "
+            f"teacher has {depth}; [{depth}] is its last one's output"
+        )

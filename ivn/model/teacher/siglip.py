@@ -4,6 +4,7 @@ Legend: I images, n tokens of an image, D width, H heads of the pooling head.
 """
 
 import importlib
+import re
 from types import ModuleType
 from typing import Any
 
@@ -14,25 +15,14 @@ from torch import Tensor, nn
 from ..layers import wide_dtype
 from .protocol import ImageNetwork, Tap, TeacherConfig, check_taps
 
-# Vision towers whose sizes are known without their files, for random weights.
-SIZES: dict[str, dict[str, int]] = {
-    "tiny": dict(
-        hidden_size=64, intermediate_size=128, num_hidden_layers=4, num_attention_heads=4,
-        image_size=128, patch_size=16,
-    ),
-    "google/siglip2-base-patch16-256": dict(
-        hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12,
-        image_size=256, patch_size=16,
-    ),
-    "google/siglip2-large-patch16-256": dict(
-        hidden_size=1024, intermediate_size=4096, num_hidden_layers=24, num_attention_heads=16,
-        image_size=256, patch_size=16,
-    ),
-    "google/siglip2-giant-opt-patch16-256": dict(
-        hidden_size=1536, intermediate_size=6144, num_hidden_layers=40, num_attention_heads=16,
-        image_size=256, patch_size=16,
-    ),
-}  # fmt: skip
+# Vision towers whose sizes are known without their files: width, MLP, blocks, heads.
+_TOWERS = {
+    "base": (768, 3072, 12, 12),
+    "large": (1024, 4096, 24, 16),
+    "so400m": (1152, 4304, 27, 16),
+    "giant-opt": (1536, 6144, 40, 16),
+}
+_NAME = re.compile(rf"google/siglip2?-({'|'.join(_TOWERS)})-patch(\d+)-(\d+)")
 
 
 class SiglipNetwork(ImageNetwork):
@@ -132,10 +122,22 @@ def _transformers() -> ModuleType:
         ) from None
 
 
+def named_sizes(source: str) -> dict[str, int]:
+    """Sizes of a vision tower by its name on the hub, or of "tiny", for tests; else nothing."""
+    if source == "tiny":
+        tower, patch_size, image_size = (64, 128, 4, 4), 16, 128
+    elif named := _NAME.fullmatch(source):
+        tower, patch_size, image_size = _TOWERS[named[1]], int(named[2]), int(named[3])
+    else:
+        return {}
+    names = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
+    sizes = dict(zip(names, tower, strict=True))
+    return sizes | {"patch_size": patch_size, "image_size": image_size}
+
+
 def _sizes(library: ModuleType, config: TeacherConfig) -> Any:
-    if config.source in SIZES:
-        return library.SiglipVisionConfig(**SIZES[config.source])
-    return _vision_config(library, config.source)
+    named = named_sizes(config.source)
+    return library.SiglipVisionConfig(**named) if named else _vision_config(library, config.source)
 
 
 def _vision_config(library: ModuleType, source: str) -> Any:
