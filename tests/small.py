@@ -1,0 +1,53 @@
+"""Real stages at a size that takes milliseconds: 4 frames of 56 pixels are 64 tokens."""
+
+import torch
+
+from ivn import stages
+from ivn.config import Config, override
+from ivn.data.clip import Batch
+from ivn.ops.random import make_keys
+from ivn.presets import PRESETS
+
+ENCODER = [
+    "model.encoder.width=48",
+    "model.encoder.depth=2",
+    "model.encoder.hidden=64",
+    "model.encoder.image_height=56",
+    "model.encoder.image_width=56",
+    "model.encoder.num_frames=4",
+    "model.encoder.pool_width=48",
+    "model.encoder.drop_path=0.3",
+    "model.predictor.width=48",
+    "model.predictor.hidden=64",
+    "stage.frames=4",
+    "stage.size=56",
+    "optim.batch_size=4",
+    "efficiency.device=cpu",
+]
+STAGE1 = [
+    "stage.teacher.image_size=128",
+    "stage.teacher.weights=random",
+    "model.decoder.depth=1",
+    "model.decoder.width=32",
+]
+
+
+def small_config(preset: str, *changes: str) -> Config:
+    """A tiny preset, smaller still."""
+    stage1 = STAGE1 if preset.startswith("stage1") else []
+    return override(PRESETS[preset](), *ENCODER, *stage1, *changes)
+
+
+def small_stage(config: Config) -> stages.Stage:
+    """The stage of ``config``, in training mode."""
+    size = config.optim.batch_size
+    return stages.build(config.model, config.stage, seed=0, batch_size=size).train()
+
+
+def random_batch(stage: stages.Stage, size: int = 4) -> Batch:
+    """Clips of random pixels for every consumer."""
+    clips = {
+        name: torch.randint(0, 256, (size, spec.frames, spec.size, spec.size, 3)).byte()
+        for name, spec in stage.clip_specs.items()
+    }
+    return Batch(clips, make_keys(7, 1, range(size)))

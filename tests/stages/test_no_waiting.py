@@ -1,0 +1,90 @@
+"""A step never asks the device for a number: on a GPU the host would wait for it.
+
+Here the device is the CPU, so an operator that would wait is known by its name. What runs on the
+host by design, from the keys that stay there, is let through by the name of its function.
+"""
+
+import sys
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from ivn.train.gradients import compute_gradients
+from ivn.train.optimizer import clip_gradients, make_optimizer
+from tests.small import random_batch, small_config, small_stage
+
+WAITING = {
+    "aten::_local_scalar_dense",
+    "aten::equal",
+    "aten::is_nonzero",
+    "aten::masked_select",
+    "aten::nonzero",
+    "aten::unique_dim",
+    "aten::_unique2",
+}
+# Masks of the host's keys, whose counts are sizes; and the range check that is for the CPU alone.
+ON_THE_HOST = {"multi_block", "multi_block_packed", "check_index"}
+
+
+class NoWaiting(TorchDispatchMode):
+    """Refuses operators whose result, or its size, the host would have to wait for."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func.name().partition(".")[0]
+        boolean = name == "aten::index" and any(
+            index is not None and index.dtype == torch.bool for index in args[1]
+        )
+        if (name in WAITING or boolean) and not ON_THE_HOST & callers():
+            raise AssertionError(f"{name} waits for the device")
+        return func(*args, **(kwargs or {}))
+
+
+def callers() -> set[str]:
+    frame, names = sys._getframe(1), set()
+    while frame is not None:
+        names.add(frame.f_code.co_name)
+        frame = frame.f_back
+    return names
+
+
+STAGES = {
+    "stage1": ("stage1-tiny", []),
+    "stage1 official": ("stage1-tiny-official", []),
+    **{
+        f"stage1 {mask}": ("stage1-tiny", [f"stage.mask={mask}"])
+        for mask in ("random", "tube", "frame_difference")
+    },
+    "stage2": ("stage2-tiny", []),
+    "stage2 official": ("stage2-tiny-official", []),
+    "stage2 packed": ("stage2-tiny", ["stage.views.0.truncate=none", "stage.views.1.scale=0.4"]),
+}
+
+
+@pytest.mark.parametrize(("preset", "changes"), STAGES.values(), ids=STAGES)
+def test_a_step_never_waits_for_the_device(preset, changes):
+    config = small_config(preset, *changes)
+    stage = small_stage(config)
+    optimizer = make_optimizer(stage.parameter_groups(), stage, config.optim)
+    batch = random_batch(stage)
+    with NoWaiting():
+        loss = compute_gradients(stage, batch, 1)
+        norm = clip_gradients(stage.parameters(), 1.0)
+        optimizer.step_if(loss.value.isfinite() & norm.isfinite())
+        stage.after_step()
+    assert loss.value.isfinite()
+
+
+@pytest.mark.parametrize(
+    "wait",
+    [
+        lambda x: x.sum().item(),
+        lambda x: bool((x > 0).any()),
+        lambda x: x[x > 0],
+        lambda x: x.nonzero(),
+        lambda x: x.unique(),
+    ],
+)
+def test_what_waits_is_seen(wait):
+    with NoWaiting(), pytest.raises(AssertionError, match="waits"):
+        wait(torch.randn(5))
