@@ -45,9 +45,10 @@ def small_stage(config: Config) -> stages.Stage:
 
 
 def random_batch(stage: stages.Stage, size: int = 4) -> Batch:
-    """Clips of random pixels for every consumer."""
-    clips = {
-        name: torch.randint(0, 256, (size, spec.frames, spec.size, spec.size, 3)).byte()
-        for name, spec in stage.clip_specs.items()
-    }
+    """Clips of random pixels for every consumer, always the same."""
+    draw = torch.Generator().manual_seed(3)
+    clips = {}
+    for name, spec in stage.clip_specs.items():
+        shape = (size, spec.frames, spec.size, spec.size, 3)
+        clips[name] = torch.randint(0, 256, shape, dtype=torch.uint8, generator=draw)
     return Batch(clips, make_keys(7, 1, range(size)))
