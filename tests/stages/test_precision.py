@@ -1,4 +1,4 @@
-"""In bf16 a step computes what it does in fp32, to bf16's rounding; sums and parameters stay wide."""
+"""In bf16 a step computes what it does in fp32, but for rounding; sums and gradients stay fp32."""
 
 import pytest
 import torch
