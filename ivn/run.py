@@ -10,7 +10,7 @@ from ivn.config import HARMLESS, Config, ConfigError, from_toml, override, to_di
 from ivn.data.loader import ClipLoader
 from ivn.data.source import fingerprint, list_clips
 from ivn.stages import Stage2Config
-from ivn.train import checkpoint, folder
+from ivn.train import board, checkpoint, folder
 from ivn.train.errors import RunError
 from ivn.train.loop import pretrain
 from ivn.train.settings import resolve_device
@@ -99,6 +99,8 @@ def _parts(
 ) -> tuple[stages.Stage, ClipLoader]:
     """The stage, with the weights it starts from if ``fresh``, and its loader."""
     device = resolve_device(config.efficiency.device)
+    if config.run.tensorboard:
+        board.check_installed()
     if config.optim.batch_size % config.efficiency.accumulation:
         raise ValueError(
             f"optim.batch_size {config.optim.batch_size} does not divide into "

@@ -1,7 +1,7 @@
 """What both stages are made of: loss terms, parameter groups, and a student."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -92,6 +92,14 @@ class Stage(nn.Module, ABC):
 
     def after_step(self) -> None:
         """What follows an optimiser step; nothing, with frozen teachers."""
+
+    def features(self, batch: Batch) -> Tensor:
+        """The encoder's features of whole clips, ``[B, N, C]``."""
+        return self.encoder(batch.clips["student"])
+
+    @abstractmethod
+    def cosines(self, means: Mapping[str, float]) -> dict[str, float]:
+        """The mean cosine to the teacher behind each term's mean, of the terms that have one."""
 
 
 def pixel_target(video: Tensor, index: Tensor, patch_size: int, dtype: torch.dtype) -> Tensor:

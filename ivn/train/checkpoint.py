@@ -1,11 +1,13 @@
 """Checkpoints: a folder a step, whole or absent, of which the last few are kept.
 
 state.pt holds all that the next step depends on; beside it lies each of the stage's networks as
-``<part>.safetensors``, with ``config.json`` as their card. A folder is written under a temporary
-name, made durable, then renamed: a crash at any moment leaves the checkpoint before it.
+``<part>.safetensors``, with ``config.json`` as their card, which also has the state's SHA-256. A
+folder is written under a temporary name, made durable, then renamed: a crash at any moment leaves
+the checkpoint before it.
 """
 
 import functools
+import hashlib
 import json
 import os
 import pickle
@@ -21,9 +23,9 @@ from safetensors.torch import save_file
 from torch import nn
 
 from . import folder
-from .errors import CheckpointError
+from .errors import CheckpointError, why
 
-FORMAT = 1
+FORMAT = 2
 STATE = "state.pt"
 CARD = "config.json"
 
@@ -39,16 +41,21 @@ def load(path: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: the file is damaged, or of another format.
     """
+    name = CARD
     try:
-        state = torch.load(path / STATE, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        card = json.loads((path / CARD).read_text())
+        if card["format"] != FORMAT:
+            raise CheckpointError(f"{path} has format {card['format']}, expected {FORMAT}")
+        name = STATE
+        # PyTorch's reader takes changed numbers for good, and may fail in any way on changed names.
+        if _digest(path / STATE) != card["state_sha256"]:
+            raise ValueError
+        return torch.load(path / STATE, map_location="cpu", weights_only=True)
+    except (OSError, ValueError, LookupError, TypeError, pickle.UnpicklingError) as error:
         raise CheckpointError(
-            f"{path / STATE} cannot be read ({_first_line(error)}); remove {path} to go on from "
+            f"{path / name} cannot be read ({_damage(error)}); remove {path} to go on from "
             "the checkpoint before it"
         ) from error
-    if state.get("format") != FORMAT:
-        raise CheckpointError(f"{path} has format {state.get('format')}, expected {FORMAT}")
-    return state
 
 
 def save(
@@ -79,14 +86,14 @@ def save(
     temporary = target.with_name(f"{folder.TEMPORARY}{target.name}")
     try:
         temporary.mkdir(parents=True)
+        torch.save(state, temporary / STATE)
         tensors = {name: _tensors(part) for name, part in parts.items()}
-        card = _card(step, config, tensors)
+        card = _card(step, config, tensors) | {"state_sha256": _digest(temporary / STATE)}
         (temporary / CARD).write_text(json.dumps(card, indent=2) + "\n")
         for name, values in tensors.items():
             file = temporary / f"{name}.safetensors"
             save_file(values, file)
             shutil.copymode(temporary / CARD, file)  # safetensors makes files for the owner alone
-        torch.save({"format": FORMAT, **state}, temporary / STATE)
         for file in temporary.iterdir():
             _sync_file(file)
         folder.sync_folder(temporary)
@@ -96,10 +103,9 @@ def save(
         # torch.save reports a full disk as RuntimeError.
         shutil.rmtree(temporary, ignore_errors=True)
         kept = latest(run)
-        free = shutil.disk_usage(run).free // 2**20
         raise CheckpointError(
-            f"checkpoint {target} could not be written ({_first_line(error)}; {free} MB free "
-            "on its disk); " + (f"{kept} is kept" if kept else "there is none before it")
+            f"checkpoint {target} could not be written ({why(error, run)}); "
+            + (f"{kept} is kept" if kept else "there is none before it")
         ) from error
     for old in sorted(_all(run))[:-keep_last]:
         _remove(old)
@@ -127,6 +133,7 @@ def _card(step: int, config: dict[str, Any], tensors: dict[str, dict]) -> dict[s
         for name, values in tensors.items()
     }
     return {
+        "format": FORMAT,
         "step": step,
         "ivn": _version(),
         "git_commit": _git_commit(),
@@ -161,5 +168,15 @@ def _sync_file(path: Path) -> None:
         os.fsync(file.fileno())
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _damage(error: Exception) -> str:
+    """Why a file cannot be read, without PyTorch's advice, which is to trust it."""
+    if isinstance(error, pickle.UnpicklingError):
+        return "it holds more than plain data, which no run has written"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return "it is damaged"

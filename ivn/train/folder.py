@@ -3,6 +3,7 @@
 RUN/config.toml        the resolved config; written last, so a folder that has it is complete
 RUN/run.json           where the clips and the first weights are
 RUN/log.jsonl          one line a step
+RUN/tensorboard/       the same for TensorBoard, if asked for
 RUN/checkpoints/step-00000123/
 """
 
@@ -15,17 +16,23 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .errors import FolderInUseError
+from .errors import FolderInUseError, RunError, existing, why
 
 CONFIG = "config.toml"
 SOURCE = "run.json"
 LOG = "log.jsonl"
+BOARD = "tensorboard"
 CHECKPOINTS = "checkpoints"
 TEMPORARY = ".tmp-"
 
 
 def check_free(run: Path) -> None:
-    """Raises FileExistsError unless ``run`` is absent, empty, or a start that never completed."""
+    """Sees that a run can be started in ``run``: absent, empty, or a start that never completed.
+
+    Raises:
+        FileExistsError: it is something else.
+        RunError: it could not be written.
+    """
     if run.exists() and not run.is_dir():
         raise FileExistsError(f"{run} is a file, expected a new folder for the run")
     names = {path.name for path in run.iterdir()} if run.exists() else set()
@@ -33,17 +40,31 @@ def check_free(run: Path) -> None:
         raise FileExistsError(f"{run} holds a run already; go on with: ivn pretrain --resume {run}")
     if any(name != SOURCE and not name.startswith(TEMPORARY) for name in names):
         raise FileExistsError(f"{run} is not empty and holds no run; choose a new folder")
+    if not os.access(existing(run), os.W_OK | os.X_OK):
+        raise RunError(
+            f"{run} cannot be written: {existing(run)} is read-only for you; choose another folder"
+        )
 
 
 def create(run: Path, *, config: str, source: dict[str, Any]) -> None:
-    """Starts ``run``: makes the folder, writes its source, then its config (TOML text)."""
+    """Starts ``run``: makes the folder, writes its source, then its config (TOML text).
+
+    Raises:
+        FileExistsError, FolderInUseError: see :func:`check_free` and :func:`locked`.
+        RunError: it could not be written.
+    """
     check_free(run)
-    run.mkdir(parents=True, exist_ok=True)
-    with locked(run):
-        check_free(run)
-        remove_temporaries(run)
-        write_text(run / SOURCE, json.dumps(source, indent=2) + "\n")
-        write_text(run / CONFIG, config)
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+        with locked(run):
+            check_free(run)
+            remove_temporaries(run)
+            write_text(run / SOURCE, json.dumps(source, indent=2) + "\n")
+            write_text(run / CONFIG, config)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        raise RunError(f"{run} could not be written ({why(error, run)})") from error
 
 
 def read(run: Path) -> tuple[str, dict[str, Any]]:

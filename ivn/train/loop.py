@@ -12,8 +12,10 @@ from ivn.data.clip import Batch
 from ivn.data.source import DataError
 
 from . import checkpoint, folder
+from .board import Board
 from .errors import NotFiniteError, ReplacedError, RunError
 from .gradients import Loss, Stage, compute_gradients
+from .health import CollapseAlarm, HealthCheck
 from .memory import keep_freed_memory
 from .metrics import Log, StepRecord, Window
 from .optimizer import OptimConfig, clip_gradients, load_optimizer, make_optimizer
@@ -67,6 +69,8 @@ def pretrain(
         return trainer.train()
     finally:
         loader.close()
+        for log in trainer.logs:
+            log.close()
 
 
 class _Trainer:
@@ -97,8 +101,12 @@ class _Trainer:
         self.replaced: Counter[str] = Counter()  # "path: reason" -> times
         folder.remove_temporaries(run_dir)
         self._restore()
-        self.log = Log(run_dir / folder.LOG, after_step=self.step)
+        self.logs: list[Log | Board] = [Log(run_dir / folder.LOG, after_step=self.step)]
+        if run.tensorboard:
+            self.logs.append(Board(run_dir / folder.BOARD, after_step=self.step))
         self.window = Window(list(self.stage.loss_weights), optim.batch_size)
+        self.health: HealthCheck | None = None  # of a step that is about to be fetched
+        self.alarm = CollapseAlarm()
 
     def train(self) -> int:
         display = Display(self.total, self.step, self.optim.batch_size)
@@ -141,11 +149,17 @@ class _Trainer:
     def _take_step(self, batch: Batch) -> None:
         lr = learning_rate(self.optim, self.step, self.loader.steps_per_epoch)
         loss = compute_gradients(self.stage, batch, self.efficiency.accumulation)
+        # By the step's number, and not wherever a signal or a checkpoint leads to a fetch: the log
+        # of a run that was cut off has the same lines.
+        if (self.step + 1) % self.run.log_every == 0 or self.step + 1 == self.total:
+            self.health = HealthCheck(self.stage, batch)
         norm = clip_gradients(self.module.parameters(), self.optim.clip_norm)
         good = loss.value.isfinite() & norm.isfinite()
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         self.optimizer.step_if(good)
+        if self.health is not None:
+            self.health.stepped()
         self.stage.after_step()
         self.step += 1
         epoch = self.step / self.loader.steps_per_epoch
@@ -155,7 +169,14 @@ class _Trainer:
     def _fetch(self) -> list[dict[str, Any]]:
         """Brings the metrics since the last time to the log; gives their lines."""
         lines = self.window.fetch()
-        self.log.write(lines)
+        if self.health is not None:
+            health = self.health.fetch(lines[-1]["terms"])
+            self.health = None
+            lines[-1]["health"] = health
+            if warning := self.alarm.warning(health):
+                lines[-1]["warning"] = warning
+        for log in self.logs:
+            log.write(lines)
         for line in lines:
             self.bad_steps += line["skipped"]
             self.bad_in_a_row = self.bad_in_a_row + 1 if line["skipped"] else 0
@@ -169,7 +190,8 @@ class _Trainer:
     def _save(self) -> list[dict[str, Any]]:
         """Saves a checkpoint, unless this step has one; gives the lines fetched before."""
         lines = self._fetch()
-        self.log.sync()
+        for log in self.logs:
+            log.sync()
         state = {
             "step": self.step,
             "stage": self.module.state_dict(),

@@ -1,9 +1,11 @@
 """What a run tells of itself: numbers fetched from the device together, and a line a step."""
 
+import contextlib
 import json
 import math
 import os
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,8 @@ import torch
 from torch import Tensor
 
 from ivn.data.clip import Replacement
+
+from .errors import LogError
 
 
 @dataclass
@@ -87,13 +91,13 @@ class Window:
 
 
 class Log:
-    """A JSONL file with each step once, in order."""
+    """A JSONL file with each step once, in order; LogError where it cannot be written."""
 
     def __init__(self, path: Path, *, after_step: int) -> None:
         """Opens ``path`` to go on after ``after_step``; later lines are dropped."""
         self._path = path
-        path.touch()
-        with path.open("r+b") as file:
+        with self._reporting(), path.open("a+b") as file:
+            file.seek(0)
             end = 0
             for line in file:
                 if not line.endswith(b"\n") or _step(line) > after_step:
@@ -105,13 +109,23 @@ class Log:
         """Appends ``lines``; numbers that are not finite become null."""
         if lines:
             text = "".join(json.dumps(_finite(line), allow_nan=False) + "\n" for line in lines)
-            with self._path.open("a", encoding="utf-8") as file:
+            with self._reporting(), self._path.open("a", encoding="utf-8") as file:
                 file.write(text)
 
     def sync(self) -> None:
         """Makes what was written durable, so that a checkpoint never is ahead of the log."""
-        with self._path.open("r+b") as file:
+        with self._reporting(), self._path.open("r+b") as file:
             os.fsync(file.fileno())
+
+    def close(self) -> None:
+        """Nothing: the file is open while it is written only."""
+
+    @contextlib.contextmanager
+    def _reporting(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise LogError(self._path, error) from error
 
 
 def _step(line: bytes) -> float:

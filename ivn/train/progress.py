@@ -59,9 +59,12 @@ class Display:
         self._bar.advance(self._task)
 
     def metrics(self, lines: Sequence[dict[str, Any]]) -> None:
-        """Shows the last of some steps' metrics."""
+        """Shows the last of some steps' metrics, and warnings for good."""
         if not lines:
             return
+        for line in lines:
+            if "warning" in line:
+                self.say(f"warning: step {line['step']}: {line['warning']}")
         line = lines[-1]
         terms = "  ".join(f"{name} {value:.4f}" for name, value in line["terms"].items())
         text = (

@@ -11,12 +11,14 @@ class RunConfig:
     """How a run is watched and kept.
 
     Attributes:
-        log_every: steps between fetches of the metrics; each step has its line in the log.
+        log_every: steps between fetches of the metrics; each step has its line in the log, the one
+            fetched last also its health.
         save_every: steps between checkpoints; the last step is always saved.
         keep_last: checkpoints kept.
         max_bad_steps: stop after this many steps in a row with a loss or gradient that is not
             finite. Such steps change nothing.
         max_replaced_share: stop when more than this share of the clips had to be replaced.
+        tensorboard: also write the log for TensorBoard, which must be installed.
     """
 
     log_every: int = 10
@@ -24,6 +26,7 @@ class RunConfig:
     keep_last: int = 2
     max_bad_steps: int = 10
     max_replaced_share: float = 0.10
+    tensorboard: bool = False
 
     def __post_init__(self) -> None:
         for name in ("log_every", "save_every", "keep_last", "max_bad_steps"):

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import resource
 import shutil
@@ -8,6 +9,7 @@ from safetensors.torch import load_file
 
 from ivn.train import checkpoint, folder
 from ivn.train.errors import CheckpointError
+from tests.test_fuzz import damaged
 
 from .toy import ToyStage
 
@@ -130,12 +132,37 @@ def test_a_full_disk_loses_nothing(tmp_path, limit):
     assert names(tmp_path) == [kept.name]
 
 
-def test_a_damaged_file_is_named(tmp_path):
-    path = save(tmp_path, 1) / "state.pt"
-    path.write_bytes(path.read_bytes()[:5000])
-    with pytest.raises(CheckpointError, match=r"state\.pt cannot be read") as caught:
+@pytest.mark.parametrize("name", [checkpoint.STATE, checkpoint.CARD])
+def test_a_file_cut_off_is_named(tmp_path, name):
+    path = save(tmp_path, 1) / name
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(CheckpointError) as caught:
         checkpoint.load(path.parent)
-    assert "\n" not in str(caught.value)
+    advice = f"remove {path.parent} to go on from the checkpoint before it"
+    assert str(caught.value) == f"{path} cannot be read (it is damaged); {advice}"
+
+
+def test_a_file_that_is_gone_is_named(tmp_path):
+    path = save(tmp_path, 1) / checkpoint.STATE
+    path.unlink()
+    with pytest.raises(CheckpointError, match=r"state\.pt cannot be read \(No such file"):
+        checkpoint.load(path.parent)
+
+
+def test_no_damaged_state_is_taken_for_a_good_one(tmp_path):
+    """PyTorch's reader gives most of these, with other numbers, and fails variously on the rest."""
+    path = save(tmp_path, 1) / checkpoint.STATE
+    good = path.read_bytes()
+    for seed in range(50):
+        path.write_bytes(damaged(good, seed))
+        with pytest.raises(CheckpointError, match="it is damaged") as caught:
+            checkpoint.load(path.parent)
+        assert "\n" not in str(caught.value)
+
+
+def rewrite_card(path, **changes):
+    card = json.loads((path / checkpoint.CARD).read_text())
+    (path / checkpoint.CARD).write_text(json.dumps(card | changes))
 
 
 def test_a_stranger_s_code_is_not_run(tmp_path):
@@ -144,13 +171,16 @@ def test_a_stranger_s_code_is_not_run(tmp_path):
             return (print, ("this must not run",))
 
     path = save(tmp_path, 1)
-    torch.save({"format": 1, "stage": Stranger()}, path / "state.pt")
-    with pytest.raises(CheckpointError, match="cannot be read"):
+    torch.save({"stage": Stranger()}, path / checkpoint.STATE)
+    digest = hashlib.sha256((path / checkpoint.STATE).read_bytes()).hexdigest()
+    rewrite_card(path, state_sha256=digest)
+    with pytest.raises(CheckpointError, match="more than plain data") as caught:
         checkpoint.load(path)
+    assert "weights_only" not in str(caught.value)  # PyTorch's advice: to run it
 
 
 def test_another_format_is_refused(tmp_path):
     path = save(tmp_path, 1)
-    torch.save({"format": 99}, path / "state.pt")
-    with pytest.raises(CheckpointError, match="format 99, expected 1"):
+    rewrite_card(path, format=99)
+    with pytest.raises(CheckpointError, match="format 99, expected 2"):
         checkpoint.load(path)

@@ -75,6 +75,7 @@ def test_a_run_cut_off_anywhere_goes_on_bit_for_bit(whole, tmp_path, last):
         train(tmp_path, loader=DyingLoader(last))
     assert train(tmp_path) == 0
     assert results(tmp_path) == results(whole)
+    assert [line["health"] for line in log(tmp_path)] == [line["health"] for line in log(whole)]
     ours, theirs = (checkpoint.load(checkpoint.latest(run)) for run in (tmp_path, whole))
     for tensors in ("stage", "optimizer"):
         torch.testing.assert_close(plain(ours[tensors]), plain(theirs[tensors]), rtol=0, atol=0)
@@ -232,7 +233,8 @@ def test_only_a_fetch_waits_for_the_device(tmp_path, monkeypatch):
     with pytest.raises(AssertionError, match="waits"):  # the last checkpoint does
         train(tmp_path, optim=optim, run=RunConfig(log_every=5, save_every=100))
     assert len(log(tmp_path)) == 12
-    assert steps == [5, 5, 2]
+    # At each fetch the window's steps, then the last one's health: 2 norms of 2 parts, 2 more.
+    assert steps == [5, 6, 5, 6, 2, 6]
 
 
 def test_the_default_config_is_the_paper_s():

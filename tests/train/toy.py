@@ -1,5 +1,6 @@
 """A stage and a loader small enough to train hundreds of steps in a second."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -68,6 +69,13 @@ class ToyStage(nn.Module):
         )
         squared = error.square() * torch.where(spoilt, torch.nan, 1.0)[:, None]
         return {"squared": Term(squared.sum(), torch.tensor(squared.numel())), "absolute": absolute}
+
+    def features(self, batch: Batch) -> Tensor:
+        clips = batch.clips["student"].flatten(1).float() / 255 - 0.5
+        return torch.tanh(self.encoder(clips.to(self.encoder.weight.dtype)))[:, None]
+
+    def cosines(self, means: Mapping[str, float]) -> dict[str, float]:
+        return {"squared": 1 - means["squared"]}
 
     def parameter_groups(self) -> list[Group]:
         return [

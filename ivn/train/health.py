@@ -1,0 +1,160 @@
+"""Signs that a run learns: each part's gradient and update, and whether its features differ.
+
+Of one step in ``run.log_every``. Only :meth:`HealthCheck.fetch` waits for the device, where the
+metrics are fetched anyway, and nothing here changes what a run learns.
+
+Legend: B clips, N tokens of a clip, C features of a token.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ivn.data.clip import Batch
+from ivn.model.layers import wide_dtype
+
+from .gradients import Stage
+
+# Clips of a batch whose features are looked at: enough to differ, few enough to cost little.
+CLIPS = 8
+# What bf16 rounds off in a few blocks, 0.4 % of the size in each: less is not known to differ. At
+# its random start `tiny` is at 0.8 on the bundled clips.
+LOWEST_STD = 0.01
+# Half way from one direction alone to two; at its random start `tiny` is at 4 to 7.
+LOWEST_RANK = 1.5
+
+
+class HealthCheck:
+    """The health of one step.
+
+    Made when the step's gradients are there and not yet clipped, told when the optimiser has
+    stepped, read at the fetch. It keeps a copy of the trainable parameters in between.
+
+    Args:
+        stage: what trains.
+        batch: of the step, on the device; its first clips' features are looked at.
+    """
+
+    def __init__(self, stage: Stage, batch: Batch) -> None:
+        self._stage = stage
+        self._clips = batch.part(0, min(len(batch), CLIPS))
+        trained = {
+            part: [parameter for parameter in module.parameters() if parameter.requires_grad]
+            for part, module in stage.parts.items()
+        }
+        self._trained = {part: parameters for part, parameters in trained.items() if parameters}
+        self._before = {
+            part: [parameter.detach().clone() for parameter in parameters]
+            for part, parameters in self._trained.items()
+        }
+        self._gradients = {
+            part: _norm([p.grad if p.grad is not None else torch.zeros_like(p) for p in parameters])
+            for part, parameters in self._trained.items()
+        }
+        self._updates: dict[str, Tensor] = {}
+
+    def stepped(self) -> None:
+        """The optimiser has changed the parameters, or left them where the step was skipped."""
+        for part, parameters in self._trained.items():
+            now = [parameter.detach() for parameter in parameters]
+            self._updates[part] = _norm(list(torch._foreach_sub(now, self._before[part])))
+        self._before = {}
+
+    def fetch(self, means: dict[str, float]) -> dict[str, Any]:
+        """The step's health as plain numbers; waits for the device.
+
+        Args:
+            means: of the step's terms.
+
+        Returns:
+            ``grad_norm`` and ``update_norm`` of each part, before clipping and after the step;
+            ``feature_std`` and ``effective_rank``, see :func:`feature_spread`, of the encoder as
+            the step left it; ``cosine`` of each term that is one to a teacher.
+        """
+        with evaluating(self._stage.parts["encoder"]), torch.no_grad():
+            spread = feature_spread(self._stage.features(self._clips))
+        scalars = [*self._gradients.values(), *self._updates.values(), *spread]
+        values = iter(torch.stack([scalar.double() for scalar in scalars]).tolist())
+        return {
+            "grad_norm": {part: next(values) for part in self._gradients},
+            "update_norm": {part: next(values) for part in self._updates},
+            "feature_std": next(values),
+            "effective_rank": next(values),
+            "cosine": self._stage.cosines(means),
+        }
+
+
+class CollapseAlarm:
+    """Says once, each time that it begins, that features have collapsed."""
+
+    def __init__(self) -> None:
+        self._collapsed = False
+
+    def warning(self, health: dict[str, Any]) -> str:
+        """What to say of a step's health; "" where there is nothing new."""
+        std, rank = health["feature_std"], health["effective_rank"]
+        before, self._collapsed = self._collapsed, std < LOWEST_STD or rank < LOWEST_RANK
+        if before or not self._collapsed:
+            return ""
+        return (
+            f"features have collapsed: all clips look alike to the encoder (feature_std {std:.2g}, "
+            f"warned of below {LOWEST_STD}; effective_rank {rank:.2f}, below {LOWEST_RANK}); if "
+            "this lasts, start again with a lower optim.lr or a longer warm-up"
+        )
+
+
+def feature_spread(features: Tensor) -> tuple[Tensor, Tensor]:
+    """How far and in how many directions the features of clips differ.
+
+    Each place's mean over the clips is subtracted first, so that what a token's position alone
+    brings does not count; of a single clip, the mean over its tokens. What remains has the
+    covariance ``S`` ``[C, C]``, unbiased:
+
+        feature_std = sqrt(trace(S) / C) / rms(features)
+        effective_rank = exp(-sum p log p), p = eigenvalues of S / their sum
+
+    The second is the effective rank of Roy & Vetterli (2007) of ``S``, so of the *squares* of the
+    remaining features' singular values.
+
+    Args:
+        features: ``[B, N, C]`` of any floating dtype.
+
+    Returns:
+        Both as scalars on the device, computed in fp32, or fp64 for fp64 features: 0 and 1 where
+        features differ by rounding alone, NaN where some are not finite.
+    """
+    B, N, C = features.shape
+    x = features.to(wide_dtype(features.dtype))
+    rest = (x - x.mean(0 if B > 1 else 1, keepdim=True)).flatten(0, 1)
+    freedom = (B - 1) * N if B > 1 else max(1, N - 1)
+    covariance = rest.T @ rest / freedom
+    rms = x.square().mean().sqrt()
+    std = (covariance.trace() / C).sqrt()
+    # Eigenvalues of what is not finite would be an error.
+    finite = covariance.isfinite().all() & rms.isfinite()
+    alike = std <= 8 * torch.finfo(x.dtype).eps * rms
+    usable = finite & ~alike
+    eigenvalues = torch.linalg.eigvalsh(torch.where(usable, covariance, 1.0)).clamp(min=0)
+    entropy = torch.special.entr(eigenvalues / eigenvalues.sum()).sum()
+    std = torch.where(usable, std / rms, 0.0)
+    rank = torch.where(usable, entropy.exp(), 1.0)
+    return torch.where(finite, std, torch.nan), torch.where(finite, rank, torch.nan)
+
+
+@contextlib.contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """``module`` in evaluation mode, and each of its modules as it was afterwards."""
+    modes = [(each, each.training) for each in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for each, mode in modes:
+            each.training = mode
+
+
+def _norm(tensors: list[Tensor]) -> Tensor:
+    return nn.utils.get_total_norm(tensors)
