@@ -1,5 +1,6 @@
 """One clip: from a source and a key to what every consumer sees, by one decode."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -7,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ivn.data.augment import centre_crop, cut, multi_scale_crop
+from ivn.data.augment import Crop, centre_crop, cut, multi_scale_crop, random_resized_crop
 from ivn.data.clip import ClipSpec
 from ivn.data.decode import decode
 from ivn.data.sampling import FrameOffsets, centre_frame_numbers, frame_numbers
@@ -20,15 +21,30 @@ class DataConfig:
 
     Attributes:
         seed: of every random number of the run, in [0, 2**63).
-        augmentation: "multi_scale" (random frames and TSN crops) or "centre" (nothing random).
+        augmentation: random frames with TSN's crops ("multi_scale") or crops of random area and
+            aspect ("random_resized"), or nothing random ("centre").
+        crop_area: least and largest share of a frame in a random-resized crop, as V-JEPA has them.
+        crop_aspect: least and largest width over height of such a crop.
         flip: mirror half of the clips, but never those whose source forbids it.
         frame_offsets: "correct", or "released" for frame numbers off by one as in the release.
     """
 
     seed: int = 0
-    augmentation: Literal["multi_scale", "centre"] = "multi_scale"
+    augmentation: Literal["multi_scale", "random_resized", "centre"] = "multi_scale"
+    crop_area: tuple[float, float] = (0.3, 1.0)
+    crop_aspect: tuple[float, float] = (0.75, 1.35)
     flip: bool = True
     frame_offsets: FrameOffsets = "correct"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed < 2**63:
+            raise ValueError(f"seed is {self.seed}, expected 0 up to below 2**63")
+        least, largest = self.crop_area
+        if not 0 < least <= largest <= 1:
+            raise ValueError(f"crop_area is {self.crop_area}, expected 0 < least <= largest <= 1")
+        least, largest = self.crop_aspect
+        if not 0 < least <= largest < math.inf:
+            raise ValueError(f"crop_aspect is {self.crop_aspect}, expected 0 < least <= largest")
 
 
 def read_clip(
@@ -57,17 +73,23 @@ def read_clip(
         return [max(number, 0) for number in numbers] if source.start > 0 else numbers
 
     video = decode(source.path, choose, start=source.start, end=source.end)
-    height, width = video.shape[1:3]
-    if config.augmentation == "centre":
-        crop = centre_crop(height, width)
-    else:
-        crop = multi_scale_crop(height, width, key, flip=config.flip and source.flip)
+    crop = _crop(*video.shape[1:3], config, key, flip=config.flip and source.flip)
     cache: dict[tuple[int, int], Tensor] = {}
     for spec in specs.values():
         shape = (spec.frames, spec.size)
         if shape not in cache:
             cache[shape] = cut(video[:: frames // spec.frames], crop, spec.size)
     return {name: cache[spec.frames, spec.size] for name, spec in specs.items()}
+
+
+def _crop(height: int, width: int, config: DataConfig, key: Tensor, *, flip: bool) -> Crop:
+    if config.augmentation == "centre":
+        return centre_crop(height, width)
+    if config.augmentation == "multi_scale":
+        return multi_scale_crop(height, width, key, flip=flip)
+    return random_resized_crop(
+        height, width, key, area=config.crop_area, aspect=config.crop_aspect, flip=flip
+    )
 
 
 def read_centre(source: Source, spec: ClipSpec) -> Tensor:

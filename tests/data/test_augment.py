@@ -6,7 +6,14 @@ import pytest
 import torch
 from PIL import Image
 
-from ivn.data.augment import Crop, centre_clip, centre_crop, cut, multi_scale_crop
+from ivn.data.augment import (
+    Crop,
+    centre_clip,
+    centre_crop,
+    cut,
+    multi_scale_crop,
+    random_resized_crop,
+)
 from ivn.ops.random import make_keys
 from tests.data.videos import noise
 
@@ -16,6 +23,21 @@ KEYS = make_keys(1, 0, torch.arange(1200)).split(1)
 @cache
 def crops(height, width, *, flip=True):
     return [multi_scale_crop(height, width, key, flip=flip) for key in KEYS]
+
+
+@cache
+def resized(height, width, *, area=(0.3, 1.0), aspect=(0.75, 1.35), flip=True):
+    return [
+        random_resized_crop(height, width, key, area=area, aspect=aspect, flip=flip) for key in KEYS
+    ]
+
+
+def assert_uniform(values, low, high):
+    """Kolmogorov and Smirnov's distance is that of one draw in 100,000 at most."""
+    ordered = ((np.sort(values) - low) / (high - low)).clip(0, 1)
+    steps = np.arange(len(ordered) + 1) / len(ordered)
+    distance = max(np.abs(ordered - steps[1:]).max(), np.abs(ordered - steps[:-1]).max())
+    assert distance < 2.47 / len(ordered) ** 0.5
 
 
 def assert_equally_frequent(values, kinds):
@@ -44,16 +66,58 @@ def test_places_are_13_and_reach_all_edges():
     assert set(places) == edges | {(1, 1), (1, 3), (3, 1), (3, 3)}
 
 
-def test_half_of_the_crops_are_mirrored_and_none_where_that_is_off():
-    mirrored = [crop.flip for crop in crops(256, 340)]
+@pytest.mark.parametrize("draw", [crops, resized])
+def test_half_of_the_crops_are_mirrored_and_none_where_that_is_off(draw):
+    mirrored = [crop.flip for crop in draw(256, 340)]
     assert_equally_frequent(mirrored, 2)
-    assert not any(crop.flip for crop in crops(256, 340, flip=False))
+    assert not any(crop.flip for crop in draw(256, 340, flip=False))
+
+
+def test_a_random_resized_crop_has_uniform_area_log_aspect_and_place():
+    # So small that every first draw fits.
+    drawn = resized(2000, 2000, area=(0.1, 0.5))
+    area = np.array([crop.height * crop.width / 2000**2 for crop in drawn])
+    aspect = np.log([crop.width / crop.height for crop in drawn])
+    assert_uniform(area, 0.1, 0.5)
+    assert_uniform(aspect, np.log(0.75), np.log(1.35))
+    for free in (
+        [crop.top / (2000 - crop.height) for crop in drawn],
+        [crop.left / (2000 - crop.width) for crop in drawn],
+    ):
+        assert_uniform(free, 0, 1)
+    together = np.corrcoef([area, aspect, [crop.top / (2000 - crop.height) for crop in drawn]])
+    assert np.abs(together - np.eye(3)).max() < 5 / len(drawn) ** 0.5
+
+
+@pytest.mark.parametrize(("height", "width"), [(256, 340), (101, 333), (720, 405)])
+def test_what_fits_the_frame_is_in_range(height, width):
+    for crop in resized(height, width):
+        rounding = 1 / min(crop.height, crop.width)
+        assert 0.3 - rounding <= crop.height * crop.width / (height * width) <= 1 + rounding
+        assert 0.75 * (1 - rounding) <= crop.width / crop.height <= 1.35 * (1 + rounding)
+    assert len(set(resized(height, width))) > 100
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [
+        ((10, 1000), Crop(0, 493, 10, 14)),
+        ((1000, 10), Crop(493, 0, 13, 10)),
+        ((100, 100), Crop(0, 0, 100, 100)),
+    ],
+)
+def test_where_no_draw_fits_the_middle_is_taken(size, expected):
+    area = (0.99, 1.0) if size != (100, 100) else (1.0, 1.0)
+    aspect = (0.75, 1.35) if size != (100, 100) else (0.5, 2.0)
+    drawn = resized(*size, area=area, aspect=aspect, flip=False)
+    assert expected in drawn
+    if size != (100, 100):
+        assert set(drawn) == {expected}
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (2, 7), (101, 33), (50, 66)])
 def test_crops_lie_inside_frames_of_any_size(height, width):
-    for key in KEYS[:200]:
-        crop = multi_scale_crop(height, width, key, flip=True)
+    for crop in [*crops(height, width)[:200], *resized(height, width)[:200]]:
         assert crop.height >= 1 and crop.width >= 1 and crop.top >= 0 and crop.left >= 0
         assert crop.top + crop.height <= height and crop.left + crop.width <= width
 

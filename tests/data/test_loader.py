@@ -63,9 +63,12 @@ def test_batches_are_what_the_specs_say(first_six):
     ]
 
 
-@pytest.mark.parametrize("workers", [1, 3])
-def test_workers_change_no_bit(first_six, workers):
-    assert_equal(batches(6, workers=workers), first_six)
+@pytest.mark.parametrize("augmentation", ["multi_scale", "random_resized", "centre"])
+def test_workers_change_no_bit(augmentation):
+    config = replace(CONFIG, augmentation=augmentation)
+    one, other, third = (batches(4, config=config, workers=workers) for workers in (0, 1, 3))
+    assert_equal(other, one)
+    assert_equal(third, one)
 
 
 @pytest.mark.parametrize(("start", "workers"), [(1, 0), (2, 0), (3, 2)])

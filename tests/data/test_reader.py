@@ -2,7 +2,9 @@ import numpy as np
 import pytest
 import torch
 
+from ivn.data import reader
 from ivn.data.clip import Batch, ClipSpec, Replacement
+from ivn.data.decode import decode
 from ivn.data.reader import DataConfig, check_specs, read_centre, read_clip
 from ivn.data.source import BUNDLED_CLIPS, Source
 from ivn.ops.random import make_keys
@@ -21,10 +23,11 @@ def ramp(tmp_path_factory):
     return write_video(file, np.stack(frames).astype(np.uint8))
 
 
-def test_all_consumers_see_the_same_crop_frames_and_mirroring(ramp):
+@pytest.mark.parametrize("augmentation", ["multi_scale", "random_resized", "centre"])
+def test_all_consumers_see_the_same_crop_frames_and_mirroring(ramp, augmentation):
     specs = {"student": ClipSpec(8, 28), "teacher": ClipSpec(8, 84)}
     for key in KEYS:
-        views = read_clip(Source(str(ramp)), specs, DataConfig(seed=7), key)
+        views = read_clip(Source(str(ramp)), specs, DataConfig(7, augmentation), key)
         assert views["student"].shape == (8, 28, 28, 3)
         assert views["teacher"].shape == (8, 84, 84, 3)
         coarse = views["teacher"].float().unflatten(1, (28, 3)).unflatten(3, (28, 3)).mean((2, 4))
@@ -40,6 +43,34 @@ def test_a_consumer_of_fewer_frames_sees_every_nth(ramp):
     assert (views["a"][..., 2].float().mean((1, 2)).diff() > 0).all()
 
 
+def test_three_consumers_are_served_by_one_decode_of_one_file(ramp, monkeypatch):
+    asked = []
+
+    def counted(path, choose, **window):
+        def remembered(total):
+            asked.append((path, choose(total)))
+            return asked[-1][1]
+
+        return decode(path, remembered, **window)
+
+    monkeypatch.setattr(reader, "decode", counted)
+    specs = {"student": ClipSpec(8, 112), "teacher": ClipSpec(8, 256), "longer": ClipSpec(16, 112)}
+    for key in KEYS[:6]:
+        asked.clear()
+        views = read_clip(Source(str(ramp)), specs, DataConfig(), key)
+        ((path, numbers),) = asked
+        assert path == str(ramp)
+        # Blue tells the frame's number: the longest has all that were decoded, others every 2nd.
+        seen = {name: view[:, 0, 0, 2].tolist() for name, view in views.items()}
+        assert seen["longer"] == [5 * number for number in numbers]
+        assert seen["student"] == seen["teacher"] == seen["longer"][::2]
+        # Of the same rectangle: red and green tell its place, whatever the size.
+        assert torch.equal(views["student"], views["longer"][::2])
+        for corner in [(0, 0), (0, -1), (-1, 0), (-1, -1)]:
+            ours, theirs = (views[name][0][corner][:2].int() for name in ("student", "teacher"))
+            assert (ours - theirs).abs().max() <= 2
+
+
 def test_frames_that_divide_no_common_number_are_an_error():
     with pytest.raises(ValueError, match="b wants 3 frames, another 8: expected a divisor"):
         check_specs({"a": ClipSpec(8, 16), "b": ClipSpec(3, 16)})
@@ -47,6 +78,25 @@ def test_frames_that_divide_no_common_number_are_an_error():
         check_specs({})
     with pytest.raises(ValueError, match="expected at least 1"):
         ClipSpec(0, 16)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"crop_area": (0.0, 1.0)}, r"crop_area is \(0.0, 1.0\), expected 0 < least"),
+        ({"crop_area": (0.5, 0.3)}, "crop_area"),
+        ({"crop_area": (0.5, 1.1)}, "crop_area"),
+        ({"crop_area": (float("nan"), 1.0)}, "crop_area"),
+        ({"crop_aspect": (0.0, 1.0)}, "crop_aspect"),
+        ({"crop_aspect": (2.0, 1.0)}, "crop_aspect"),
+        ({"crop_aspect": (0.5, float("inf"))}, "crop_aspect"),
+        ({"seed": -1}, "seed is -1"),
+        ({"seed": 2**63}, "seed"),
+    ],
+)
+def test_ranges_that_make_no_sense_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        DataConfig(**options)
 
 
 def test_mirroring_needs_leave_of_the_config_and_of_the_source(ramp):
