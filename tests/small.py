@@ -25,7 +25,11 @@ ENCODER = [
     "efficiency.device=cpu",
 ]
 STAGE1 = [
-    "stage.teacher.image_size=128",
+    # A SigLIP of 4 blocks with random weights: it needs transformers and no file.
+    "stage.teacher.kind=siglip",
+    "stage.teacher.source=tiny",
+    "stage.teacher.image_size=64",
+    "stage.teacher.taps=[4]",
     "stage.teacher.weights=random",
     "model.decoder.depth=1",
     "model.decoder.width=32",

@@ -14,6 +14,8 @@ from ivn.train.gradients import compute_gradients
 from ivn.train.optimizer import clip_gradients, make_optimizer
 from tests.small import random_batch, small_config, small_stage
 
+pytest.importorskip("transformers")
+
 WAITING = {
     "aten::_local_scalar_dense",
     "aten::equal",

@@ -6,6 +6,8 @@ import torch
 from ivn.train.gradients import compute_gradients
 from tests.small import random_batch, small_config, small_stage
 
+pytest.importorskip("transformers")
+
 
 @pytest.mark.parametrize("preset", ["stage1-tiny", "stage1-tiny-official", "stage2-tiny"])
 def test_a_bf16_step_is_near_the_fp32_step(preset):
