@@ -59,30 +59,30 @@ def override(value: T, *assignments: str) -> T:
     Raises:
         ConfigError: as :func:`loads`.
     """
-    table = encode(value)
+    current, table = value, encode(value)
     for assignment in assignments:
-        if _assign(table, assignment):
+        if _assign(table, assignment, current):
             # The fields of the new kind, for assignments that follow.
-            table = encode(decode(table, type(value)))
+            current = decode(table, type(value))
+            table = encode(current)
     return decode(table, type(value))
 
 
-def _assign(table: dict[str, Any], assignment: str) -> bool:
-    """Put one value into ``table``; gives whether it made its group another kind."""
+def _assign(table: dict[str, Any], assignment: str, value: Any) -> bool:
+    """Put one field into the ``table`` of ``value``; gives whether that made it another kind."""
     dotted, equals, text = assignment.partition("=")
     path = dotted.strip().split(".")
     if not equals or not all(path):
         raise ConfigError(f"{assignment!r}: expected key=value, such as optim.lr=1e-3")
     group: Any = table
-    parent: Any = None
     for depth, key in enumerate(path[:-1]):
-        parent, group = group, _child(group, key, ".".join(path[: depth + 1]))
+        group = _child(group, key, ".".join(path[: depth + 1]))
     key = path[-1]
     old = _child(group, key, dotted.strip())
     new = text.strip() if isinstance(old, str) else _parse(text.strip())
     if isinstance(old, str) and new[:1] in ("'", '"'):
         new = _parse(new)
-    other_kind = key == "kind" and parent is not None and new != old
+    other_kind = key == "kind" and new != old and _tells_the_class(value, path)
     if other_kind:
         group.clear()
     if isinstance(group, list):
@@ -90,6 +90,13 @@ def _assign(table: dict[str, Any], assignment: str) -> bool:
     else:
         group[key] = new
     return other_kind
+
+
+def _tells_the_class(value: Any, path: list[str]) -> bool:
+    """Whether the field at ``path`` has one value in its dataclass, and others in its siblings."""
+    for key in path[:-1]:
+        value = value[int(key)] if isinstance(value, tuple) else getattr(value, key)
+    return len(typing.get_args(typing.get_type_hints(type(value))[path[-1]])) == 1
 
 
 def encode(value: Any) -> Any:

@@ -168,3 +168,10 @@ def test_assignments_are_judged_together():
     assert (changed.optim.lr, changed.optim.min_lr) == (1e-6, 0.0)
     with pytest.raises(ConfigError, match="min_lr"):
         override(PRESETS["stage1-tiny"](), "optim.lr=1e-6")
+
+
+def test_a_kind_that_is_a_plain_choice_keeps_the_fields_beside_it():
+    changes = ("stage.teacher.kind=siglip", "stage.teacher.source=a", "stage.teacher.taps=[2]")
+    changed = override(PRESETS["stage1-tiny"](), *changes).stage.teacher
+    assert (changed.kind, changed.source, changed.taps) == ("siglip", "a", (2,))
+    assert changed.image_size == PRESETS["stage1-tiny"]().stage.teacher.image_size
