@@ -3,6 +3,7 @@ import torch
 
 from ivn.train.gradients import compute_gradients
 
+from .real import small
 from .toy import ToyLoader, ToyStage
 
 
@@ -74,3 +75,37 @@ def test_terms_without_a_weight_are_refused():
     stage.loss_weights = {"squared": 1.0}
     with pytest.raises(ValueError, match="absolute"):
         compute_gradients(stage, next(ToyLoader()), 1)
+
+
+# Weights at which every part of the student shows in the gradient.
+LIVELY = ["model.encoder.drop_path=0.3", "model.encoder.layer_scale=0.1"]
+STAGES = {
+    "stage1": ("stage1-tiny", ["stage.align_pooled=true", *LIVELY]),
+    "stage1 official": ("stage1-tiny-official", LIVELY),
+    "stage2": ("stage2-tiny", ["stage.teacher_drop_path=true", *LIVELY]),
+    "stage2 packed": ("stage2-tiny", ["stage.views.0.truncate=none", *LIVELY]),
+}
+# A softmax does not see what shifts all of its keys: these gradients are 0 but for rounding.
+SHIFTS = ("clip_projector.norm1_k.bias", "clip_projector.cross_attn.k_bias")
+
+
+@pytest.mark.parametrize(("preset", "changes"), STAGES.values(), ids=STAGES)
+def test_real_stages_do_not_see_how_their_batch_is_divided(preset, changes):
+    """8 x 1, 4 x 2, 2 x 4 and 1 x 8 bundled clips: losses and each parameter's gradient."""
+    stage, batch = small(preset, *changes)
+    results = {}
+    for micro_batches in (1, 2, 4, 8):
+        loss = compute_gradients(stage, batch, micro_batches)
+        gradients = {k: p.grad.clone() for k, p in stage.named_parameters() if p.grad is not None}
+        results[micro_batches] = loss, gradients
+    whole, expected = results.pop(1)
+    largest = max(gradient.abs().max() for gradient in expected.values())
+    # Sums over 8 clips in another order, through some twenty layers: tens of roundings.
+    rounding = 32 * torch.finfo(torch.float32).eps
+    for loss, gradients in results.values():
+        torch.testing.assert_close(loss, whole, rtol=rounding, atol=0)
+        assert gradients.keys() == expected.keys()
+        for name, gradient in gradients.items():
+            zero = name.endswith(SHIFTS)
+            scale = 1e-4 * largest if zero else expected[name].abs().max()
+            assert (gradient - expected[name]).abs().max() <= rounding * scale, name
