@@ -101,10 +101,11 @@ def save(
         folder.sync_folder(target.parent)
     except (OSError, SafetensorError, RuntimeError) as error:
         # torch.save reports a full disk as RuntimeError.
+        reason = why(error, run)  # while the disk is as it was found
         shutil.rmtree(temporary, ignore_errors=True)
         kept = latest(run)
         raise CheckpointError(
-            f"checkpoint {target} could not be written ({why(error, run)}); "
+            f"checkpoint {target} could not be written ({reason}); "
             + (f"{kept} is kept" if kept else "there is none before it")
         ) from error
     for old in sorted(_all(run))[:-keep_last]:
