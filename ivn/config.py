@@ -83,6 +83,8 @@ def read(path: str | Path) -> Config:
     """
     try:
         return from_toml(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path}: no such file, expected a config saved as TOML") from None
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: expected a config as UTF-8 text (TOML)") from None
     except ConfigError as error:

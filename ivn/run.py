@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from ivn import stages
-from ivn.config import HARMLESS, Config, ConfigError, from_toml, override, to_dict, to_toml
+from ivn.config import HARMLESS, Config, ConfigError, override, read, to_dict, to_toml
 from ivn.data.loader import ClipLoader
-from ivn.data.source import fingerprint, list_clips
+from ivn.data.source import DataError, fingerprint, list_clips
 from ivn.stages import Stage2Config
 from ivn.train import board, checkpoint, folder
 from ivn.train.errors import RunError
@@ -51,11 +51,16 @@ def start(
         }
         stage, loader = _parts(config, sources, source["init"], fresh=True)
     text = to_toml(config)
+    folder.create(run, config=text, source=source)
     if show_config:
         print(text)
-    folder.create(run, config=text, source=source)
     with folder.locked(run):
-        return _pretrain(config, stage, loader, run)
+        try:
+            return _pretrain(config, stage, loader, run)
+        except (RunError, DataError):
+            # The same command can be given again, once its cause is mended.
+            folder.discard_unused(run)
+            raise
 
 
 def resume(out: str | Path, *, changes: Sequence[str] = ()) -> int:
@@ -78,8 +83,8 @@ def resume(out: str | Path, *, changes: Sequence[str] = ()) -> int:
                 f"{change}: a run that goes on keeps its config; only {' and '.join(HARMLESS)} "
                 "may change"
             )
-    text, source = folder.read(run)
-    config = override(from_toml(text), *changes)
+    _, source = folder.read(run)
+    config = override(read(run / folder.CONFIG), *changes)
     with folder.locked(run):
         with _input_errors():
             sources = list_clips(source["data"])

@@ -7,39 +7,14 @@ import sys
 
 import pytest
 
-from ivn import cli, run
+from ivn import run
 from ivn.config import from_toml, help_text, override, to_toml
 from ivn.data.loader import ClipLoader
 from ivn.data.source import BUNDLED_CLIPS
 from ivn.presets import PRESETS
 from ivn.train import folder
+from tests.command import SMALL, STAGE1, assert_one_line, command
 from tests.processes import run_code
-
-# Small enough for a test: 4 frames of 56 pixels are 64 tokens.
-SMALL = [
-    "model.encoder.width=48",
-    "model.encoder.depth=2",
-    "model.encoder.hidden=64",
-    "model.encoder.image_height=56",
-    "model.encoder.image_width=56",
-    "model.encoder.num_frames=4",
-    "model.encoder.pool_width=48",
-    "model.predictor.width=48",
-    "model.predictor.hidden=64",
-    "stage.frames=4",
-    "stage.size=56",
-    "optim.batch_size=2",
-    "optim.steps=4",
-    "run.log_every=1",
-    "run.save_every=2",
-    "efficiency.device=cpu",
-    "efficiency.workers=0",
-]
-STAGE1 = [
-    "stage.teacher.image_size=128",
-    "model.decoder.depth=1",
-    "model.decoder.width=32",
-]
 
 
 @pytest.fixture(scope="module")
@@ -52,35 +27,15 @@ def clips(tmp_path_factory):
 
 
 @pytest.fixture
-def ivn(monkeypatch, capsys):
+def ivn():
     """Runs the command here; gives its exit code, output and error output."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["ivn", *map(str, arguments)])
-        try:
-            code = cli.main()
-        except SystemExit as stop:
-            code = stop.code
-        said = capsys.readouterr()
-        return code, said.out, said.err
-
-    return run
+    return command
 
 
 def lines(run):
     keys = ("step", "lr", "loss", "terms", "grad_norm")
     read = [json.loads(text) for text in (run / folder.LOG).read_text().splitlines()]
     return [{key: line[key] for key in keys} for line in read]
-
-
-def assert_one_line(said, *words):
-    code, out, err = said
-    assert (out, err.count("\n")) == ("", 1), err
-    assert err.startswith("ivn: ")
-    assert "Traceback" not in err
-    for word in words:
-        assert word in err
-    return code
 
 
 @pytest.mark.parametrize("option", ["--version", "--help"])

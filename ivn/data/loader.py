@@ -202,9 +202,10 @@ class _Batches(Dataset[Batch | DataError]):
                 continue
             replaced += [Replacement(path, reason, source.path) for path, reason in broken]
             return views
-        raise DataError(
-            f"{len(broken)} broken files in a row: " + "; ".join(reason for _, reason in broken)
-        )
+        reasons = "; ".join(reason for _, reason in broken)
+        if len(broken) == len(self.sources):
+            raise DataError(f"no file can be used: {reasons}")
+        raise DataError(f"{len(broken)} broken files in a row: {reasons}")
 
 
 def _as_is(batch: Any) -> Any:

@@ -45,8 +45,7 @@ def read_state(file: Path) -> State:
         loaded = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
     except (SafetensorError, pickle.UnpicklingError, EOFError, RuntimeError) as error:
         raise ValueError(
-            f"{file} cannot be read as plain weights: it is damaged, or holds more than tensors; "
-            "save its tensors as .safetensors"
+            f"{file} cannot be read as plain weights: {_remedy(file, error)}"
         ) from error
     for wrapper in ("module", "model", "state_dict"):
         if isinstance(loaded, dict) and isinstance(loaded.get(wrapper), dict):
@@ -54,6 +53,19 @@ def read_state(file: Path) -> State:
     if not isinstance(loaded, dict) or not all(isinstance(v, Tensor) for v in loaded.values()):
         raise ValueError(f"{file} holds no dictionary of tensors")
     return loaded
+
+
+def _remedy(file: Path, error: Exception) -> str:
+    """Why plain weights could not be read from ``file``, and what to do."""
+    # PyTorch's words for the first object that only unpickling could make.
+    held = re.search(r"GLOBAL (\S+) was not an allowed", str(error))
+    if held is None:
+        return "it is damaged, or not what its name says; fetch or save it again"
+    return (
+        f"it also holds {held[1]}, and unpickling that runs what its author wrote; if you trust "
+        f"the file, keep its tensors alone, in Python: d = torch.load({str(file)!r}, "
+        "weights_only=False); torch.save({'module': d.get('module', d.get('model'))}, 'weights.pt')"
+    )
 
 
 def weights_file(path: Path, part: str) -> Path:

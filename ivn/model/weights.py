@@ -58,6 +58,11 @@ def read_model(path: Path, sizes: Sizes, predictor: PredictorConfig | None) -> M
     ).eval()
 
 
+def recorded(path: Path) -> dict[str, Any]:
+    """What the ``config.json`` beside the weights at ``path`` says of the model; {} without one."""
+    return _config_beside(weights_file(path, "encoder"))
+
+
 def load_diffusion_decoder(path: str | Path) -> DiffusionDecoder:
     """The diffusion decoder of a checkpoint, in evaluation mode; its sizes are the weights'.
 
@@ -140,8 +145,11 @@ def _config_beside(file: Path) -> dict[str, Any]:
     config = file.with_name("config.json")
     if not config.exists():
         return {}
-    content = json.loads(config.read_text())
-    return content if "model_config" in content else content.get("config", {}).get("model", {})
+    try:
+        content = json.loads(config.read_text("utf-8"))
+        return content if "model_config" in content else content.get("config", {}).get("model", {})
+    except (ValueError, AttributeError, TypeError) as error:
+        raise ValueError(f"{config} describes no model ({error}): fetch or save it again") from None
 
 
 def _sizes_beside(file: Path) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from ivn.model.model import AlignmentSizes, ModelConfig, build_model
 from ivn.model.teacher import build_teacher
-from ivn.model.weights import read_model
+from ivn.model.weights import read_model, recorded
 
 from .blocks import Blocks
 from .parts import ParameterGroup, Stage, Term
@@ -12,6 +12,9 @@ from .stage1 import Stage1, Stage1Config
 from .stage2 import Stage2, Stage2Config
 
 StageConfig = Stage1Config | Stage2Config
+
+# What may differ between a stage and the weights that it starts from.
+_NO_SIZES = ("drop_path", "layer_scale", "residual_dtype", "init", "source")
 
 
 def build(
@@ -65,6 +68,7 @@ def initialise(stage: Stage, source: str | Path) -> list[str]:
         "num_heads": encoder.heads,
         "pool_heads": encoder.pool_heads,
     }
+    _check_recorded(stage, Path(source))
     loaded = read_model(Path(source), sizes, stage.predictor.config)
     for name in ("encoder", "predictor"):
         ours, theirs = stage.parts[name], getattr(loaded, name)
@@ -84,6 +88,20 @@ def initialise(stage: Stage, source: str | Path) -> list[str]:
     if isinstance(stage, Stage2):
         stage.freeze_teacher()
     return [name for name in stage.parts if name not in ("encoder", "predictor")]
+
+
+def _check_recorded(stage: Stage, source: Path) -> None:
+    """Refuse a source whose card tells of other sizes, those too that no tensor's shape shows."""
+    card = recorded(source)
+    for part in ("encoder", "predictor"):
+        ours = getattr(stage, part).config
+        for name, theirs in card.get(part, {}).items():
+            if name in _NO_SIZES or getattr(ours, name, theirs) == theirs:
+                continue
+            raise ValueError(
+                f"{source}: its {part}.{name} is {theirs}, this run's model.{part}.{name} is "
+                f"{getattr(ours, name)}: choose the same sizes"
+            )
 
 
 __all__ = [

@@ -33,8 +33,8 @@ def check_free(run: Path) -> None:
         FileExistsError: it is something else.
         RunError: it could not be written.
     """
-    if run.exists() and not run.is_dir():
-        raise FileExistsError(f"{run} is a file, expected a new folder for the run")
+    if not existing(run).is_dir():
+        raise FileExistsError(f"{existing(run)} is a file, expected a new folder for the run")
     names = {path.name for path in run.iterdir()} if run.exists() else set()
     if (run / CONFIG).exists():
         raise FileExistsError(f"{run} holds a run already; go on with: ivn pretrain --resume {run}")
@@ -67,15 +67,31 @@ def create(run: Path, *, config: str, source: dict[str, Any]) -> None:
         raise RunError(f"{run} could not be written ({why(error, run)})") from error
 
 
+def discard_unused(run: Path) -> None:
+    """Undoes :func:`create` where no step was logged or saved; the caller holds the lock."""
+    log = run / LOG
+    if any((run / CHECKPOINTS).glob("*")) or (log.exists() and log.stat().st_size):
+        return
+    for name in (CONFIG, LOG, SOURCE):
+        (run / name).unlink(missing_ok=True)
+    shutil.rmtree(run / BOARD, ignore_errors=True)
+
+
 def read(run: Path) -> tuple[str, dict[str, Any]]:
     """The config's text and the source of a started run.
 
     Raises:
         FileNotFoundError: there is none in ``run``.
+        RunError: its files were changed and are no text, or no JSON.
     """
     if not (run / CONFIG).exists():
         raise FileNotFoundError(f"{run} holds no run: expected {CONFIG} in it")
-    return (run / CONFIG).read_text(), json.loads((run / SOURCE).read_text())
+    try:
+        return (run / CONFIG).read_text("utf-8"), json.loads((run / SOURCE).read_text("utf-8"))
+    except ValueError as error:
+        raise RunError(
+            f"{run}: {CONFIG} or {SOURCE} is not as it was written ({error}); restore it"
+        ) from error
 
 
 @contextlib.contextmanager

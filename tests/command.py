@@ -1,0 +1,60 @@
+"""The `ivn` command, run in the tests' own process, and a run small enough for them."""
+
+import contextlib
+import io
+import sys
+from unittest import mock
+
+from ivn import cli
+
+# 4 frames of 56 pixels are 64 tokens.
+SMALL = [
+    "model.encoder.width=48",
+    "model.encoder.depth=2",
+    "model.encoder.hidden=64",
+    "model.encoder.image_height=56",
+    "model.encoder.image_width=56",
+    "model.encoder.num_frames=4",
+    "model.encoder.pool_width=48",
+    "model.predictor.width=48",
+    "model.predictor.hidden=64",
+    "stage.frames=4",
+    "stage.size=56",
+    "optim.batch_size=2",
+    "optim.steps=4",
+    "run.log_every=1",
+    "run.save_every=2",
+    "efficiency.device=cpu",
+    "efficiency.workers=0",
+]
+STAGE1 = [
+    "stage.teacher.image_size=128",
+    "model.decoder.depth=1",
+    "model.decoder.width=32",
+]
+
+
+def command(*arguments):
+    """Exit code, output and error output of ``ivn ARGUMENTS``."""
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        mock.patch.object(sys, "argv", ["ivn", *map(str, arguments)]),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        try:
+            code = cli.main()
+        except SystemExit as stop:
+            code = stop.code
+    return code, out.getvalue(), err.getvalue()
+
+
+def assert_one_line(said, *words):
+    """Nothing but one line of error, with these words in it; gives the exit code."""
+    code, out, err = said
+    assert (out, err.count("\n")) == ("", 1), f"{out}\n{err}"
+    assert err.startswith("ivn: ")
+    assert "Traceback" not in err
+    for word in words:
+        assert word in err
+    return code
