@@ -37,6 +37,8 @@ class Purpose(IntEnum):
     DROP_PATH = 10
     TEACHER_DROP_PATH = 11
     SAMPLING = 12
+    MOTION = 13
+    BOOTSTRAP = 14
 
 
 def make_keys(

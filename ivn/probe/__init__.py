@@ -1,0 +1,1 @@
+"""What frozen features tell by linear readout."""

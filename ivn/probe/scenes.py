@@ -1,0 +1,73 @@
+"""Pictures for a camera to move over: frames of real clips, and drawn textures."""
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from torch import Tensor
+
+from ivn.data.decode import decode
+from ivn.data.source import BUNDLED_CLIPS
+from ivn.ops.random import Purpose, make_keys, random_words
+
+from .texture import textured
+
+Kind = Literal["real", "procedural"]
+
+_TABLE = "ATTRIBUTION.tsv"
+_FRAME_LAYER = 1  # of Purpose.MOTION
+_REAL, _PROCEDURAL = 0, 1  # repeats of a key: no picture shares another's random numbers
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What a camera moves over.
+
+    Attributes:
+        pixels: uint8 ``[H, W, 3]``, RGB.
+        scene: pictures of one scene stay on one side of every split.
+        kind: "real", a frame of a clip, or "procedural", drawn.
+        key: int64 ``[1, 4]``, for all that is still to be drawn at random about it.
+    """
+
+    pixels: np.ndarray
+    scene: str
+    kind: Kind
+    key: Tensor
+
+
+def real_pictures(per_scene: int, *, seed: int) -> Iterator[Picture]:
+    """Keyed frames of the bundled clips, as many of each scene, from its files in turn.
+
+    Raises:
+        DecodeError: a clip cannot be read.
+    """
+    for place, (scene, files) in enumerate(real_scenes().items()):
+        for turn in range(per_scene):
+            key = make_keys(seed, turn, [place], repeat=_REAL)
+            yield Picture(_frame(files[turn % len(files)], key), scene, "real", key)
+
+
+def procedural_pictures(count: int, *, seed: int) -> Iterator[Picture]:
+    """Drawn pictures, each a scene of its own."""
+    for number in range(count):
+        key = make_keys(seed, 0, [number], repeat=_PROCEDURAL)
+        yield Picture(textured(key), f"procedural {number}", "procedural", key)
+
+
+def real_scenes() -> dict[str, list[Path]]:
+    """The bundled clips of each scene; clips of one room, or of one place, share it."""
+    with (BUNDLED_CLIPS / _TABLE).open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    scenes: dict[str, list[Path]] = {}
+    for row in rows:
+        scenes.setdefault(row["scene"], []).append(BUNDLED_CLIPS / row["file"])
+    return scenes
+
+
+def _frame(path: Path, key: Tensor) -> np.ndarray:
+    word = int(random_words(key, Purpose.MOTION, 1, layer=_FRAME_LAYER))
+    return decode(path, lambda total: [word * total >> 32])[0].numpy()
