@@ -134,6 +134,15 @@ def _extras() -> Iterator[Check]:
         if not check.usable:
             break
     yield check
+    yield _package(
+        "extras",
+        "scikit-learn (the demo's probe)",
+        module="sklearn",
+        package="scikit-learn",
+        fix=fix,
+    )
+    fix = "pip install 'ivn[tensorboard]'"
+    yield _package("extras", "TensorBoard (run.tensorboard)", module="tensorboard", fix=fix)
 
 
 def _package(

@@ -47,6 +47,12 @@ def test_all_back_ends_are_listed(diagnose):
     assert {"flash-attn", "xformers", "FlexAttention"} <= set(checks)
 
 
+def test_what_extras_bring_is_listed_with_their_names(diagnose):
+    _, checks = diagnose()
+    for name in ("scikit-learn (the demo's probe)", "TensorBoard (run.tensorboard)"):
+        assert checks[name]["usable"] or checks[name]["fix"].startswith("pip install 'ivn[")
+
+
 def test_what_does_not_work_has_a_reason_and_a_remedy(diagnose):
     _, checks = diagnose()
     assert [name for name, check in checks.items() if not check["detail"]] == []

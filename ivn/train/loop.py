@@ -235,7 +235,9 @@ class _Trainer:
             files = "\n".join(f"  {name}" for name in sorted(self.replaced))
             raise ReplacedError(
                 f"{self.replaced.total()} of {clips} clips had to be replaced, more than the share "
-                f"run.max_replaced_share = {self.run.max_replaced_share}; repair or remove:\n"
+                f"run.max_replaced_share = {self.run.max_replaced_share}; repair these, or go on "
+                f"with a larger share (ivn pretrain --resume {self.run_dir} --set "
+                f"run.max_replaced_share=1):\n"
                 f"{files}"
             )
 
