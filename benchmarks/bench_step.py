@@ -245,7 +245,7 @@ def bench_embedding(options: argparse.Namespace) -> dict:
     }
     generator = torch.Generator().manual_seed(0)
     video = torch.randint(256, (B, 8, 224, 224, 3), generator=generator, dtype=torch.uint8)
-    index = masks.random_tokens(make_keys(0, 0, range(B)), grid, 64)
+    index = masks.evenly(make_keys(0, 0, range(B)), grid, 64)
     probe = torch.randn(B, 4 + index.shape[1], config.width, generator=generator).to(device)
     video, index = video.to(device), index.to(device)
     visible = plain.to_mask(index, N)

@@ -9,7 +9,7 @@
 #include <stdint.h>
 
 // Raised with every change of a signature, so that Python never calls a library built before it.
-#define IVN_INTERFACE 1
+#define IVN_INTERFACE 2
 
 #define IVN_DUPLICATE_INDEX (-1)
 #define IVN_UNKNOWN_TYPE (-2)
@@ -66,6 +66,48 @@ int ivn_gather_patches_cpu(const uint8_t* video, const int64_t* index, void* row
 int ivn_gather_patches_cuda(const uint8_t* video, const int64_t* index, void* rows, int64_t B,
                             int64_t T, int64_t H, int64_t W, int64_t K, int patch_size,
                             const double* affine, double eps, int type, int layout, void* stream);
+
+// Keys are rows of four int64: seed, epoch, position, repeat (ivn/ops/random.py). `purpose` holds
+// the purpose of the draws in its highest 8 bits and the layer in the others.
+
+// index[r, :] = `kept` of the L tokens of row r, ascending: those of the largest weights, or where
+// `drawn` those that arrive first when token l arrives at -log(u) / weights[r, l]; a weight of 0
+// never arrives. Of equals the first are kept.
+// weights fp32 or fp64 (`type`) [B * T, L], keys [B, 4], index int64 [B * T, kept] plus t * L in
+// row b * T + t: tokens of the clip.
+int ivn_sample_tokens_cpu(const void* weights, const int64_t* keys, int64_t* index, int64_t B,
+                          int64_t T, int64_t L, int64_t kept, int drawn, uint32_t purpose,
+                          int type, int threads);
+int ivn_sample_tokens_cuda(const void* weights, const int64_t* keys, int64_t* index, int64_t B,
+                           int64_t T, int64_t L, int64_t kept, int drawn, uint32_t purpose,
+                           int type, void* stream);
+
+// hidden[b, :] = 1 where one of `count` blocks of `height` x `width` lies in a frame of `rows` x
+// `columns` places, else 0. Blocks that hide a whole frame are drawn again, each time from the
+// next layer, up to `attempts` times; then the row stays 1. keys [B, 4], hidden [B, rows * columns].
+int ivn_hide_blocks_cpu(const int64_t* keys, uint8_t* hidden, int64_t B, int64_t rows,
+                        int64_t columns, int count, int height, int width, int attempts,
+                        uint32_t purpose, int threads);
+int ivn_hide_blocks_cuda(const int64_t* keys, uint8_t* hidden, int64_t B, int64_t rows,
+                         int64_t columns, int count, int height, int width, int attempts,
+                         uint32_t purpose, void* stream);
+
+// index[b, :] = `kept` of the T * L tokens of clip b whose places hidden[b, L] leaves open, in all
+// frames alike, ascending: the first of them, or where `shuffled` those of the smallest words.
+// hidden [B, L], keys [B, 4], index int64 [B, kept]; each row has at least `kept` open tokens.
+int ivn_open_tokens_cpu(const uint8_t* hidden, const int64_t* keys, int64_t* index, int64_t B,
+                        int64_t T, int64_t L, int64_t kept, int shuffled, uint32_t purpose,
+                        int threads);
+int ivn_open_tokens_cuda(const uint8_t* hidden, const int64_t* keys, int64_t* index, int64_t B,
+                         int64_t T, int64_t L, int64_t kept, int shuffled, uint32_t purpose,
+                         void* stream);
+
+// rest[b, :] = the numbers below N that index[b, :] lacks, ascending.
+// index int64 [B, M], no number twice in a row, rest int64 [B, N - M].
+int ivn_other_tokens_cpu(const int64_t* index, int64_t* rest, int64_t B, int64_t N, int64_t M,
+                         int threads);
+int ivn_other_tokens_cuda(const int64_t* index, int64_t* rest, int64_t B, int64_t N, int64_t M,
+                          void* stream);
 
 #ifdef __cplusplus
 }

@@ -9,13 +9,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "both.h"
 #include "ivn.h"
-
-#ifdef __CUDACC__
-#define IVN_BOTH __host__ __device__ inline
-#else
-#define IVN_BOTH inline
-#endif
 
 namespace ivn {
 

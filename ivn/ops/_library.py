@@ -10,8 +10,9 @@ from torch import Tensor
 
 PATH = Path(__file__).parents[1] / "libivn.so"
 REBUILD = "pip install --force-reinstall --no-deps ."
-_INTERFACE = 1  # IVN_INTERFACE of csrc/ivn.h
+_INTERFACE = 2  # IVN_INTERFACE of csrc/ivn.h
 _POINTER, _SIZE, _INT, _REAL = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int, ctypes.c_double
+_WORD = ctypes.c_uint32
 _ERRORS_OF_CALLERS = (-1,)  # IVN_DUPLICATE_INDEX
 
 # The arguments of each operation in csrc/ivn.h, up to the last: how many threads for ``_cpu``,
@@ -20,6 +21,10 @@ _ARGUMENTS = {
     "ivn_gather_tokens": [*[_POINTER] * 3, *[_SIZE] * 4],
     "ivn_scatter_tokens": [*[_POINTER] * 4, *[_SIZE] * 4],
     "ivn_gather_patches": [*[_POINTER] * 3, *[_SIZE] * 5, _INT, _POINTER, _REAL, _INT, _INT],
+    "ivn_sample_tokens": [*[_POINTER] * 3, *[_SIZE] * 4, _INT, _WORD, _INT],
+    "ivn_hide_blocks": [*[_POINTER] * 2, *[_SIZE] * 3, *[_INT] * 4, _WORD],
+    "ivn_open_tokens": [*[_POINTER] * 3, *[_SIZE] * 4, _INT, _WORD],
+    "ivn_other_tokens": [*[_POINTER] * 2, *[_SIZE] * 3],
 }
 
 

@@ -12,9 +12,8 @@ from torch import Tensor
 
 from ivn.model.packed import Packed
 from ivn.model.positions import Grid
-from ivn.ops.random import Purpose, integers, uniform
-
-_ATTEMPTS = 64
+from ivn.ops.masking import ATTEMPTS, first_open_tokens, hide_blocks, random_open_tokens
+from ivn.ops.random import Purpose, uniform
 
 
 @dataclass(frozen=True)
@@ -65,14 +64,10 @@ def multi_block(
     V = min(kept, int(blocks.max_keep * T * L))
     if V < 1:
         raise ValueError(f"max_keep {blocks.max_keep} leaves none of {T * L} tokens visible")
-    rows = keys[:, 2] - batch_keys[0, 2]
-    hidden = places[rows, None].expand(-1, T, -1).flatten(1)
+    hidden = places[keys[:, 2] - batch_keys[0, 2]]
     if blocks.truncate == "prefix":
-        order = hidden.to(torch.int8).argsort(dim=1, stable=True)
-    else:
-        u = uniform(keys, Purpose.TRUNCATE, T * L, layer=view, dtype=torch.float64)
-        order = (u + hidden).argsort(dim=1)
-    return order[:, :V].sort(dim=1).values
+        return first_open_tokens(hidden, T, V)
+    return random_open_tokens(hidden, keys, T, V, view=view)
 
 
 def multi_block_packed(
@@ -109,27 +104,15 @@ def _block_size(first_key: Tensor, grid: Grid, blocks: Blocks, view: int) -> tup
 
 
 def _hidden(keys: Tensor, grid: Grid, blocks: Blocks, size: tuple[int, int], view: int) -> Tensor:
-    """Which places of a frame the blocks cover, ``[B, L]`` bool; never all of them.
-
-    A sample whose blocks cover the whole frame draws them again.
-    """
-    hidden = torch.ones(len(keys), grid[1] * grid[2], dtype=torch.bool)
-    for attempt in range(_ATTEMPTS):
-        full = hidden.all(1)
-        if not full.any():
-            return hidden
-        layer = view * _ATTEMPTS + attempt
-        hidden[full] = _union(keys[full], grid, blocks.count, size, layer)
-    raise ValueError(
-        f"{blocks.count} blocks of {size[0]} x {size[1]} tokens cover all of a frame of "
-        f"{grid[1]} x {grid[2]} in {_ATTEMPTS} draws: lower the scale {blocks.scale}"
+    """Which places of a frame the blocks cover, ``[B, L]`` bool; never all of them."""
+    height, width = size
+    rows, columns = grid[1:]
+    hidden = hide_blocks(
+        keys, rows, columns, count=blocks.count, height=height, width=width, view=view
     )
-
-
-def _union(keys: Tensor, grid: Grid, count: int, size: tuple[int, int], layer: int) -> Tensor:
-    tops = integers(keys, Purpose.MASK, 2 * count, grid[1] - size[0] + 1, layer=layer)[:, ::2]
-    lefts = integers(keys, Purpose.MASK, 2 * count, grid[2] - size[1] + 1, layer=layer)[:, 1::2]
-    rows, columns = torch.arange(grid[1]), torch.arange(grid[2])
-    in_rows = (rows >= tops[..., None]) & (rows < tops[..., None] + size[0])
-    in_columns = (columns >= lefts[..., None]) & (columns < lefts[..., None] + size[1])
-    return (in_rows[..., :, None] & in_columns[..., None, :]).any(1).flatten(1)
+    if bool(hidden.all(1).any()):
+        raise ValueError(
+            f"{blocks.count} blocks of {height} x {width} tokens cover all of a frame of {rows} x "
+            f"{columns} in {ATTEMPTS} draws: lower the scale {blocks.scale}"
+        )
+    return hidden

@@ -1,13 +1,13 @@
 """Which tokens a student sees, frame by frame: ascending indices, equally many in each frame.
 
-Legend: B samples, T frames, L tokens of a frame, N = T * L, V visible tokens, D features.
+Legend: B samples, T frames, L tokens of a frame, D features.
 """
 
 import torch
 from torch import Tensor
 
 from ivn.model.positions import Grid
-from ivn.ops.random import Purpose, uniform
+from ivn.ops.masking import sample_tokens, top_tokens
 
 
 def visible_per_frame(tokens: int, ratio: float) -> int:
@@ -21,37 +21,10 @@ def visible_per_frame(tokens: int, ratio: float) -> int:
     return visible
 
 
-def semantic_sampled(weights: Tensor, keys: Tensor, visible: int) -> Tensor:
-    """Tokens drawn without replacement, each frame by its own weights.
-
-    The chance of the next draw is proportional to the weight (Plackett-Luce), by the exponential
-    race: token ``i`` arrives after ``-log(u) / w``, the first ``visible`` arrivals stay.
-
-    Args:
-        weights: saliency ``[B, T, L]``, at least 0; a token of weight 0 comes after all others.
-        keys: ``[B, 4]``.
-        visible: tokens that stay in each frame.
-
-    Returns:
-        ``[B, T * visible]`` int64, ascending.
-    """
-    B, T, L = weights.shape
-    u = uniform(keys, Purpose.MASK, T * L, dtype=torch.float64).view(B, T, L)
-    arrival = -u.log() / weights.double()
-    return _frames_to_clip(arrival.argsort(dim=-1, stable=True)[..., :visible], L)
-
-
-def semantic_topk(weights: Tensor, visible: int) -> Tensor:
-    """The tokens of largest weight in each frame, ``[B, T * visible]``; the first of equals."""
-    order = weights.argsort(dim=-1, descending=True, stable=True)
-    return _frames_to_clip(order[..., :visible], weights.shape[2])
-
-
-def random_tokens(keys: Tensor, grid: Grid, visible: int) -> Tensor:
-    """Tokens of each frame drawn uniformly, ``[B, T * visible]``."""
-    T, L = grid[0], grid[1] * grid[2]
-    equal = torch.ones(len(keys), T, L, device=keys.device)
-    return semantic_sampled(equal, keys, visible)
+def evenly(keys: Tensor, grid: Grid, visible: int) -> Tensor:
+    """Tokens of each frame drawn evenly, ``[B, T * visible]``."""
+    equal = torch.ones(len(keys), grid[0], grid[1] * grid[2], device=keys.device)
+    return sample_tokens(equal, keys, visible)
 
 
 def tube(keys: Tensor, grid: Grid, visible: int) -> Tensor:
@@ -59,8 +32,9 @@ def tube(keys: Tensor, grid: Grid, visible: int) -> Tensor:
 
     Tong et al., "VideoMAE", NeurIPS 2022: what one frame hides no other frame shows.
     """
-    places = random_tokens(keys, (1, *grid[1:]), visible)
-    return _frames_to_clip(places[:, None].expand(-1, grid[0], -1), grid[1] * grid[2])
+    places = evenly(keys, (1, *grid[1:]), visible)
+    starts = torch.arange(grid[0], device=keys.device)[:, None] * (grid[1] * grid[2])
+    return (places[:, None] + starts).flatten(1)
 
 
 def frame_difference(embeddings: Tensor, visible: int) -> Tensor:
@@ -85,17 +59,4 @@ def frame_difference(embeddings: Tensor, visible: int) -> Tensor:
     change = torch.linalg.vector_norm(wide[:, 1:] - wide[:, :-1], dim=-1)
     score = torch.cat([change[:, :1], change], dim=1)
     runs = next(count for count in (4, 2, 1) if T % count == 0)
-    return semantic_topk(score.view(B, runs, T // runs * L), T // runs * visible)
-
-
-def complement(index: Tensor, N: int) -> Tensor:
-    """The tokens of ``[0, N)`` that are not in ``index`` ``[B, V]``, ``[B, N - V]`` ascending."""
-    inside = torch.zeros(len(index), N, dtype=torch.int8, device=index.device)
-    inside.scatter_(1, index, 1)
-    return inside.argsort(dim=1, stable=True)[:, : N - index.shape[1]]
-
-
-def _frames_to_clip(within: Tensor, L: int) -> Tensor:
-    """Sorted indices into a clip from unsorted ones into its frames, ``[B, T, V]``."""
-    start = torch.arange(within.shape[1], device=within.device)[:, None] * L
-    return (within.sort(dim=-1).values + start).flatten(1)
+    return top_tokens(score.view(B, runs, T // runs * L), T // runs * visible)

@@ -20,6 +20,7 @@ from ivn.model.patch import normalised, patch_grid
 from ivn.model.positions import Grid
 from ivn.model.teacher import Targets, Teacher, TeacherConfig
 from ivn.ops import cosine_distance, gather_tokens
+from ivn.ops.masking import other_tokens, sample_tokens, top_tokens
 
 from . import masks
 from .parts import Stage, Term, mean_term, pixel_target
@@ -150,16 +151,16 @@ class Stage1(Stage):
         V = masks.visible_per_frame(grid[1] * grid[2], self.config.mask_ratio)
         match self.config.mask:
             case "semantic_topk":
-                visible = masks.semantic_topk(attention, V)
+                visible = top_tokens(attention, V)
             case "semantic_sampled":
-                visible = masks.semantic_sampled(attention, keys, V)
+                visible = sample_tokens(attention, keys, V)
             case "random":
-                visible = masks.random_tokens(keys, grid, V)
+                visible = masks.evenly(keys, grid, V)
             case "tube":
                 visible = masks.tube(keys, grid, V)
             case "frame_difference":
                 visible = masks.frame_difference(self._embeddings(video, grid), V)
-        return visible, masks.complement(visible, grid[0] * grid[1] * grid[2])
+        return visible, other_tokens(visible, grid[0] * grid[1] * grid[2])
 
     @torch.no_grad()
     def _embeddings(self, video: Tensor, grid: Grid) -> Tensor:

@@ -19,10 +19,10 @@ from ivn.model.packed import Index, take
 from ivn.model.patch import patch_grid
 from ivn.model.positions import Grid
 from ivn.ops import cosine_distance
+from ivn.ops.masking import other_tokens
 from ivn.ops.random import Purpose
 
 from .blocks import Blocks, batch_keys, multi_block, multi_block_packed
-from .masks import complement
 from .parts import Stage, Term, mean_term
 
 
@@ -93,7 +93,7 @@ class Stage2(Stage):
             seen, hidden = multi_block_packed(keys, whole, grid, blocks, view=view)
             return seen.to(device, non_blocking=True), hidden.to(device, non_blocking=True)
         visible = multi_block(keys, whole, grid, blocks, view=view).to(device, non_blocking=True)
-        return visible, complement(visible, grid[0] * grid[1] * grid[2])
+        return visible, other_tokens(visible, grid[0] * grid[1] * grid[2])
 
     @torch.no_grad()
     def look(self, video: Tensor, keys: Tensor | None = None) -> Tensor:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ivn.model.packed import Packed
-from ivn.ops.random import make_keys
+from ivn.ops.random import Purpose, integers, make_keys
 from ivn.stages import Blocks
 from ivn.stages import blocks as module
 
@@ -49,8 +49,8 @@ def test_untruncated_multi_block_hides_the_union_of_its_tubes():
     keys = make_keys(5, 0, [3])
     index = module.multi_block(keys, keys, GRID, blocks)  # alone, nothing truncates it
     size = module._block_size(keys, GRID, blocks, 0)
-    corners = module.integers(keys, module.Purpose.MASK, 8, 16 - size[0] + 1)[0, ::2]
-    lefts = module.integers(keys, module.Purpose.MASK, 8, 16 - size[1] + 1)[0, 1::2]
+    corners = integers(keys, Purpose.MASK, 8, 16 - size[0] + 1)[0, ::2]
+    lefts = integers(keys, Purpose.MASK, 8, 16 - size[1] + 1)[0, 1::2]
     expected = torch.zeros(16, 16, dtype=torch.bool)
     for top, left in zip(corners.tolist(), lefts.tolist(), strict=True):
         expected[top : top + size[0], left : left + size[1]] = True

@@ -25,8 +25,8 @@ WAITING = {
     "aten::unique_dim",
     "aten::_unique2",
 }
-# Masks of the host's keys, whose counts are sizes; and the range check that is for the CPU alone.
-ON_THE_HOST = {"multi_block", "multi_block_packed", "check_index"}
+# Masks of the host's keys, whose counts are sizes; and checks that are for the CPU alone.
+ON_THE_HOST = {"multi_block", "multi_block_packed", "check_index", "_check_enough"}
 
 
 class NoWaiting(TorchDispatchMode):

@@ -1,0 +1,259 @@
+"""``ivn::sample_tokens`` and its kin: which tokens a mask leaves, as ascending indices, from keys.
+
+Legend: B clips, T frames, L tokens of a frame, N = T * L tokens of a clip, K kept tokens.
+"""
+
+import torch
+from torch import Tensor
+
+from ._library import call, check_index
+from .random import Purpose, random_words, uniform
+
+_TYPES = {torch.float32: 0, torch.float64: 1}  # IVN_FLOAT32 and IVN_FLOAT64 of csrc/ivn.h
+# How often blocks that hide a whole frame are drawn: each view of a clip has so many layers.
+ATTEMPTS = 64
+
+
+def sample_tokens(weights: Tensor, keys: Tensor, kept: int) -> Tensor:
+    """Tokens drawn without replacement, each frame by its own weights, ``[B, T * kept]`` int64.
+
+    The chance of the next draw is proportional to the weight (Plackett-Luce), by the exponential
+    race: token ``l`` arrives after ``-log(u) / w``, the first ``kept`` arrivals stay. The same
+    tokens on every device, to the bit.
+
+    Args:
+        weights: ``[B, T, L]`` fp32 or fp64, at least 0. On a CPU a frame with fewer of them above
+            0 than ``kept`` is a ValueError; a GPU does not look, and takes the first of the rest.
+        keys: ``[B, 4]``.
+        kept: tokens of a frame that stay, at most ``L``.
+    """
+    _check(weights, kept)
+    _check_keys(keys, weights)
+    if weights.device.type == "cpu":
+        _check_enough(weights, kept)
+    return _sample_tokens(weights.contiguous(), keys.contiguous(), kept, True)
+
+
+def top_tokens(weights: Tensor, kept: int) -> Tensor:
+    """The tokens of largest weight in each frame, ``[B, T * kept]`` int64; the first of equals.
+
+    ``weights`` is ``[B, T, L]`` fp32 or fp64.
+    """
+    _check(weights, kept)
+    none = torch.zeros(len(weights), 4, dtype=torch.int64, device=weights.device)
+    return _sample_tokens(weights.contiguous(), none, kept, False)
+
+
+def sample_tokens_reference(weights: Tensor, keys: Tensor, kept: int, drawn: bool) -> Tensor:
+    """What ``ivn::sample_tokens`` means, in plain PyTorch."""
+    B, T, L = weights.shape
+    arrival = -weights.double()
+    if drawn:
+        u = uniform(keys, Purpose.MASK, T * L, dtype=torch.float64).view(B, T, L)
+        arrival = -u.log() / weights.double()
+    within = arrival.argsort(dim=-1, stable=True)[..., :kept].sort(dim=-1).values
+    return (within + torch.arange(T, device=weights.device)[:, None] * L).flatten(1)
+
+
+def hide_blocks(
+    keys: Tensor, rows: int, columns: int, *, count: int, height: int, width: int, view: int = 0
+) -> Tensor:
+    """Which places of a frame some blocks hide, ``[B, rows * columns]`` bool.
+
+    Corners are drawn evenly among those that leave a block inside the frame; blocks may overlap.
+    Clips whose blocks hide the whole frame draw them again, at most 64 times: a row that is all
+    true then is one that never left a place open.
+
+    Args:
+        keys: ``[B, 4]``.
+        rows, columns: places of a frame.
+        count: blocks.
+        height, width: of a block, at most ``rows`` and ``columns``.
+        view: which of a clip's masks; each has its own randomness.
+    """
+    _check_keys(keys, keys)
+    if not (0 < height <= rows and 0 < width <= columns and count >= 0):
+        raise ValueError(
+            f"{count} blocks of {height} x {width} in a frame of {rows} x {columns}: expected "
+            "blocks that fit inside"
+        )
+    return _hide_blocks(keys.contiguous(), rows, columns, count, height, width, view).bool()
+
+
+def hide_blocks_reference(
+    keys: Tensor, rows: int, columns: int, count: int, height: int, width: int, view: int
+) -> Tensor:
+    """What ``ivn::hide_blocks`` means, in plain PyTorch."""
+    hidden = torch.ones(len(keys), rows * columns, dtype=torch.bool, device=keys.device)
+    y = torch.arange(rows, device=keys.device)
+    x = torch.arange(columns, device=keys.device)
+    for attempt in range(ATTEMPTS):
+        layer = view * ATTEMPTS + attempt
+        words = random_words(keys, Purpose.MASK, 2 * count, layer=layer)
+        top = (words[:, ::2] * (rows - height + 1) >> 32)[..., None]
+        left = (words[:, 1::2] * (columns - width + 1) >> 32)[..., None]
+        in_rows = (y >= top) & (y < top + height)
+        in_columns = (x >= left) & (x < left + width)
+        drawn = (in_rows[..., :, None] & in_columns[..., None, :]).any(1).flatten(1)
+        hidden = torch.where(hidden.all(1, keepdim=True), drawn, hidden)
+    return hidden.to(torch.uint8)
+
+
+def first_open_tokens(hidden: Tensor, frames: int, kept: int) -> Tensor:
+    """The first ``kept`` tokens of each clip whose places are open, ``[B, kept]`` int64.
+
+    Args:
+        hidden: ``[B, L]`` bool, the same in all frames. On a CPU a row that leaves fewer than
+            ``kept`` tokens open is a ValueError.
+        frames: of a clip.
+        kept: tokens that stay.
+    """
+    none = torch.zeros(len(hidden), 4, dtype=torch.int64, device=hidden.device)
+    return _open(hidden, none, frames, kept, shuffled=False, view=0)
+
+
+def random_open_tokens(
+    hidden: Tensor, keys: Tensor, frames: int, kept: int, *, view: int = 0
+) -> Tensor:
+    """``kept`` tokens of each clip, drawn evenly among those whose places are open, ``[B, kept]``.
+
+    Arguments as for :func:`first_open_tokens`; ``keys`` ``[B, 4]`` and ``view`` part the draws.
+    """
+    _check_keys(keys, hidden)
+    return _open(hidden, keys, frames, kept, shuffled=True, view=view)
+
+
+def open_tokens_reference(
+    hidden: Tensor, keys: Tensor, frames: int, kept: int, shuffled: bool, view: int
+) -> Tensor:
+    """What ``ivn::open_tokens`` means, in plain PyTorch."""
+    order = hidden.bool().repeat(1, frames).to(torch.int64) << 32
+    if shuffled:
+        order = order + random_words(keys, Purpose.TRUNCATE, order.shape[1], layer=view)
+    return order.argsort(dim=1, stable=True)[:, :kept].sort(dim=1).values
+
+
+def other_tokens(index: Tensor, N: int) -> Tensor:
+    """The tokens of ``[0, N)`` that are not in ``index`` ``[B, M]``, ``[B, N - M]`` ascending.
+
+    On a CPU a token outside, or twice in a row, is a ValueError.
+    """
+    if index.ndim != 2 or index.dtype != torch.int64 or index.shape[1] > N:
+        raise ValueError(
+            f"index is {index.dtype} {list(index.shape)}, expected int64 [B, M] with M <= {N}"
+        )
+    return _other_tokens(index.contiguous(), N)
+
+
+def other_tokens_reference(index: Tensor, N: int) -> Tensor:
+    """What ``ivn::other_tokens`` means, in plain PyTorch."""
+    inside = torch.zeros(len(index), N, dtype=torch.int8, device=index.device)
+    inside.scatter_(1, index, 1)
+    return inside.argsort(dim=1, stable=True)[:, : N - index.shape[1]]
+
+
+def _open(hidden: Tensor, keys: Tensor, frames: int, kept: int, *, shuffled: bool, view: int):
+    if hidden.ndim != 2 or hidden.dtype != torch.bool:
+        raise ValueError(f"hidden is {hidden.dtype} {list(hidden.shape)}, expected bool [B, L]")
+    if hidden.device.type == "cpu" and len(hidden):
+        fewest = int((~hidden).sum(1).min()) * frames
+        if not 0 <= kept <= fewest:
+            raise ValueError(f"{kept} tokens to keep, but a clip has only {fewest} open ones")
+    places = hidden.contiguous().view(torch.uint8)
+    return _open_tokens(places, keys.contiguous(), frames, kept, shuffled, view)
+
+
+def _check(weights: Tensor, kept: int) -> None:
+    if weights.ndim != 3 or weights.dtype not in _TYPES:
+        raise ValueError(
+            f"weights is {weights.dtype} {list(weights.shape)}, expected fp32 or fp64 [B, T, L]"
+        )
+    if not 0 <= kept <= weights.shape[2]:
+        raise ValueError(f"{kept} tokens to keep of {weights.shape[2]} in a frame")
+
+
+def _check_keys(keys: Tensor, beside: Tensor) -> None:
+    good = keys.shape == (len(beside), 4) and keys.dtype == torch.int64
+    if not good or keys.device != beside.device:
+        raise ValueError(
+            f"keys is {keys.dtype} {list(keys.shape)} on {keys.device}, expected int64 "
+            f"[{len(beside)}, 4] on {beside.device}"
+        )
+
+
+def _check_enough(weights: Tensor, kept: int) -> None:
+    positive = (weights > 0).sum(-1)
+    if not bool((weights >= 0).all()):
+        raise ValueError("weights below 0, or not a number, where at least 0 is expected")
+    if positive.numel() and int(positive.min()) < kept:
+        clip, frame = divmod(int(positive.argmin()), weights.shape[1])
+        raise ValueError(
+            f"frame {frame} of clip {clip} has {int(positive.min())} weights above 0, expected at "
+            f"least the {kept} tokens to keep"
+        )
+
+
+@torch.library.custom_op("ivn::sample_tokens", mutates_args=(), device_types=("cpu", "cuda"))
+def _sample_tokens(weights: Tensor, keys: Tensor, kept: int, drawn: bool) -> Tensor:
+    B, T, L = weights.shape
+    index = keys.new_empty(B, T * kept)
+    type_ = _TYPES[weights.dtype]
+    word = Purpose.MASK << 24
+    sizes = (B, T, L, kept, int(drawn), word, type_)
+    call("ivn_sample_tokens", weights.device, weights, keys, index, *sizes)
+    return index
+
+
+@_sample_tokens.register_fake
+def _(weights: Tensor, keys: Tensor, kept: int, drawn: bool) -> Tensor:
+    return keys.new_empty(weights.shape[0], weights.shape[1] * kept)
+
+
+@torch.library.custom_op("ivn::hide_blocks", mutates_args=(), device_types=("cpu", "cuda"))
+def _hide_blocks(
+    keys: Tensor, rows: int, columns: int, count: int, height: int, width: int, view: int
+) -> Tensor:
+    B = len(keys)
+    hidden = keys.new_empty(B, rows * columns, dtype=torch.uint8)
+    word = Purpose.MASK << 24 | view * ATTEMPTS
+    sizes = (B, rows, columns, count, height, width, ATTEMPTS, word)
+    call("ivn_hide_blocks", keys.device, keys, hidden, *sizes)
+    return hidden
+
+
+@_hide_blocks.register_fake
+def _(
+    keys: Tensor, rows: int, columns: int, count: int, height: int, width: int, view: int
+) -> Tensor:
+    return keys.new_empty(len(keys), rows * columns, dtype=torch.uint8)
+
+
+@torch.library.custom_op("ivn::open_tokens", mutates_args=(), device_types=("cpu", "cuda"))
+def _open_tokens(
+    hidden: Tensor, keys: Tensor, frames: int, kept: int, shuffled: bool, view: int
+) -> Tensor:
+    B, L = hidden.shape
+    index = keys.new_empty(B, kept)
+    word = Purpose.TRUNCATE << 24 | view
+    sizes = (B, frames, L, kept, int(shuffled), word)
+    call("ivn_open_tokens", hidden.device, hidden, keys, index, *sizes)
+    return index
+
+
+@_open_tokens.register_fake
+def _(hidden: Tensor, keys: Tensor, frames: int, kept: int, shuffled: bool, view: int) -> Tensor:
+    return keys.new_empty(len(hidden), kept)
+
+
+@torch.library.custom_op("ivn::other_tokens", mutates_args=(), device_types=("cpu", "cuda"))
+def _other_tokens(index: Tensor, N: int) -> Tensor:
+    check_index(index, N)
+    B, M = index.shape
+    rest = index.new_empty(B, N - M)
+    call("ivn_other_tokens", index.device, index, rest, B, N, M)
+    return rest
+
+
+@_other_tokens.register_fake
+def _(index: Tensor, N: int) -> Tensor:
+    return index.new_empty(index.shape[0], N - index.shape[1])
