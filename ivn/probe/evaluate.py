@@ -57,13 +57,12 @@ class Outcome:
 
 def probe(samples: Samples, *, seed: int) -> Outcome:
     """Read every kind of features out in the same way; each clip is judged from other scenes."""
+    labels, scenes = samples.labels, samples.scenes
     right = {
-        name: np.float64(
-            predict_held_out(features, samples.labels, samples.scenes) == samples.labels
-        )
+        name: (predict_held_out(features, labels, scenes) == labels).astype(np.float64)
         for name, features in samples.features.items()
     }
-    return Outcome(right, samples.scenes, samples.kinds, seed)
+    return Outcome(right, scenes, samples.kinds, seed)
 
 
 def summary(outcome: Outcome, *, compare: tuple[str, str]) -> dict[str, Any]:
