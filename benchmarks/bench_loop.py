@@ -1,0 +1,128 @@
+"""The training loop's own share of a step on the CPU; its health and checkpoints apart.
+
+python benchmarks/bench_loop.py --check
+
+Real steps of stage1-tiny on the bundled clips, each fetched, logged and shown (run.log_every=1,
+the most that the loop can have to do). The loop's own is all of a step but
+
+    model       the stage's loss, its teacher in it, and the backward pass
+    optimizer   clipping and AdamW
+    wait        for the batch, which is decoded here: no workers compete for the cores
+    health      of the step, which a run has every run.log_every steps
+    checkpoint  which a run writes every run.save_every steps
+
+and the share is that of a step without the last three: of one that never waits.
+"""
+
+import argparse
+import contextlib
+import io
+import itertools
+import json
+import statistics
+import tempfile
+from pathlib import Path
+
+import torch
+from bench_step import Clock, provenance
+
+from ivn import run
+from ivn.config import Config, override
+from ivn.data.loader import ClipLoader
+from ivn.data.source import BUNDLED_CLIPS
+from ivn.presets import PRESETS
+from ivn.stages import Stage1
+from ivn.train import loop
+from ivn.train.health import HealthCheck
+from ivn.train.optimizer import SkippingAdamW
+
+LIMIT = 0.03
+WARM = 2
+PARTS = {
+    "model": [(Stage1, "loss"), (torch.Tensor, "backward")],
+    "optimizer": [(loop, "clip_gradients"), (SkippingAdamW, "step_if")],
+    "wait": [(ClipLoader, "__next__")],
+    "health": [(HealthCheck, name) for name in ("__init__", "stepped", "fetch")],
+    "checkpoint": [(loop._Trainer, "_save")],
+}
+
+
+def steps_of(spans: list[tuple[str, float, float]]) -> list[dict[str, float]]:
+    """Milliseconds of each part of every step but the last; a step begins with its wait."""
+    starts = [start for name, start, _ in spans if name == "wait"]
+    found = []
+    for begin, end in itertools.pairwise(starts):
+        step = dict.fromkeys(PARTS, 0.0)
+        for name, start, stop in spans:
+            if begin <= start < end:
+                step[name] += (stop - start) * 1e3
+        found.append(step | {"loop": (end - begin) * 1e3 - sum(step.values())})
+    return found
+
+
+def train(config: Config) -> list[dict[str, float]]:
+    """Milliseconds of each part of a run's steps."""
+    clock = Clock(torch.device("cpu"))
+    with (
+        tempfile.TemporaryDirectory() as place,
+        contextlib.redirect_stdout(io.StringIO()),
+        clock.watching(PARTS),
+    ):
+        code = run.start(config, data=BUNDLED_CLIPS, out=Path(place) / "run")
+    assert code == 0
+    return steps_of(clock.spans)
+
+
+def bench(options: argparse.Namespace) -> dict:
+    preset = PRESETS["stage1-tiny"]()
+    steps = WARM + options.rounds + 1
+    config = override(
+        preset,
+        *(f"optim.steps={steps}", f"optim.batch_size={options.batch}", "run.log_every=1"),
+        *(f"run.save_every={steps - 2}", "efficiency.device=cpu", "efficiency.workers=0"),
+        f"efficiency.threads={options.threads}",
+    )
+    found = train(config)[WARM:]
+    median = {
+        name: statistics.median(step[name] for step in found)
+        for name in ("loop", "model", "optimizer", "wait", "health")
+    }
+    median["checkpoint"] = max(step["checkpoint"] for step in found)
+    share = statistics.median(
+        step["loop"] / (step["loop"] + step["model"] + step["optimizer"]) for step in found
+    )
+    busy = median["loop"] + median["model"] + median["optimizer"]
+    apart = {
+        "health": median["health"] / busy / preset.run.log_every,
+        "checkpoint": median["checkpoint"] / busy / preset.run.save_every,
+    }
+    print(f"stage1-tiny, {options.batch} clips a step, medians of {len(found)} steps:")
+    for name, value in median.items():
+        print(f"  {name:10} {value:10.2f} ms")
+    print(f"the loop's own share {share:.2%}, limit {LIMIT:.0%}")
+    print(
+        f"apart from it: health every {preset.run.log_every} steps {apart['health']:.2%}, "
+        f"a checkpoint every {preset.run.save_every} {apart['checkpoint']:.2%}"
+    )
+    if options.check and share > LIMIT:
+        raise SystemExit(f"the loop's own share is {share:.2%}, limit {LIMIT:.0%}")
+    return {"milliseconds": median, "share": share, "limit": LIMIT, "apart": apart}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--batch", type=int, default=8, help="clips a step (default 8, tiny's own)")
+    parser.add_argument("--rounds", type=int, default=10, help="timed steps")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads (default 1)")
+    parser.add_argument("--check", action="store_true", help="fail over the limit")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there too")
+    options = parser.parse_args()
+    about = provenance(torch.device("cpu"))
+    print(", ".join(f"{key} {value}" for key, value in about.items() if value))
+    found = about | bench(options)
+    if options.json:
+        options.json.write_text(json.dumps(found, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
