@@ -124,11 +124,16 @@ def run_demo(*, out: Annotated[str, tyro.conf.arg(metavar="DIR")] = "ivn-demo") 
 
 
 @app.command(name="doctor")
-def run_doctor(*, json: bool = False) -> int:
+def run_doctor(
+    *,
+    json: tyro.conf.FlagCreatePairsOff[
+        Annotated[bool, tyro.conf.arg(help_behavior_hint="")]
+    ] = False,
+) -> int:
     """Say what is installed, compiled and usable, and what to do about the rest.
 
     Args:
-        json: for programs.
+        json: print it for programs.
     """
     from ivn.doctor import doctor
 

@@ -41,10 +41,12 @@ def start(
     """
     run = Path(out)
     folder.check_free(run)
+    # Wherever the run goes on from, the clips have the same names.
+    place = Path(data).absolute()
     with _input_errors():
-        sources = list_clips(data)
+        sources = list_clips(place)
         source: dict[str, Any] = {
-            "data": str(Path(data).absolute()),
+            "data": str(place),
             "init": str(Path(init).absolute()) if init and Path(init).exists() else str(init),
             "clips": len(sources),
             "fingerprint": fingerprint(sources),

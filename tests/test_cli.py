@@ -237,6 +237,18 @@ def test_other_clips_are_noticed_when_a_run_goes_on(ivn, tmp_path, clips, stage1
     assert assert_one_line(ivn("pretrain", "--resume", out), "3 now, 4 then") == 1
 
 
+def test_a_run_of_a_relative_folder_goes_on_from_anywhere(
+    ivn, tmp_path, clips, stage1, monkeypatch
+):
+    out = tmp_path / "run"
+    monkeypatch.chdir(clips.parent)
+    arguments = ["--config", stage1 / folder.CONFIG, "--data", clips.name, "--out", out]
+    assert ivn("pretrain", *arguments)[0] == 0
+    monkeypatch.chdir(tmp_path)
+    assert ivn("pretrain", "--resume", "run")[::2] == (0, "")
+    assert lines(out) == lines(stage1)
+
+
 def test_a_run_is_not_overwritten(ivn, clips, stage1):
     before = lines(stage1)
     arguments = ["stage1-tiny", "--data", clips, "--out", stage1]
