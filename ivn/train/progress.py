@@ -1,13 +1,24 @@
 """What a person sees of a run: a bar on a terminal, plain lines elsewhere."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column
+from rich.text import Text
+
+
+class _Bar(Progress):
+    """A line with the bar, and one under it for the losses, cut where the terminal is narrow."""
+
+    losses = ""
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        yield from super().get_renderables()
+        yield Text(self.losses, no_wrap=True, overflow="ellipsis")
 
 
 class Display:
@@ -25,22 +36,20 @@ class Display:
     ) -> None:
         self._console = console or Console(highlight=False, soft_wrap=True)
         self._total, self._clips_per_step = total, clips_per_step
-        self._bar = Progress(
+        self._bar = _Bar(
             MofNCompleteColumn(table_column=Column(no_wrap=True, min_width=5)),
-            BarColumn(bar_width=12),
+            BarColumn(bar_width=None, table_column=Column(ratio=1)),
             TimeRemainingColumn(
                 elapsed_when_finished=True, table_column=Column(no_wrap=True, min_width=7)
             ),
-            # The rest of the line, cut at its end where the terminal is narrow.
-            TextColumn(
-                "{task.fields[metrics]}",
-                table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1),
-            ),
+            TextColumn("{task.fields[speed]}", table_column=Column(no_wrap=True)),
             expand=True,
             console=self._console,
             disable=not self._console.is_terminal,
+            refresh_per_second=4,  # its thread takes time from a small model's step
+            speed_estimate_period=600,  # steps may take minutes
         )
-        self._task = self._bar.add_task("steps", total=total, completed=done, metrics="")
+        self._task = self._bar.add_task("steps", total=total, completed=done, speed="")
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -67,16 +76,15 @@ class Display:
                 self.say(f"warning: step {line['step']}: {line['warning']}")
         line = lines[-1]
         terms = "  ".join(f"{name} {value:.4f}" for name, value in line["terms"].items())
-        text = (
-            f"loss {line['loss']:.4f}  {terms}  {line['clips_per_s']:.1f} clips/s  "
-            f"waiting {line['wait_share']:.0%}"
-        )
+        losses = f"loss {line['loss']:.4f}  {terms}"
+        speed = f"{line['clips_per_s']:.1f} clips/s  waiting {line['wait_share']:.0%}"
         if self._console.is_terminal:
-            self._bar.update(self._task, metrics=text)
+            self._bar.losses = losses
+            self._bar.update(self._task, speed=speed)
             return
         clips_left = (self._total - line["step"]) * self._clips_per_step
         self.say(
-            f"step {line['step']}/{self._total}  {text}  lr {line['lr']:.2e}  "
+            f"step {line['step']}/{self._total}  {losses}  {speed}  lr {line['lr']:.2e}  "
             f"left {timedelta(seconds=round(clips_left / line['clips_per_s']))}"
         )
 
