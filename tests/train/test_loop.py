@@ -1,4 +1,5 @@
 import json
+import signal
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from ivn.train.errors import FolderInUseError, NotFiniteError, ReplacedError, Ru
 from ivn.train.optimizer import OptimConfig
 from ivn.train.settings import EfficiencyConfig, RunConfig
 
-from .toy import BATCH, CLIPS, OPTIM, ToyLoader, ToyStage, train
+from .toy import BATCH, CLIPS, OPTIM, Term, ToyLoader, ToyStage, train
 
 STEPS = 30
 RESULT = ("step", "epoch", "lr", "loss", "terms", "grad_norm", "skipped")
@@ -120,6 +121,47 @@ def test_a_bad_step_is_skipped_and_counted(whole, tmp_path, capsys):
     assert results(tmp_path)[4] != results(whole)[4]
     assert all(parameter.isfinite().all() for parameter in stage.parameters())
     assert "1 steps were skipped" in capsys.readouterr().out
+
+
+def test_a_gradient_that_is_not_finite_is_a_bad_step_too(tmp_path):
+    class Steep(ToyStage):
+        def loss(self, batch):
+            terms = super().loss(batch)
+            first = (batch.keys[:, 1] == 1).any()  # all of epoch 1
+            root = torch.where(first, self.encoder.bias * 0, 1.0).sum().sqrt()
+            total = terms["squared"].total + root  # finite, and at 0 its gradient is not
+            return terms | {"squared": Term(total, terms["squared"].count)}
+
+    assert train(tmp_path, stage=Steep()) == 0
+    lines = log(tmp_path)
+    assert [line["step"] for line in lines if line["skipped"]] == [4, 5, 6]
+    assert all(line["loss"] is not None for line in lines)
+    assert lines[3]["grad_norm"] is None
+
+
+def test_the_last_checkpoints_are_kept(whole):
+    kept = sorted(path.name for path in (whole / folder.CHECKPOINTS).iterdir())
+    assert kept == ["step-00000028", "step-00000030"]
+
+
+def test_a_signal_adds_no_health_to_the_log(tmp_path):
+    class Interrupting(ToyLoader):
+        def __next__(self):
+            if self.step == 13:
+                signal.raise_signal(signal.SIGTERM)
+            return super().__next__()
+
+    run = RunConfig(log_every=10)
+    assert train(tmp_path / "whole", run=run) == 0
+    assert train(tmp_path / "run", loader=Interrupting(), run=run) == 143
+    assert [line["step"] for line in log(tmp_path / "run") if "health" in line] == [10]
+    assert len(log(tmp_path / "run")) == 14
+    assert train(tmp_path / "run", run=run) == 0
+    ours, theirs = (
+        [line.get("health") for line in log(tmp_path / name)] for name in ("run", "whole")
+    )
+    assert ours == theirs
+    assert [step for step, health in enumerate(ours, 1) if health] == [10, 20, 30]
 
 
 @pytest.mark.parametrize("log_every", [1, 50])
