@@ -137,15 +137,18 @@ def _parts(
 
 
 def _pretrain(config: Config, stage: stages.Stage, loader: ClipLoader, run: Path) -> int:
-    return pretrain(
-        stage,
-        loader,
-        run,
-        config=to_dict(config),
-        optim=config.optim,
-        run=config.run,
-        efficiency=config.efficiency,
-    )
+    try:
+        return pretrain(
+            stage,
+            loader,
+            run,
+            config=to_dict(config),
+            optim=config.optim,
+            run=config.run,
+            efficiency=config.efficiency,
+        )
+    except stages.MaskError as error:
+        raise RunError(str(error)) from error
 
 
 @contextlib.contextmanager

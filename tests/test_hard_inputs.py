@@ -172,6 +172,59 @@ def test_stage_one_of_another_size_is_refused_by_the_name_of_the_size(
     assert not run.exists()
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("stage.views=[]", "views is empty"),
+        ("stage.views.0.count=0", "count >= 1"),
+        ("stage.views.0.scale=-0.5", "0 < scale < 1"),
+        ("stage.views.0.scale=nan", "0 < scale < 1"),
+        ("stage.views.1.max_keep=0.0", "0 < max_keep <= 1"),
+        ("stage.views.1.min_aspect=2.0", "min_aspect <= max_aspect"),
+        ("model.predictor.global_every=0", "sizes must be at least 1"),
+        ("optim.epochs=inf", "expected finite epochs"),
+        ("optim.steps=-1", "steps is -1"),
+        ("data.seed=-1", "seed is -1"),
+        ("data.crop_area=[0.5, 0.1]", "crop_area"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused_by_name(tmp_path, stage1, change, words):
+    run = tmp_path / "run"
+    arguments = ["stage2-tiny", "--data", BUNDLED_CLIPS, "--out", run, "--init", stage1]
+    said = command("pretrain", *arguments, "--set", *SMALL, change)
+    assert assert_one_line(said, change.rpartition(".")[0].split(".")[0], words) == 2
+    assert not run.exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("stage.size=60", "stage.size is 60, expected a multiple of model.encoder.patch_size 14"),
+        ("model.decoder.width=0", "width 0: expected at least 1"),
+        ("model.decoder.kind=latent", "decoder of pixels"),
+        ("stage.mask=frame_difference", "needs 2 frames or more, not 1"),
+    ],
+)
+def test_settings_of_stage_one_that_cannot_work_are_refused(tmp_path, change, words):
+    run = tmp_path / "run"
+    said = pretrain(BUNDLED_CLIPS, run, "stage.frames=1", "model.encoder.num_frames=1", change)
+    assert assert_one_line(said, words) in (1, 2)
+    assert not run.exists()
+
+
+def test_blocks_that_hide_everything_are_one_line_when_they_are_drawn(tmp_path, stage1):
+    run = tmp_path / "run"
+    arguments = ["stage2-tiny", "--data", BUNDLED_CLIPS, "--out", run, "--init", stage1]
+    large = [
+        "stage.views.0.scale=0.99",
+        "stage.views.0.max_aspect=1.0",
+        "stage.views.0.min_aspect=1.0",
+    ]
+    code, _, err = command("pretrain", *arguments, "--set", *SMALL, *large)
+    assert (code, err.count("\n")) == (1, 1)
+    assert "cover all of a frame" in err and "lower the scale 0.99" in err
+
+
 def test_what_is_no_size_may_differ_from_stage_one(tmp_path, stage1):
     arguments = ["stage2-tiny", "--data", BUNDLED_CLIPS, "--out", tmp_path / "run"]
     changes = [*SMALL, "optim.steps=1", "model.encoder.drop_path=0.1"]

@@ -42,6 +42,9 @@ class DiffusionConfig:
     depth: int = 6
     width: int = 1536
 
+    def __post_init__(self) -> None:
+        _check_sizes(self.depth, self.width)
+
 
 @dataclass(frozen=True)
 class PixelHeadConfig:
@@ -56,12 +59,20 @@ class PixelHeadConfig:
     depth: int = 1
     width: int = 1536
 
+    def __post_init__(self) -> None:
+        _check_sizes(self.depth, self.width)
+
 
 @dataclass(frozen=True)
 class LatentHeadConfig:
     """A decoder of latent vectors: an MLP with a LayerNorm after it."""
 
     kind: Literal["latent"] = "latent"
+
+
+def _check_sizes(depth: int, width: int) -> None:
+    if depth < 1 or width < 1:
+        raise ValueError(f"depth {depth}, width {width}: expected at least 1 of each")
 
 
 DecoderConfig = DiffusionConfig | PixelHeadConfig | LatentHeadConfig

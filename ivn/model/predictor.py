@@ -48,7 +48,8 @@ class PredictorConfig:
     source: str = "answerdotai/ModernBERT-large"
 
     def __post_init__(self) -> None:
-        if min(self.width, self.heads, self.hidden, self.layers, self.local_window) < 1:
+        sizes = (self.width, self.heads, self.hidden, self.layers, self.local_window)
+        if min(*sizes, self.total_layers, self.global_every) < 1:
             raise ValueError(f"sizes must be at least 1, not those of {self}")
 
     @property

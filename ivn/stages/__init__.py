@@ -6,7 +6,7 @@ from ivn.model.model import AlignmentSizes, ModelConfig, build_model
 from ivn.model.teacher import build_teacher
 from ivn.model.weights import read_model, recorded
 
-from .blocks import Blocks
+from .blocks import Blocks, MaskError
 from .parts import ParameterGroup, Stage, Term
 from .stage1 import Stage1, Stage1Config
 from .stage2 import Stage2, Stage2Config
@@ -34,6 +34,11 @@ def build(
         batch_size: clips of the global batch, on which multi-block masks depend.
         pretrained: False skips the text encoder's weights: a checkpoint brings the predictor's.
     """
+    if config.size % model.encoder.patch_size:
+        raise ValueError(
+            f"stage.size is {config.size}, expected a multiple of model.encoder.patch_size "
+            f"{model.encoder.patch_size}"
+        )
     if isinstance(config, Stage2Config):
         student = build_model(model, None, seed=seed, pretrained=pretrained)
         return Stage2(config, student, global_batch=batch_size)
@@ -106,6 +111,7 @@ def _check_recorded(stage: Stage, source: Path) -> None:
 
 __all__ = [
     "Blocks",
+    "MaskError",
     "ParameterGroup",
     "Stage",
     "Stage1",

@@ -4,6 +4,7 @@ Legend: B samples, G samples of the global batch, T frames, L tokens of a frame,
 V visible tokens.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -38,6 +39,18 @@ class Blocks:
     truncate: Literal["prefix", "random", "none"] = "random"
     restart: bool = False
 
+    def __post_init__(self) -> None:
+        fits = self.count >= 1 and 0 < self.scale < 1 and 0 < self.max_keep <= 1
+        if not (fits and 0 < self.min_aspect <= self.max_aspect < math.inf):
+            raise ValueError(
+                f"{self}: expected count >= 1, 0 < scale < 1, 0 < min_aspect <= max_aspect and "
+                "0 < max_keep <= 1"
+            )
+
+
+class MaskError(ValueError):
+    """No mask of a batch can be drawn; the message names the setting."""
+
 
 def multi_block(
     keys: Tensor, batch_keys: Tensor, grid: Grid, blocks: Blocks, *, view: int = 0
@@ -63,7 +76,7 @@ def multi_block(
     kept = int((~places).sum(-1).min()) * T
     V = min(kept, int(blocks.max_keep * T * L))
     if V < 1:
-        raise ValueError(f"max_keep {blocks.max_keep} leaves none of {T * L} tokens visible")
+        raise MaskError(f"max_keep {blocks.max_keep} leaves none of {T * L} tokens visible")
     hidden = places[keys[:, 2] - batch_keys[0, 2]]
     if blocks.truncate == "prefix":
         return first_open_tokens(hidden, T, V)
@@ -111,7 +124,7 @@ def _hidden(keys: Tensor, grid: Grid, blocks: Blocks, size: tuple[int, int], vie
         keys, rows, columns, count=blocks.count, height=height, width=width, view=view
     )
     if bool(hidden.all(1).any()):
-        raise ValueError(
+        raise MaskError(
             f"{blocks.count} blocks of {height} x {width} tokens cover all of a frame of {rows} x "
             f"{columns} in {ATTEMPTS} draws: lower the scale {blocks.scale}"
         )

@@ -64,6 +64,10 @@ class Stage1Config:
     pooled_weight: float = 1.0
     pixels_weight: float = 1.0
 
+    def __post_init__(self) -> None:
+        if self.mask == "frame_difference" and self.frames < 2:
+            raise ValueError(f"mask frame_difference needs 2 frames or more, not {self.frames}")
+
 
 class Seen(NamedTuple):
     """What the student makes of a clip's visible tokens.

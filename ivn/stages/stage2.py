@@ -44,6 +44,10 @@ class Stage2Config:
     teacher_drop_path: bool = False
     decay_predictor_tokens: bool = False
 
+    def __post_init__(self) -> None:
+        if not self.views:
+            raise ValueError("views is empty, expected at least one mask")
+
 
 class Stage2(Stage):
     """The student of stage two beside a frozen copy of the encoder it starts from."""

@@ -1,5 +1,6 @@
 """AdamW over a stage's parameter groups, and the numbers that set it up."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -53,11 +54,13 @@ class OptimConfig:
     def __post_init__(self) -> None:
         if self.batch_size < 1:
             raise ValueError(f"batch_size is {self.batch_size}, expected at least 1")
-        if not 0 <= self.warmup_epochs <= self.epochs or self.epochs <= 0 or self.steps < 0:
+        if not 0 <= self.warmup_epochs <= self.epochs or not 0 < self.epochs < math.inf:
             raise ValueError(
-                f"epochs {self.epochs}, warmup_epochs {self.warmup_epochs}, steps {self.steps}: "
-                "expected epochs > 0, 0 <= warmup_epochs <= epochs and steps >= 0"
+                f"epochs {self.epochs}, warmup_epochs {self.warmup_epochs}: expected finite "
+                "epochs > 0 and 0 <= warmup_epochs <= epochs"
             )
+        if self.steps < 0:
+            raise ValueError(f"steps is {self.steps}, expected at least 0")
         if not 0 <= self.min_lr <= self.lr:
             raise ValueError(f"lr {self.lr}, min_lr {self.min_lr}: expected 0 <= min_lr <= lr")
         if self.eps <= 0 or self.weight_decay < 0 or self.clip_norm < 0:
