@@ -113,7 +113,12 @@ def show_config(names: Names = (), /, *, settings: Settings = ()) -> int:
 
 @app.command(name="demo")
 def run_demo(*, out: Annotated[str, tyro.conf.arg(metavar="DIR")] = "ivn-demo") -> int:
-    """Run both stages in miniature on the bundled clips.
+    """Run both stages in miniature on the bundled clips, and measure what they learnt.
+
+    Minutes on two cores. The measurement: how well a linear probe on frozen features tells ten
+    camera motions apart, over real frames and drawn scenes, no scene in training and test alike.
+    The trained encoder stands beside its random-weight twin and the image teacher, with chance,
+    number of clips and 95% intervals. The last line printed is all of it as JSON.
 
     Args:
         out: a new folder for both runs and the picture.

@@ -1,7 +1,11 @@
-"""The whole method in miniature: both stages on the bundled clips, and a picture of the result."""
+"""The whole method in miniature: both stages on the bundled clips, then what they have learnt."""
 
 import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,37 +16,84 @@ from ivn.data.clip import IMAGENET_MEAN, IMAGENET_STD, Batch, ClipSpec
 from ivn.data.reader import read_centre
 from ivn.data.source import BUNDLED_CLIPS, Source, list_clips
 from ivn.load import load_encoder, load_model
-from ivn.model.patch import patch_grid
 from ivn.model.teacher import build_teacher
 from ivn.ops.random import make_keys
 from ivn.presets import PRESETS
+from ivn.probe import evaluate, linear
+from ivn.probe.camera import FIRST_FRAME, TEACHER, collect
+from ivn.probe.motion import MOTIONS
+from ivn.probe.scenes import Picture, procedural_pictures, real_pictures, real_scenes
 from ivn.report.picture import ClipView, demo_picture
-from ivn.stages import Stage1, Stage1Config, masks
+from ivn.stages import Stage1, Stage1Config
 from ivn.train import folder
+from ivn.train.errors import RunError
 
 SHOWN = ("car-detection-1.mp4", "asl-book.mp4", "big-buck-bunny.mp4")
-STEPS = {"stage1": 60, "stage2": 40}
-SAMPLING_STEPS = 50
 # The largest magnitude of a normalised pixel.
 BRIGHTEST = max((1 - mean) / std for mean, std in zip(IMAGENET_MEAN, IMAGENET_STD, strict=True))
 
 
-def demo(out: Path) -> int:
-    """Run stage one and stage two of ``tiny`` and draw what they learnt.
+# The probed features, and what the table calls them.
+TRAINED, RANDOM = "trained", "random"
+LABELS = {
+    TRAINED: "trained encoder",
+    RANDOM: "its random-weight twin",
+    TEACHER: "image teacher, every frame",
+    FIRST_FRAME: "image teacher, first frame only",
+}
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much the demo does of everything.
+
+    Attributes:
+        stage1_steps, stage2_steps: of training.
+        sampling_steps: of each reconstruction that is drawn.
+        per_scene: pictures of each real scene that a camera moves over.
+        procedural: drawn scenes that it moves over.
+    """
+
+    stage1_steps: int = 60
+    stage2_steps: int = 40
+    sampling_steps: int = 50
+    per_scene: int = 2
+    procedural: int = 16
+
+    @property
+    def steps(self) -> dict[str, int]:
+        return {"stage1": self.stage1_steps, "stage2": self.stage2_steps}
+
+
+FULL = Sizes()
+
+
+def demo(out: Path, sizes: Sizes = FULL) -> int:
+    """Run stage one and stage two of ``tiny``, draw and measure what they learnt.
+
+    The last line printed is the measurement, as JSON.
 
     Args:
         out: a new folder; it gets ``stage1/``, ``stage2/`` and ``demo.png``.
+        sizes: how much to do of everything.
 
     Returns:
         The exit code: 0, or that of the run that was stopped.
+
+    Raises:
+        RunError, OSError: what is wrong, in a line.
     """
     folder.check_free(out)
+    try:
+        linear.check_installed()
+    except ImportError as error:
+        raise RunError(str(error)) from error
     previous = ""
-    for stage in STEPS:
+    for stage, steps in sizes.steps.items():
         clips = len(list_clips(BUNDLED_CLIPS))
-        print(f"\n{stage}: {STEPS[stage]} steps on {clips} clips", flush=True)
+        print(f"\n{stage}: {steps} steps on {clips} clips", flush=True)
         code = run.start(
-            _config(stage),
+            _config(stage, sizes),
             data=BUNDLED_CLIPS,
             out=out / stage,
             init=previous,
@@ -52,10 +103,13 @@ def demo(out: Path) -> int:
             return code
         previous = str(out / stage)
     print()
-    for stage in STEPS:
+    for stage in sizes.steps:
         print(f"{stage}: {losses(out / stage)}")
-    picture = draw(out)
-    print(f"picture: {picture}")
+    print(f"picture: {draw(out, sizes)}\n", flush=True)
+    found = measure(out, sizes)
+    print(evaluate.table(found, LABELS))
+    print("pretraining saw the real clips, without labels; procedural scenes are new to it\n")
+    print(json.dumps(found))
     return 0
 
 
@@ -74,9 +128,9 @@ def losses(run_dir: Path) -> str:
 
 
 @torch.no_grad()
-def draw(out: Path) -> Path:
+def draw(out: Path, sizes: Sizes) -> Path:
     """Write ``demo.png``: masks on real frames, reconstructions, features of all encoders."""
-    config = _config("stage1")
+    config = _config("stage1", sizes)
     assert isinstance(config.stage, Stage1Config)
     student = load_model(out / "stage1")
     stage = Stage1(config.stage, student, build_teacher(config.stage.teacher)).eval()
@@ -91,26 +145,59 @@ def draw(out: Path) -> Path:
         batch = Batch(clips, make_keys(0, 0, [number]))
         video = clips["student"]
         targets = stage.look(batch)
-        visible = stage.mask(targets.attention, batch.keys)
-        grid = patch_grid(video, config.model.encoder.patch_size)
-        masked = masks.complement(visible, grid[0] * grid[1] * grid[2])
+        visible, masked = stage.mask(batch, targets.attention)
         z = stage.student(video, visible, masked).predicted
-        patches = stage.decoder.sample(z, batch.keys, steps=SAMPLING_STEPS, limit=BRIGHTEST)
+        patches = stage.decoder.sample(z, batch.keys, steps=sizes.sampling_steps, limit=BRIGHTEST)
         features = {label: encoder(video) for label, encoder in encoders.items()}
         features["teacher"] = targets.layers[-1]
         views.append(_view(name, video, visible, masked, patches, features))
     path = out / "demo.png"
-    steps = f"{STEPS['stage1']} + {STEPS['stage2']} steps of a tiny model on a few clips"
+    steps = f"{sizes.stage1_steps} + {sizes.stage2_steps} steps of a tiny model on a few clips"
     demo_picture(
         views, title="ivn demo", subtitle=f"{steps}: what is learnt so early is little"
     ).save(path)
     return path
 
 
-def _config(stage: str) -> Config:
+def measure(out: Path, sizes: Sizes) -> dict[str, Any]:
+    """Camera motion by a linear probe on frozen features, see :func:`ivn.probe.evaluate.summary`.
+
+    Of the encoder after stage two, of the one it began as, and of stage one's image teacher.
+    """
+    config = _config("stage1", sizes)
+    assert isinstance(config.stage, Stage1Config)
+    encoders = {TRAINED: load_encoder(out / "stage2"), RANDOM: load_encoder(config.name)}
+    samples = collect(
+        _pictures(sizes, seed=config.data.seed),
+        encoders,
+        build_teacher(config.stage.teacher),
+        frames=config.model.encoder.num_frames,
+        size=config.model.encoder.image_height,
+    )
+    outcome = evaluate.probe(samples, seed=config.data.seed)
+    return evaluate.summary(outcome, compare=(TRAINED, RANDOM))
+
+
+def _pictures(sizes: Sizes, *, seed: int) -> Iterator[Picture]:
+    """What the camera moves over, shown as progress."""
+    from rich.console import Console
+    from rich.progress import track
+
+    total = sizes.per_scene * len(real_scenes()) + sizes.procedural
+    print(f"camera motion: features of {total * len(MOTIONS)} clips", flush=True)
+    console = Console()
+    every = chain(
+        real_pictures(sizes.per_scene, seed=seed), procedural_pictures(sizes.procedural, seed=seed)
+    )
+    yield from track(
+        every, "pictures", total=total, console=console, disable=not console.is_terminal
+    )
+
+
+def _config(stage: str, sizes: Sizes) -> Config:
     return override(
         PRESETS[f"{stage}-tiny"](),
-        f"optim.steps={STEPS[stage]}",
+        f"optim.steps={sizes.steps[stage]}",
         "run.log_every=5",
     )
 
