@@ -177,8 +177,8 @@ def test_stage_one_of_another_size_is_refused_by_the_name_of_the_size(
     [
         ("stage.views=[]", "views is empty"),
         ("stage.views.0.count=0", "count >= 1"),
-        ("stage.views.0.scale=-0.5", "0 < scale < 1"),
-        ("stage.views.0.scale=nan", "0 < scale < 1"),
+        ("stage.views.0.scale=-0.5", "0 < scale <= 1"),
+        ("stage.views.0.scale=nan", "0 < scale <= 1"),
         ("stage.views.1.max_keep=0.0", "0 < max_keep <= 1"),
         ("stage.views.1.min_aspect=2.0", "min_aspect <= max_aspect"),
         ("model.predictor.global_every=0", "sizes must be at least 1"),

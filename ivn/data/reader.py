@@ -73,7 +73,8 @@ def read_clip(
         return [max(number, 0) for number in numbers] if source.start > 0 else numbers
 
     video = decode(source.path, choose, start=source.start, end=source.end)
-    crop = _crop(*video.shape[1:3], config, key, flip=config.flip and source.flip)
+    height, width = video.shape[1:3]
+    crop = _crop(height, width, config, key, flip=config.flip and source.flip)
     cache: dict[tuple[int, int], Tensor] = {}
     for spec in specs.values():
         shape = (spec.frames, spec.size)

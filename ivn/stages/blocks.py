@@ -40,10 +40,10 @@ class Blocks:
     restart: bool = False
 
     def __post_init__(self) -> None:
-        fits = self.count >= 1 and 0 < self.scale < 1 and 0 < self.max_keep <= 1
+        fits = self.count >= 1 and 0 < self.scale <= 1 and 0 < self.max_keep <= 1
         if not (fits and 0 < self.min_aspect <= self.max_aspect < math.inf):
             raise ValueError(
-                f"{self}: expected count >= 1, 0 < scale < 1, 0 < min_aspect <= max_aspect and "
+                f"{self}: expected count >= 1, 0 < scale <= 1, 0 < min_aspect <= max_aspect and "
                 "0 < max_keep <= 1"
             )
 
