@@ -23,8 +23,9 @@ CLIPS = 8
 # What bf16 rounds off in a few blocks, 0.4 % of the size in each: less is not known to differ. At
 # its random start `tiny` is at 0.8 on the bundled clips.
 LOWEST_STD = 0.01
-# Half way from one direction alone to two; at its random start `tiny` is at 4 to 7.
-LOWEST_RANK = 1.5
+# 98 % of the variance in one direction. `tiny` starts at 4 to 7 and passes 1.8 within ten steps on
+# the bundled clips, brightness being most of what it then knows: that is no collapse.
+LOWEST_RANK = 1.1
 
 
 class HealthCheck:

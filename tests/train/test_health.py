@@ -187,7 +187,7 @@ def test_a_healthy_run_is_not_warned_of(tmp_path, capsys):
     assert "warning" not in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("bad", [(0.001, 9.0), (0.5, 1.2)])
+@pytest.mark.parametrize("bad", [(0.001, 9.0), (0.5, 1.05)])
 def test_each_beginning_of_a_collapse_is_told(bad):
     alarm = CollapseAlarm()
     good, unknown = (0.5, 9.0), (math.nan, math.nan)
