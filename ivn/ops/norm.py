@@ -1,0 +1,235 @@
+"""``ivn::add_norm`` and ``ivn::qk_norm``: RMSNorms fused with what surrounds them in a block.
+
+Legend: R rows (tokens), C features.
+"""
+
+import torch
+from torch import Tensor
+
+from ._triton import register_triton
+
+
+def add_norm(
+    x: Tensor, branch: Tensor, scale: Tensor, drop: Tensor, weight: Tensor, *, eps: float = 1e-6
+) -> tuple[Tensor, Tensor]:
+    r"""A residual step and the norm that the next branch begins with.
+
+    .. math:: s = x + d \, \gamma \, b, \qquad y = s / \sqrt{\overline{s^2} + \epsilon} \; w
+
+    Args:
+        x: residual stream, ``[..., C]``. Differentiable, as are branch, scale and weight.
+        branch: what a block's branch gave, ``[..., C]``, of a dtype of its own.
+        scale: LayerScale, ``[C]``.
+        drop: factor of each row's branch, ``[...]``: 0 where stochastic depth leaves it out.
+        weight: of the norm, ``[C]``.
+
+    Returns:
+        ``s`` in the dtype of ``x`` and ``y`` in that of ``branch``; computed in fp32, in fp64
+        where ``x`` is, ``y`` from the rounded ``s``.
+    """
+    C = x.shape[-1] if x.ndim else 0
+    if C == 0 or branch.shape != x.shape or drop.shape != x.shape[:-1]:
+        raise ValueError(
+            f"x is {list(x.shape)}, branch {list(branch.shape)}, drop {list(drop.shape)}, "
+            "expected [..., C], the same, and [...]"
+        )
+    _check_vectors(x, C, scale=scale, weight=weight)
+    _check_devices(x, branch=branch, drop=drop)
+    stream, normed = _add_norm(
+        x.reshape(-1, C).contiguous(),
+        branch.reshape(-1, C).contiguous(),
+        scale.contiguous(),
+        drop.detach().to(_precision(x)).reshape(-1).contiguous(),
+        weight.contiguous(),
+        eps,
+    )
+    return stream.view(x.shape), normed.view(x.shape)
+
+
+def qk_norm(qkv: Tensor, q_weight: Tensor, k_weight: Tensor, *, eps: float = 1e-6) -> Tensor:
+    """Queries and keys divided by their root mean square over all heads, times a weight.
+
+    Args:
+        qkv: queries, keys and values, ``[..., 3 * C]``. Differentiable, as are the weights.
+        q_weight, k_weight: ``[C]``.
+
+    Returns:
+        ``[..., 3 * C]`` in the same dtype, values as they were; computed in fp32, or fp64.
+    """
+    C, rest = divmod(qkv.shape[-1] if qkv.ndim else 0, 3)
+    if C == 0 or rest:
+        raise ValueError(f"qkv is {list(qkv.shape)}, expected [..., 3 * C]")
+    _check_vectors(qkv, C, q_weight=q_weight, k_weight=k_weight)
+    weights = torch.stack([q_weight, k_weight]).to(_precision(qkv))
+    return _qk_norm(qkv.reshape(-1, 3, C).contiguous(), weights, eps).view(qkv.shape)
+
+
+def add_norm_reference(
+    x: Tensor, branch: Tensor, scale: Tensor, drop: Tensor, weight: Tensor, eps: float
+) -> tuple[Tensor, Tensor]:
+    """What ``ivn::add_norm`` means, in plain PyTorch."""
+    real = _precision(x)
+    step = branch.to(real) * scale.to(real) * drop[:, None].to(real)
+    stream = (x.to(real) + step).to(x.dtype)
+    unit, _ = _unit_rms(stream.to(real), eps)
+    return stream, (unit * weight.to(real)).to(branch.dtype)
+
+
+def add_norm_backward_reference(
+    grad_stream: Tensor,
+    grad_normed: Tensor,
+    stream: Tensor,
+    branch: Tensor,
+    scale: Tensor,
+    drop: Tensor,
+    weight: Tensor,
+    eps: float,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Gradients of x, branch, scale and weight of :func:`add_norm_reference`."""
+    real = drop.dtype
+    unit, factor = _unit_rms(stream.to(real), eps)
+    grad = grad_normed.to(real)
+    grad_x = grad_stream.to(real) + _unit_rms_backward(grad * weight.to(real), unit, factor)
+    kept = grad_x * drop[:, None]
+    return (
+        grad_x.to(stream.dtype),
+        (kept * scale.to(real)).to(branch.dtype),
+        (kept * branch.to(real)).sum(0),
+        (grad * unit).sum(0),
+    )
+
+
+def qk_norm_reference(qkv: Tensor, weights: Tensor, eps: float) -> Tensor:
+    """What ``ivn::qk_norm`` means: ``qkv`` is ``[R, 3, C]``, ``weights`` ``[2, C]``."""
+    unit, _ = _unit_rms(qkv[:, :2].to(weights.dtype), eps)
+    return torch.cat([(unit * weights).to(qkv.dtype), qkv[:, 2:]], dim=1)
+
+
+def qk_norm_backward_reference(
+    grad: Tensor, qkv: Tensor, weights: Tensor, eps: float
+) -> tuple[Tensor, Tensor]:
+    """Gradients of qkv and weights of :func:`qk_norm_reference`."""
+    unit, factor = _unit_rms(qkv[:, :2].to(weights.dtype), eps)
+    wide = grad[:, :2].to(weights.dtype)
+    grad_x = _unit_rms_backward(wide * weights, unit, factor)
+    return torch.cat([grad_x.to(qkv.dtype), grad[:, 2:]], dim=1), (wide * unit).sum(0)
+
+
+def _unit_rms(x: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    factor = torch.rsqrt(x.square().mean(-1, keepdim=True) + eps)
+    return x * factor, factor
+
+
+def _unit_rms_backward(grad: Tensor, unit: Tensor, factor: Tensor) -> Tensor:
+    return (grad - unit * (grad * unit).mean(-1, keepdim=True)) * factor
+
+
+@torch.library.custom_op("ivn::add_norm", mutates_args=(), device_types="cpu")
+def _add_norm(
+    x: Tensor, branch: Tensor, scale: Tensor, drop: Tensor, weight: Tensor, eps: float
+) -> tuple[Tensor, Tensor]:
+    return add_norm_reference(x, branch, scale, drop, weight, eps)
+
+
+@torch.library.custom_op("ivn::add_norm_backward", mutates_args=(), device_types="cpu")
+def _add_norm_backward(
+    grad_stream: Tensor,
+    grad_normed: Tensor,
+    stream: Tensor,
+    branch: Tensor,
+    scale: Tensor,
+    drop: Tensor,
+    weight: Tensor,
+    eps: float,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    return add_norm_backward_reference(
+        grad_stream, grad_normed, stream, branch, scale, drop, weight, eps
+    )
+
+
+@torch.library.custom_op("ivn::qk_norm", mutates_args=(), device_types="cpu")
+def _qk_norm(qkv: Tensor, weights: Tensor, eps: float) -> Tensor:
+    return qk_norm_reference(qkv, weights, eps)
+
+
+@torch.library.custom_op("ivn::qk_norm_backward", mutates_args=(), device_types="cpu")
+def _qk_norm_backward(
+    grad: Tensor, qkv: Tensor, weights: Tensor, eps: float
+) -> tuple[Tensor, Tensor]:
+    return qk_norm_backward_reference(grad, qkv, weights, eps)
+
+
+register_triton(_add_norm, "add_norm_forward")
+register_triton(_add_norm_backward, "add_norm_backward")
+register_triton(_qk_norm, "qk_norm_forward")
+register_triton(_qk_norm_backward, "qk_norm_backward")
+
+
+@_add_norm.register_fake
+def _(x, branch, scale, drop, weight, eps):
+    return torch.empty_like(x), torch.empty_like(branch)
+
+
+@_add_norm_backward.register_fake
+def _(grad_stream, grad_normed, stream, branch, scale, drop, weight, eps):
+    vector = drop.new_empty(stream.shape[1])
+    return torch.empty_like(stream), torch.empty_like(branch), vector, torch.empty_like(vector)
+
+
+@_qk_norm.register_fake
+def _(qkv, weights, eps):
+    return torch.empty_like(qkv)
+
+
+@_qk_norm_backward.register_fake
+def _(grad, qkv, weights, eps):
+    return torch.empty_like(qkv), torch.empty_like(weights)
+
+
+def _save_for_add_norm(ctx, inputs, output) -> None:
+    _, branch, scale, drop, weight, ctx.eps = inputs
+    ctx.save_for_backward(output[0], branch, scale, drop, weight)
+
+
+def _differentiate_add_norm(ctx, grad_stream: Tensor, grad_normed: Tensor):
+    stream, branch, scale, drop, weight = ctx.saved_tensors
+    grad_x, grad_branch, grad_scale, grad_weight = _add_norm_backward(
+        grad_stream.contiguous(), grad_normed.contiguous(), stream, branch, scale, drop, weight,
+        ctx.eps,
+    )  # fmt: skip
+    return (
+        grad_x, grad_branch, grad_scale.to(scale.dtype), None, grad_weight.to(weight.dtype), None,
+    )  # fmt: skip
+
+
+def _save_for_qk_norm(ctx, inputs, output) -> None:
+    qkv, weights, ctx.eps = inputs
+    ctx.save_for_backward(qkv, weights)
+
+
+def _differentiate_qk_norm(ctx, grad: Tensor):
+    qkv, weights = ctx.saved_tensors
+    return *_qk_norm_backward(grad.contiguous(), qkv, weights, ctx.eps), None
+
+
+_add_norm.register_autograd(_differentiate_add_norm, setup_context=_save_for_add_norm)
+_qk_norm.register_autograd(_differentiate_qk_norm, setup_context=_save_for_qk_norm)
+
+
+def _check_vectors(x: Tensor, C: int, **vectors: Tensor) -> None:
+    for name, vector in vectors.items():
+        if vector.shape != (C,):
+            raise ValueError(f"{name} is {list(vector.shape)}, expected [{C}]")
+    _check_devices(x, **vectors)
+
+
+def _check_devices(x: Tensor, **others: Tensor) -> None:
+    for name, other in others.items():
+        if other.device != x.device or not other.is_floating_point():
+            raise ValueError(
+                f"{name} is {other.dtype} on {other.device}, expected floating point on {x.device}"
+            )
+
+
+def _precision(x: Tensor) -> torch.dtype:
+    return torch.promote_types(x.dtype, torch.float32)
