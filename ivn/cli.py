@@ -5,6 +5,7 @@ Heavy imports wait until a command needs them, so that ``ivn --help`` is quick.
 """
 
 import difflib
+import io
 import shutil
 import sys
 from importlib.metadata import version
@@ -147,6 +148,9 @@ def run_doctor(
 
 def main() -> int:
     """Runs the command line; gives the exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A file's name need not be text; telling of it must not end a run.
+        sys.stdout.reconfigure(errors="backslashreplace")
     arguments = sys.argv[1:]
     if arguments == ["--version"]:
         print(f"ivn {version('ivn')}")

@@ -36,7 +36,9 @@ STAGE1 = [
 
 def command(*arguments):
     """Exit code, output and error output of ``ivn ARGUMENTS``."""
-    out, err = io.StringIO(), io.StringIO()
+    # As strict about what is text as a terminal is; Python's errors output is not.
+    out = io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True)
+    err = io.StringIO()
     with (
         mock.patch.object(sys, "argv", ["ivn", *map(str, arguments)]),
         contextlib.redirect_stdout(out),
@@ -46,7 +48,7 @@ def command(*arguments):
             code = cli.main()
         except SystemExit as stop:
             code = stop.code
-    return code, out.getvalue(), err.getvalue()
+    return code, out.buffer.getvalue().decode(), err.getvalue()
 
 
 def assert_one_line(said, *words):

@@ -75,6 +75,18 @@ def test_too_many_broken_files_stop_the_run_with_a_list_and_it_can_go_on(mixed, 
     assert [line["step"] for line in logged(run)] == list(range(1, 10))
 
 
+def test_a_broken_file_whose_name_is_no_text_is_named_too(tmp_path):
+    data, run = tmp_path / "clips", tmp_path / "run"
+    data.mkdir()
+    write_mp4(data / "whole.mp4", noise(8))
+    Path(os.fsdecode(os.fsencode(data) + b"/caf\xe9.mp4")).touch()
+    settings = ("optim.steps=1", "run.max_replaced_share=1")
+    code, out, err = pretrain(data, run, *settings)
+    assert (code, err) == (0, "")
+    assert "caf\\udce9.mp4: the file is empty (0 bytes)" in out
+    assert command("pretrain", "--resume", run)[::2] == (0, "")
+
+
 @pytest.mark.parametrize("workers", [0, 1])
 def test_nothing_but_broken_files_ends_at_once_and_can_be_started_again(tmp_path, workers):
     data, run = tmp_path / "clips", tmp_path / "run"
