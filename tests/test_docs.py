@@ -66,6 +66,14 @@ def test_cli_md_has_every_option_and_no_other(name):
     assert "-h" in said and "(or `-h`)" in text
 
 
+def test_the_settings_that_cli_md_shows_are_taken():
+    (examples,) = (block for block in blocks("cli.md", "") if "--set optim.lr=3e-4" in block)
+    for line in examples.splitlines():
+        code, out, err = command(*shlex.split(line)[1:])
+        assert (code, err) == (0, ""), line
+        assert out != command("config", shlex.split(line)[2])[1]
+
+
 def test_cli_md_has_every_command_and_exit_code():
     text = (DOCS / "cli.md").read_text()
     listed = re.search(r"\{([\w,]+)\}", command("--help")[1])[1].split(",")
