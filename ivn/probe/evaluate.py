@@ -48,7 +48,9 @@ class Outcome:
     def accuracy_by_kind(self, name: str) -> dict[str, float]:
         """The share told right of the clips of each kind."""
         right = self.right[name]
-        return {str(kind): right[self.kinds == kind].mean() for kind in np.unique(self.kinds)}
+        return {
+            str(kind): float(right[self.kinds == kind].mean()) for kind in np.unique(self.kinds)
+        }
 
     def _share(self, scores: np.ndarray) -> Share:
         low, high = interval(scores, self.scenes, seed=self.seed)

@@ -62,7 +62,7 @@ def outcome(samples):
 
 def test_motion_that_is_in_the_features_is_found(outcome):
     share = outcome.accuracy("flow")
-    assert 0.8 < share.low <= share.value <= share.high <= 1
+    assert 0.9 < share.low <= share.value <= share.high <= 1
 
 
 def test_the_middle_frame_by_itself_is_exactly_at_chance(outcome):
@@ -71,7 +71,8 @@ def test_the_middle_frame_by_itself_is_exactly_at_chance(outcome):
 
 
 def test_shuffled_labels_are_at_chance(samples):
-    labels = np.random.default_rng(0).permutation(samples.labels)
+    # Within scenes: an uneven split would by itself put the result below chance.
+    labels = np.random.default_rng(0).permuted(samples.labels.reshape(-1, 10), axis=1).flatten()
     alone = replace(samples, labels=labels, features={"flow": samples.features["flow"]})
     share = probe(alone, seed=0).accuracy("flow")
     assert share.low < 0.1 < share.high < 0.2
