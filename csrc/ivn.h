@@ -9,7 +9,7 @@
 #include <stdint.h>
 
 // Raised with every change of a signature, so that Python never calls a library built before it.
-#define IVN_INTERFACE 2
+#define IVN_INTERFACE 3
 
 #define IVN_DUPLICATE_INDEX (-1)
 #define IVN_UNKNOWN_TYPE (-2)
@@ -18,6 +18,9 @@
 #define IVN_FLOAT32 0
 #define IVN_FLOAT64 1
 #define IVN_BFLOAT16 2
+
+// How many sums a gradient of weights is made of, one below another; the caller adds them.
+#define IVN_NORM_PARTS 32
 
 // What a row of gathered patches holds.
 #define IVN_EMBEDDING_ROWS 0  // (p, p, 3), channels fastest, divided by the root mean square
@@ -108,6 +111,27 @@ int ivn_other_tokens_cpu(const int64_t* index, int64_t* rest, int64_t B, int64_t
                          int threads);
 int ivn_other_tokens_cuda(const int64_t* index, int64_t* rest, int64_t B, int64_t N, int64_t M,
                           void* stream);
+
+// stream = x + drop * scale * branch, normed = stream / sqrt(mean(stream^2) + eps) * weight; on a
+// GPU these are Triton kernels. Real is double for IVN_FLOAT64, else float. x, stream [R, C] of
+// `stream_type`, branch, normed [R, C] of `branch_type`, scale, weight [C] and drop [R] Real.
+int ivn_add_norm_cpu(const void* x, const void* branch, const void* scale, const void* drop,
+                     const void* weight, void* stream, void* normed, int64_t R, int64_t C,
+                     double eps, int stream_type, int branch_type, int threads);
+// Gradients in the types of what they are of; grad_scale, grad_weight [IVN_NORM_PARTS, C] Real.
+int ivn_add_norm_backward_cpu(const void* grad_stream, const void* grad_normed, const void* stream,
+                              const void* branch, const void* scale, const void* drop,
+                              const void* weight, void* grad_x, void* grad_branch,
+                              void* grad_scale, void* grad_weight, int64_t R, int64_t C, double eps,
+                              int stream_type, int branch_type, int threads);
+
+// qkv [R, 3, C] of `type` with its first two parts normalised by weights [2, C] Real.
+int ivn_qk_norm_cpu(const void* qkv, const void* weights, void* normed, int64_t R, int64_t C,
+                    double eps, int type, int threads);
+// grad_weights [IVN_NORM_PARTS, 2, C] Real.
+int ivn_qk_norm_backward_cpu(const void* grad, const void* qkv, const void* weights, void* grad_qkv,
+                             void* grad_weights, int64_t R, int64_t C, double eps, int type,
+                             int threads);
 
 #ifdef __cplusplus
 }

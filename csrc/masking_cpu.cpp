@@ -4,13 +4,7 @@
 
 #include "ivn.h"
 #include "masking.h"
-
-// Built for wider vectors too, and chosen when the library is loaded.
-#if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__) && !defined(__clang__)
-#define IVN_VECTORISED __attribute__((target_clones("arch=x86-64-v3", "default")))
-#else
-#define IVN_VECTORISED
-#endif
+#include "vectorised.h"
 
 namespace {
 

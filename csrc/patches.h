@@ -7,10 +7,10 @@
 
 #include <math.h>
 #include <stdint.h>
-#include <string.h>
 
 #include "both.h"
 #include "ivn.h"
+#include "types.h"
 
 namespace ivn {
 
@@ -56,46 +56,6 @@ IVN_BOTH Affine divided_by_rms(const Affine& pixel, const ChannelSums& sums, int
     row.shift[c] = pixel.shift[c] * inverse;
   }
   return row;
-}
-
-// A bf16 number, as its bits: fp32 rounded to nearest, ties to even. Finite numbers only.
-struct Bfloat16 {
-  uint16_t bits;
-};
-
-template <typename Out>
-struct Arithmetic {
-  using type = Out;
-};
-template <>
-struct Arithmetic<Bfloat16> {
-  using type = float;
-};
-
-template <typename Out>
-IVN_BOTH Out rounded(typename Arithmetic<Out>::type value) {
-  return value;
-}
-template <>
-IVN_BOTH Bfloat16 rounded<Bfloat16>(float value) {
-  uint32_t bits;
-  memcpy(&bits, &value, sizeof bits);
-  return {static_cast<uint16_t>((bits + 0x7FFF + (bits >> 16 & 1)) >> 16)};
-}
-
-// Calls run.operator()<Out>() for the element type `type`.
-template <typename Run>
-int with_type(int type, const Run& run) {
-  switch (type) {
-    case IVN_FLOAT32:
-      return run(float{});
-    case IVN_FLOAT64:
-      return run(double{});
-    case IVN_BFLOAT16:
-      return run(Bfloat16{});
-    default:
-      return IVN_UNKNOWN_TYPE;
-  }
 }
 
 }  // namespace ivn

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from ivn.ops.attention import attention, packed_attention
+from ivn.ops.norm import add_norm, qk_norm
 
 from .layers import Linear, RMSNorm
 
@@ -27,9 +28,8 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, lengths: Sequence[int] = ()) -> Tensor:
         """``[B, N, C] -> [B, N, C]``, within sequences of ``lengths`` where a row holds several."""
-        query, key, value = self.qkv(x).chunk(3, dim=-1)
-        query, key = self.q_norm(query), self.k_norm(key)
-        heads = [y.unflatten(-1, (self.heads, -1)) for y in (query, key, value)]
+        qkv = qk_norm(self.qkv(x), self.q_norm.weight, self.k_norm.weight, eps=self.q_norm.eps)
+        heads = [y.unflatten(-1, (self.heads, -1)) for y in qkv.chunk(3, dim=-1)]
         mixed = packed_attention(*heads, lengths=lengths) if lengths else attention(*heads)
         return self.proj(mixed.flatten(2))
 
@@ -57,10 +57,6 @@ class LayerScale(nn.Module):
     def reset_parameters(self, generator: Generator | None = None) -> None:
         nn.init.constant_(self.gamma, self.start)
 
-    def forward(self, x: Tensor, residual: Tensor) -> Tensor:
-        """``x * gamma`` in the dtype of ``gamma``, rounded to that of ``residual``."""
-        return (x * self.gamma).to(residual.dtype)
-
 
 class Block(nn.Module):
     """``x + drop(gamma * attention(norm(x)))``, then the same with the MLP."""
@@ -75,24 +71,20 @@ class Block(nn.Module):
         self.ls2 = LayerScale(width, layer_scale)
 
     def forward(
-        self,
-        x: Tensor,
-        dtype: torch.dtype,
-        drop: Tensor | None,
-        lengths: Sequence[int] = (),
-    ) -> Tensor:
+        self, x: Tensor, normed: Tensor, drop: Tensor, following: Tensor, lengths: Sequence[int]
+    ) -> tuple[Tensor, Tensor]:
         """One step of the residual stream.
 
         Args:
             x: ``[B, N, C]``, the residual stream, in its own dtype.
-            dtype: in which the branches compute.
-            drop: factors of the two branches, ``[B, 1, 2]`` or ``[B, N, 2]``; none: all one.
-            lengths: tokens of each clip where the row holds several, end to end.
-        """
-        attended = self.attn(self.norm1(x).to(dtype), lengths)
-        x = x + self._kept(self.ls1(attended, x), drop, 0)
-        return x + self._kept(self.ls2(self.mlp(self.norm2(x).to(dtype)), x), drop, 1)
+            normed: ``norm1(x)``, in the dtype in which the branches compute.
+            drop: ``[B, N, 2]`` factors of the two branches of each token.
+            following: weight of the norm that comes next, ``[C]``.
+            lengths: tokens of each clip where the row holds several, end to end; else none.
 
-    @staticmethod
-    def _kept(branch: Tensor, drop: Tensor | None, which: int) -> Tensor:
-        return branch if drop is None else branch * drop[..., which, None].to(branch.dtype)
+        Returns:
+            The stream, and its norm for what comes next.
+        """
+        attended = self.attn(normed, lengths)
+        x, normed = add_norm(x, attended, self.ls1.gamma, drop[..., 0], self.norm2.weight)
+        return add_norm(x, self.mlp(normed), self.ls2.gamma, drop[..., 1], following)

@@ -172,15 +172,18 @@ class Encoder(nn.Module):
             rows = index.rows(grid[0] * grid[1] * grid[2])
             tokens = self._embedded(end_to_end(video), rows, index.index[None], positions)
             x = index.behind(cls.to(tokens.dtype), tokens)
-            if drop is not None:
-                repeats = torch.tensor(lengths).to(drop.device, non_blocking=True)
-                drop = drop.repeat_interleave(repeats, 0, output_size=x.shape[1]).transpose(0, 1)
+            repeats = torch.tensor(lengths).to(drop.device, non_blocking=True)
+            drop = drop.repeat_interleave(repeats, 0, output_size=x.shape[1]).transpose(0, 1)
         else:
             tokens = self._embedded(video, index, index, positions)
             x = torch.cat([cls.to(tokens.dtype), tokens], dim=1)
+        drop = drop.expand(-1, x.shape[1], -1, -1)
+        # Each block ends with the norm that the next begins with; the last norm goes nowhere.
+        norms = [block.get_parameter("norm1.weight") for block in self.blocks]
+        normed = self.blocks[0].get_submodule("norm1")(x).to(self.dtype) if norms else x
         tapped = {}
         for i, block in enumerate(self.blocks):
-            x = block(x, self.dtype, None if drop is None else drop[:, :, i], lengths)
+            x, normed = block(x, normed, drop[:, :, i], norms[min(i + 1, len(norms) - 1)], lengths)
             if i in taps:
                 tapped[i] = x
         return x, tapped
@@ -199,17 +202,14 @@ class Encoder(nn.Module):
             stream
         )
 
-    def _drop_factors(
-        self, B: int, keys: Tensor | None, purpose: Purpose, view: int
-    ) -> Tensor | None:
+    def _drop_factors(self, B: int, keys: Tensor | None, purpose: Purpose, view: int) -> Tensor:
         """Stochastic depth (Huang et al. 2016): ``[B, 1, depth, 2]`` of 0 or ``1 / (1 - rate)``."""
+        depth, dtype = len(self.blocks), wide_dtype(self.dtype)
         if not self.training or self.config.drop_path == 0:
-            return None
+            return torch.ones(B, 1, depth, 2, dtype=dtype, device=self.pos_embed.device)
         if keys is None:
             raise ValueError("drop_path needs keys in training: pass keys=, or call eval() first")
-        depth = len(self.blocks)
         u = uniform(keys, purpose, 2 * depth, layer=view).view(B, 1, depth, 2)
-        dtype = wide_dtype(self.dtype)
         rate = torch.linspace(0, self.config.drop_path, depth, device=u.device, dtype=dtype)
         return (u >= rate[:, None]) / (1 - rate[:, None])
 

@@ -6,10 +6,9 @@ Legend: B clips, T frames, L tokens of a frame, N = T * L tokens of a clip, K ke
 import torch
 from torch import Tensor
 
-from ._library import call, check_index
+from ._library import TYPES, call, check_index
 from .random import Purpose, random_words, uniform
 
-_TYPES = {torch.float32: 0, torch.float64: 1}  # IVN_FLOAT32 and IVN_FLOAT64 of csrc/ivn.h
 # How often blocks that hide a whole frame are drawn: each view of a clip has so many layers.
 ATTEMPTS = 64
 
@@ -164,7 +163,7 @@ def _open(hidden: Tensor, keys: Tensor, frames: int, kept: int, *, shuffled: boo
 
 
 def _check(weights: Tensor, kept: int) -> None:
-    if weights.ndim != 3 or weights.dtype not in _TYPES:
+    if weights.ndim != 3 or weights.dtype not in (torch.float32, torch.float64):
         raise ValueError(
             f"weights is {weights.dtype} {list(weights.shape)}, expected fp32 or fp64 [B, T, L]"
         )
@@ -197,7 +196,7 @@ def _check_enough(weights: Tensor, kept: int) -> None:
 def _sample_tokens(weights: Tensor, keys: Tensor, kept: int, drawn: bool) -> Tensor:
     B, T, L = weights.shape
     index = keys.new_empty(B, T * kept)
-    type_ = _TYPES[weights.dtype]
+    type_ = TYPES[weights.dtype]
     word = Purpose.MASK << 24
     sizes = (B, T, L, kept, int(drawn), word, type_)
     call("ivn_sample_tokens", weights.device, weights, keys, index, *sizes)

@@ -6,7 +6,10 @@ Legend: R rows (tokens), C features.
 import torch
 from torch import Tensor
 
+from ._library import TYPES, call
 from ._triton import register_triton
+
+PARTS = 32  # IVN_NORM_PARTS of csrc/ivn.h
 
 
 def add_norm(
@@ -128,7 +131,12 @@ def _unit_rms_backward(grad: Tensor, unit: Tensor, factor: Tensor) -> Tensor:
 def _add_norm(
     x: Tensor, branch: Tensor, scale: Tensor, drop: Tensor, weight: Tensor, eps: float
 ) -> tuple[Tensor, Tensor]:
-    return add_norm_reference(x, branch, scale, drop, weight, eps)
+    _check_types(x, branch)
+    stream, normed = torch.empty_like(x), torch.empty_like(branch)
+    vectors = (scale.to(drop.dtype), drop, weight.to(drop.dtype))
+    types = (TYPES[x.dtype], TYPES[branch.dtype])
+    call("ivn_add_norm", x.device, x, branch, *vectors, stream, normed, *x.shape, eps, *types)
+    return stream, normed
 
 
 @torch.library.custom_op("ivn::add_norm_backward", mutates_args=(), device_types="cpu")
@@ -142,21 +150,37 @@ def _add_norm_backward(
     weight: Tensor,
     eps: float,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    return add_norm_backward_reference(
-        grad_stream, grad_normed, stream, branch, scale, drop, weight, eps
-    )
+    _check_types(stream, branch)
+    grad_x, grad_branch = torch.empty_like(stream), torch.empty_like(branch)
+    grad_scale, grad_weight = drop.new_empty(2, PARTS, stream.shape[1]).unbind()
+    given = (grad_stream, grad_normed, stream, branch, scale.to(drop.dtype), drop)
+    made = (grad_x, grad_branch, grad_scale, grad_weight)
+    types = (TYPES[stream.dtype], TYPES[branch.dtype])
+    pointers = (*given, weight.to(drop.dtype), *made)
+    call("ivn_add_norm_backward", stream.device, *pointers, *stream.shape, eps, *types)
+    return grad_x, grad_branch, grad_scale.sum(0), grad_weight.sum(0)
 
 
 @torch.library.custom_op("ivn::qk_norm", mutates_args=(), device_types="cpu")
 def _qk_norm(qkv: Tensor, weights: Tensor, eps: float) -> Tensor:
-    return qk_norm_reference(qkv, weights, eps)
+    _check_types(qkv, qkv)
+    normed = torch.empty_like(qkv)
+    R, _, C = qkv.shape
+    call("ivn_qk_norm", qkv.device, qkv, weights, normed, R, C, eps, TYPES[qkv.dtype])
+    return normed
 
 
 @torch.library.custom_op("ivn::qk_norm_backward", mutates_args=(), device_types="cpu")
 def _qk_norm_backward(
     grad: Tensor, qkv: Tensor, weights: Tensor, eps: float
 ) -> tuple[Tensor, Tensor]:
-    return qk_norm_backward_reference(grad, qkv, weights, eps)
+    _check_types(qkv, qkv)
+    grad_qkv = torch.empty_like(qkv)
+    R, _, C = qkv.shape
+    grad_weights = weights.new_empty(PARTS, 2, C)
+    sizes = (R, C, eps, TYPES[qkv.dtype])
+    call("ivn_qk_norm_backward", qkv.device, grad, qkv, weights, grad_qkv, grad_weights, *sizes)
+    return grad_qkv, grad_weights.sum(0)
 
 
 register_triton(_add_norm, "add_norm_forward")
@@ -229,6 +253,18 @@ def _check_devices(x: Tensor, **others: Tensor) -> None:
             raise ValueError(
                 f"{name} is {other.dtype} on {other.device}, expected floating point on {x.device}"
             )
+
+
+def _check_types(x: Tensor, branch: Tensor) -> None:
+    same_or_narrow = branch.dtype == x.dtype or (x.dtype, branch.dtype) == _WIDE_STREAM
+    if x.dtype not in TYPES or not same_or_narrow:
+        raise ValueError(
+            f"x is {x.dtype} and branch {branch.dtype}, expected on a CPU both fp32, bf16 or fp64, "
+            "or an fp32 x with a bf16 branch"
+        )
+
+
+_WIDE_STREAM = (torch.float32, torch.bfloat16)
 
 
 def _precision(x: Tensor) -> torch.dtype:

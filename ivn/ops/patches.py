@@ -7,10 +7,9 @@ from enum import IntEnum
 import torch
 from torch import Tensor
 
-from ._library import call, check_index
+from ._library import TYPES, call, check_index
 
 MAX_PATCH_SIZE = 64  # kMostPatchSize of csrc/patches.h
-_TYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2}  # IVN_FLOAT32... of csrc/ivn.h
 
 
 class Layout(IntEnum):
@@ -114,7 +113,7 @@ def _gather_patches(
     call(
         "ivn_gather_patches",
         video.device,
-        *(video, index, rows, *sizes, ctypes.addressof(affine), eps, _TYPES[dtype], layout),
+        *(video, index, rows, *sizes, ctypes.addressof(affine), eps, TYPES[dtype], layout),
     )
     return rows
 
@@ -151,7 +150,7 @@ def _gather(
         raise ValueError(f"frames are {H} x {W}, expected multiples of patch_size {patch_size}")
     if len(mean) != 3 or len(std) != 3 or not all(s > 0 for s in std):
         raise ValueError(f"mean {mean} and std {std}: expected three values each, std positive")
-    if dtype not in (*_TYPES, torch.float16):
+    if dtype not in (*TYPES, torch.float16):
         raise ValueError(f"dtype is {dtype}, expected fp32, bf16, fp16 or fp64")
     # The compiled part has no fp16: training is in bf16.
     compiled = torch.float32 if dtype == torch.float16 else dtype

@@ -1,0 +1,64 @@
+// Element types, and the types in which they are computed with.
+#pragma once
+
+#include <stdint.h>
+#include <string.h>
+
+#include "both.h"
+#include "ivn.h"
+
+namespace ivn {
+
+// A bf16 number, as its bits: fp32 rounded to nearest, ties to even. Finite numbers only.
+struct Bfloat16 {
+  uint16_t bits;
+};
+
+template <typename Out>
+struct Arithmetic {
+  using type = Out;
+};
+template <>
+struct Arithmetic<Bfloat16> {
+  using type = float;
+};
+
+template <typename Out>
+IVN_BOTH Out rounded(typename Arithmetic<Out>::type value) {
+  return value;
+}
+template <>
+IVN_BOTH Bfloat16 rounded<Bfloat16>(float value) {
+  uint32_t bits;
+  memcpy(&bits, &value, sizeof bits);
+  return {static_cast<uint16_t>((bits + 0x7FFF + (bits >> 16 & 1)) >> 16)};
+}
+
+template <typename In>
+IVN_BOTH typename Arithmetic<In>::type widened(In value) {
+  return value;
+}
+template <>
+IVN_BOTH float widened<Bfloat16>(Bfloat16 value) {
+  const uint32_t bits = static_cast<uint32_t>(value.bits) << 16;
+  float wide;
+  memcpy(&wide, &bits, sizeof wide);
+  return wide;
+}
+
+// Calls run.operator()<Out>() for the element type `type`.
+template <typename Run>
+int with_type(int type, const Run& run) {
+  switch (type) {
+    case IVN_FLOAT32:
+      return run(float{});
+    case IVN_FLOAT64:
+      return run(double{});
+    case IVN_BFLOAT16:
+      return run(Bfloat16{});
+    default:
+      return IVN_UNKNOWN_TYPE;
+  }
+}
+
+}  // namespace ivn
