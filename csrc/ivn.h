@@ -79,15 +79,16 @@ int ivn_gather_patches_cuda(const uint8_t* video, const int64_t* index, void* ro
 // weights fp32 or fp64 (`type`) [B * T, L], keys [B, 4], index int64 [B * T, kept] plus t * L in
 // row b * T + t: tokens of the clip.
 int ivn_sample_tokens_cpu(const void* weights, const int64_t* keys, int64_t* index, int64_t B,
-                          int64_t T, int64_t L, int64_t kept, int drawn, uint32_t purpose,
-                          int type, int threads);
+                          int64_t T, int64_t L, int64_t kept, int drawn, uint32_t purpose, int type,
+                          int threads);
 int ivn_sample_tokens_cuda(const void* weights, const int64_t* keys, int64_t* index, int64_t B,
                            int64_t T, int64_t L, int64_t kept, int drawn, uint32_t purpose,
                            int type, void* stream);
 
 // hidden[b, :] = 1 where one of `count` blocks of `height` x `width` lies in a frame of `rows` x
 // `columns` places, else 0. Blocks that hide a whole frame are drawn again, each time from the
-// next layer, up to `attempts` times; then the row stays 1. keys [B, 4], hidden [B, rows * columns].
+// next layer, up to `attempts` times; then the row stays 1. keys [B, 4], hidden [B, rows *
+// columns].
 int ivn_hide_blocks_cpu(const int64_t* keys, uint8_t* hidden, int64_t B, int64_t rows,
                         int64_t columns, int count, int height, int width, int attempts,
                         uint32_t purpose, int threads);
@@ -121,9 +122,9 @@ int ivn_add_norm_cpu(const void* x, const void* branch, const void* scale, const
 // Gradients in the types of what they are of; grad_scale, grad_weight [IVN_NORM_PARTS, C] Real.
 int ivn_add_norm_backward_cpu(const void* grad_stream, const void* grad_normed, const void* stream,
                               const void* branch, const void* scale, const void* drop,
-                              const void* weight, void* grad_x, void* grad_branch,
-                              void* grad_scale, void* grad_weight, int64_t R, int64_t C, double eps,
-                              int stream_type, int branch_type, int threads);
+                              const void* weight, void* grad_x, void* grad_branch, void* grad_scale,
+                              void* grad_weight, int64_t R, int64_t C, double eps, int stream_type,
+                              int branch_type, int threads);
 
 // qkv [R, 3, C] of `type` with its first two parts normalised by weights [2, C] Real.
 int ivn_qk_norm_cpu(const void* qkv, const void* weights, void* normed, int64_t R, int64_t C,

@@ -15,8 +15,8 @@ constexpr int64_t kMostBlocks = 1 << 20;
 
 IVN_BOTH int padded(int count, int to) { return (count + to - 1) / to * to; }
 
-// Writes the first `limit` numbers below `count` that `chosen` says, ascending and plus `start`. All
-// threads of the block take part; `ballots` holds a word for each 32 numbers.
+// Writes the first `limit` numbers below `count` that `chosen` says, ascending and plus `start`.
+// All threads of the block take part; `ballots` holds a word for each 32 numbers.
 template <typename Chosen>
 __device__ void write_chosen(int count, int limit, int64_t start, uint32_t* ballots, int64_t* index,
                              const Chosen& chosen) {
@@ -80,8 +80,8 @@ __global__ void hide_blocks(const int64_t* keys, uint8_t* hidden, int rows, int 
       const int y = place / columns, x = place % columns;
       bool inside = false;
       for (int i = 0; i < count; ++i) {
-        const Corner corner = corner_of(keys + 4 * b, purpose + attempt, i, rows - height + 1,
-                                        columns - width + 1);
+        const Corner corner =
+            corner_of(keys + 4 * b, purpose + attempt, i, rows - height + 1, columns - width + 1);
         inside |= y >= corner.row && y < corner.row + height && x >= corner.column &&
                   x < corner.column + width;
       }
@@ -99,7 +99,8 @@ struct Ranked {
   int rank;  // among the tokens of this very word
 };
 
-__device__ Ranked ranked_word(const uint32_t* words, const uint8_t* places, int N, int L, int rank) {
+__device__ Ranked ranked_word(const uint32_t* words, const uint8_t* places, int N, int L,
+                              int rank) {
   __shared__ int counts[256];
   __shared__ Ranked found;
   if (threadIdx.x == 0) found = {0, rank};
@@ -122,8 +123,8 @@ __device__ Ranked ranked_word(const uint32_t* words, const uint8_t* places, int 
 }
 
 // One block a clip.
-__global__ void open_tokens(const uint8_t* hidden, const int64_t* keys, int64_t* index, int T, int L,
-                            int kept, int shuffled, uint32_t purpose) {
+__global__ void open_tokens(const uint8_t* hidden, const int64_t* keys, int64_t* index, int T,
+                            int L, int kept, int shuffled, uint32_t purpose) {
   extern __shared__ uint32_t words[];
   const int N = T * L;
   uint32_t* ballots = words + padded(N, 4);
@@ -160,9 +161,8 @@ __global__ void other_tokens(const int64_t* index, int64_t* rest, int64_t N, int
     atomicOr(inside + n / kLanes, 1u << n % kLanes);
   }
   __syncthreads();
-  write_chosen(static_cast<int>(N), static_cast<int>(N - M), 0, inside + words, rest + b * (N - M), [&](int n) {
-    return !(inside[n / kLanes] >> n % kLanes & 1);
-  });
+  write_chosen(static_cast<int>(N), static_cast<int>(N - M), 0, inside + words, rest + b * (N - M),
+               [&](int n) { return !(inside[n / kLanes] >> n % kLanes & 1); });
 }
 
 // More than 48 KB of shared memory a block has to be asked for.
@@ -174,8 +174,8 @@ int with_shared(Kernel kernel, int64_t bytes) {
 }
 
 template <typename Weight>
-int sample(const void* weights, const int64_t* keys, int64_t* index, int64_t B, int64_t T, int64_t L,
-           int64_t kept, int drawn, uint32_t purpose, cudaStream_t stream) {
+int sample(const void* weights, const int64_t* keys, int64_t* index, int64_t B, int64_t T,
+           int64_t L, int64_t kept, int drawn, uint32_t purpose, cudaStream_t stream) {
   const int64_t bytes = L * 8 + padded(static_cast<int>(L), kLanes) / 8;
   if (const int error = with_shared(sample_tokens<Weight>, bytes)) return error;
   const auto blocks = static_cast<unsigned>(std::min(B * T, kMostBlocks));
@@ -192,14 +192,16 @@ extern "C" int ivn_sample_tokens_cuda(const void* weights, const int64_t* keys, 
                                       uint32_t purpose, int type, void* stream) {
   if (B * T * L == 0) return 0;  // an empty grid is a launch error
   const auto s = static_cast<cudaStream_t>(stream);
-  if (type == IVN_FLOAT32) return sample<float>(weights, keys, index, B, T, L, kept, drawn, purpose, s);
-  if (type == IVN_FLOAT64) return sample<double>(weights, keys, index, B, T, L, kept, drawn, purpose, s);
+  if (type == IVN_FLOAT32)
+    return sample<float>(weights, keys, index, B, T, L, kept, drawn, purpose, s);
+  if (type == IVN_FLOAT64)
+    return sample<double>(weights, keys, index, B, T, L, kept, drawn, purpose, s);
   return IVN_UNKNOWN_TYPE;
 }
 
 extern "C" int ivn_hide_blocks_cuda(const int64_t* keys, uint8_t* hidden, int64_t B, int64_t rows,
-                                    int64_t columns, int count, int height, int width,
-                                    int attempts, uint32_t purpose, void* stream) {
+                                    int64_t columns, int count, int height, int width, int attempts,
+                                    uint32_t purpose, void* stream) {
   if (B == 0) return 0;
   hide_blocks<<<static_cast<unsigned>(B), kThreads, 0, static_cast<cudaStream_t>(stream)>>>(
       keys, hidden, static_cast<int>(rows), static_cast<int>(columns), count, height, width,

@@ -10,8 +10,8 @@ namespace {
 
 using namespace ivn;
 
-IVN_VECTORISED void draw_words(const int64_t* key, uint32_t purpose, uint32_t first, uint32_t blocks,
-                               uint32_t* words) {
+IVN_VECTORISED void draw_words(const int64_t* key, uint32_t purpose, uint32_t first,
+                               uint32_t blocks, uint32_t* words) {
   for (uint32_t i = 0; i < blocks; ++i) {
     const Words four = random_words(key, purpose, first + i);
     for (int j = 0; j < 4; ++j) words[4 * i + j] = four.v[j];
@@ -90,8 +90,8 @@ extern "C" int ivn_hide_blocks_cpu(const int64_t* keys, uint8_t* hidden, int64_t
     for (int attempt = 0; attempt < attempts; ++attempt) {
       std::memset(places, 0, L);
       for (int i = 0; i < count; ++i) {
-        const Corner corner = corner_of(keys + 4 * b, purpose + attempt, i, rows - height + 1,
-                                        columns - width + 1);
+        const Corner corner =
+            corner_of(keys + 4 * b, purpose + attempt, i, rows - height + 1, columns - width + 1);
         for (int64_t y = corner.row; y < corner.row + height; ++y) {
           std::memset(places + y * columns + corner.column, 1, width);
         }

@@ -35,8 +35,8 @@ IVN_VECTORISED void norm_row(const In* x, const Real* weight, int64_t C, Real ep
 
 template <typename Real, typename Stream, typename Branch>
 IVN_VECTORISED void add_norm_row(const Stream* x, const Branch* branch, const Real* scale,
-                                 Real drop, const Real* weight, int64_t C, Real eps,
-                                 Stream* stream, Branch* normed) {
+                                 Real drop, const Real* weight, int64_t C, Real eps, Stream* stream,
+                                 Branch* normed) {
 #pragma omp simd
   for (int64_t c = 0; c < C; ++c) {
     stream[c] = rounded<Stream>(real<Real>(x[c]) + real<Real>(branch[c]) * scale[c] * drop);
