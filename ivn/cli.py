@@ -6,7 +6,9 @@ Heavy imports wait until a command needs them, so that ``ivn --help`` is quick.
 
 import difflib
 import io
+import os
 import shutil
+import signal
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -148,6 +150,18 @@ def run_doctor(
 
 def main() -> int:
     """Runs the command line; gives the exit code."""
+    try:
+        try:
+            return _run()
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read has read enough, as head does. Nothing may be written at the end either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+
+
+def _run() -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A file's name need not be text; telling of it must not end a run.
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -169,6 +183,8 @@ def main() -> int:
         return _fail(error, 2)
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:
+        raise
     except OSError as error:
         return _fail(_in_words(error), 1)
     except (ValueError, RuntimeError) as error:

@@ -90,6 +90,15 @@ def test_configs_of_both_stages_are_compared(ivn):
     assert not any(key.startswith("model.encoder") for key in rows)
 
 
+@pytest.mark.parametrize("command", [["pretrain", "--help"], ["config", "stage1-base"]])
+def test_a_reader_that_has_read_enough_is_no_error(command):
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-m", "ivn", *command], **pipes) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 128 + signal.SIGPIPE
+
+
 def test_a_preset_is_printed_as_toml(ivn):
     code, out, _ = ivn("config", "stage2-base", "--set", "optim.lr=0.5", "data.seed=3")
     assert code == 0
