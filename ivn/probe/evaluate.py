@@ -111,7 +111,7 @@ def table(found: Mapping[str, Any], labels: Mapping[str, str]) -> str:
         f"{len(found['motions'])} motions, chance {found['chance']:.1%}",
         f"{found['n']} clips in {found['groups']} groups: {shares}",
         f"all clips of a scene are in one group; each group is judged by a probe of the others "
-        f"({found['folds']} folds)",
+        f"({found['folds']} folds); intervals are over groups",
         "",
     ]
     width = max(map(len, labels.values()))

@@ -62,7 +62,8 @@ def predict_held_out(features: np.ndarray, labels: np.ndarray, groups: np.ndarra
 def interval(scores: np.ndarray, groups: np.ndarray, *, seed: int) -> tuple[float, float]:
     """95% interval of the mean of ``scores``, by drawing whole groups again (bootstrap).
 
-    Clips of one group stand or fall together: to draw single clips would claim too much.
+    Clips of one group stand or fall together: to draw single clips would claim too much. The
+    probes are those that were trained: that other groups would have trained others is left out.
 
     Args:
         scores: float ``[n]``, such as 1 where a prediction is right.
