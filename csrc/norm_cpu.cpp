@@ -89,7 +89,8 @@ IVN_VECTORISED void widen_row(const In* from, int64_t C, Real* to) {
 
 // Calls run(part, first row, last row + 1) for each of the parts whose sums are kept apart.
 template <typename Run>
-void for_each_part(int64_t R, int64_t C, [[maybe_unused]] int threads, const Run& run) {
+void for_each_part(int64_t R, [[maybe_unused]] int64_t C, [[maybe_unused]] int threads,
+                   const Run& run) {
 #pragma omp parallel for num_threads(threads) if (R * C > kWorthThreads)
   for (int64_t part = 0; part < IVN_NORM_PARTS; ++part) {
     run(part, R * part / IVN_NORM_PARTS, R * (part + 1) / IVN_NORM_PARTS);
