@@ -198,7 +198,7 @@ def _config(stage: str, sizes: Sizes) -> Config:
     return override(
         PRESETS[f"{stage}-tiny"](),
         f"optim.steps={sizes.steps[stage]}",
-        "run.log_every=5",
+        "run.log_every=10",
     )
 
 
