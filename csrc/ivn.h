@@ -9,7 +9,7 @@
 #include <stdint.h>
 
 // Raised with every change of a signature, so that Python never calls a library built before it.
-#define IVN_INTERFACE 3
+#define IVN_INTERFACE 4
 
 #define IVN_DUPLICATE_INDEX (-1)
 #define IVN_UNKNOWN_TYPE (-2)
@@ -72,6 +72,12 @@ int ivn_gather_patches_cuda(const uint8_t* video, const int64_t* index, void* ro
 
 // Keys are rows of four int64: seed, epoch, position, repeat (ivn/ops/random.py). `purpose` holds
 // the purpose of the draws in its highest 8 bits and the layer in the others.
+
+// out[b, :] = `count` standard normal numbers of `type`, from the words of keys[b]; fp32 or fp64.
+int ivn_normal_cpu(const int64_t* keys, void* out, int64_t B, int64_t count, uint32_t purpose,
+                   int type, int threads);
+int ivn_normal_cuda(const int64_t* keys, void* out, int64_t B, int64_t count, uint32_t purpose,
+                    int type, void* stream);
 
 // index[r, :] = `kept` of the L tokens of row r, ascending: those of the largest weights, or where
 // `drawn` those that arrive first when token l arrives at -log(u) / weights[r, l]; a weight of 0

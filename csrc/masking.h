@@ -10,7 +10,7 @@ namespace ivn {
 
 // When a token arrives in the exponential race; one without weight comes after all others.
 IVN_BOTH double arrival(uint32_t word, double weight) {
-  return weight > 0.0 ? minus_log_uniform(word) / weight : HUGE_VAL;
+  return weight > 0.0 ? minus_log(word + 0.5) / weight : HUGE_VAL;
 }
 
 struct Corner {

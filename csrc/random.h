@@ -36,32 +36,76 @@ IVN_BOTH Words random_words(const int64_t* key, uint32_t purpose, uint32_t block
   return {{c0, c1, c2, c3}};
 }
 
-// -log(u) of u = (word + 1/2) / 2^32, to a few units in the last place, with no case apart: so the
-// compiler may vectorise it. log m = 2 artanh f with f = (m - 1) / (m + 1), |f| < 0.172, as a
-// series up to f^21.
-IVN_BOTH double minus_log_uniform(uint32_t word) {
-  const double x = word + 0.5;  // exact
-  uint64_t bits;
-  memcpy(&bits, &x, sizeof bits);
-  // x = m * 2^e with m in [0.707, 1.414): the exponent steps up where m passes sqrt(2).
-  const uint64_t shifted = bits + 0x00095F619980C433;
-  const int64_t e = static_cast<int64_t>(shifted >> 52) - 1023;
-  bits -= static_cast<uint64_t>(e) << 52;
-  double m;
+// What a normal number of type Real is made of: how many bits of a word, and polynomials with so
+// many terms. Every step is exact, correctly rounded, or a fused multiply-add.
+template <typename Real>
+struct Normal;
+
+template <>
+struct Normal<float> {
+  using Bits = uint32_t;
+  using Signed = int32_t;
+  static constexpr int kBits = 23, kMantissa = 23, kBias = 127, kLogTerms = 5, kTrigTerms = 5;
+  static constexpr Bits kToRoot = 0x004AFB0D;  // added to a number, steps its exponent at sqrt(2)
+};
+
+template <>
+struct Normal<double> {
+  using Bits = uint64_t;
+  using Signed = int64_t;
+  static constexpr int kBits = 32, kMantissa = 52, kBias = 1023, kLogTerms = 10, kTrigTerms = 9;
+  static constexpr Bits kToRoot = 0x00095F619980C433;
+};
+
+// -log(u) of u = (k + 1/2) / 2^bits, k below 2^bits.
+template <typename Real>
+IVN_BOTH Real minus_log(Real k_and_half) {
+  using N = Normal<Real>;
+  typename N::Bits bits;
+  memcpy(&bits, &k_and_half, sizeof bits);
+  const typename N::Signed e =
+      static_cast<typename N::Signed>((bits + N::kToRoot) >> N::kMantissa) - N::kBias;
+  bits -= static_cast<typename N::Bits>(e) << N::kMantissa;
+  Real m;
   memcpy(&m, &bits, sizeof m);
-  const double f = (m - 1.0) / (m + 1.0), s = f * f;
-  double series = 2.0 / 21;
-  series = fma(series, s, 2.0 / 19);
-  series = fma(series, s, 2.0 / 17);
-  series = fma(series, s, 2.0 / 15);
-  series = fma(series, s, 2.0 / 13);
-  series = fma(series, s, 2.0 / 11);
-  series = fma(series, s, 2.0 / 9);
-  series = fma(series, s, 2.0 / 7);
-  series = fma(series, s, 2.0 / 5);
-  series = fma(series, s, 2.0 / 3);
-  const double log_m = fma(f * s, series, 2.0 * f);
-  return fma(static_cast<double>(32 - e), 0.693147180559945309417, -log_m);
+  // log m = 2 artanh f
+  const Real f = (m - 1) / (m + 1), s = f * f;
+  Real series = Real(2) / (2 * N::kLogTerms + 1);
+  for (int i = N::kLogTerms - 1; i > 0; --i) series = fma(series, s, Real(2) / (2 * i + 1));
+  const Real log_m = fma(f * s, series, 2 * f);
+  return fma(static_cast<Real>(N::kBits - e), Real(0.693147180559945309417), -log_m);
+}
+
+template <typename Real>
+struct Pair {
+  Real first, second;
+};
+
+// Two standard normal numbers by Box and Muller's transform: sqrt(-2 log u) times the cosine and
+// the sine of 2 pi v, u and v made of the words.
+template <typename Real>
+IVN_BOTH Pair<Real> normal_pair(uint32_t word_u, uint32_t word_v) {
+  using N = Normal<Real>;
+  constexpr int kDropped = 32 - N::kBits;
+  const Real u = static_cast<Real>(static_cast<typename N::Signed>(word_u >> kDropped)) + Real(0.5);
+  const Real radius = sqrt(2 * minus_log(u));
+  // 4 v = quarter + rest with |rest| <= 1/2, exactly.
+  const auto k = static_cast<typename N::Signed>(word_v >> kDropped);
+  const auto quarter = (k + (typename N::Signed{1} << (N::kBits - 3))) >> (N::kBits - 2);
+  const Real rest = (static_cast<Real>(k - (quarter << (N::kBits - 2))) + Real(0.5)) /
+                    static_cast<Real>(typename N::Bits{1} << (N::kBits - 2));
+  const Real x = rest * Real(1.57079632679489661923), square = x * x;
+  Real sine = 1, cosine = 1;
+  for (int i = N::kTrigTerms; i > 0; --i) {
+    sine = fma(-square * sine, Real(1) / (2 * i * (2 * i + 1)), Real(1));
+    cosine = fma(-square * cosine, Real(1) / (2 * i * (2 * i - 1)), Real(1));
+  }
+  sine *= x;
+  const bool swapped = quarter & 1;
+  const Real across = swapped ? sine : cosine, up = swapped ? cosine : sine;
+  const Real first = (quarter + 1) & 2 ? -across : across;
+  const Real second = quarter & 2 ? -up : up;
+  return {radius * first, radius * second};
 }
 
 }  // namespace ivn

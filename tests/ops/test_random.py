@@ -6,6 +6,7 @@ from ivn.ops.random import (
     integers,
     make_keys,
     normal,
+    normal_reference,
     philox4x32,
     random_words,
     uniform,
@@ -67,6 +68,48 @@ def test_uniform_and_normal_follow_their_distributions():
         assert stats.kstest(u.flatten().numpy(), "uniform").pvalue > 1e-3
         z = normal(keys, Purpose.NOISE, 2001, dtype=dtype)
         assert stats.kstest(z.flatten().numpy(), "norm").pvalue > 1e-3
+
+
+@pytest.mark.parametrize(("dtype", "atol"), [(torch.float32, 4e-6), (torch.float64, 1e-14)])
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 255, 256, 257, 50001])
+def test_normal_numbers_are_the_reference_s_to_rounding(count, dtype, atol, device):
+    keys = make_keys(2**61 + 5, 3, range(3)).to(device)
+    ours = normal(keys, Purpose.NOISE, count, layer=5, dtype=dtype)
+    expected = normal_reference(keys, count, Purpose.NOISE << 24 | 5, dtype)
+    assert ours.dtype == dtype and ours.shape == (3, count)
+    torch.testing.assert_close(ours, expected, atol=atol, rtol=0)
+
+
+def test_normal_numbers_reach_their_tails():
+    """The largest of a million lies near 4.9; a lost bit of a word would cut it."""
+    z = normal(make_keys(0, 0, [0]), Purpose.NOISE, 1_000_000)
+    assert 4.4 < z.max() < 5.8 and -5.8 < z.min() < -4.4
+
+
+def test_normal_numbers_do_not_depend_on_the_batch_or_the_count():
+    together = normal(make_keys(7, 3, range(10)), Purpose.NOISE, 1000)
+    assert torch.equal(together[6:7, :333], normal(make_keys(7, 3, [6]), Purpose.NOISE, 333))
+
+
+def test_normal_passes_opcheck_and_compiles(device):
+    keys = make_keys(7, 3, range(2)).to(device)
+    torch.library.opcheck(torch.ops.ivn.normal.default, (keys, 7, 9 << 24, torch.float32))
+    draw = torch.compile(lambda k: normal(k, Purpose.NOISE, 9), fullgraph=True, backend="aot_eager")
+    assert torch.equal(draw(keys), normal(keys, Purpose.NOISE, 9))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_normal_numbers_are_the_same_bits_on_both_devices(dtype):
+    keys = make_keys(5, 3, range(7))
+    here = normal(keys, Purpose.NOISE, 100_001, dtype=dtype)
+    there = normal(keys.cuda(), Purpose.NOISE, 100_001, dtype=dtype)
+    assert torch.equal(here, there.cpu())
+
+
+def test_normal_numbers_of_other_dtypes_are_refused():
+    with pytest.raises(ValueError, match=r"dtype is torch.bfloat16, expected fp32 or fp64"):
+        normal(make_keys(0, 0, [0]), Purpose.NOISE, 4, dtype=torch.bfloat16)
 
 
 def test_integers_cover_their_range_evenly():
