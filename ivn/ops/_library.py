@@ -10,7 +10,7 @@ from torch import Tensor
 
 PATH = Path(__file__).parents[1] / "libivn.so"
 REBUILD = "pip install --force-reinstall --no-deps ."
-_INTERFACE = 3  # IVN_INTERFACE of csrc/ivn.h
+_INTERFACE = 4  # IVN_INTERFACE of csrc/ivn.h
 _POINTER, _SIZE, _INT, _REAL = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int, ctypes.c_double
 _WORD = ctypes.c_uint32
 _ERRORS_OF_CALLERS = (-1,)  # IVN_DUPLICATE_INDEX
@@ -25,6 +25,7 @@ _ARGUMENTS = {
     "ivn_hide_blocks": [*[_POINTER] * 2, *[_SIZE] * 3, *[_INT] * 4, _WORD],
     "ivn_open_tokens": [*[_POINTER] * 3, *[_SIZE] * 4, _INT, _WORD],
     "ivn_other_tokens": [*[_POINTER] * 2, *[_SIZE] * 3],
+    "ivn_normal": [*[_POINTER] * 2, *[_SIZE] * 2, _WORD, _INT],
     "ivn_add_norm": [*[_POINTER] * 7, *[_SIZE] * 2, _REAL, _INT, _INT],
     "ivn_add_norm_backward": [*[_POINTER] * 11, *[_SIZE] * 2, _REAL, _INT, _INT],
     "ivn_qk_norm": [*[_POINTER] * 3, *[_SIZE] * 2, _REAL, _INT],

@@ -15,6 +15,8 @@ from enum import IntEnum
 import torch
 from torch import Tensor
 
+from ._library import TYPES, call
+
 _MASK = 0xFFFFFFFF
 _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _KEY_STEPS = (0x9E3779B9, 0xBB67AE85)
@@ -71,8 +73,7 @@ def random_words(keys: Tensor, purpose: Purpose, count: int, *, layer: int = 0) 
         count: words a sample. The first ``n`` words are the same for every ``count >= n``.
         layer: which layer or view of the purpose, in ``[0, 2**24)``.
     """
-    if keys.ndim != 2 or keys.shape[1] != 4 or keys.dtype != torch.int64:
-        raise ValueError(f"keys is {keys.dtype} {list(keys.shape)}, expected int64 [B, 4]")
+    _check_keys(keys)
     blocks = (count + 3) // 4
     seed, epoch, position, repeat = (column[:, None] for column in keys.unbind(1))
     # 32-bit words are held in int64: products wrap to the right bits, shifts are then masked.
@@ -136,11 +137,41 @@ def normal(
     layer: int = 0,
     dtype: torch.dtype = torch.float32,
 ) -> Tensor:
-    """Standard normal numbers, ``[B, count]``, by Box and Muller's transform of word pairs."""
-    u = uniform(keys, purpose, (count + 1) // 2 * 2, layer=layer, dtype=dtype)
+    """Standard normal numbers, ``[B, count]``, by Box and Muller's transform of word pairs.
+
+    In fp32, of 23 bits of each word, or fp64, of 32; the same bits on every device.
+    """
+    _check_keys(keys)
+    if dtype not in (torch.float32, torch.float64):
+        raise ValueError(f"dtype is {dtype}, expected fp32 or fp64")
+    return _normal(keys.contiguous(), count, int(purpose) << 24 | layer, dtype)
+
+
+def normal_reference(keys: Tensor, count: int, purpose: int, dtype: torch.dtype) -> Tensor:
+    """What ``ivn::normal`` means, in plain PyTorch."""
+    even = (count + 1) // 2 * 2
+    kind, layer = Purpose(purpose >> 24), purpose & 0xFFFFFF
+    u = uniform(keys, kind, even, layer=layer, dtype=dtype)
     radius = (-2.0 * u[:, 0::2].log()).sqrt()
     angle = 2.0 * torch.pi * u[:, 1::2]
     return torch.stack([radius * angle.cos(), radius * angle.sin()], 2).flatten(1)[:, :count]
+
+
+@torch.library.custom_op("ivn::normal", mutates_args=(), device_types=("cpu", "cuda"))
+def _normal(keys: Tensor, count: int, purpose: int, dtype: torch.dtype) -> Tensor:
+    out = keys.new_empty(len(keys), count, dtype=dtype)
+    call("ivn_normal", keys.device, keys, out, len(keys), count, purpose, TYPES[dtype])
+    return out
+
+
+@_normal.register_fake
+def _(keys: Tensor, count: int, purpose: int, dtype: torch.dtype) -> Tensor:
+    return keys.new_empty(keys.shape[0], count, dtype=dtype)
+
+
+def _check_keys(keys: Tensor) -> None:
+    if keys.ndim != 2 or keys.shape[1] != 4 or keys.dtype != torch.int64:
+        raise ValueError(f"keys is {keys.dtype} {list(keys.shape)}, expected int64 [B, 4]")
 
 
 def _multiply(constant: int, word: Tensor) -> tuple[Tensor, Tensor]:
