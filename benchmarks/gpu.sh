@@ -86,7 +86,7 @@ PYTHONSAFEPATH=1 "$python" -c 'from ivn.doctor import doctor; doctor(json=True)'
 tests=(tests/ops tests/model tests/stages tests/kernels)
 step tests env PYTHONSAFEPATH=1 "$python" -m pytest -q "${tests[@]}" --durations=10 \
   --junitxml "$out/tests.xml"
-for noun in tokens patches distance; do
+for noun in tokens patches masking norm random distance; do
   step "bench-$noun" "$python" "benchmarks/bench_$noun.py" --device cuda "${quick[@]}" \
     --json "$out/bench-$noun.json"
 done
