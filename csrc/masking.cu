@@ -114,7 +114,8 @@ __device__ Ranked ranked_word(const uint32_t* words, const uint8_t* places, int 
     __syncthreads();
     if (threadIdx.x == 0) {
       int byte = 0;
-      for (; counts[byte] < found.rank; ++byte) found.rank -= counts[byte];
+      // Bounded: a row with fewer open tokens than are to be kept must not run out of the counts.
+      for (; byte < 255 && counts[byte] < found.rank; ++byte) found.rank -= counts[byte];
       found.word = found.word << 8 | byte;
     }
     __syncthreads();

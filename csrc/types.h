@@ -9,7 +9,7 @@
 
 namespace ivn {
 
-// A bf16 number, as its bits: fp32 rounded to nearest, ties to even. Finite numbers only.
+// A bf16 number, as its bits: fp32 rounded to nearest, ties to even.
 struct Bfloat16 {
   uint16_t bits;
 };
@@ -31,7 +31,9 @@ template <>
 IVN_BOTH Bfloat16 rounded<Bfloat16>(float value) {
   uint32_t bits;
   memcpy(&bits, &value, sizeof bits);
-  return {static_cast<uint16_t>((bits + 0x7FFF + (bits >> 16 & 1)) >> 16)};
+  const uint32_t near = (bits + 0x7FFF + (bits >> 16 & 1)) >> 16;
+  // Rounding up would carry some NaN into infinity or zero.
+  return {static_cast<uint16_t>((bits & 0x7FFFFFFF) > 0x7F800000 ? 0x7FC0 : near)};
 }
 
 template <typename In>

@@ -182,7 +182,7 @@ def _run() -> int:
     except UsageError as error:
         return _fail(error, 2)
     except KeyboardInterrupt:
-        return 130
+        return _fail("interrupted", 130)
     except BrokenPipeError:
         raise
     except OSError as error:

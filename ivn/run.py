@@ -8,7 +8,7 @@ from typing import Any
 from ivn import stages
 from ivn.config import HARMLESS, Config, ConfigError, override, read, to_dict, to_toml
 from ivn.data.loader import ClipLoader
-from ivn.data.source import DataError, fingerprint, list_clips
+from ivn.data.source import fingerprint, list_clips
 from ivn.stages import Stage2Config
 from ivn.train import board, checkpoint, folder
 from ivn.train.errors import RunError
@@ -54,12 +54,12 @@ def start(
         stage, loader = _parts(config, sources, source["init"], fresh=True)
     text = to_toml(config)
     folder.create(run, config=text, source=source)
-    if show_config:
-        print(text)
     with folder.locked(run):
         try:
+            if show_config:
+                print(text)
             return _pretrain(config, stage, loader, run)
-        except (RunError, DataError):
+        except (Exception, KeyboardInterrupt):
             # The same command can be given again, once its cause is mended.
             folder.discard_unused(run)
             raise

@@ -7,6 +7,7 @@ that are told apart by their first field, ``kind: Literal[...]``.
 import dataclasses
 import difflib
 import json
+import math
 import tomllib
 import types
 import typing
@@ -144,6 +145,8 @@ def decode(value: Any, hint: Any, path: str = "") -> Any:
         return _decode_tuple(value, args, path)
     if hint is float and type(value) is int:
         return float(value)
+    if hint is float and type(value) is float and not math.isfinite(value):
+        raise ConfigError(f"{path} is {value}, expected a finite number")
     if type(value) is not hint:
         raise ConfigError(f"{path} is {value!r}, expected {hint.__name__}")
     return value

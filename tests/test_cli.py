@@ -4,6 +4,8 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 
@@ -270,9 +272,9 @@ def test_a_run_in_use_is_refused(ivn, stage1):
         assert assert_one_line(ivn("pretrain", "--resume", stage1), "in use") == 1
 
 
-def test_a_terminated_run_with_workers_saves_and_goes_on(tmp_path, clips, stage1):
-    out = tmp_path / "run"
-    config = tmp_path / "config.toml"
+def start_long_run(tmp_path, clips, stage1, stdout=subprocess.PIPE):
+    """A run with a worker in a session of its own, and its folder."""
+    out, config = tmp_path / "run", tmp_path / "config.toml"
     many = override(
         from_toml((stage1 / folder.CONFIG).read_text()), "optim.steps=400", "efficiency.workers=1"
     )
@@ -280,13 +282,63 @@ def test_a_terminated_run_with_workers_saves_and_goes_on(tmp_path, clips, stage1
     command = [sys.executable, "-m", "ivn", "pretrain", "--config", config, "--data", clips]
     process = subprocess.Popen(
         [*command, "--out", out],
-        stdout=subprocess.PIPE,
+        stdout=stdout,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
     )
-    while process.stdout.readline().partition("/")[0] != "step 3":
+    return process, out
+
+
+def wait_for_step(process, step):
+    while process.stdout.readline().partition("/")[0] != f"step {step}":
         assert process.poll() is None, process.stderr.read()
+
+
+def session_of(leader):
+    """The processes of a session that still run."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, _, session = stat.read_text().rpartition(")")[2].split()[:4]
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # ended in the meantime
+        found += [stat.parent.name] if int(session) == leader and state != "Z" else []
+    return found
+
+
+def test_a_killed_run_leaves_no_worker_behind(tmp_path, clips, stage1):
+    process, _ = start_long_run(tmp_path, clips, stage1)
+    wait_for_step(process, 2)
+    assert len(session_of(process.pid)) > 2
+    process.kill()
+    process.communicate(timeout=60)
+    deadline = time.monotonic() + 30
+    while session_of(process.pid):
+        assert time.monotonic() < deadline, f"left behind: {session_of(process.pid)}"
+        time.sleep(0.1)
+
+
+def test_a_run_that_nobody_listens_to_any_more_goes_on(tmp_path, clips, stage1):
+    process, out = start_long_run(tmp_path, clips, stage1)
+    wait_for_step(process, 2)
+    process.stdout.close()
+    seen = len(lines(out))
+    deadline = time.monotonic() + 60
+    while len(lines(out)) < seen + 10:
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    assert process.stderr.read() == ""
+    process.stderr.close()
+    assert process.wait(60) == 143
+    assert (out / folder.CHECKPOINTS / f"step-{len(lines(out)):08d}").exists()
+
+
+def test_a_terminated_run_with_workers_saves_and_goes_on(tmp_path, clips, stage1):
+    process, out = start_long_run(tmp_path, clips, stage1)
+    wait_for_step(process, 3)
     os.killpg(process.pid, signal.SIGTERM)  # as a batch system does: workers too
     said, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (143, "")

@@ -63,6 +63,12 @@ def toml_text(value):
     return json.dumps(value)
 
 
+@pytest.mark.parametrize("table", TABLES, ids=lambda table: table.title.partition(":")[0])
+def test_no_two_lines_of_a_table_say_the_same(table):
+    texts = [field.text for field in table.fields]
+    assert sorted(texts) == sorted(set(texts))
+
+
 @pytest.mark.parametrize("width", [80, 90, 100])
 def test_lines_fit_the_terminal(width):
     text = help_text(width)

@@ -58,6 +58,36 @@ def test_the_command_and_the_data_are_installed():
     assert files and [str(path) for path in files if not (PACKAGE / path).is_file()] == []
 
 
+def started_in(folder, *arguments):
+    """Python as a user starts it there: the folder comes before what is installed."""
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, cwd=folder, env=ours, capture_output=True, text=True)
+
+
+def test_sources_found_before_the_installed_package_are_told_as_such(sources):
+    remedy = "start Python in another folder, or install in place: pip install -e ."
+    said = f"Python has found the sources in {sources} before the installed package"
+    code = "from ivn.ops import _library; _library.build()"
+    lines = started_in(sources, "-c", code).stderr.splitlines()
+    assert lines[-1] == f"ivn.ops._library.LibraryError: {said}: {remedy}"
+    assert not any("During handling" in line for line in lines)
+    # Started elsewhere, the same Python has the library.
+    elsewhere = started_in(sources.parent, "-c", code)
+    assert (elsewhere.returncode, elsewhere.stderr) == (0, "")
+    doctor = started_in(sources, "-m", "ivn", "doctor")
+    assert doctor.returncode == 1
+    assert f"NO   core       libivn.so on CPU: {said}; to fix: {remedy}" in doctor.stdout
+
+
+def test_sources_alone_are_to_be_built(sources):
+    # -S: nothing that is installed is found, but what is asked for.
+    paths = [folder for folder in sys.path if folder.endswith("site-packages")]
+    code = f"import sys; sys.path += {paths}; from ivn.ops import _library; _library.build()"
+    said = started_in(sources, "-S", "-c", code).stderr
+    assert "cannot load" in said and "before the installed package" not in said
+
+
 def test_version_is_told_once():
     assert ivn.__version__ == importlib.metadata.version("ivn")
 

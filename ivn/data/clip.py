@@ -31,11 +31,19 @@ class ClipSpec:
 
 @dataclass(frozen=True)
 class Replacement:
-    """A file that could not be used, why, and the file that took its place."""
+    """A file that could not be used, why, and the file that took its place.
+
+    Attributes:
+        path: of the file.
+        reason: in a line that names it.
+        by: path of the file that was used instead.
+        row: of the batch; a row may need several tries.
+    """
 
     path: str
     reason: str
     by: str
+    row: int = 0
 
 
 @dataclass

@@ -1,7 +1,9 @@
 """Batches for ever, the same whatever the workers, the processes and the step to start from."""
 
 import multiprocessing
+import os
 import signal
+import threading
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -182,14 +184,17 @@ class _Batches(Dataset[Batch | DataError]):
         }
         for row, position in enumerate(positions):
             try:
-                views = self._read(int(self._order[1][position]), keys[row : row + 1], replaced)
+                index = int(self._order[1][position])
+                views = self._read(index, keys[row : row + 1], row, replaced)
             except DataError as error:
                 return error
             for name, view in views.items():
                 clips[name][row] = view
         return Batch(clips, keys, replaced)
 
-    def _read(self, index: int, key: Tensor, replaced: list[Replacement]) -> dict[str, Tensor]:
+    def _read(
+        self, index: int, key: Tensor, row: int, replaced: list[Replacement]
+    ) -> dict[str, Tensor]:
         """The clip of a source, or of the first usable substitute."""
         broken: list[tuple[str, str]] = []
         others = substitutes(key, index, len(self.sources), _TRIES)
@@ -200,7 +205,7 @@ class _Batches(Dataset[Batch | DataError]):
             except DecodeError as error:
                 broken.append((source.path, str(error)))
                 continue
-            replaced += [Replacement(path, reason, source.path) for path, reason in broken]
+            replaced += [Replacement(path, reason, source.path, row) for path, reason in broken]
             return views
         reasons = "; ".join(reason for _, reason in broken)
         if len(broken) == len(self.sources):
@@ -215,6 +220,16 @@ def _as_is(batch: Any) -> Any:
 def _prepare_worker(_: int) -> None:
     # Ctrl-C reaches the whole process group; the main process alone decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # A worker's parent is the fork server, which lives as long as its workers: killed without a
+    # word, the main process would leave them all behind.
+    threading.Thread(target=_end_with_main_process, daemon=True).start()
+
+
+def _end_with_main_process() -> None:
+    main = multiprocessing.parent_process()
+    assert main is not None
+    main.join()
+    os._exit(1)
 
 
 def _context() -> BaseContext:

@@ -20,11 +20,11 @@ class DataConfig:
     """How files become clips. All of it can change a run's result.
 
     Attributes:
-        seed: of every random number of the run, in [0, 2**63).
+        seed: the start of every random number of the run, in [0, 2**63).
         augmentation: random frames with TSN's crops ("multi_scale") or crops of random area and
             aspect ("random_resized"), or nothing random ("centre").
         crop_area: least and largest share of a frame in a random-resized crop, as V-JEPA has them.
-        crop_aspect: least and largest width over height of such a crop.
+        crop_aspect: least and largest width over height of a random-resized crop.
         flip: mirror half of the clips, but never those whose source forbids it.
         frame_offsets: "correct", or "released" for frame numbers off by one as in the release.
     """

@@ -59,6 +59,11 @@ class Packed:
 Index = Tensor | Packed  # int64 [B, K], or packed
 
 
+def size(index: Index) -> int:
+    """How many tokens of all clips are kept."""
+    return sum(index.lengths) if isinstance(index, Packed) else index.numel()
+
+
 def take(tokens: Tensor, index: Index) -> Tensor:
     """The kept tokens of ``[B, N, C]``: ``[B, K, C]``, or ``[1, S, C]`` if packed."""
     if isinstance(index, Packed):

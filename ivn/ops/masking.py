@@ -28,15 +28,13 @@ def sample_tokens(weights: Tensor, keys: Tensor, kept: int) -> Tensor:
     """
     _check(weights, kept)
     _check_keys(keys, weights)
-    if weights.device.type == "cpu":
-        _check_enough(weights, kept)
     return _sample_tokens(weights.contiguous(), keys.contiguous(), kept, True)
 
 
 def top_tokens(weights: Tensor, kept: int) -> Tensor:
     """The tokens of largest weight in each frame, ``[B, T * kept]`` int64; the first of equals.
 
-    ``weights`` is ``[B, T, L]`` fp32 or fp64.
+    ``weights`` is ``[B, T, L]`` fp32 or fp64. On a CPU a NaN among them is a ValueError.
     """
     _check(weights, kept)
     none = torch.zeros(len(weights), 4, dtype=torch.int64, device=weights.device)
@@ -180,11 +178,15 @@ def _check_keys(keys: Tensor, beside: Tensor) -> None:
         )
 
 
-def _check_enough(weights: Tensor, kept: int) -> None:
+def _check_weights(weights: Tensor, kept: int, drawn: bool) -> None:
+    if bool(weights.isnan().any()):
+        raise ValueError("weights hold NaN, expected numbers")
+    if not drawn or weights.numel() == 0:
+        return
+    if bool((weights < 0).any()):
+        raise ValueError("weights hold numbers below 0, expected at least 0")
     positive = (weights > 0).sum(-1)
-    if not bool((weights >= 0).all()):
-        raise ValueError("weights below 0, or not a number, where at least 0 is expected")
-    if positive.numel() and int(positive.min()) < kept:
+    if int(positive.min()) < kept:
         clip, frame = divmod(int(positive.argmin()), weights.shape[1])
         raise ValueError(
             f"frame {frame} of clip {clip} has {int(positive.min())} weights above 0, expected at "
@@ -195,6 +197,8 @@ def _check_enough(weights: Tensor, kept: int) -> None:
 @torch.library.custom_op("ivn::sample_tokens", mutates_args=(), device_types=("cpu", "cuda"))
 def _sample_tokens(weights: Tensor, keys: Tensor, kept: int, drawn: bool) -> Tensor:
     B, T, L = weights.shape
+    if weights.device.type == "cpu":
+        _check_weights(weights, kept, drawn)
     index = keys.new_empty(B, T * kept)
     type_ = TYPES[weights.dtype]
     word = Purpose.MASK << 24

@@ -24,7 +24,8 @@ class Blocks:
     Attributes:
         count: blocks; they may overlap.
         scale: share of a frame's tokens in one block.
-        min_aspect, max_aspect: height over width of a block, drawn once a batch.
+        min_aspect: least height over width of a block, which is drawn once a batch.
+        max_aspect: greatest height over width of a block, which is drawn once a batch.
         max_keep: share of the clip's tokens that stay visible at most, where tokens go.
         truncate: which tokens go when a sample has more than all can keep: "prefix" keeps the
             first in time, "random" keeps any; with "none" no token goes and samples differ.

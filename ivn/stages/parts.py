@@ -75,6 +75,13 @@ class Stage(nn.Module, ABC):
     def loss(self, batch: Batch) -> dict[str, Term]:
         """The terms of the objective on a batch."""
 
+    def counts(self, batch: Batch) -> dict[str, int]:
+        """How many values each term of ``batch`` is over, where clips have different numbers.
+
+        Empty where all clips have as many: any of them then tells.
+        """
+        return {}
+
     def parameter_groups(self) -> list[ParameterGroup]:
         """Every trainable parameter once: by part, positions and tokens apart from the rest.
 

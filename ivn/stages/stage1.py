@@ -34,19 +34,22 @@ class Stage1Config:
 
     Attributes:
         teacher: the image network to align with; its taps pair with the student's last blocks.
-        frames, size: of the student's clips; size in pixels.
+        frames: of the student's clips.
+        size: side of the student's frames, in pixels.
         mask: "semantic_topk" keeps the tokens that the teacher attends to most, frame by frame,
             "semantic_sampled" draws them by that attention, "random" draws them evenly, "tube"
             draws the same places for all frames, "frame_difference" keeps those that change most
             from frame to frame.
         mask_ratio: share of a frame's tokens that is masked.
         align_pooled: also align the pooled vector with the teacher's, averaged over the frames.
-        alignment_loss: "negative_cosine" or "two_minus_two_cosine", whose gradient is twice it.
+        alignment_loss: "negative_cosine" or "two_minus_two_cosine", of twice the gradient.
         renormalise_pooled: give the averaged pooled target length one again.
         teacher_input: "decoded" shows the teacher its own resize of the decoded frames, "student"
             the student's pixels, enlarged.
         decay_predictor_tokens: weight decay on the predictor's positions and mask token.
-        layers_weight, pooled_weight, pixels_weight: of the terms' means in the loss.
+        layers_weight: factor in the loss on the alignment of the blocks' visible tokens.
+        pooled_weight: factor in the loss on the alignment of the pooled vector.
+        pixels_weight: factor in the loss on the reconstruction of the masked pixels.
     """
 
     kind: Literal["stage1"] = "stage1"

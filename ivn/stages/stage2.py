@@ -15,7 +15,7 @@ from ivn.data.clip import Batch, ClipSpec
 from ivn.model.decoder import LatentHead
 from ivn.model.encoder import CLS_TOKENS
 from ivn.model.model import Model
-from ivn.model.packed import Index, take
+from ivn.model.packed import Index, size, take
 from ivn.model.patch import patch_grid
 from ivn.model.positions import Grid
 from ivn.ops import cosine_distance
@@ -31,7 +31,8 @@ class Stage2Config:
     """Latent prediction against a frozen encoder.
 
     Attributes:
-        frames, size: of the clips; size in pixels.
+        frames: of the clips.
+        size: side of the clips' frames, in pixels.
         views: the masks under which each clip is seen, one student pass each.
         teacher_drop_path: leave stochastic depth on in the frozen teacher.
         decay_predictor_tokens: weight decay on the predictor's positions and mask token.
@@ -87,6 +88,13 @@ class Stage2(Stage):
             predicted = self.predict(video, visible, masked, keys=keys, view=view)
             terms[f"view{view + 1}"] = self.latent_term(predicted, take(features, masked))
         return terms
+
+    def counts(self, batch: Batch) -> dict[str, int]:
+        if all(blocks.truncate != "none" for blocks in self.config.views):
+            return {}
+        grid = patch_grid(batch.clips["student"], self.encoder.config.patch_size)
+        masked = [self.mask(batch, grid, view)[1] for view in range(len(self.config.views))]
+        return {f"view{i}": size(index) for i, index in enumerate(masked, 1)}
 
     def mask(self, batch: Batch, grid: Grid, view: int) -> tuple[Index, Index]:
         """The visible tokens of a view, ``[B, V]``, and the masked; both packed where none go."""

@@ -45,7 +45,10 @@ def load(path: Path) -> dict[str, Any]:
     try:
         card = json.loads((path / CARD).read_text())
         if card["format"] != FORMAT:
-            raise CheckpointError(f"{path} has format {card['format']}, expected {FORMAT}")
+            raise CheckpointError(
+                f"{path} has format {card['format']}, expected {FORMAT}: this version cannot go on "
+                f"from it; a new run can start from its weights with --init {path}"
+            )
         name = STATE
         # PyTorch's reader takes changed numbers for good, and may fail in any way on changed names.
         if _digest(path / STATE) != card["state_sha256"]:
@@ -100,7 +103,8 @@ def save(
         temporary.rename(target)
         folder.sync_folder(target.parent)
     except (OSError, SafetensorError, RuntimeError) as error:
-        # torch.save reports a full disk as RuntimeError.
+        if isinstance(error, RuntimeError) and not _is_of_the_writer(error):
+            raise
         reason = why(error, run)  # while the disk is as it was found
         shutil.rmtree(temporary, ignore_errors=True)
         kept = latest(run)
@@ -113,8 +117,14 @@ def save(
     return target
 
 
+def _is_of_the_writer(error: RuntimeError) -> bool:
+    """Whether torch.save failed at the file, which it reports as RuntimeError, not at a tensor."""
+    return "PytorchStreamWriter" in str(error) or "inline_container" in str(error)
+
+
 def _all(run: Path) -> list[Path]:
-    return list((run / folder.CHECKPOINTS).glob("step-*"))
+    # A user's own copies, of whatever name, are neither read nor removed.
+    return list((run / folder.CHECKPOINTS).glob("step-" + 8 * "[0-9]"))
 
 
 def _remove(checkpoint: Path) -> None:

@@ -27,7 +27,7 @@ TEMPORARY = ".tmp-"
 
 
 def check_free(run: Path) -> None:
-    """Sees that a run can be started in ``run``: absent, empty, or a start that never completed.
+    """Sees that a run can be started in ``run``: absent, empty, or a run that took no step.
 
     Raises:
         FileExistsError: it is something else.
@@ -36,9 +36,10 @@ def check_free(run: Path) -> None:
     if not existing(run).is_dir():
         raise FileExistsError(f"{existing(run)} is a file, expected a new folder for the run")
     names = {path.name for path in run.iterdir()} if run.exists() else set()
-    if (run / CONFIG).exists():
+    if (run / CONFIG).exists() and took_a_step(run):
         raise FileExistsError(f"{run} holds a run already; go on with: ivn pretrain --resume {run}")
-    if any(name != SOURCE and not name.startswith(TEMPORARY) for name in names):
+    ours = (CONFIG, SOURCE, LOG, BOARD, CHECKPOINTS) if (run / CONFIG).exists() else (SOURCE,)
+    if any(name not in ours and not name.startswith(TEMPORARY) for name in names):
         raise FileExistsError(f"{run} is not empty and holds no run; choose a new folder")
     if not os.access(existing(run), os.W_OK | os.X_OK):
         raise RunError(
@@ -58,6 +59,7 @@ def create(run: Path, *, config: str, source: dict[str, Any]) -> None:
         run.mkdir(parents=True, exist_ok=True)
         with locked(run):
             check_free(run)
+            discard_unused(run)
             remove_temporaries(run)
             write_text(run / SOURCE, json.dumps(source, indent=2) + "\n")
             write_text(run / CONFIG, config)
@@ -67,10 +69,16 @@ def create(run: Path, *, config: str, source: dict[str, Any]) -> None:
         raise RunError(f"{run} could not be written ({why(error, run)})") from error
 
 
-def discard_unused(run: Path) -> None:
-    """Undoes :func:`create` where no step was logged or saved; the caller holds the lock."""
+def took_a_step(run: Path) -> bool:
+    """Whether a step of ``run`` was logged or saved."""
     log = run / LOG
-    if any((run / CHECKPOINTS).glob("*")) or (log.exists() and log.stat().st_size):
+    saved = any(not path.name.startswith(TEMPORARY) for path in (run / CHECKPOINTS).glob("*"))
+    return saved or (log.exists() and log.stat().st_size > 0)
+
+
+def discard_unused(run: Path) -> None:
+    """Undoes :func:`create` where no step was taken; the caller holds the lock."""
+    if took_a_step(run):
         return
     for name in (CONFIG, LOG, SOURCE):
         (run / name).unlink(missing_ok=True)

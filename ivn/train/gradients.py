@@ -27,6 +27,7 @@ class Stage(Protocol):
     @property
     def parts(self) -> dict[str, nn.Module]: ...
     def loss(self, batch: Batch) -> Mapping[str, Term]: ...
+    def counts(self, batch: Batch) -> Mapping[str, int]: ...
     def parameter_groups(self) -> Iterable[ParameterGroup]: ...
     def after_step(self) -> None: ...
     def features(self, batch: Batch) -> Tensor: ...
@@ -45,10 +46,10 @@ def compute_gradients(stage: Stage, batch: Batch, micro_batches: int) -> Loss:
     """Leaves the gradient of the whole batch's loss in ``.grad``, and nothing else.
 
     The loss is the sum of weight * total / count, totals and counts being the batch's. A
-    micro-batch needs the batch's counts beforehand: those of the first, times ``micro_batches``,
-    are right wherever every clip has as many values, as with rectangular masks. Where they turn
-    out wrong the micro-batches are taken again with the counts then known. With more than one
-    micro-batch this comparison waits for the device, if the stage keeps counts there.
+    micro-batch needs the batch's counts beforehand: the stage tells them, or those of the first,
+    times ``micro_batches``, are right, every clip having as many values, as with rectangular masks.
+    Where they turn out wrong the micro-batches are taken again with the counts then known. With
+    more than one micro-batch this comparison waits for the device, if the stage keeps counts there.
 
     Args:
         stage: gives the terms and their weights.
@@ -60,7 +61,9 @@ def compute_gradients(stage: Stage, batch: Batch, micro_batches: int) -> Loss:
     """
     if len(batch) % micro_batches:
         raise ValueError(f"{len(batch)} clips do not divide into {micro_batches} micro-batches")
-    loss, counts, expected = _one_pass(stage, batch, micro_batches, {})
+    known = stage.counts(batch) if micro_batches > 1 else {}
+    told = {name: torch.tensor(count) for name, count in known.items()}
+    loss, counts, expected = _one_pass(stage, batch, micro_batches, told)
     if micro_batches > 1 and any(int(counts[name]) != int(expected[name]) for name in counts):
         loss, _, _ = _one_pass(stage, batch, micro_batches, counts)
     return loss

@@ -89,16 +89,20 @@ class HealthCheck:
 
 
 class CollapseAlarm:
-    """Says once, each time that it begins, that features have collapsed."""
+    """Says once, each time that it begins, that features have collapsed.
+
+    Attributes:
+        collapsed: whether they had at the last look; part of a run's state.
+    """
 
     def __init__(self) -> None:
-        self._collapsed = False
+        self.collapsed = False
 
     def warning(self, health: dict[str, Any]) -> str:
         """What to say of a step's health; "" where there is nothing new."""
         std, rank = health["feature_std"], health["effective_rank"]
-        before, self._collapsed = self._collapsed, std < LOWEST_STD or rank < LOWEST_RANK
-        if before or not self._collapsed:
+        before, self.collapsed = self.collapsed, std < LOWEST_STD or rank < LOWEST_RANK
+        if before or not self.collapsed:
             return ""
         return (
             f"features have collapsed: all clips look alike to the encoder (feature_std {std:.2g}, "

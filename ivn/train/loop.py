@@ -98,7 +98,9 @@ class _Trainer:
         self.step = 0
         self.bad_steps = 0
         self.bad_in_a_row = 0
-        self.replaced: Counter[str] = Counter()  # "path: reason" -> times
+        self.replaced: Counter[str] = Counter()  # reason, which names the file -> times
+        self.replaced_clips = 0
+        self.alarm = CollapseAlarm()
         folder.remove_temporaries(run_dir)
         self._restore()
         self.logs: list[Log | Board] = [Log(run_dir / folder.LOG, after_step=self.step)]
@@ -106,7 +108,6 @@ class _Trainer:
             self.logs.append(Board(run_dir / folder.BOARD, after_step=self.step))
         self.window = Window(list(self.stage.loss_weights), optim.batch_size)
         self.health: HealthCheck | None = None  # of a step that is about to be fetched
-        self.alarm = CollapseAlarm()
 
     def train(self) -> int:
         display = Display(self.total, self.step, self.optim.batch_size)
@@ -143,7 +144,8 @@ class _Trainer:
                 self._save()
             raise
         self.window.wait_seconds += time.perf_counter() - started
-        self.replaced.update(f"{one.path}: {one.reason}" for one in batch.replaced)
+        self.replaced.update(one.reason for one in batch.replaced)
+        self.replaced_clips += len({one.row for one in batch.replaced})
         return batch.to(self.device, non_blocking=True)
 
     def _take_step(self, batch: Batch) -> None:
@@ -199,6 +201,8 @@ class _Trainer:
             "bad_steps": self.bad_steps,
             "bad_in_a_row": self.bad_in_a_row,
             "replaced": dict(self.replaced),
+            "replaced_clips": self.replaced_clips,
+            "collapsed": self.alarm.collapsed,
             "config": self.config,
         }
         checkpoint.save(
@@ -225,16 +229,18 @@ class _Trainer:
         self.step = state["step"]
         self.bad_steps, self.bad_in_a_row = state["bad_steps"], state["bad_in_a_row"]
         self.replaced = Counter(state["replaced"])
+        self.replaced_clips = state["replaced_clips"]
+        self.alarm.collapsed = state["collapsed"]
 
     def _check_replaced(self) -> None:
         clips = self.step * self.optim.batch_size
         enough = min(_CLIPS_FOR_A_SHARE, self.loader.steps_per_epoch * self.optim.batch_size)
-        share = self.replaced.total() / clips
+        share = self.replaced_clips / clips
         if share > self.run.max_replaced_share and (clips >= enough or self.step == self.total):
             self._save()
             files = "\n".join(f"  {name}" for name in sorted(self.replaced))
             raise ReplacedError(
-                f"{self.replaced.total()} of {clips} clips had to be replaced, more than the share "
+                f"{self.replaced_clips} of {clips} clips had to be replaced, more than the share "
                 f"run.max_replaced_share = {self.run.max_replaced_share}; repair these, or go on "
                 f"with a larger share (ivn pretrain --resume {self.run_dir} --set "
                 f"run.max_replaced_share=1):\n"

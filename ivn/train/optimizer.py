@@ -31,11 +31,11 @@ class OptimConfig:
             warm-up and decay in the same proportion.
         lr: peak learning rate, before scaling.
         min_lr: learning rate at the end, before scaling.
-        lr_scaling: ``linear`` multiplies both by ``batch_size / 256``.
-        warmup_epochs: linear warm-up from zero, in epochs of ``epochs``.
-        betas: of AdamW.
-        eps: of AdamW.
-        weight_decay: of the parameters that decay.
+        lr_scaling: ``linear`` multiplies ``lr`` and ``min_lr`` by ``batch_size / 256``.
+        warmup_epochs: linear warm-up from zero, as many of the ``epochs``.
+        betas: AdamW's decay rates of the gradient's and its square's running means.
+        eps: AdamW's addition to the denominator.
+        weight_decay: AdamW's, of the parameters that decay.
         clip_norm: largest norm of the whole gradient; 0 leaves gradients alone.
     """
 

@@ -1,5 +1,7 @@
 """What a person sees of a run: a bar on a terminal, plain lines elsewhere."""
 
+import os
+import sys
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from types import TracebackType
@@ -21,6 +23,13 @@ class _Bar(Progress):
         yield Text(self.losses, no_wrap=True, overflow="ellipsis")
 
 
+class _Console(Console):
+    """Standard output, for as long as somebody reads it: a run goes on without."""
+
+    def on_broken_pipe(self) -> None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 class Display:
     """Shows steps as they are taken and metrics as they are fetched.
 
@@ -34,7 +43,7 @@ class Display:
     def __init__(
         self, total: int, done: int, clips_per_step: int, console: Console | None = None
     ) -> None:
-        self._console = console or Console(highlight=False, soft_wrap=True)
+        self._console = console or _Console(highlight=False, soft_wrap=True)
         self._total, self._clips_per_step = total, clips_per_step
         self._bar = _Bar(
             MofNCompleteColumn(table_column=Column(no_wrap=True, min_width=5)),

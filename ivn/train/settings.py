@@ -12,7 +12,8 @@ class RunConfig:
 
     Attributes:
         log_every: steps between fetches of the metrics; each step has its line in the log, the one
-            fetched last also its health.
+            fetched last also its health, which is measured with each fetch and so costs time when
+            this is small.
         save_every: steps between checkpoints; the last step is always saved.
         keep_last: checkpoints kept.
         max_bad_steps: stop after this many steps in a row with a loss or gradient that is not

@@ -341,6 +341,12 @@ def test_settings_of_efficientnet_that_mean_nothing_are_refused(lite0):
             build_teacher(replace(EFFICIENTNET, weights="random", **changes))
 
 
+@pytest.mark.parametrize("weights", ["pretrained", "random"])
+def test_siglip_without_a_source_is_told_which_setting_to_give(weights):
+    with pytest.raises(ValueError, match=r"no source: give stage\.teacher\.source"):
+        build_teacher(replace(SIGLIP, source="", weights=weights))
+
+
 def test_importing_teachers_imports_no_teacher_library():
     code = (
         "import sys, ivn.model.teacher; "

@@ -123,6 +123,15 @@ def test_a_dropped_branch_leaves_the_stream_as_it_was(device):
     assert not grad[2].any() and grad[1].any()
 
 
+@pytest.mark.parametrize("bits", [0x7FC00000, 0x7FFFFFFF, -1])
+@pytest.mark.parametrize("branch_dtype", [torch.float32, torch.bfloat16])
+def test_no_number_stays_no_number(bits, branch_dtype, device):
+    x, branch, scale, drop, weight = add_norm_inputs((3, 8), device, torch.float32, branch_dtype)
+    x[1, 2] = torch.tensor(bits, dtype=torch.int32).view(torch.float32)
+    stream, normed = add_norm(x, branch, scale, drop, weight)
+    assert stream[1, 2].isnan() and normed[1].isnan().all() and not normed[0].isnan().any()
+
+
 def test_rows_of_zeros_stay_finite(device):
     x, branch, scale, drop, weight = add_norm_inputs((3, 8), device, torch.float32, torch.float32)
     outputs = with_gradients(add_norm, [x * 0, branch * 0, scale, drop, weight], [0, 1, 2, 4])

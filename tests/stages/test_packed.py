@@ -105,6 +105,17 @@ def test_packed_terms_count_every_masked_token(stage, batch):
         assert int(terms[f"view{view + 1}"].count) == sum(masked.lengths)
 
 
+def test_counts_are_known_before_the_first_micro_batch(stage, batch):
+    told = stage.counts(batch)
+    found = {name: int(term.count) for name, term in stage.loss(batch).items()}
+    assert told == found
+    calls = []
+    original = stage.loss
+    stage.loss = lambda part: calls.append(len(part)) or original(part)
+    compute_gradients(stage, batch, B)
+    assert calls == [1] * B  # none taken again
+
+
 def test_micro_batches_of_packed_clips_give_the_whole_batch_s_gradients(stage, batch):
     gradients = []
     for micro_batches in (1, B):

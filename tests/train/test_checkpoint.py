@@ -182,5 +182,6 @@ def test_a_stranger_s_code_is_not_run(tmp_path):
 def test_another_format_is_refused(tmp_path):
     path = save(tmp_path, 1)
     rewrite_card(path, format=99)
-    with pytest.raises(CheckpointError, match="format 99, expected 2"):
+    with pytest.raises(CheckpointError, match="format 99, expected 2") as caught:
         checkpoint.load(path)
+    assert f"start from its weights with --init {path}" in str(caught.value)

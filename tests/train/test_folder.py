@@ -18,6 +18,22 @@ def test_a_started_run_is_read_back(tmp_path):
 
 def test_a_run_is_never_overwritten(tmp_path):
     start(tmp_path)
+    (tmp_path / folder.LOG).write_text('{"step": 1}\n')
+    with pytest.raises(FileExistsError, match="ivn pretrain --resume"):
+        start(tmp_path)
+
+
+def test_a_run_that_took_no_step_can_be_started_again(tmp_path):
+    start(tmp_path)
+    (tmp_path / folder.LOG).touch()
+    (tmp_path / folder.CHECKPOINTS).mkdir()
+    start(tmp_path)
+    assert (tmp_path / folder.CONFIG).exists() and not (tmp_path / folder.LOG).exists()
+
+
+def test_a_saved_step_is_never_overwritten(tmp_path):
+    start(tmp_path)
+    (tmp_path / folder.CHECKPOINTS / "step-00000003").mkdir(parents=True)
     with pytest.raises(FileExistsError, match="ivn pretrain --resume"):
         start(tmp_path)
 

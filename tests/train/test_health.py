@@ -182,6 +182,24 @@ def test_a_collapse_is_told_once(tmp_path, capsys):
     assert log(tmp_path)[-1]["health"]["feature_std"] < 0.01
 
 
+def test_a_collapse_told_before_a_restart_is_not_told_again(tmp_path):
+    class Killed(BaseException):
+        pass
+
+    class Dying(ToyLoader):
+        def __next__(self):
+            if self.step == 390:
+                raise Killed
+            return super().__next__()
+
+    optim = OptimConfig(BATCH, steps=400, lr=1e-2, lr_scaling="none")
+    run = RunConfig(log_every=5, save_every=20)
+    with pytest.raises(Killed):
+        train(tmp_path, stage=Collapsing(), loader=Dying(), optim=optim, run=run)
+    assert len([line for line in log(tmp_path) if "warning" in line]) == 1
+    assert len(collapse(tmp_path, Collapsing())) == 1
+
+
 def test_a_healthy_run_is_not_warned_of(tmp_path, capsys):
     assert collapse(tmp_path, ToyStage()) == []
     assert "warning" not in capsys.readouterr().out

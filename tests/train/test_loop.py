@@ -1,4 +1,5 @@
 import json
+import shutil
 import signal
 
 import pytest
@@ -246,6 +247,19 @@ def test_a_checkpoint_of_another_model_is_refused_in_a_line(whole, tmp_path):
     with pytest.raises(RunError, match=r"does not fit .*extra\.weight") as caught:
         train(whole, stage=Wider())
     assert "\n" not in str(caught.value)
+
+
+def test_copies_that_a_user_made_are_no_checkpoints(whole, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(whole, run)
+    places = run / folder.CHECKPOINTS
+    newest = checkpoint.latest(run)
+    for name in ("step-best", "step-00000099-backup"):
+        shutil.copytree(newest, places / name)
+    assert checkpoint.latest(run) == newest
+    optim = OptimConfig(BATCH, steps=STEPS + 8, lr=1e-2, lr_scaling="none")
+    train(run, optim=optim, run=RunConfig(keep_last=1, save_every=4))
+    assert {path.name for path in places.iterdir()} >= {"step-best", "step-00000099-backup"}
 
 
 def test_temporaries_are_removed_at_the_next_start(tmp_path):

@@ -77,6 +77,9 @@ class ToyStage(nn.Module):
     def cosines(self, means: Mapping[str, float]) -> dict[str, float]:
         return {"squared": 1 - means["squared"]}
 
+    def counts(self, batch: Batch) -> dict[str, int]:
+        return {}
+
     def parameter_groups(self) -> list[Group]:
         return [
             Group(name, {f"{name}.{k}": p for k, p in part.named_parameters()}, True)
@@ -100,7 +103,8 @@ class ToyLoader:
         epoch, index = divmod(self.step, self.steps_per_epoch)
         keys = make_keys(7, epoch, range(index * BATCH, (index + 1) * BATCH))
         pixels = (random_words(keys, Purpose.CROP, PIXELS) & 255).to(torch.uint8)
-        replaced = [Replacement(f"broken-{self.step}.mp4", "no video stream", "good.mp4")]
+        name = f"broken-{self.step}.mp4"
+        replaced = [Replacement(name, f"{name}: no video stream", "good.mp4")]
         self.step += 1
         found = replaced if self.step - 1 in self.broken else []
         return Batch({"student": pixels.view(BATCH, 2, 4, 4, 3)}, keys, found)
