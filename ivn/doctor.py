@@ -203,6 +203,8 @@ def _library_on(device: str) -> Check:
         kept = gather_tokens(torch.tensor([[[1.0], [2.0]]], device=device), index)
         if kept.tolist() != [[[2.0]]]:
             return failed(f"{detail}: gives a wrong answer", _library.REBUILD)
+    except _library.LibraryError as error:
+        return failed(error.why, error.fix)
     except RuntimeError as error:
         fix = _library.REBUILD
         if device == "cuda":

@@ -35,7 +35,7 @@ class DiffusionConfig:
 
     Attributes:
         depth: residual blocks.
-        width: features of a row inside them.
+        width: features of a row inside the blocks.
     """
 
     kind: Literal["diffusion"] = "diffusion"
@@ -52,7 +52,7 @@ class PixelHeadConfig:
 
     Attributes:
         depth: linear layers; one, or the layers of an MLP.
-        width: features between them.
+        width: features between the linear layers.
     """
 
     kind: Literal["pixel"] = "pixel"

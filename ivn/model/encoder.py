@@ -32,14 +32,15 @@ class EncoderConfig:
         depth: transformer blocks.
         heads: attention heads; they share the width.
         hidden: features inside a block's MLP.
-        image_height, image_width: pixels of the position table's frames.
-        num_frames: frames of the position table.
+        image_height: height in pixels of the frames that the position table is for.
+        image_width: width in pixels of the frames that the position table is for.
+        num_frames: how many frames the position table is for.
         patch_size: pixels of a patch's side.
         pool_heads: heads of the pooling head.
         pool_width: features of the pooled vector.
         drop_path: share of samples that skip the last block; it grows linearly over the depth.
         layer_scale: start of the factors on each branch.
-        residual_dtype: of the stream between blocks; "compute" is the dtype of the branches.
+        residual_dtype: dtype of the stream between blocks; "compute" is the dtype of the branches.
     """
 
     width: int

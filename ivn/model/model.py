@@ -19,7 +19,7 @@ class ModelConfig:
 
     Attributes:
         encoder, predictor, decoder: their sizes.
-        dtype: in which they compute; parameters, statistics and losses are fp32.
+        dtype: in which the networks compute; parameters, statistics and losses are fp32.
     """
 
     encoder: EncoderConfig

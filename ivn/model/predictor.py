@@ -29,8 +29,9 @@ class PredictorConfig:
         layers: how many of the text encoder's last layers.
         total_layers: layers of that text encoder; a layer's place in it decides its kind.
         global_every: layers whose number this divides see the whole sequence, others a window.
-        local_window: tokens to either side that the other layers see.
-        global_theta, local_theta: bases of the rotary positions of the two kinds.
+        local_window: tokens to either side that a layer with a window sees.
+        global_theta: base of the rotary positions in layers that see the whole sequence.
+        local_theta: base of the rotary positions in layers with a window.
         init: "modernbert" takes the weights of ``source``, "scratch" draws them.
         source: folder or hub id of the text encoder.
     """

@@ -2,6 +2,7 @@
 
 import ctypes
 import functools
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +32,19 @@ _ARGUMENTS = {
     "ivn_qk_norm": [*[_POINTER] * 3, *[_SIZE] * 2, _REAL, _INT],
     "ivn_qk_norm_backward": [*[_POINTER] * 5, *[_SIZE] * 2, _REAL, _INT],
 }
+
+
+class LibraryError(RuntimeError):
+    """``libivn.so`` cannot be used.
+
+    Attributes:
+        why: the reason.
+        fix: what makes it usable.
+    """
+
+    def __init__(self, why: str, fix: str) -> None:
+        super().__init__(f"{why}: {fix}")
+        self.why, self.fix = why, fix
 
 
 TYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2}  # IVN_FLOAT32... of csrc/ivn.h
@@ -79,7 +93,7 @@ def check_index(index: Tensor, count: int, name: str = "index") -> None:
 
 
 def build() -> Build:
-    """How the library was built; RuntimeError if it cannot be loaded."""
+    """How the library was built; LibraryError if it cannot be loaded."""
     library = _library()
     archs = library.ivn_cuda_archs().decode()
     return Build(archs, library.ivn_cuda_version(), library.ivn_openmp())
@@ -100,12 +114,26 @@ def _library() -> ctypes.CDLL:
     try:
         library = ctypes.CDLL(str(PATH))
     except OSError as error:
-        raise RuntimeError(f"cannot load {PATH} ({error}); build it with `{REBUILD}`") from error
+        if not PATH.exists() and _is_compiled_elsewhere():
+            why = f"Python has found the sources in {PATH.parents[1]} before the installed package"
+            fix = "start Python in another folder, or install in place: pip install -e ."
+            raise LibraryError(why, fix) from None
+        raise LibraryError(f"cannot load {PATH} ({error})", REBUILD) from error
     interface = getattr(library, "ivn_interface", lambda: 0)()
     if interface != _INTERFACE:
-        raise RuntimeError(
-            f"{PATH} has interface {interface}, expected {_INTERFACE}; rebuild it with `{REBUILD}`"
-        )
+        why = f"{PATH} has interface {interface}, expected {_INTERFACE}"
+        raise LibraryError(why, REBUILD)
     library.ivn_error_string.restype = ctypes.c_char_p
     library.ivn_cuda_archs.restype = ctypes.c_char_p
     return library
+
+
+def _is_compiled_elsewhere() -> bool:
+    """Whether Python would find an ``ivn`` with its library, were it not for this one."""
+    here = Path(__file__).resolve().parents[1]
+    path = [folder for folder in sys.path if Path(folder).resolve() != here.parent]
+    # All finders: one of an installation in place is not on the path.
+    specs = (finder.find_spec("ivn", path) for finder in sys.meta_path)
+    origins = [Path(spec.origin).resolve() for spec in specs if spec is not None and spec.origin]
+    folders = {origin.parent for origin in origins} - {here}
+    return any((folder / PATH.name).exists() for folder in folders)

@@ -2,8 +2,9 @@
 
 All ten motions of a view pass through one central window in the middle of the clip: that frame is
 the same in all of them, and every view gives as many clips of each class. Opposite motions show
-the same frames in opposite order, but for the one that an even number of frames has too many at
-its beginning. So what is in a picture cannot tell the class; only change over time can.
+the same frames in opposite order, but for one: of an even number of frames the first is shown by
+its own motion alone, so what a first frame gives away is measured as well. Any other frame is in
+both clips and cannot tell which it is from; only change over time can.
 
 H height, W width of a picture, T frames of a clip, F distinct frames of a view's ten clips, S side.
 """
@@ -100,7 +101,7 @@ def choose_view(picture: Picture, *, frames: int, size: int) -> View:
         replace(view, x=_between((reach, width - reach), x), y=_between((reach, height - reach), y))
         for x, y in zip(places[::2], places[1::2], strict=True)
     ]
-    # Sums of whole numbers, exact in any order: machines agree on the place.
+    # Sums of whole numbers, exact in any order: the same place in every run.
     down, right = np.gradient(picture.pixels.sum(2, dtype=np.int64))
     tensor = np.stack([right * right, right * down, down * down], 2)
     return max(views, key=lambda view: _texture(tensor, view))
@@ -110,8 +111,8 @@ def render(picture: Picture, view: View, *, frames: int, size: int) -> Tensor:
     """The distinct frames of the ten clips of a view, uint8 ``[F, S, S, 3]``.
 
     The clips themselves are ``render(...)[clip_index(T)]``. Windows have real-valued edges and
-    are resampled with antialiasing, so motion is smooth, in integers, so the bytes are the same
-    on every machine.
+    are resampled with antialiasing, so motion is smooth. One machine gives the same bytes in every
+    run; another's ``exp`` or Pillow may round an edge or a weight otherwise.
 
     Args:
         picture: uint8 ``[H, W, 3]`` and more.

@@ -26,8 +26,9 @@ def textured(key: Tensor) -> np.ndarray:
 
     Leaves fall on one another, their radii of density ``r ** -3``, which gives the statistics of
     natural images (Lee, Mumford and Huang, "Occlusion models for natural images", IJCV 2001).
-    Every scene has a scale of its own, so that how fine it is does not tell a zoom. All is done
-    in exact arithmetic: the bytes are the same on every machine.
+    Every scene has a scale of its own, so that how fine it is does not tell a zoom. One
+    machine gives the same bytes in every run. The random words are the same everywhere, but
+    coordinates are floating point, and another Pillow may draw or round otherwise.
 
     Args:
         key: int64 ``[1, 4]``.

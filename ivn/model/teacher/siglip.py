@@ -105,6 +105,11 @@ def resize_positions(table: Tensor, grid: int) -> Tensor:
 
 def load_siglip(config: TeacherConfig) -> SiglipNetwork:
     """The network that ``config`` names, on the CPU in fp32."""
+    if not config.source:
+        raise ValueError(
+            "the siglip teacher has no source: give stage.teacher.source, a folder or a hub id "
+            "such as google/siglip2-base-patch16-256"
+        )
     library = _transformers()
     if config.weights == "random":
         model = _random(library, _sizes(library, config))
