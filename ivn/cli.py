@@ -195,7 +195,9 @@ def _run() -> int:
 
         if isinstance(error, ConfigError):
             return _fail(error, 2)
-        if isinstance(error, (RunError, DataError)):
+        from ivn.ops._library import LibraryError
+
+        if isinstance(error, (RunError, DataError, LibraryError)):
             return _fail(error, 1)
         raise
 

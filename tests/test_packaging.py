@@ -61,7 +61,7 @@ def test_the_command_and_the_data_are_installed():
 def started_in(folder, *arguments):
     """Python as a user starts it there: the folder comes before what is installed."""
     ours = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    command = [sys.executable, *arguments]
+    command = [sys.executable, "-B", *arguments]
     return subprocess.run(command, cwd=folder, env=ours, capture_output=True, text=True)
 
 

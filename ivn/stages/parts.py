@@ -109,6 +109,12 @@ class Stage(nn.Module, ABC):
         """The mean cosine to the teacher behind each term's mean, of the terms that have one."""
 
 
+def check_clip(frames: int, size: int) -> None:
+    """Refuse a stage's clips of no frames or no pixels."""
+    if frames < 1 or size < 1:
+        raise ValueError(f"frames {frames}, size {size}: expected at least 1 of each")
+
+
 def pixel_target(video: Tensor, index: Tensor, patch_size: int, dtype: torch.dtype) -> Tensor:
     """Normalised pixels of the patches at ``index``, ``[B, P, 3 * p * p]``, channels slowest.
 

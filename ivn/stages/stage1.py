@@ -23,7 +23,7 @@ from ivn.ops import cosine_distance, gather_tokens
 from ivn.ops.masking import other_tokens, sample_tokens, top_tokens
 
 from . import masks
-from .parts import Stage, Term, mean_term, pixel_target
+from .parts import Stage, Term, check_clip, mean_term, pixel_target
 
 Mask = Literal["semantic_topk", "semantic_sampled", "random", "tube", "frame_difference"]
 
@@ -68,6 +68,12 @@ class Stage1Config:
     pixels_weight: float = 1.0
 
     def __post_init__(self) -> None:
+        check_clip(self.frames, self.size)
+        if not 0 < self.mask_ratio < 1:
+            raise ValueError(f"mask_ratio is {self.mask_ratio}, expected above 0 and below 1")
+        weights = (self.layers_weight, self.pooled_weight, self.pixels_weight)
+        if min(weights) < 0:
+            raise ValueError(f"the terms' weights are {weights}, expected at least 0")
         if self.mask == "frame_difference" and self.frames < 2:
             raise ValueError(f"mask frame_difference needs 2 frames or more, not {self.frames}")
 

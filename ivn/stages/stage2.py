@@ -23,7 +23,7 @@ from ivn.ops.masking import other_tokens
 from ivn.ops.random import Purpose
 
 from .blocks import Blocks, batch_keys, multi_block, multi_block_packed
-from .parts import Stage, Term, mean_term
+from .parts import Stage, Term, check_clip, mean_term
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +46,7 @@ class Stage2Config:
     decay_predictor_tokens: bool = False
 
     def __post_init__(self) -> None:
+        check_clip(self.frames, self.size)
         if not self.views:
             raise ValueError("views is empty, expected at least one mask")
 
