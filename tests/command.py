@@ -7,19 +7,10 @@ from unittest import mock
 
 from ivn import cli
 
-# 4 frames of 56 pixels are 64 tokens.
+from .small import SIZES
+
 SMALL = [
-    "model.encoder.width=48",
-    "model.encoder.depth=2",
-    "model.encoder.hidden=64",
-    "model.encoder.image_height=56",
-    "model.encoder.image_width=56",
-    "model.encoder.num_frames=4",
-    "model.encoder.pool_width=48",
-    "model.predictor.width=48",
-    "model.predictor.hidden=64",
-    "stage.frames=4",
-    "stage.size=56",
+    *SIZES,
     "optim.batch_size=2",
     "optim.steps=4",
     "run.log_every=1",

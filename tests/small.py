@@ -8,7 +8,7 @@ from ivn.data.clip import Batch
 from ivn.ops.random import make_keys
 from ivn.presets import PRESETS
 
-ENCODER = [
+SIZES = [
     "model.encoder.width=48",
     "model.encoder.depth=2",
     "model.encoder.hidden=64",
@@ -16,11 +16,14 @@ ENCODER = [
     "model.encoder.image_width=56",
     "model.encoder.num_frames=4",
     "model.encoder.pool_width=48",
-    "model.encoder.drop_path=0.3",
     "model.predictor.width=48",
     "model.predictor.hidden=64",
     "stage.frames=4",
     "stage.size=56",
+]
+ENCODER = [
+    *SIZES,
+    "model.encoder.drop_path=0.3",
     "optim.batch_size=4",
     "efficiency.device=cpu",
 ]
