@@ -11,10 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-
-def wide_dtype(dtype: torch.dtype) -> torch.dtype:
-    """The dtype for statistics and losses of ``dtype`` activations: fp32, or fp64."""
-    return torch.promote_types(dtype, torch.float32)
+from ivn.ops._dtype import wide_dtype
 
 
 class Linear(nn.Linear):

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ._dtype import wide_dtype
+
 
 def attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """Softmax attention of every query to every key, scaled by ``D ** -0.5``.
@@ -96,7 +98,7 @@ def rotate(x: Tensor, *, theta: float) -> Tensor:
     N, D = x.shape[1], x.shape[3]
     exponent = torch.arange(0, D, 2, device=x.device, dtype=torch.float64) / D
     turns = torch.arange(N, device=x.device, dtype=torch.float64)[:, None] * theta**-exponent
-    wide = torch.promote_types(x.dtype, torch.float32)
+    wide = wide_dtype(x.dtype)
     cos, sin = turns.cos().to(wide)[:, None], turns.sin().to(wide)[:, None]
     first, second = x.to(wide).chunk(2, dim=-1)
     return torch.cat([first * cos - second * sin, second * cos + first * sin], -1).to(x.dtype)

@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ._dtype import wide_dtype
 from ._triton import register_triton
 
 
@@ -40,8 +41,8 @@ def cosine_distance(pred: Tensor, target: Tensor, *, eps: float = 1e-6) -> Tenso
 
 def cosine_distance_reference(pred: Tensor, target: Tensor, eps: float) -> Tensor:
     """What ``ivn::cosine_distance`` means, in plain PyTorch."""
-    p = F.normalize(pred.to(_precision(pred)), dim=-1, eps=eps)
-    t = F.normalize(target.to(_precision(pred)), dim=-1, eps=eps)
+    p = F.normalize(pred.to(wide_dtype(pred.dtype)), dim=-1, eps=eps)
+    t = F.normalize(target.to(wide_dtype(pred.dtype)), dim=-1, eps=eps)
     return 1.0 - (p * t).sum(dim=-1)
 
 
@@ -49,7 +50,7 @@ def cosine_distance_backward_reference(
     grad: Tensor, pred: Tensor, target: Tensor, eps: float
 ) -> Tensor:
     """The gradient of :func:`cosine_distance_reference` with respect to ``pred``."""
-    p = pred.to(_precision(pred))
+    p = pred.to(wide_dtype(pred.dtype))
     t = F.normalize(target.to(p.dtype), dim=-1, eps=eps)
     length = p.norm(dim=-1, keepdim=True)
     unit = p / length.clamp_min(eps)
@@ -75,7 +76,7 @@ register_triton(_cosine_distance_backward, "cosine_distance_backward")
 
 @_cosine_distance.register_fake
 def _(pred: Tensor, target: Tensor, eps: float) -> Tensor:
-    return pred.new_empty(pred.shape[0], dtype=_precision(pred))
+    return pred.new_empty(pred.shape[0], dtype=wide_dtype(pred.dtype))
 
 
 @_cosine_distance_backward.register_fake
@@ -94,10 +95,6 @@ def _backward(ctx, grad: Tensor):
 
 
 _cosine_distance.register_autograd(_backward, setup_context=_save_inputs)
-
-
-def _precision(pred: Tensor) -> torch.dtype:
-    return torch.float64 if pred.dtype == torch.float64 else torch.float32
 
 
 def _features(x: Tensor) -> int:

@@ -6,6 +6,7 @@ Legend: R rows (tokens), C features.
 import torch
 from torch import Tensor
 
+from ._dtype import wide_dtype
 from ._library import TYPES, call
 from ._triton import register_triton
 
@@ -42,7 +43,7 @@ def add_norm(
         x.reshape(-1, C).contiguous(),
         branch.reshape(-1, C).contiguous(),
         scale.contiguous(),
-        drop.detach().to(_precision(x)).reshape(-1).contiguous(),
+        drop.detach().to(wide_dtype(x.dtype)).reshape(-1).contiguous(),
         weight.contiguous(),
         eps,
     )
@@ -63,7 +64,7 @@ def qk_norm(qkv: Tensor, q_weight: Tensor, k_weight: Tensor, *, eps: float = 1e-
     if C == 0 or rest:
         raise ValueError(f"qkv is {list(qkv.shape)}, expected [..., 3 * C]")
     _check_vectors(qkv, C, q_weight=q_weight, k_weight=k_weight)
-    weights = torch.stack([q_weight, k_weight]).to(_precision(qkv))
+    weights = torch.stack([q_weight, k_weight]).to(wide_dtype(qkv.dtype))
     return _qk_norm(qkv.reshape(-1, 3, C).contiguous(), weights, eps).view(qkv.shape)
 
 
@@ -71,7 +72,7 @@ def add_norm_reference(
     x: Tensor, branch: Tensor, scale: Tensor, drop: Tensor, weight: Tensor, eps: float
 ) -> tuple[Tensor, Tensor]:
     """What ``ivn::add_norm`` means, in plain PyTorch."""
-    real = _precision(x)
+    real = wide_dtype(x.dtype)
     step = branch.to(real) * scale.to(real) * drop[:, None].to(real)
     stream = (x.to(real) + step).to(x.dtype)
     unit, _ = _unit_rms(stream.to(real), eps)
@@ -265,7 +266,3 @@ def _check_types(x: Tensor, branch: Tensor) -> None:
 
 
 _WIDE_STREAM = (torch.float32, torch.bfloat16)
-
-
-def _precision(x: Tensor) -> torch.dtype:
-    return torch.promote_types(x.dtype, torch.float32)

@@ -6,6 +6,7 @@ Legend: B samples, T frames, L tokens of a frame, D features.
 import torch
 from torch import Tensor
 
+from ivn.model.layers import wide_dtype
 from ivn.model.positions import Grid
 from ivn.ops.masking import sample_tokens, top_tokens
 
@@ -55,7 +56,7 @@ def frame_difference(embeddings: Tensor, visible: int) -> Tensor:
     B, T, L, _ = embeddings.shape
     if T < 2:
         raise ValueError(f"{T} frame, expected at least 2: nothing changes in one")
-    wide = embeddings.detach().to(torch.promote_types(embeddings.dtype, torch.float32))
+    wide = embeddings.detach().to(wide_dtype(embeddings.dtype))
     change = torch.linalg.vector_norm(wide[:, 1:] - wide[:, :-1], dim=-1)
     score = torch.cat([change[:, :1], change], dim=1)
     runs = next(count for count in (4, 2, 1) if T % count == 0)
