@@ -9,7 +9,7 @@
 #include <stdint.h>
 
 // Raised with every change of a signature, so that Python never calls a library built before it.
-#define IVN_INTERFACE 4
+#define IVN_INTERFACE 5
 
 #define IVN_DUPLICATE_INDEX (-1)
 #define IVN_UNKNOWN_TYPE (-2)
@@ -139,6 +139,23 @@ int ivn_qk_norm_cpu(const void* qkv, const void* weights, void* normed, int64_t 
 int ivn_qk_norm_backward_cpu(const void* grad, const void* qkv, const void* weights, void* grad_qkv,
                              void* grad_weights, int64_t R, int64_t C, double eps, int type,
                              int threads);
+
+// stream = x + gate * branch, out = (layer_norm(stream) * weight + bias) * (1 + scale) + shift; on
+// a GPU these are Triton kernels. Where branch is null so are gate and stream, and x is normalised.
+// affine [2, W] Real: weight, bias; all else [R, W] of `type`, with rows of gate, shift and scale
+// as many elements apart as their strides say.
+int ivn_modulate_cpu(const void* x, const void* gate, const void* branch, const void* shift,
+                     const void* scale, const void* affine, void* stream, void* out,
+                     int64_t gate_stride, int64_t shift_stride, int64_t scale_stride, int64_t R,
+                     int64_t W, double eps, int type, int threads);
+// grad_affine [IVN_NORM_PARTS, 2, W] Real. Without a branch grad_stream and the gradients of gate
+// and branch are null too.
+int ivn_modulate_backward_cpu(const void* grad_stream, const void* grad_out, const void* stream,
+                              const void* gate, const void* branch, const void* scale,
+                              const void* affine, void* grad_x, void* grad_gate, void* grad_branch,
+                              void* grad_scale, void* grad_affine, int64_t gate_stride,
+                              int64_t scale_stride, int64_t R, int64_t W, double eps, int type,
+                              int threads);
 
 #ifdef __cplusplus
 }

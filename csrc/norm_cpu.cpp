@@ -3,20 +3,11 @@
 #include <vector>
 
 #include "ivn.h"
-#include "types.h"
-#include "vectorised.h"
+#include "rows.h"
 
 namespace {
 
 using namespace ivn;
-
-// Rows of a few KB are worth a thread from here on.
-constexpr int64_t kWorthThreads = 1 << 14;
-
-template <typename Real, typename In>
-Real real(In value) {
-  return static_cast<Real>(widened(value));
-}
 
 template <typename Real, typename In>
 IVN_VECTORISED Real rms_factor(const In* x, int64_t C, Real eps) {
@@ -85,16 +76,6 @@ template <typename Real, typename In>
 IVN_VECTORISED void widen_row(const In* from, int64_t C, Real* to) {
 #pragma omp simd
   for (int64_t c = 0; c < C; ++c) to[c] = real<Real>(from[c]);
-}
-
-// Calls run(part, first row, last row + 1) for each of the parts whose sums are kept apart.
-template <typename Run>
-void for_each_part(int64_t R, [[maybe_unused]] int64_t C, [[maybe_unused]] int threads,
-                   const Run& run) {
-#pragma omp parallel for num_threads(threads) if (R * C > kWorthThreads)
-  for (int64_t part = 0; part < IVN_NORM_PARTS; ++part) {
-    run(part, R * part / IVN_NORM_PARTS, R * (part + 1) / IVN_NORM_PARTS);
-  }
 }
 
 // Calls run(Stream{}, Branch{}) for the element types.

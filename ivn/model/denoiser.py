@@ -9,9 +9,15 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
+from ivn.ops.modulation import gated_modulate, modulate
+
 from .layers import LayerNorm, Linear
 
 _FREQUENCIES = 256
+_EPS = 1e-6  # of all norms
+
+# A residual step that is still to be taken: gate and branch, each [R, W]. None before the first.
+Step = tuple[Tensor, Tensor] | None
 
 
 class XavierLinear(Linear):
@@ -55,17 +61,19 @@ class _TimeLinear(Linear):
 
 
 class ResidualBlock(nn.Module):
-    """``x + gate * MLP(norm(x) * (1 + scale) + shift)``."""
+    """``x + gate * MLP(norm(x) * (1 + scale) + shift)``, its sum left to who normalises it next."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.in_ln = LayerNorm(width, eps=1e-6)
+        self.in_ln = LayerNorm(width, eps=_EPS)
         self.mlp = nn.Sequential(XavierLinear(width, width), nn.SiLU(), XavierLinear(width, width))
-        self.adaLN_modulation = nn.Sequential(nn.SiLU(), ZeroLinear(width, 3 * width))
+        self.adaLN_modulation = _modulation(width, 3)
 
-    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+    def forward(self, x: Tensor, step: Step, condition: Tensor) -> tuple[Tensor, Step]:
+        """``[R, W]`` and the step of the block before, to the same of this one."""
         shift, scale, gate = self.adaLN_modulation(condition).chunk(3, dim=-1)
-        return x + gate * self.mlp(self.in_ln(x) * (1 + scale) + shift)
+        x, normed = _taken(x, step, shift, scale, self.in_ln.weight, self.in_ln.bias)
+        return x, (gate, self.mlp(normed))
 
 
 class FinalLayer(nn.Module):
@@ -74,12 +82,31 @@ class FinalLayer(nn.Module):
     def __init__(self, width: int, out: int) -> None:
         super().__init__()
         self.linear = ZeroLinear(width, out)
-        self.adaLN_modulation = nn.Sequential(nn.SiLU(), ZeroLinear(width, 2 * width))
+        self.adaLN_modulation = _modulation(width, 2)
 
-    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+    def forward(self, x: Tensor, step: Step, condition: Tensor) -> Tensor:
         shift, scale = self.adaLN_modulation(condition).chunk(2, dim=-1)
-        normed = F.layer_norm(x, x.shape[-1:], eps=1e-6)
-        return self.linear(normed * (1 + scale) + shift)
+        return self.linear(_taken(x, step, shift, scale, None, None)[1])
+
+
+def _modulation(width: int, parts: int) -> nn.Sequential:
+    # The second of two, as in the release; the SiLU before it is the same for all blocks, and the
+    # denoiser takes it once.
+    return nn.Sequential(nn.Identity(), ZeroLinear(width, parts * width))
+
+
+def _taken(
+    x: Tensor,
+    step: Step,
+    shift: Tensor,
+    scale: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    """The stream after ``step``, and its modulated norm."""
+    if step is None:
+        return x, modulate(x, shift, scale, weight, bias, eps=_EPS)
+    return gated_modulate(x, *step, shift, scale, weight, bias, eps=_EPS)
 
 
 class Denoiser(nn.Module):
@@ -95,8 +122,8 @@ class Denoiser(nn.Module):
 
     def forward(self, x: Tensor, time: Tensor, z: Tensor) -> Tensor:
         """``x`` ``[R, D]``, the step's ``time`` ``[R, W]`` and ``z`` ``[R, Z]`` to ``[R, 2D]``."""
-        condition = time + self.cond_embed(z)
-        hidden = self.input_proj(x)
+        condition = F.silu(time + self.cond_embed(z))
+        hidden, step = self.input_proj(x), None
         for block in self.res_blocks:
-            hidden = block(hidden, condition)
-        return self.final_layer(hidden, condition)
+            hidden, step = block(hidden, step, condition)
+        return self.final_layer(hidden, step, condition)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 PATH = Path(__file__).parents[1] / "libivn.so"
 REBUILD = "pip install --force-reinstall --no-deps ."
-_INTERFACE = 4  # IVN_INTERFACE of csrc/ivn.h
+_INTERFACE = 5  # IVN_INTERFACE of csrc/ivn.h
 _POINTER, _SIZE, _INT, _REAL = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int, ctypes.c_double
 _WORD = ctypes.c_uint32
 _ERRORS_OF_CALLERS = (-1,)  # IVN_DUPLICATE_INDEX
@@ -31,6 +31,8 @@ _ARGUMENTS = {
     "ivn_add_norm_backward": [*[_POINTER] * 11, *[_SIZE] * 2, _REAL, _INT, _INT],
     "ivn_qk_norm": [*[_POINTER] * 3, *[_SIZE] * 2, _REAL, _INT],
     "ivn_qk_norm_backward": [*[_POINTER] * 5, *[_SIZE] * 2, _REAL, _INT],
+    "ivn_modulate": [*[_POINTER] * 8, *[_SIZE] * 5, _REAL, _INT],
+    "ivn_modulate_backward": [*[_POINTER] * 12, *[_SIZE] * 4, _REAL, _INT],
 }
 
 

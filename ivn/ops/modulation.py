@@ -1,0 +1,261 @@
+"""``ivn::modulate`` and ``ivn::gated_modulate``: LayerNorms that another network steers (AdaLN).
+
+Legend: R rows (tokens), W features.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ._dtype import wide_dtype
+from ._library import TYPES, call
+from ._triton import register_triton
+
+PARTS = 32  # IVN_NORM_PARTS of csrc/ivn.h
+
+
+def modulate(
+    x: Tensor,
+    shift: Tensor,
+    scale: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    *,
+    eps: float = 1e-6,
+) -> Tensor:
+    r"""An adaptive LayerNorm (Peebles and Xie, arXiv 2212.09748).
+
+    .. math:: y = \left(\frac{x - \bar x}{\sqrt{\mathrm{var}(x) + \epsilon}} \, w + b\right)
+              (1 + \mathrm{scale}) + \mathrm{shift}
+
+    Args:
+        x: rows, ``[..., W]``. Differentiable, as is all else.
+        shift, scale: of each row, like ``x``. They may be chunks of one wider tensor: rows are
+            read where they lie.
+        weight, bias: of the LayerNorm, ``[W]``; both None for one without.
+
+    Returns:
+        ``[..., W]`` in the dtype of ``x``; computed in fp32, in fp64 where ``x`` is.
+    """
+    affine = _checked_affine("modulate", x, weight, bias, shift=shift, scale=scale)
+    out = _modulate(_rows(x).contiguous(), _rows(shift), _rows(scale), affine, eps)
+    return out.view(x.shape)
+
+
+def gated_modulate(
+    x: Tensor,
+    gate: Tensor,
+    branch: Tensor,
+    shift: Tensor,
+    scale: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    *,
+    eps: float = 1e-6,
+) -> tuple[Tensor, Tensor]:
+    """The residual step ``s = x + gate * branch`` and :func:`modulate` of ``s``.
+
+    Args:
+        x: residual stream, ``[..., W]``. Differentiable, as is all else.
+        gate: of each row, like ``x``; read where it lies.
+        branch: what a block gave, like ``x``.
+        shift, scale, weight, bias: as for :func:`modulate`, of the norm that comes next.
+
+    Returns:
+        ``s`` and the modulated norm of the rounded ``s``, both like ``x``.
+    """
+    rows = {"gate": gate, "branch": branch, "shift": shift, "scale": scale}
+    affine = _checked_affine("gated_modulate", x, weight, bias, **rows)
+    stream, out = _gated_modulate(
+        _rows(x).contiguous(), _rows(gate), _rows(branch).contiguous(), _rows(shift), _rows(scale),
+        affine, eps,
+    )  # fmt: skip
+    return stream.view(x.shape), out.view(x.shape)
+
+
+def modulate_reference(
+    x: Tensor, shift: Tensor, scale: Tensor, affine: Tensor, eps: float
+) -> Tensor:
+    """What ``ivn::modulate`` means: ``affine`` is ``[2, W]``, or ``[0, W]`` for none."""
+    real = wide_dtype(x.dtype)
+    weight, bias = affine if len(affine) else (None, None)
+    normed = F.layer_norm(x.to(real), x.shape[-1:], weight, bias, eps)
+    return (normed * (1 + scale.to(real)) + shift.to(real)).to(x.dtype)
+
+
+def gated_modulate_reference(
+    x: Tensor,
+    gate: Tensor,
+    branch: Tensor,
+    shift: Tensor,
+    scale: Tensor,
+    affine: Tensor,
+    eps: float,
+) -> tuple[Tensor, Tensor]:
+    """What ``ivn::gated_modulate`` means, in plain PyTorch."""
+    real = wide_dtype(x.dtype)
+    stream = (x.to(real) + gate.to(real) * branch.to(real)).to(x.dtype)
+    return stream, modulate_reference(stream, shift, scale, affine, eps)
+
+
+@torch.library.custom_op("ivn::modulate", mutates_args=(), device_types="cpu")
+def _modulate(x: Tensor, shift: Tensor, scale: Tensor, affine: Tensor, eps: float) -> Tensor:
+    out = torch.empty_like(x)
+    rows, strides = (shift, scale, _present(affine)), (0, shift.stride(0), scale.stride(0))
+    call("ivn_modulate", x.device, x, 0, 0, *rows, 0, out, *strides, *x.shape, eps, _type(x))
+    return out
+
+
+@torch.library.custom_op("ivn::modulate_backward", mutates_args=(), device_types="cpu")
+def _modulate_backward(
+    grad: Tensor, x: Tensor, scale: Tensor, affine: Tensor, eps: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    grad_x, grad_scale = torch.empty_like(x), torch.empty_like(x)
+    grad_affine = affine.new_empty(PARTS, 2, x.shape[1])
+    given = (0, grad, x, 0, 0, scale, _present(affine))
+    made = (grad_x, 0, 0, grad_scale, grad_affine)
+    sizes = (0, scale.stride(0), *x.shape, eps, _type(x))
+    call("ivn_modulate_backward", x.device, *given, *made, *sizes)
+    return grad_x, grad_scale, grad_affine.sum(0)[: len(affine)].contiguous()
+
+
+@torch.library.custom_op("ivn::gated_modulate", mutates_args=(), device_types="cpu")
+def _gated_modulate(
+    x: Tensor,
+    gate: Tensor,
+    branch: Tensor,
+    shift: Tensor,
+    scale: Tensor,
+    affine: Tensor,
+    eps: float,
+) -> tuple[Tensor, Tensor]:
+    stream, out = torch.empty_like(x), torch.empty_like(x)
+    pointers = (x, gate, branch, shift, scale, _present(affine), stream, out)
+    strides = (gate.stride(0), shift.stride(0), scale.stride(0))
+    call("ivn_modulate", x.device, *pointers, *strides, *x.shape, eps, _type(x))
+    return stream, out
+
+
+@torch.library.custom_op("ivn::gated_modulate_backward", mutates_args=(), device_types="cpu")
+def _gated_modulate_backward(
+    grad_stream: Tensor,
+    grad: Tensor,
+    stream: Tensor,
+    gate: Tensor,
+    branch: Tensor,
+    scale: Tensor,
+    affine: Tensor,
+    eps: float,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    grad_x, grad_gate, grad_branch, grad_scale = (torch.empty_like(stream) for _ in range(4))
+    grad_affine = affine.new_empty(PARTS, 2, stream.shape[1])
+    given = (grad_stream, grad, stream, gate, branch, scale, _present(affine))
+    made = (grad_x, grad_gate, grad_branch, grad_scale, grad_affine)
+    sizes = (gate.stride(0), scale.stride(0), *stream.shape, eps, _type(stream))
+    call("ivn_modulate_backward", stream.device, *given, *made, *sizes)
+    grad_affine = grad_affine.sum(0)[: len(affine)].contiguous()
+    return grad_x, grad_gate, grad_branch, grad_scale, grad_affine
+
+
+register_triton(_modulate, "modulate_forward")
+register_triton(_modulate_backward, "modulate_backward")
+register_triton(_gated_modulate, "gated_modulate_forward")
+register_triton(_gated_modulate_backward, "gated_modulate_backward")
+
+
+@_modulate.register_fake
+def _(x, shift, scale, affine, eps):
+    return torch.empty_like(x)
+
+
+@_modulate_backward.register_fake
+def _(grad, x, scale, affine, eps):
+    return torch.empty_like(x), torch.empty_like(x), torch.empty_like(affine)
+
+
+@_gated_modulate.register_fake
+def _(x, gate, branch, shift, scale, affine, eps):
+    return torch.empty_like(x), torch.empty_like(x)
+
+
+@_gated_modulate_backward.register_fake
+def _(grad_stream, grad, stream, gate, branch, scale, affine, eps):
+    return *(torch.empty_like(stream) for _ in range(4)), torch.empty_like(affine)
+
+
+def _save_for_modulate(ctx, inputs, output) -> None:
+    x, _, scale, affine, ctx.eps = inputs
+    ctx.save_for_backward(x, scale, affine)
+
+
+def _differentiate_modulate(ctx, grad: Tensor):
+    grad_x, grad_scale, grad_affine = _modulate_backward(
+        grad.contiguous(), *ctx.saved_tensors, ctx.eps
+    )
+    return grad_x, grad, grad_scale, grad_affine, None
+
+
+def _save_for_gated_modulate(ctx, inputs, output) -> None:
+    _, gate, branch, _, scale, affine, ctx.eps = inputs
+    ctx.save_for_backward(output[0], gate, branch, scale, affine)
+
+
+def _differentiate_gated_modulate(ctx, grad_stream: Tensor, grad: Tensor):
+    grad_x, grad_gate, grad_branch, grad_scale, grad_affine = _gated_modulate_backward(
+        grad_stream.contiguous(), grad.contiguous(), *ctx.saved_tensors, ctx.eps
+    )
+    return grad_x, grad_gate, grad_branch, grad, grad_scale, grad_affine, None
+
+
+_modulate.register_autograd(_differentiate_modulate, setup_context=_save_for_modulate)
+_gated_modulate.register_autograd(
+    _differentiate_gated_modulate, setup_context=_save_for_gated_modulate
+)
+
+
+def _rows(x: Tensor) -> Tensor:
+    """``[R, W]``, whose rows may lie any distance apart but are each contiguous."""
+    rows = x.reshape(-1, x.shape[-1])
+    return rows if rows.stride(1) == 1 else rows.contiguous()
+
+
+def _checked_affine(
+    name: str, x: Tensor, weight: Tensor | None, bias: Tensor | None, **rows: Tensor
+) -> Tensor:
+    """Weight and bias as ``[2, W]`` in the dtype of the statistics, ``[0, W]`` without them."""
+    W = x.shape[-1] if x.ndim else 0
+    if W == 0 or not x.is_floating_point():
+        raise ValueError(f"{name}: x is {_describe(x)}, expected [..., W] in floating point")
+    for other, tensor in rows.items():
+        if (tensor.shape, tensor.dtype, tensor.device) != (x.shape, x.dtype, x.device):
+            raise ValueError(
+                f"{name}: {other} is {_describe(tensor)}, expected {_describe(x)} as x is"
+            )
+    if weight is None or bias is None:
+        if weight is not bias:
+            raise ValueError(f"{name}: of weight and bias one is None, expected both or neither")
+        return x.new_empty(0, W, dtype=wide_dtype(x.dtype))
+    for other, tensor in (("weight", weight), ("bias", bias)):
+        if tensor.shape != (W,) or tensor.device != x.device or not tensor.is_floating_point():
+            raise ValueError(
+                f"{name}: {other} is {_describe(tensor)}, expected [{W}] in floating point on "
+                f"{x.device}"
+            )
+    return torch.stack([weight, bias]).to(wide_dtype(x.dtype))
+
+
+def _describe(x: Tensor) -> str:
+    return f"{list(x.shape)} {str(x.dtype).removeprefix('torch.')} on {x.device}"
+
+
+def _present(affine: Tensor) -> Tensor:
+    """For the C++ version: ones and zeros where there is neither weight nor bias."""
+    if len(affine):
+        return affine
+    return torch.stack([affine.new_ones(affine.shape[1]), affine.new_zeros(affine.shape[1])])
+
+
+def _type(x: Tensor) -> int:
+    if x.dtype not in TYPES:
+        raise ValueError(f"modulate: x is {x.dtype}, expected on a CPU fp32, bf16 or fp64")
+    return TYPES[x.dtype]
