@@ -13,6 +13,7 @@
 
 #define IVN_DUPLICATE_INDEX (-1)
 #define IVN_UNKNOWN_TYPE (-2)
+#define IVN_INDEX_OUT_OF_RANGE (-3)
 
 // The element type of a result.
 #define IVN_FLOAT32 0
@@ -23,8 +24,10 @@
 #define IVN_NORM_PARTS 32
 
 // What a row of gathered patches holds.
-#define IVN_EMBEDDING_ROWS 0  // (p, p, 3), channels fastest, divided by the root mean square
-#define IVN_TARGET_ROWS 1     // (3, p, p), channels slowest
+#define IVN_EMBEDDING_ROWS \
+  0                        // (p, p, 3), channels fastest, divided by the root mean square; zeros
+                           // behind them up to a multiple of 8
+#define IVN_TARGET_ROWS 1  // (3, p, p), channels slowest
 
 #ifdef __cplusplus
 extern "C" {
@@ -41,6 +44,11 @@ int ivn_cuda_version(void);
 
 // The date of the OpenMP standard the CPU part was built with, as in 201511; 0 without OpenMP.
 int ivn_openmp(void);
+
+// Whether index [B, M] holds numbers below N, none twice in a row: 0, or IVN_INDEX_OUT_OF_RANGE or
+// IVN_DUPLICATE_INDEX with the first such row and number in found [2].
+int ivn_check_index_cpu(const int64_t* index, int64_t* found, int64_t B, int64_t M, int64_t N,
+                        int threads);
 
 // destination[b, m, :] = source[b, index[b, m], :]; a row is `row_bytes` long.
 // source [B, N, row], index [B, M] int64, destination [B, M, row].
@@ -59,9 +67,54 @@ int ivn_scatter_tokens_cuda(const void* source, const int64_t* index, void* dest
                             int64_t* inverse, int64_t B, int64_t N, int64_t M, int64_t row_bytes,
                             void* stream);
 
+// In the following four a row of an index holds slots of a table with P positions, laid end to
+// end `clips` times: slot s has position s % P. Real is double for IVN_FLOAT64, else float;
+// `inverse` [B, clips * P] int64 is scratch.
+
+// out[b, h] = heads[h] + positions[h] of H heads, out[b, H + k] = tokens[b, k] +
+// positions[index[b, k] % P]. tokens [B, K, C] of `token_type`, batches `batch_stride` elements
+// apart, index [B, K], positions [P, C] and heads [H, C] Real, out [B, H + K, C] of `out_type`.
+int ivn_add_positions_cpu(const void* tokens, const int64_t* index, const void* positions,
+                          const void* heads, void* out, int64_t B, int64_t K, int64_t C, int64_t P,
+                          int64_t H, int64_t batch_stride, int out_type, int token_type,
+                          int threads);
+int ivn_add_positions_cuda(const void* tokens, const int64_t* index, const void* positions,
+                           const void* heads, void* out, int64_t B, int64_t K, int64_t C, int64_t P,
+                           int64_t H, int64_t batch_stride, int out_type, int token_type,
+                           void* stream);
+// The gradients of positions [P, C] and heads [H, C], Real, from grad [B, H + K, C] of `type`:
+// each row the sum, in the order of the slots, of the rows that it was added to.
+int ivn_add_positions_backward_cpu(const void* grad, const int64_t* index, void* grad_positions,
+                                   void* grad_heads, int64_t* inverse, int64_t B, int64_t K,
+                                   int64_t C, int64_t P, int64_t H, int64_t clips, int type,
+                                   int threads);
+int ivn_add_positions_backward_cuda(const void* grad, const int64_t* index, void* grad_positions,
+                                    void* grad_heads, int64_t* inverse, int64_t B, int64_t K,
+                                    int64_t C, int64_t P, int64_t H, int64_t clips, int type,
+                                    void* stream);
+
+// out[b, s] = (the token whose index is s, else fill) + positions[s % P], s below clips * P.
+// tokens [B, K, C] and out of `type`, index [B, K], fill [C] and positions [P, C] Real.
+int ivn_place_tokens_cpu(const void* tokens, const int64_t* index, const void* fill,
+                         const void* positions, void* out, int64_t* inverse, int64_t B, int64_t K,
+                         int64_t C, int64_t P, int64_t clips, int type, int threads);
+int ivn_place_tokens_cuda(const void* tokens, const int64_t* index, const void* fill,
+                          const void* positions, void* out, int64_t* inverse, int64_t B, int64_t K,
+                          int64_t C, int64_t P, int64_t clips, int type, void* stream);
+// grad_tokens [B, K, C] of `type`, grad_positions [P, C] and grad_fill [parts, C] Real from grad
+// [B, clips * P, C]; the caller adds the parts.
+int ivn_place_tokens_backward_cpu(const void* grad, const int64_t* index, void* grad_tokens,
+                                  void* grad_positions, void* grad_fill, int64_t* inverse,
+                                  int64_t B, int64_t K, int64_t C, int64_t P, int64_t clips,
+                                  int64_t parts, int type, int threads);
+int ivn_place_tokens_backward_cuda(const void* grad, const int64_t* index, void* grad_tokens,
+                                   void* grad_positions, void* grad_fill, int64_t* inverse,
+                                   int64_t B, int64_t K, int64_t C, int64_t P, int64_t clips,
+                                   int64_t parts, int type, void* stream);
+
 // rows[b, k, :] = the pixels v * scale[c] + shift[c] of patch index[b, k] of the grid
 // (T, H / p, W / p), laid out and divided as `layout` says.
-// video uint8 [B, T, H, W, 3], index int64 [B, K], rows `type` [B, K, 3 * p * p];
+// video uint8 [B, T, H, W, 3], index int64 [B, K], rows `type` [B, K, length];
 // affine: 6 doubles on the host, scale then shift, per channel.
 int ivn_gather_patches_cpu(const uint8_t* video, const int64_t* index, void* rows, int64_t B,
                            int64_t T, int64_t H, int64_t W, int64_t K, int patch_size,
@@ -72,6 +125,12 @@ int ivn_gather_patches_cuda(const uint8_t* video, const int64_t* index, void* ro
 
 // Keys are rows of four int64: seed, epoch, position, repeat (ivn/ops/random.py). `purpose` holds
 // the purpose of the draws in its highest 8 bits and the layer in the others.
+
+// words[b, :] = the first `count` words of keys[b], each below 2^32.
+int ivn_random_words_cpu(const int64_t* keys, int64_t* words, int64_t B, int64_t count,
+                         uint32_t purpose, int threads);
+int ivn_random_words_cuda(const int64_t* keys, int64_t* words, int64_t B, int64_t count,
+                          uint32_t purpose, void* stream);
 
 // out[b, :] = `count` standard normal numbers of `type`, from the words of keys[b]; fp32 or fp64.
 int ivn_normal_cpu(const int64_t* keys, void* out, int64_t B, int64_t count, uint32_t purpose,

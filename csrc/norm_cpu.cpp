@@ -78,18 +78,6 @@ IVN_VECTORISED void widen_row(const In* from, int64_t C, Real* to) {
   for (int64_t c = 0; c < C; ++c) to[c] = real<Real>(from[c]);
 }
 
-// Calls run(Stream{}, Branch{}) for the element types.
-template <typename Run>
-int with_types(int stream_type, int branch_type, const Run& run) {
-  if (stream_type == IVN_FLOAT32 && branch_type == IVN_FLOAT32) return run(float{}, float{});
-  if (stream_type == IVN_FLOAT64 && branch_type == IVN_FLOAT64) return run(double{}, double{});
-  if (stream_type == IVN_FLOAT32 && branch_type == IVN_BFLOAT16) return run(float{}, Bfloat16{});
-  if (stream_type == IVN_BFLOAT16 && branch_type == IVN_BFLOAT16) {
-    return run(Bfloat16{}, Bfloat16{});
-  }
-  return IVN_UNKNOWN_TYPE;
-}
-
 }  // namespace
 
 extern "C" int ivn_add_norm_cpu(const void* x, const void* branch, const void* scale,

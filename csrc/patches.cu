@@ -1,3 +1,5 @@
+#include <limits.h>
+
 #include <algorithm>
 
 #include "patches.h"
@@ -10,11 +12,7 @@ constexpr int kLanes = 32;
 constexpr unsigned kAllLanes = 0xFFFFFFFF;
 constexpr int kMostWarps = 8;
 constexpr int kSharedBytes = 48 * 1024;  // what every GPU grants without asking
-
-template <typename Out, int kWidth>
-struct alignas(sizeof(Out) * kWidth) Pack {
-  Out element[kWidth];
-};
+constexpr int kAhead = 4;                // words that a lane asks for before it stores the first
 
 __device__ uint32_t sum_over_warp(uint32_t value) {
   for (int distance = kLanes / 2; distance > 0; distance /= 2) {
@@ -23,15 +21,79 @@ __device__ uint32_t sum_over_warp(uint32_t value) {
   return value;
 }
 
+// A patch's bytes from its corner on, and where those of the video begin and end around it; 32 bits
+// hold what a patch spans, if not what a video does.
+struct Around {
+  const uint8_t* corner;
+  int first, end;
+
+  __device__ Around(const uint8_t* corner, const uint8_t* video, int64_t bytes)
+      : corner(corner),
+        first(static_cast<int>(max(video - corner, static_cast<ptrdiff_t>(-4)))),
+        end(static_cast<int>(min(video + bytes - corner, static_cast<ptrdiff_t>(INT_MAX)))) {}
+
+  // How far the byte at `offset` lies behind a 4-byte boundary.
+  __device__ int skew(int offset) const {
+    return (static_cast<int>(reinterpret_cast<uintptr_t>(corner)) + offset) & 3;
+  }
+
+  // Four bytes from the boundary `offset`; those outside the video are not read.
+  __device__ uint32_t word(int offset) const {
+    if (offset >= first && offset <= end - 4) {
+      return *reinterpret_cast<const uint32_t*>(corner + offset);
+    }
+    uint32_t word = 0;
+    for (int i = 0; i < 4; ++i) {
+      if (offset + i >= first && offset + i < end) {
+        word |= static_cast<uint32_t>(corner[offset + i]) << 8 * i;
+      }
+    }
+    return word;
+  }
+};
+
+// Copies the lines of a patch, `stride` bytes apart, into `pixels`, one behind the other. They
+// begin at any byte: lanes read the words around them and keep the bytes that are theirs. A line
+// is for half the lanes where it has no more words, and for all of them otherwise.
+__device__ void stage(const Around& patch, int stride, const PatchGrid& grid, int lane,
+                      uint8_t* pixels) {
+  const int line = grid.line(), words = (line + 3 + 3) / 4;  // wherever the line begins
+  const int group = words <= kLanes / 2 ? kLanes / 2 : kLanes, lines = kLanes / group;
+  for (int start = 0; start < 4 * words; start += 4 * group) {
+    const int unskewed = start + 4 * (lane & (group - 1));
+    for (int top = group == kLanes ? 0 : lane / (kLanes / 2); top < grid.p; top += kAhead * lines) {
+      uint32_t word[kAhead];
+#pragma unroll
+      for (int i = 0; i < kAhead; ++i) {
+        const int y = top + i * lines, at = unskewed - patch.skew(y * stride);
+        word[i] = y < grid.p && at < line ? patch.word(y * stride + at) : 0;
+      }
+#pragma unroll
+      for (int i = 0; i < kAhead; ++i) {
+        const int y = top + i * lines, at = unskewed - patch.skew(y * stride);
+#pragma unroll
+        for (int byte = 0; byte < 4; ++byte) {
+          const int x = at + byte;
+          if (y < grid.p && x >= 0 && x < line) {
+            pixels[y * line + x] = static_cast<uint8_t>(word[i] >> 8 * byte);
+          }
+        }
+      }
+    }
+  }
+}
+
 __device__ ChannelSums channel_sums(const uint8_t* pixels, int count, int lane) {
   ChannelSums sums = {};
   for (int pixel = lane; pixel < count; pixel += kLanes) {
+#pragma unroll
     for (int c = 0; c < 3; ++c) {
       const uint32_t v = pixels[3 * pixel + c];
       sums.v[c] += v;
       sums.v2[c] += v * v;
     }
   }
+#pragma unroll
   for (int c = 0; c < 3; ++c) {
     sums.v[c] = sum_over_warp(sums.v[c]);
     sums.v2[c] = sum_over_warp(sums.v2[c]);
@@ -39,43 +101,64 @@ __device__ ChannelSums channel_sums(const uint8_t* pixels, int count, int lane) 
   return sums;
 }
 
+// Selected, not indexed: an index known only at run time would put the arrays in memory.
+template <typename Real>
+__device__ Real of_channel(const Real (&values)[3], int c) {
+  return c == 0 ? values[0] : c == 1 ? values[1] : values[2];
+}
+
+// A warp's share of shared memory: the bytes of a patch, up to where whole packs end.
+__host__ __device__ int staged_bytes(const PatchGrid& grid) { return (grid.row() + 15) / 16 * 16; }
+
 // One warp makes one row: it stages the bytes of the patch in shared memory, sums them if the row
 // is to be divided by its root mean square, and writes `kWidth` elements at a time.
 template <typename Out, int kWidth, int kLayout>
-__global__ void gather_patches(const uint8_t* video, const int64_t* index, Out* rows, int64_t count,
-                               PatchGrid grid, Affine pixel, double eps) {
+__global__ __launch_bounds__(kMostWarps* kLanes, 5) void gather_patches(
+    const uint8_t* __restrict__ video, const int64_t* __restrict__ index, Out* __restrict__ rows,
+    int64_t count, int64_t bytes, PatchGrid grid, Affine pixel, double eps) {
   using Real = typename Arithmetic<Out>::type;
-  extern __shared__ uint8_t staged[];
+  extern __shared__ __align__(16) uint8_t staged[];
   const int lane = threadIdx.x % kLanes, warp = threadIdx.x / kLanes, warps = blockDim.x / kLanes;
-  const int elements = grid.row(), line = grid.line(), area = grid.p * grid.p;
-  uint8_t* pixels = staged + warp * elements;
+  const int elements = grid.row(), length = grid.length(kLayout), area = grid.p * grid.p;
+  uint8_t* pixels = staged + warp * staged_bytes(grid);
 
   for (int64_t row = static_cast<int64_t>(blockIdx.x) * warps + warp; row < count;
        row += static_cast<int64_t>(gridDim.x) * warps) {
     const uint8_t* corner = video + grid.corner(row / grid.K, index[row]);
-    for (int i = lane; i < elements; i += kLanes) {
-      pixels[i] = corner[i / line * (3 * grid.W) + i % line];
-    }
+    stage(Around(corner, video, bytes), static_cast<int>(3 * grid.W), grid, lane, pixels);
     __syncwarp();
 
     Affine affine = pixel;
     if (kLayout == IVN_EMBEDDING_ROWS) {
-      affine = divided_by_rms(pixel, channel_sums(pixels, area, lane), area, eps);
+      affine = divided_by_rms<Real>(pixel, channel_sums(pixels, area, lane), area, eps);
     }
     const Real scale[3] = {Real(affine.scale[0]), Real(affine.scale[1]), Real(affine.scale[2])};
     const Real shift[3] = {Real(affine.shift[0]), Real(affine.shift[1]), Real(affine.shift[2])};
-    auto* packs = reinterpret_cast<Pack<Out, kWidth>*>(rows + row * elements);
-    for (int i = lane * kWidth; i < elements; i += kLanes * kWidth) {
+    auto* packs = reinterpret_cast<Pack<Out, kWidth>*>(rows + row * length);
+    for (int i = lane * kWidth; i < length; i += kLanes * kWidth) {
+      // In an embedding row channels take turns: three coefficients serve the whole pack.
+      const int turn = i % 3;
+      const Real scales[3] = {of_channel(scale, turn), of_channel(scale, (turn + 1) % 3),
+                              of_channel(scale, (turn + 2) % 3)};
+      const Real shifts[3] = {of_channel(shift, turn), of_channel(shift, (turn + 1) % 3),
+                              of_channel(shift, (turn + 2) % 3)};
+      Pack<uint8_t, kWidth> in_turn;
+      if (kLayout == IVN_EMBEDDING_ROWS) {
+        in_turn = *reinterpret_cast<const Pack<uint8_t, kWidth>*>(pixels + i);
+      }
       Pack<Out, kWidth> pack;
 #pragma unroll
       for (int j = 0; j < kWidth; ++j) {
         const int e = i + j;
-        const int c = kLayout == IVN_EMBEDDING_ROWS ? e % 3 : e / area;
-        const int byte = kLayout == IVN_EMBEDDING_ROWS ? e : 3 * (e - c * area) + c;
-        // Selected, not indexed: an index known only at run time would put the arrays in memory.
-        const Real a = c == 0 ? scale[0] : c == 1 ? scale[1] : scale[2];
-        const Real b = c == 0 ? shift[0] : c == 1 ? shift[1] : shift[2];
-        pack.element[j] = rounded<Out>(static_cast<Real>(pixels[byte]) * a + b);
+        Real value = 0;
+        if (kLayout == IVN_TARGET_ROWS) {
+          const int c = (e >= area) + (e >= 2 * area);
+          const auto v = static_cast<Real>(pixels[3 * (e - c * area) + c]);
+          value = v * of_channel(scale, c) + of_channel(shift, c);
+        } else if (e < elements) {
+          value = static_cast<Real>(in_turn.element[j]) * scales[j % 3] + shifts[j % 3];
+        }
+        pack.element[j] = rounded<Out>(value);
       }
       packs[i / kWidth] = pack;
     }
@@ -84,15 +167,15 @@ __global__ void gather_patches(const uint8_t* video, const int64_t* index, Out* 
 }
 
 template <typename Out, int kWidth>
-int launch(const uint8_t* video, const int64_t* index, Out* rows, int64_t count,
-           const PatchGrid& grid, const Affine& pixel, double eps, int layout,
-           cudaStream_t stream) {
-  const int warps = std::min(kMostWarps, kSharedBytes / grid.row());
+int launch(const uint8_t* video, const int64_t* index, Out* rows, int64_t B, const PatchGrid& grid,
+           const Affine& pixel, double eps, int layout, cudaStream_t stream) {
+  const int64_t count = B * grid.K, bytes = B * grid.T * grid.H * grid.W * 3;
+  const int warps = std::min(kMostWarps, kSharedBytes / staged_bytes(grid));
   const int64_t blocks = std::min((count + warps - 1) / warps, int64_t{1} << 20);
   const auto kernel = layout == IVN_EMBEDDING_ROWS ? gather_patches<Out, kWidth, IVN_EMBEDDING_ROWS>
                                                    : gather_patches<Out, kWidth, IVN_TARGET_ROWS>;
-  kernel<<<static_cast<unsigned>(blocks), warps * kLanes, warps * grid.row(), stream>>>(
-      video, index, rows, count, grid, pixel, eps);
+  kernel<<<static_cast<unsigned>(blocks), warps * kLanes, warps * staged_bytes(grid), stream>>>(
+      video, index, rows, count, bytes, grid, pixel, eps);
   return cudaGetLastError();
 }
 
@@ -113,12 +196,12 @@ extern "C" int ivn_gather_patches_cuda(const uint8_t* video, const int64_t* inde
     Out* out = static_cast<Out*>(rows);
     const auto fits = [&](int width) {
       const auto bytes = static_cast<uintptr_t>(width) * sizeof(Out);
-      return grid.row() % width == 0 && reinterpret_cast<uintptr_t>(rows) % bytes == 0;
+      return grid.length(layout) % width == 0 && reinterpret_cast<uintptr_t>(rows) % bytes == 0;
     };
     if (fits(kWidest))
-      return launch<Out, kWidest>(video, index, out, B * K, grid, pixel, eps, layout, s);
-    if (fits(kHalf))
-      return launch<Out, kHalf>(video, index, out, B * K, grid, pixel, eps, layout, s);
-    return launch<Out, 1>(video, index, out, B * K, grid, pixel, eps, layout, s);
+      return launch<Out, kWidest>(video, index, out, B, grid, pixel, eps, layout, s);
+    // Target rows in bf16 of patches whose size is no multiple of 4.
+    if (fits(kHalf)) return launch<Out, kHalf>(video, index, out, B, grid, pixel, eps, layout, s);
+    return launch<Out, 1>(video, index, out, B, grid, pixel, eps, layout, s);
   });
 }

@@ -23,6 +23,10 @@ struct PatchGrid {
 
   IVN_BOTH int line() const { return 3 * p; }     // bytes of one line of a patch
   IVN_BOTH int row() const { return 3 * p * p; }  // elements of a whole patch
+  // Elements of a row: those of an embedding row padded with zeros to whole packs of 16 bytes.
+  IVN_BOTH int length(int layout) const {
+    return layout == IVN_EMBEDDING_ROWS ? (row() + 7) / 8 * 8 : row();
+  }
   // The first byte of patch `patch` of video b; its lines are 3 * W bytes apart.
   IVN_BOTH int64_t corner(int64_t b, int64_t patch) const {
     const int64_t columns = W / p, per_frame = H / p * columns;
@@ -39,7 +43,9 @@ struct ChannelSums {
   uint32_t v[3], v2[3];
 };
 
-// `pixel` divided by sqrt(mean(x^2) + eps) over a patch of `count` pixels.
+// `pixel` divided by sqrt(mean(x^2) + eps) over a patch of `count` pixels. The mean is a small
+// difference of large numbers, so it is in fp64; what follows is rounded to Real.
+template <typename Real>
 IVN_BOTH Affine divided_by_rms(const Affine& pixel, const ChannelSums& sums, int count,
                                double eps) {
   double squares = 0.0;
@@ -49,7 +55,7 @@ IVN_BOTH Affine divided_by_rms(const Affine& pixel, const ChannelSums& sums, int
   }
   // Rounding may leave the mean of an all-zero patch just below 0.
   const double mean = squares > 0.0 ? squares / (3.0 * count) : 0.0;
-  const double inverse = 1.0 / sqrt(mean + eps);
+  const Real inverse = 1 / sqrt(static_cast<Real>(mean + eps));
   Affine row;
   for (int c = 0; c < 3; ++c) {
     row.scale[c] = pixel.scale[c] * inverse;

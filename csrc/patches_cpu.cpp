@@ -1,4 +1,7 @@
+#include <algorithm>
+
 #include "patches.h"
+#include "vectorised.h"
 
 namespace {
 
@@ -8,7 +11,7 @@ constexpr int kMostLine = 3 * kMostPatchSize;
 
 // The loops below run over the bytes of one line, channels interleaved, with one coefficient for
 // each: no stride, no division, so the compiler vectorises them.
-ChannelSums channel_sums(const uint8_t* corner, int64_t stride, int p) {
+IVN_VECTORISED ChannelSums channel_sums(const uint8_t* corner, int64_t stride, int p) {
   uint32_t v[kMostLine] = {}, v2[kMostLine] = {};
   const int line = 3 * p;
   for (int y = 0; y < p; ++y) {
@@ -28,8 +31,8 @@ ChannelSums channel_sums(const uint8_t* corner, int64_t stride, int p) {
 }
 
 template <typename Out>
-void write_embedding_row(const uint8_t* corner, int64_t stride, int p, const Affine& affine,
-                         Out* row) {
+IVN_VECTORISED void write_embedding_row(const uint8_t* corner, int64_t stride, int p,
+                                        const Affine& affine, Out* row) {
   using Real = typename Arithmetic<Out>::type;
   Real scale[kMostLine], shift[kMostLine];
   const int line = 3 * p;
@@ -45,8 +48,8 @@ void write_embedding_row(const uint8_t* corner, int64_t stride, int p, const Aff
 }
 
 template <typename Out>
-void write_target_row(const uint8_t* corner, int64_t stride, int p, const Affine& affine,
-                      Out* row) {
+IVN_VECTORISED void write_target_row(const uint8_t* corner, int64_t stride, int p,
+                                     const Affine& affine, Out* row) {
   using Real = typename Arithmetic<Out>::type;
   for (int c = 0; c < 3; ++c) {
     const Real scale = static_cast<Real>(affine.scale[c]),
@@ -74,13 +77,16 @@ extern "C" int ivn_gather_patches_cpu(const uint8_t* video, const int64_t* index
 #pragma omp parallel for num_threads(threads) if (B * K > 16)
     for (int64_t row = 0; row < B * K; ++row) {
       const uint8_t* corner = video + grid.corner(row / K, index[row]);
-      Out* to = out + row * grid.row();
+      Out* to = out + row * grid.length(layout);
       if (layout == IVN_TARGET_ROWS) {
         write_target_row(corner, 3 * W, patch_size, pixel, to);
       } else {
         const ChannelSums sums = channel_sums(corner, 3 * W, patch_size);
         const int count = patch_size * patch_size;
-        write_embedding_row(corner, 3 * W, patch_size, divided_by_rms(pixel, sums, count, eps), to);
+        const Affine affine =
+            divided_by_rms<typename Arithmetic<Out>::type>(pixel, sums, count, eps);
+        write_embedding_row(corner, 3 * W, patch_size, affine, to);
+        std::fill(to + grid.row(), to + grid.length(layout), Out{});
       }
     }
     return 0;

@@ -29,11 +29,18 @@ IVN_BOTH Out rounded(typename Arithmetic<Out>::type value) {
 }
 template <>
 IVN_BOTH Bfloat16 rounded<Bfloat16>(float value) {
+#ifdef __CUDA_ARCH__
+  // One instruction does the same; NaN alone has other bits.
+  uint16_t near;
+  asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(near) : "f"(value));
+  return {near};
+#else
   uint32_t bits;
   memcpy(&bits, &value, sizeof bits);
   const uint32_t near = (bits + 0x7FFF + (bits >> 16 & 1)) >> 16;
   // Rounding up would carry some NaN into infinity or zero.
   return {static_cast<uint16_t>((bits & 0x7FFFFFFF) > 0x7F800000 ? 0x7FC0 : near)};
+#endif
 }
 
 template <typename In>
@@ -62,5 +69,21 @@ int with_type(int type, const Run& run) {
       return IVN_UNKNOWN_TYPE;
   }
 }
+
+// Calls run(Wide{}, Narrow{}) for the element types: the same, or fp32 and bf16.
+template <typename Run>
+int with_types(int wide, int narrow, const Run& run) {
+  if (wide == IVN_FLOAT32 && narrow == IVN_FLOAT32) return run(float{}, float{});
+  if (wide == IVN_FLOAT64 && narrow == IVN_FLOAT64) return run(double{}, double{});
+  if (wide == IVN_FLOAT32 && narrow == IVN_BFLOAT16) return run(float{}, Bfloat16{});
+  if (wide == IVN_BFLOAT16 && narrow == IVN_BFLOAT16) return run(Bfloat16{}, Bfloat16{});
+  return IVN_UNKNOWN_TYPE;
+}
+
+// Elements that are loaded and stored together, 16 bytes at a time where there are so many.
+template <typename T, int kWidth>
+struct alignas(sizeof(T) * kWidth < 16 ? sizeof(T) * kWidth : 16) Pack {
+  T element[kWidth];
+};
 
 }  // namespace ivn

@@ -3,6 +3,8 @@
 import torch
 from torch import Generator, Tensor, nn
 
+from ivn.ops import add_positions
+
 from .encoder import CLS_TOKENS
 from .layers import ProjectionHead
 from .positions import Grid, GridPositions, reset_table
@@ -31,9 +33,10 @@ class Alignment(nn.Module):
 
     def forward(self, features: list[Tensor], visible_index: Tensor, grid: Grid) -> list[Tensor]:
         """``[B, V, D]`` for each of the tapped ``[B, 4 + V, C]``, one a head."""
-        positions = self._positions(self.pos_embed, grid)[CLS_TOKENS:]
-        kept = nn.functional.embedding(visible_index, positions)
-        return [
-            head(feature[:, CLS_TOKENS:] + kept.to(feature.dtype))
-            for head, feature in zip(self.layers, features, strict=True)
-        ]
+        table, rows = self._positions(self.pos_embed, grid), visible_index + CLS_TOKENS
+
+        def placed(feature: Tensor) -> Tensor:
+            tokens = feature[:, CLS_TOKENS:]
+            return add_positions(tokens, rows, table, table[:0], dtype=feature.dtype)
+
+        return [head(placed(feature)) for head, feature in zip(self.layers, features, strict=True)]

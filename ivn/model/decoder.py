@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from ivn.ops import check_index
+from ivn.ops import check_range
 from ivn.ops.random import Purpose, integers, normal
 
 from .denoiser import Denoiser, XavierLinear
@@ -101,7 +101,7 @@ class DiffusionDecoder(nn.Module):
         Returns:
             ``(mse, variational)``, each ``[R]`` in at least fp32.
         """
-        check_index(timestep, STEPS, "timestep")
+        check_range("loss_terms", timestep, STEPS, "timestep")
         wide = wide_dtype(z.dtype)
         target, noise = target.to(wide), noise.to(wide)
         schedule = cosine_schedule(z.device)

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Generator, Tensor, nn
 
-from ivn.ops import check_index
+from ivn.ops import add_positions, check_index, check_range
 from ivn.ops.random import Purpose, uniform
 
 from .block import Block
@@ -165,19 +165,24 @@ class Encoder(nn.Module):
         B, grid = len(video), patch_grid(video, self.config.patch_size)
         index = self._index(video, grid) if keep is None else self._checked(keep, B, grid)
         positions = self._positions(self.pos_embed, grid)
-        cls = (self.cls_token + positions[:CLS_TOKENS]).expand(B, -1, -1)
+        wide = self.config.residual_dtype == "float32"
+        stream = wide_dtype(self.dtype) if wide else self.dtype
         drop = self._drop_factors(B, keys, purpose, view)
         lengths: tuple[int, ...] = ()
         if isinstance(index, Packed):
             lengths = tuple(CLS_TOKENS + length for length in index.lengths)
             rows = index.rows(grid[0] * grid[1] * grid[2])
-            tokens = self._embedded(end_to_end(video), rows, index.index[None], positions)
-            x = index.behind(cls.to(tokens.dtype), tokens)
+            tokens = self.patch_embed(end_to_end(video), rows, self.dtype)
+            slots = index.rows(len(positions)) + CLS_TOKENS
+            x = add_positions(tokens, slots, positions, positions[:0], clips=B, dtype=stream)
+            cls = (self.cls_token + positions[:CLS_TOKENS]).to(stream)
+            x = index.behind(cls.expand(B, -1, -1), x)
             repeats = torch.tensor(lengths).to(drop.device, non_blocking=True)
             drop = drop.repeat_interleave(repeats, 0, output_size=x.shape[1]).transpose(0, 1)
         else:
-            tokens = self._embedded(video, index, index, positions)
-            x = torch.cat([cls.to(tokens.dtype), tokens], dim=1)
+            tokens = self.patch_embed(video, index, self.dtype)
+            cls = self.cls_token[0]
+            x = add_positions(tokens, index + CLS_TOKENS, positions, cls, dtype=stream)
         drop = drop.expand(-1, x.shape[1], -1, -1)
         # Each block ends with the norm that the next begins with; the last norm goes nowhere.
         norms = [block.get_parameter("norm1.weight") for block in self.blocks]
@@ -193,15 +198,6 @@ class Encoder(nn.Module):
     def dtype(self) -> torch.dtype:
         """In which the encoder computes."""
         return self.pos_embed.dtype if self.compute_dtype is None else self.compute_dtype
-
-    def _embedded(self, video: Tensor, rows: Tensor, places: Tensor, positions: Tensor) -> Tensor:
-        """Patches at ``rows`` with the positions of their ``places``, in the stream's dtype."""
-        wide = self.config.residual_dtype == "float32"
-        stream = wide_dtype(self.dtype) if wide else self.dtype
-        tokens = self.patch_embed(video, rows, self.dtype)
-        return tokens.to(stream) + nn.functional.embedding(places, positions[CLS_TOKENS:]).to(
-            stream
-        )
 
     def _drop_factors(self, B: int, keys: Tensor | None, purpose: Purpose, view: int) -> Tensor:
         """Stochastic depth (Huang et al. 2016): ``[B, 1, depth, 2]`` of 0 or ``1 / (1 - rate)``."""
@@ -229,7 +225,11 @@ class Encoder(nn.Module):
                 f"keep is {index.dtype} {list(index.shape)}, expected int64 [{B}, K] of tokens of "
                 f"the grid {grid[0]} x {grid[1]} x {grid[2]}, or as many packed clips"
             )
-        check_index(index, grid[0] * grid[1] * grid[2], "keep")
+        N = grid[0] * grid[1] * grid[2]
+        if isinstance(keep, Packed):
+            check_range("encoder", index, N, "keep")
+        else:
+            check_index("encoder", index, N, "keep")
         return keep
 
 

@@ -44,16 +44,16 @@ class Packed:
         offsets = starts.repeat_interleave(torch.tensor(self.lengths, dtype=torch.int64))
         return (self.index + offsets.to(self.index.device, non_blocking=True))[None]
 
+    def slots(self, N: int, H: int) -> Tensor:
+        """Places of what :meth:`behind` joins in clips of ``H + N``: ``[1, B * H + S]``."""
+        starts = torch.arange(len(self.lengths))[:, None] * (H + N)
+        heads = (starts + torch.arange(H)).to(self.index.device, non_blocking=True)
+        return self.behind(heads[..., None], (self.rows(H + N) + H)[..., None])[..., 0]
+
     def behind(self, heads: Tensor, tokens: Tensor) -> Tensor:
         """Each clip's tokens ``[1, S, C]`` behind its own ``heads`` ``[B, H, C]``, end to end."""
         clips = zip(heads, tokens[0].split(self.lengths), strict=True)
         return torch.cat([part for pair in clips for part in pair])[None]
-
-    def parted(self, joined: Tensor, H: int) -> tuple[Tensor, Tensor]:
-        """What :meth:`behind` put together: ``[B, H, C]`` and ``[1, S, C]``."""
-        sizes = [size for length in self.lengths for size in (H, length)]
-        parts = joined[0].split(sizes)
-        return torch.stack(parts[::2]), torch.cat(parts[1::2])[None]
 
 
 Index = Tensor | Packed  # int64 [B, K], or packed

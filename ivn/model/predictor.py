@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
+from ivn.ops import place_tokens
 from ivn.ops.attention import attention, local_attention, rotate
 
 from .encoder import CLS_TOKENS
@@ -142,17 +143,16 @@ class Predictor(nn.Module):
         Returns:
             ``[B, N, W]`` in the dtype of ``hidden``; cls tokens are left out.
         """
-        N, C = grid[0] * grid[1] * grid[2], hidden.shape[2]
-        positions = self._positions(self.pos_embed, grid).to(hidden.dtype)
+        positions = self._positions(self.pos_embed, grid)
+        N = len(positions) - CLS_TOKENS
         if isinstance(visible_index, Packed):
-            cls, visible = visible_index.parted(hidden, CLS_TOKENS)
-            index = visible_index.rows(N)
+            slots, clips = visible_index.slots(N, CLS_TOKENS), len(visible_index.lengths)
         else:
-            cls, visible = hidden[:, :CLS_TOKENS], hidden[:, CLS_TOKENS:]
-            index = visible_index
-        masked = self.mask_token.to(hidden.dtype).expand(len(index), len(cls) * N // len(index), C)
-        tokens = masked.scatter(1, index[..., None].expand(-1, -1, C), visible).view(-1, N, C)
-        x = self.proj(torch.cat([cls, tokens], dim=1) + positions)
+            heads = torch.arange(CLS_TOKENS, device=hidden.device).expand(len(hidden), -1)
+            slots, clips = torch.cat([heads, visible_index + CLS_TOKENS], dim=1), 1
+        fill = self.mask_token[0, 0]
+        tokens = place_tokens(hidden, slots, fill, positions, clips=clips)
+        x = self.proj(tokens.view(-1, len(positions), hidden.shape[2]))
         for layer in self.layers:
             x = layer(x)
         return x[:, CLS_TOKENS:]

@@ -2,6 +2,7 @@
 
 import ctypes
 import functools
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,18 +15,24 @@ REBUILD = "pip install --force-reinstall --no-deps ."
 _INTERFACE = 5  # IVN_INTERFACE of csrc/ivn.h
 _POINTER, _SIZE, _INT, _REAL = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int, ctypes.c_double
 _WORD = ctypes.c_uint32
-_ERRORS_OF_CALLERS = (-1,)  # IVN_DUPLICATE_INDEX
+_DUPLICATE_INDEX, _INDEX_OUT_OF_RANGE = -1, -3  # as in csrc/ivn.h
 
 # The arguments of each operation in csrc/ivn.h, up to the last: how many threads for ``_cpu``,
 # which stream for ``_cuda``.
 _ARGUMENTS = {
+    "ivn_check_index": [*[_POINTER] * 2, *[_SIZE] * 3],
     "ivn_gather_tokens": [*[_POINTER] * 3, *[_SIZE] * 4],
     "ivn_scatter_tokens": [*[_POINTER] * 4, *[_SIZE] * 4],
+    "ivn_add_positions": [*[_POINTER] * 5, *[_SIZE] * 6, _INT, _INT],
+    "ivn_add_positions_backward": [*[_POINTER] * 5, *[_SIZE] * 6, _INT],
+    "ivn_place_tokens": [*[_POINTER] * 6, *[_SIZE] * 5, _INT],
+    "ivn_place_tokens_backward": [*[_POINTER] * 6, *[_SIZE] * 6, _INT],
     "ivn_gather_patches": [*[_POINTER] * 3, *[_SIZE] * 5, _INT, _POINTER, _REAL, _INT, _INT],
     "ivn_sample_tokens": [*[_POINTER] * 3, *[_SIZE] * 4, _INT, _WORD, _INT],
     "ivn_hide_blocks": [*[_POINTER] * 2, *[_SIZE] * 3, *[_INT] * 4, _WORD],
     "ivn_open_tokens": [*[_POINTER] * 3, *[_SIZE] * 4, _INT, _WORD],
     "ivn_other_tokens": [*[_POINTER] * 2, *[_SIZE] * 3],
+    "ivn_random_words": [*[_POINTER] * 2, *[_SIZE] * 2, _WORD],
     "ivn_normal": [*[_POINTER] * 2, *[_SIZE] * 2, _WORD, _INT],
     "ivn_add_norm": [*[_POINTER] * 7, *[_SIZE] * 2, _REAL, _INT, _INT],
     "ivn_add_norm_backward": [*[_POINTER] * 11, *[_SIZE] * 2, _REAL, _INT, _INT],
@@ -65,10 +72,8 @@ def call(name: str, device: torch.device, *arguments: Tensor | float) -> None:
     """Run the operation ``name`` of csrc/ivn.h on ``device``, tensors as pointers.
 
     Raises:
-        ValueError: the arguments are at fault.
-        RuntimeError: the device is.
+        RuntimeError: the library or the device cannot run it.
     """
-    full_name = f"{name}_{device.type}"
     function = _function(name, device.type)
     plain = [x.data_ptr() if isinstance(x, Tensor) else x for x in arguments]
     if device.type == "cpu":
@@ -78,20 +83,45 @@ def call(name: str, device: torch.device, *arguments: Tensor | float) -> None:
             code = function(*plain, torch.cuda.current_stream().cuda_stream)
     if code:
         words = _library().ivn_error_string(code).decode()
-        error = ValueError if code in _ERRORS_OF_CALLERS else RuntimeError
-        raise error(f"{full_name}: {words}")
+        raise RuntimeError(f"{name.removeprefix('ivn_')} on {device}: {words}")
 
 
-def check_index(index: Tensor, count: int, name: str = "index") -> None:
-    """Raise ValueError unless all of ``index`` lies in ``[0, count)``.
+def check_index(op: str, index: Tensor, count: int, name: str = "index") -> None:
+    """Raise ValueError unless ``index`` ``[..., M]`` lies in ``[0, count)``, no row twice in a row.
 
-    On a CPU only: on a GPU the answer would stall the host.
+    On a CPU always. On a GPU the answer would stall the host: there only under the environment
+    variable ``IVN_CHECK_INDEX=1``, which copies each index to the host to find a wrong one.
     """
-    if index.device.type != "cpu" or index.numel() == 0:
+    if index.device.type != "cpu":
+        if os.environ.get("IVN_CHECK_INDEX") != "1":
+            return
+        index = index.cpu()
+    if index.numel() == 0:
         return
-    low, high = (int(bound) for bound in index.aminmax())
+    rows = index.reshape(-1, index.shape[-1]).contiguous()
+    found = torch.empty(2, dtype=torch.int64)
+    code = _function("ivn_check_index", "cpu")(
+        rows.data_ptr(), found.data_ptr(), *rows.shape, count, 1
+    )
+    if code == 0:
+        return
+    row, value = found.tolist()
+    if code == _DUPLICATE_INDEX:
+        raise ValueError(f"{op}: {name}[{row}] holds {value} twice, expected each at most once")
+    assert code == _INDEX_OUT_OF_RANGE
+    raise ValueError(f"{op}: {name}[{row}] holds {value}, expected 0 to {count - 1}")
+
+
+def check_range(op: str, values: Tensor, count: int, name: str) -> None:
+    """Raise ValueError unless all of ``values`` lie in ``[0, count)``, where they are checked.
+
+    That is where :func:`check_index` checks.
+    """
+    if values.device.type != "cpu" or values.numel() == 0:
+        return
+    low, high = (int(bound) for bound in values.aminmax())
     if low < 0 or high >= count:
-        raise ValueError(f"{name} holds {low} to {high}, expected 0 to {count - 1}")
+        raise ValueError(f"{op}: {name} holds {low} to {high}, expected 0 to {count - 1}")
 
 
 def build() -> Build:

@@ -26,8 +26,8 @@ def sample_tokens(weights: Tensor, keys: Tensor, kept: int) -> Tensor:
         keys: ``[B, 4]``.
         kept: tokens of a frame that stay, at most ``L``.
     """
-    _check(weights, kept)
-    _check_keys(keys, weights)
+    _check("sample_tokens", weights, kept)
+    _check_keys("sample_tokens", keys, weights)
     return _sample_tokens(weights.contiguous(), keys.contiguous(), kept, True)
 
 
@@ -36,7 +36,7 @@ def top_tokens(weights: Tensor, kept: int) -> Tensor:
 
     ``weights`` is ``[B, T, L]`` fp32 or fp64. On a CPU a NaN among them is a ValueError.
     """
-    _check(weights, kept)
+    _check("top_tokens", weights, kept)
     none = torch.zeros(len(weights), 4, dtype=torch.int64, device=weights.device)
     return _sample_tokens(weights.contiguous(), none, kept, False)
 
@@ -68,11 +68,11 @@ def hide_blocks(
         height, width: of a block, at most ``rows`` and ``columns``.
         view: which of a clip's masks; each has its own randomness.
     """
-    _check_keys(keys, keys)
+    _check_keys("hide_blocks", keys, keys)
     if not (0 < height <= rows and 0 < width <= columns and count >= 0):
         raise ValueError(
-            f"{count} blocks of {height} x {width} in a frame of {rows} x {columns}: expected "
-            "blocks that fit inside"
+            f"hide_blocks: {count} blocks of {height} x {width} in a frame of {rows} x {columns}, "
+            "expected blocks that fit inside"
         )
     return _hide_blocks(keys.contiguous(), rows, columns, count, height, width, view).bool()
 
@@ -106,7 +106,8 @@ def first_open_tokens(hidden: Tensor, frames: int, kept: int) -> Tensor:
         kept: tokens that stay.
     """
     none = torch.zeros(len(hidden), 4, dtype=torch.int64, device=hidden.device)
-    return _open(hidden, none, frames, kept, shuffled=False, view=0)
+    _check_open("first_open_tokens", hidden, frames, kept)
+    return _open_tokens(_places(hidden), none, frames, kept, False, 0)
 
 
 def random_open_tokens(
@@ -116,8 +117,9 @@ def random_open_tokens(
 
     Arguments as for :func:`first_open_tokens`; ``keys`` ``[B, 4]`` and ``view`` part the draws.
     """
-    _check_keys(keys, hidden)
-    return _open(hidden, keys, frames, kept, shuffled=True, view=view)
+    _check_keys("random_open_tokens", keys, hidden)
+    _check_open("random_open_tokens", hidden, frames, kept)
+    return _open_tokens(_places(hidden), keys.contiguous(), frames, kept, True, view)
 
 
 def open_tokens_reference(
@@ -137,7 +139,8 @@ def other_tokens(index: Tensor, N: int) -> Tensor:
     """
     if index.ndim != 2 or index.dtype != torch.int64 or index.shape[1] > N:
         raise ValueError(
-            f"index is {index.dtype} {list(index.shape)}, expected int64 [B, M] with M <= {N}"
+            f"other_tokens: index is {index.dtype} {list(index.shape)}, expected int64 [B, M] with "
+            f"M <= {N}"
         )
     return _other_tokens(index.contiguous(), N)
 
@@ -149,48 +152,56 @@ def other_tokens_reference(index: Tensor, N: int) -> Tensor:
     return inside.argsort(dim=1, stable=True)[:, : N - index.shape[1]]
 
 
-def _open(hidden: Tensor, keys: Tensor, frames: int, kept: int, *, shuffled: bool, view: int):
+def _places(hidden: Tensor) -> Tensor:
+    return hidden.contiguous().view(torch.uint8)
+
+
+def _check_open(op: str, hidden: Tensor, frames: int, kept: int) -> None:
     if hidden.ndim != 2 or hidden.dtype != torch.bool:
-        raise ValueError(f"hidden is {hidden.dtype} {list(hidden.shape)}, expected bool [B, L]")
+        raise ValueError(
+            f"{op}: hidden is {hidden.dtype} {list(hidden.shape)}, expected bool [B, L]"
+        )
     if hidden.device.type == "cpu" and len(hidden):
         fewest = int((~hidden).sum(1).min()) * frames
         if not 0 <= kept <= fewest:
-            raise ValueError(f"{kept} tokens to keep, but a clip has only {fewest} open ones")
-    places = hidden.contiguous().view(torch.uint8)
-    return _open_tokens(places, keys.contiguous(), frames, kept, shuffled, view)
+            raise ValueError(f"{op}: {kept} tokens to keep, but a clip has only {fewest} open ones")
 
 
-def _check(weights: Tensor, kept: int) -> None:
+def _check(op: str, weights: Tensor, kept: int) -> None:
     if weights.ndim != 3 or weights.dtype not in (torch.float32, torch.float64):
         raise ValueError(
-            f"weights is {weights.dtype} {list(weights.shape)}, expected fp32 or fp64 [B, T, L]"
+            f"{op}: weights is {weights.dtype} {list(weights.shape)}, expected fp32 or fp64 "
+            "[B, T, L]"
         )
     if not 0 <= kept <= weights.shape[2]:
-        raise ValueError(f"{kept} tokens to keep of {weights.shape[2]} in a frame")
+        raise ValueError(
+            f"{op}: {kept} tokens to keep, expected 0 to the {weights.shape[2]} of a frame"
+        )
 
 
-def _check_keys(keys: Tensor, beside: Tensor) -> None:
+def _check_keys(op: str, keys: Tensor, beside: Tensor) -> None:
     good = keys.shape == (len(beside), 4) and keys.dtype == torch.int64
     if not good or keys.device != beside.device:
         raise ValueError(
-            f"keys is {keys.dtype} {list(keys.shape)} on {keys.device}, expected int64 "
-            f"[{len(beside)}, 4] on {beside.device}"
+            f"{op}: keys is {keys.dtype} {list(keys.shape)} on {keys.device}, expected "
+            f"int64 [{len(beside)}, 4] on {beside.device}"
         )
 
 
 def _check_weights(weights: Tensor, kept: int, drawn: bool) -> None:
+    op = "sample_tokens" if drawn else "top_tokens"
     if bool(weights.isnan().any()):
-        raise ValueError("weights hold NaN, expected numbers")
+        raise ValueError(f"{op}: weights hold NaN, expected numbers")
     if not drawn or weights.numel() == 0:
         return
     if bool((weights < 0).any()):
-        raise ValueError("weights hold numbers below 0, expected at least 0")
+        raise ValueError(f"{op}: weights hold numbers below 0, expected at least 0")
     positive = (weights > 0).sum(-1)
     if int(positive.min()) < kept:
         clip, frame = divmod(int(positive.argmin()), weights.shape[1])
         raise ValueError(
-            f"frame {frame} of clip {clip} has {int(positive.min())} weights above 0, expected at "
-            f"least the {kept} tokens to keep"
+            f"{op}: frame {frame} of clip {clip} has {int(positive.min())} weights above 0, "
+            f"expected at least the {kept} tokens to keep"
         )
 
 
@@ -250,7 +261,7 @@ def _(hidden: Tensor, keys: Tensor, frames: int, kept: int, shuffled: bool, view
 
 @torch.library.custom_op("ivn::other_tokens", mutates_args=(), device_types=("cpu", "cuda"))
 def _other_tokens(index: Tensor, N: int) -> Tensor:
-    check_index(index, N)
+    check_index("other_tokens", index, N)
     B, M = index.shape
     rest = index.new_empty(B, N - M)
     call("ivn_other_tokens", index.device, index, rest, B, N, M)

@@ -34,11 +34,11 @@ def add_norm(
     C = x.shape[-1] if x.ndim else 0
     if C == 0 or branch.shape != x.shape or drop.shape != x.shape[:-1]:
         raise ValueError(
-            f"x is {list(x.shape)}, branch {list(branch.shape)}, drop {list(drop.shape)}, "
-            "expected [..., C], the same, and [...]"
+            f"add_norm: x is {list(x.shape)}, branch {list(branch.shape)}, drop "
+            f"{list(drop.shape)}, expected [..., C], the same, and [...]"
         )
-    _check_vectors(x, C, scale=scale, weight=weight)
-    _check_devices(x, branch=branch, drop=drop)
+    _check_vectors("add_norm", x, C, scale=scale, weight=weight)
+    _check_devices("add_norm", x, branch=branch, drop=drop)
     stream, normed = _add_norm(
         x.reshape(-1, C).contiguous(),
         branch.reshape(-1, C).contiguous(),
@@ -62,8 +62,8 @@ def qk_norm(qkv: Tensor, q_weight: Tensor, k_weight: Tensor, *, eps: float = 1e-
     """
     C, rest = divmod(qkv.shape[-1] if qkv.ndim else 0, 3)
     if C == 0 or rest:
-        raise ValueError(f"qkv is {list(qkv.shape)}, expected [..., 3 * C]")
-    _check_vectors(qkv, C, q_weight=q_weight, k_weight=k_weight)
+        raise ValueError(f"qk_norm: qkv is {list(qkv.shape)}, expected [..., 3 * C]")
+    _check_vectors("qk_norm", qkv, C, q_weight=q_weight, k_weight=k_weight)
     weights = torch.stack([q_weight, k_weight]).to(wide_dtype(qkv.dtype))
     return _qk_norm(qkv.reshape(-1, 3, C).contiguous(), weights, eps).view(qkv.shape)
 
@@ -132,7 +132,7 @@ def _unit_rms_backward(grad: Tensor, unit: Tensor, factor: Tensor) -> Tensor:
 def _add_norm(
     x: Tensor, branch: Tensor, scale: Tensor, drop: Tensor, weight: Tensor, eps: float
 ) -> tuple[Tensor, Tensor]:
-    _check_types(x, branch)
+    _check_types("add_norm", x, branch)
     stream, normed = torch.empty_like(x), torch.empty_like(branch)
     vectors = (scale.to(drop.dtype), drop, weight.to(drop.dtype))
     types = (TYPES[x.dtype], TYPES[branch.dtype])
@@ -151,7 +151,7 @@ def _add_norm_backward(
     weight: Tensor,
     eps: float,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    _check_types(stream, branch)
+    _check_types("add_norm", stream, branch)
     grad_x, grad_branch = torch.empty_like(stream), torch.empty_like(branch)
     grad_scale, grad_weight = drop.new_empty(2, PARTS, stream.shape[1]).unbind()
     given = (grad_stream, grad_normed, stream, branch, scale.to(drop.dtype), drop)
@@ -164,7 +164,7 @@ def _add_norm_backward(
 
 @torch.library.custom_op("ivn::qk_norm", mutates_args=(), device_types="cpu")
 def _qk_norm(qkv: Tensor, weights: Tensor, eps: float) -> Tensor:
-    _check_types(qkv, qkv)
+    _check_types("qk_norm", qkv, qkv)
     normed = torch.empty_like(qkv)
     R, _, C = qkv.shape
     call("ivn_qk_norm", qkv.device, qkv, weights, normed, R, C, eps, TYPES[qkv.dtype])
@@ -175,7 +175,7 @@ def _qk_norm(qkv: Tensor, weights: Tensor, eps: float) -> Tensor:
 def _qk_norm_backward(
     grad: Tensor, qkv: Tensor, weights: Tensor, eps: float
 ) -> tuple[Tensor, Tensor]:
-    _check_types(qkv, qkv)
+    _check_types("qk_norm", qkv, qkv)
     grad_qkv = torch.empty_like(qkv)
     R, _, C = qkv.shape
     grad_weights = weights.new_empty(PARTS, 2, C)
@@ -241,27 +241,28 @@ _add_norm.register_autograd(_differentiate_add_norm, setup_context=_save_for_add
 _qk_norm.register_autograd(_differentiate_qk_norm, setup_context=_save_for_qk_norm)
 
 
-def _check_vectors(x: Tensor, C: int, **vectors: Tensor) -> None:
+def _check_vectors(op: str, x: Tensor, C: int, **vectors: Tensor) -> None:
     for name, vector in vectors.items():
         if vector.shape != (C,):
-            raise ValueError(f"{name} is {list(vector.shape)}, expected [{C}]")
-    _check_devices(x, **vectors)
+            raise ValueError(f"{op}: {name} is {list(vector.shape)}, expected [{C}]")
+    _check_devices(op, x, **vectors)
 
 
-def _check_devices(x: Tensor, **others: Tensor) -> None:
+def _check_devices(op: str, x: Tensor, **others: Tensor) -> None:
     for name, other in others.items():
         if other.device != x.device or not other.is_floating_point():
             raise ValueError(
-                f"{name} is {other.dtype} on {other.device}, expected floating point on {x.device}"
+                f"{op}: {name} is {other.dtype} on {other.device}, expected floating point on "
+                f"{x.device}"
             )
 
 
-def _check_types(x: Tensor, branch: Tensor) -> None:
+def _check_types(op: str, x: Tensor, branch: Tensor) -> None:
     same_or_narrow = branch.dtype == x.dtype or (x.dtype, branch.dtype) == _WIDE_STREAM
     if x.dtype not in TYPES or not same_or_narrow:
         raise ValueError(
-            f"x is {x.dtype} and branch {branch.dtype}, expected on a CPU both fp32, bf16 or fp64, "
-            "or an fp32 x with a bf16 branch"
+            f"{op}: x is {x.dtype} and branch {branch.dtype}, expected on a CPU both fp32, bf16 or "
+            "fp64, or an fp32 x with a bf16 branch"
         )
 
 

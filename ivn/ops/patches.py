@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from enum import IntEnum
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ._library import TYPES, call, check_index
@@ -17,6 +18,15 @@ class Layout(IntEnum):
 
     EMBEDDING = 0
     TARGET = 1
+
+
+_OPS = {Layout.EMBEDDING: "gather_patches", Layout.TARGET: "gather_target_patches"}
+
+
+def row_length(patch_size: int, layout: int = Layout.EMBEDDING) -> int:
+    """Elements of a row: a patch's pixels, for the embedding padded to a multiple of 8."""
+    pixels = 3 * patch_size**2
+    return -(-pixels // 8) * 8 if layout == Layout.EMBEDDING else pixels
 
 
 def gather_patches(
@@ -37,14 +47,16 @@ def gather_patches(
     Args:
         video: uint8 ``[B, T, H, W, 3]``; ``H`` and ``W`` multiples of ``patch_size``.
         index: int64 ``[B, K]`` into the grid ``(T, H / p, W / p)`` in raster order, columns
-            fastest. On a CPU a value outside it is a ValueError; a GPU does not look.
+            fastest, none twice in a row. On a CPU another value is a ValueError; a GPU does not
+            look but under ``IVN_CHECK_INDEX=1`` (:func:`check_index`).
         patch_size: ``p``, at most 64.
         mean, std: of the pixels, per channel, in units of 255.
         dtype: of the rows: fp32, bf16, fp16, or fp64. Computed in fp32, in fp64 for fp64.
 
     Returns:
-        ``[B, K, p * p * 3]``, elements in the order (line, column, channel), channels fastest.
-        No gradient: pixels are integers.
+        ``[B, K, row_length(p)]``: ``p * p * 3`` elements in the order (line, column, channel),
+        channels fastest, then zeros up to a multiple of 8, so that a row of any dtype is whole
+        packs of 16 bytes. No gradient: pixels are integers.
     """
     return _gather(video, index, patch_size, mean, std, eps, dtype, Layout.EMBEDDING)
 
@@ -61,7 +73,7 @@ def gather_target_patches(
     """The normalised pixels of the patches at ``index``, as targets of a decoder.
 
     As :func:`gather_patches`, but not divided by the root mean square, and with the elements in
-    the order (channel, line, column), channels slowest: ``[B, K, 3 * p * p]``.
+    the order (channel, line, column), channels slowest, and no padding: ``[B, K, 3 * p * p]``.
     """
     return _gather(video, index, patch_size, mean, std, 0.0, dtype, Layout.TARGET)
 
@@ -88,7 +100,8 @@ def gather_patches_reference(
     if layout == Layout.TARGET:
         return kept.movedim(-1, 2).flatten(2).to(dtype)
     rows = kept.flatten(2)
-    return (rows / (rows.square().mean(-1, keepdim=True) + eps).sqrt()).to(dtype)
+    rows = rows / (rows.square().mean(-1, keepdim=True) + eps).sqrt()
+    return F.pad(rows, (0, row_length(p, layout) - rows.shape[2])).to(dtype)
 
 
 @torch.library.custom_op("ivn::gather_patches", mutates_args=(), device_types=("cpu", "cuda"))
@@ -104,8 +117,8 @@ def _gather_patches(
 ) -> Tensor:
     B, T, H, W, _ = video.shape
     K = index.shape[1]
-    check_index(index, T * (H // patch_size) * (W // patch_size))
-    rows = video.new_empty(B, K, 3 * patch_size**2, dtype=dtype)
+    check_index(_OPS[Layout(layout)], index, T * (H // patch_size) * (W // patch_size))
+    rows = video.new_empty(B, K, row_length(patch_size, layout), dtype=dtype)
     scale = [1 / (255 * s) for s in std]
     shift = [-m / s for m, s in zip(mean, std, strict=True)]
     affine = (ctypes.c_double * 6)(*scale, *shift)
@@ -120,7 +133,7 @@ def _gather_patches(
 
 @_gather_patches.register_fake
 def _(video, index, patch_size, mean, std, eps, dtype, layout):
-    return video.new_empty(*index.shape, 3 * patch_size**2, dtype=dtype)
+    return video.new_empty(*index.shape, row_length(patch_size, layout), dtype=dtype)
 
 
 def _gather(
@@ -133,25 +146,31 @@ def _gather(
     dtype: torch.dtype,
     layout: Layout,
 ) -> Tensor:
+    op = _OPS[layout]
     if video.dtype != torch.uint8 or video.ndim != 5 or video.shape[4] != 3:
         raise ValueError(
-            f"video is {video.dtype} {list(video.shape)}, expected uint8 [B, T, H, W, 3]"
+            f"{op}: video is {video.dtype} {list(video.shape)}, expected uint8 [B, T, H, W, 3]"
         )
     if index.dtype != torch.int64 or index.ndim != 2 or index.shape[0] != video.shape[0]:
         raise ValueError(
-            f"index is {index.dtype} {list(index.shape)}, expected int64 [{video.shape[0]}, K]"
+            f"{op}: index is {index.dtype} {list(index.shape)}, expected int64 "
+            f"[{video.shape[0]}, K]"
         )
     if index.device != video.device:
-        raise ValueError(f"index is on {index.device} but video is on {video.device}")
+        raise ValueError(f"{op}: index is on {index.device} but video is on {video.device}")
     if not 0 < patch_size <= MAX_PATCH_SIZE:
-        raise ValueError(f"patch_size is {patch_size}, expected 1 to {MAX_PATCH_SIZE}")
+        raise ValueError(f"{op}: patch_size is {patch_size}, expected 1 to {MAX_PATCH_SIZE}")
     H, W = video.shape[2:4]
     if H % patch_size or W % patch_size:
-        raise ValueError(f"frames are {H} x {W}, expected multiples of patch_size {patch_size}")
+        raise ValueError(
+            f"{op}: frames are {H} x {W}, expected multiples of patch_size {patch_size}"
+        )
     if len(mean) != 3 or len(std) != 3 or not all(s > 0 for s in std):
-        raise ValueError(f"mean {mean} and std {std}: expected three values each, std positive")
+        raise ValueError(
+            f"{op}: mean is {mean} and std {std}, expected three values each, std positive"
+        )
     if dtype not in (*TYPES, torch.float16):
-        raise ValueError(f"dtype is {dtype}, expected fp32, bf16, fp16 or fp64")
+        raise ValueError(f"{op}: dtype is {dtype}, expected fp32, bf16, fp16 or fp64")
     # The compiled part has no fp16: training is in bf16.
     compiled = torch.float32 if dtype == torch.float16 else dtype
     arguments = (patch_size, list(mean), list(std), eps, compiled, int(layout))

@@ -56,7 +56,7 @@ def make_keys(
     """
     if not (0 <= seed < 2**63 and 0 <= epoch < 2**24 and 0 <= repeat < 256):
         raise ValueError(
-            f"seed {seed}, epoch {epoch}, repeat {repeat}: expected seed in [0, 2**63), "
+            f"make_keys: seed {seed}, epoch {epoch}, repeat {repeat}: expected seed in [0, 2**63), "
             "epoch in [0, 2**24), repeat in [0, 256)"
         )
     column = torch.as_tensor(position, dtype=torch.int64)
@@ -73,14 +73,21 @@ def random_words(keys: Tensor, purpose: Purpose, count: int, *, layer: int = 0) 
         count: words a sample. The first ``n`` words are the same for every ``count >= n``.
         layer: which layer or view of the purpose, in ``[0, 2**24)``.
     """
-    _check_keys(keys)
+    _check_keys("random_words", keys)
+    if count < 0:
+        raise ValueError(f"random_words: count is {count}, expected at least 0")
+    return _random_words(keys.contiguous(), count, int(purpose) << 24 | layer)
+
+
+def random_words_reference(keys: Tensor, count: int, purpose: int) -> Tensor:
+    """What ``ivn::random_words`` means, in plain PyTorch; ``purpose`` holds the layer too."""
     blocks = (count + 3) // 4
     seed, epoch, position, repeat = (column[:, None] for column in keys.unbind(1))
     # 32-bit words are held in int64: products wrap to the right bits, shifts are then masked.
     draw = torch.arange(blocks, device=keys.device)[None]
     counter = (
         draw.expand(len(keys), -1),
-        torch.full_like(draw, int(purpose) << 24 | layer),
+        torch.full_like(draw, purpose),
         position,
         epoch << 8 | repeat,
     )
@@ -114,7 +121,10 @@ def uniform(
 
     23 bits of a word in fp32, all 32 in fp64, each plus half a step: exact, never 0 or 1.
     """
-    words = random_words(keys, purpose, count, layer=layer)
+    return _uniform(random_words(keys, purpose, count, layer=layer), dtype)
+
+
+def _uniform(words: Tensor, dtype: torch.dtype) -> Tensor:
     bits = 32 if dtype == torch.float64 else 23
     return ((words >> (32 - bits)).to(dtype) + 0.5) * 2.0**-bits
 
@@ -125,7 +135,7 @@ def integers(keys: Tensor, purpose: Purpose, count: int, high: int, *, layer: in
     A word times ``high``, shifted: the chances of two values differ by less than ``high / 2**32``.
     """
     if not 0 < high <= 2**31:
-        raise ValueError(f"high is {high}, expected 1 to 2**31")
+        raise ValueError(f"integers: high is {high}, expected 1 to 2**31")
     return random_words(keys, purpose, count, layer=layer) * high >> 32
 
 
@@ -141,20 +151,31 @@ def normal(
 
     In fp32, of 23 bits of each word, or fp64, of 32; the same bits on every device.
     """
-    _check_keys(keys)
+    _check_keys("normal", keys)
     if dtype not in (torch.float32, torch.float64):
-        raise ValueError(f"dtype is {dtype}, expected fp32 or fp64")
+        raise ValueError(f"normal: dtype is {dtype}, expected fp32 or fp64")
     return _normal(keys.contiguous(), count, int(purpose) << 24 | layer, dtype)
 
 
 def normal_reference(keys: Tensor, count: int, purpose: int, dtype: torch.dtype) -> Tensor:
     """What ``ivn::normal`` means, in plain PyTorch."""
     even = (count + 1) // 2 * 2
-    kind, layer = Purpose(purpose >> 24), purpose & 0xFFFFFF
-    u = uniform(keys, kind, even, layer=layer, dtype=dtype)
+    u = _uniform(random_words_reference(keys, even, purpose), dtype)
     radius = (-2.0 * u[:, 0::2].log()).sqrt()
     angle = 2.0 * torch.pi * u[:, 1::2]
     return torch.stack([radius * angle.cos(), radius * angle.sin()], 2).flatten(1)[:, :count]
+
+
+@torch.library.custom_op("ivn::random_words", mutates_args=(), device_types=("cpu", "cuda"))
+def _random_words(keys: Tensor, count: int, purpose: int) -> Tensor:
+    words = keys.new_empty(len(keys), count)
+    call("ivn_random_words", keys.device, keys, words, len(keys), count, purpose)
+    return words
+
+
+@_random_words.register_fake
+def _(keys: Tensor, count: int, purpose: int) -> Tensor:
+    return keys.new_empty(keys.shape[0], count)
 
 
 @torch.library.custom_op("ivn::normal", mutates_args=(), device_types=("cpu", "cuda"))
@@ -169,9 +190,9 @@ def _(keys: Tensor, count: int, purpose: int, dtype: torch.dtype) -> Tensor:
     return keys.new_empty(keys.shape[0], count, dtype=dtype)
 
 
-def _check_keys(keys: Tensor) -> None:
+def _check_keys(op: str, keys: Tensor) -> None:
     if keys.ndim != 2 or keys.shape[1] != 4 or keys.dtype != torch.int64:
-        raise ValueError(f"keys is {keys.dtype} {list(keys.shape)}, expected int64 [B, 4]")
+        raise ValueError(f"{op}: keys is {keys.dtype} {list(keys.shape)}, expected int64 [B, 4]")
 
 
 def _multiply(constant: int, word: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,9 +1,16 @@
-"""``ivn::gather_tokens``: keep some tokens of each sequence."""
+"""``ivn::gather_tokens`` and its kin: rows of tokens kept, given positions, and put in place.
+
+Legend: B batch, N tokens, M, K, V kept tokens, H heads (cls tokens), P positions, C features.
+"""
 
 import torch
 from torch import Tensor
 
-from ._library import call, check_index
+from ._dtype import wide_dtype
+from ._library import TYPES, call, check_index
+
+# Sums of the mask token's gradient kept apart; on a GPU each is a block's.
+_PARTS = {"cpu": 32, "cuda": 1024}
 
 
 def gather_tokens(tokens: Tensor, index: Tensor) -> Tensor:
@@ -12,22 +19,103 @@ def gather_tokens(tokens: Tensor, index: Tensor) -> Tensor:
     Args:
         tokens: ``[B, N, D]``, any dtype. Differentiable.
         index: ``[B, M]`` int64, each in ``[0, N)`` and at most once per row. On a CPU another
-            value is a ValueError, a repeated one a ValueError of the backward pass; on a GPU
-            neither is looked for.
+            value, or a repeated one, is a ValueError; on a GPU neither is looked for but under
+            ``IVN_CHECK_INDEX=1`` (:func:`check_index`).
 
     Returns:
         ``[B, M, D]``, contiguous.
     """
-    if tokens.ndim != 3 or index.ndim != 2 or tokens.shape[0] != index.shape[0]:
-        raise ValueError(
-            f"tokens is {list(tokens.shape)} but index is {list(index.shape)}, "
-            "expected [B, N, D] and [B, M]"
-        )
-    if index.dtype != torch.int64 or index.device != tokens.device:
-        raise ValueError(
-            f"index is {index.dtype} on {index.device}, expected int64 on {tokens.device}"
-        )
+    _check_rows("gather_tokens", tokens, index)
     return _gather_tokens(tokens.contiguous(), index.contiguous())
+
+
+def add_positions(
+    tokens: Tensor,
+    index: Tensor,
+    positions: Tensor,
+    heads: Tensor,
+    *,
+    clips: int = 1,
+    dtype: torch.dtype,
+) -> Tensor:
+    """Tokens behind some heads, each with its position added.
+
+    Row ``h < H`` is ``heads[h] + positions[h]``, row ``H + k`` is ``tokens[b, k] +
+    positions[index[b, k] % P]``, computed in fp32, or fp64, and rounded once.
+
+    Args:
+        tokens: ``[B, K, C]``; read where it lies, also out of longer rows as ``hidden[:, 4:]``.
+        index: ``[B, K]`` int64, none twice in a row: rows of the table, or of ``clips`` tables
+            laid end to end, in ``[0, clips * P)``. Checked as in :func:`gather_tokens`.
+        positions: ``[P, C]``, in fp32 as a parameter is.
+        heads: ``[H, C]``, likewise; the first ``H`` positions are theirs.
+        clips: how many clips lie end to end in a row of ``tokens``.
+        dtype: of the result: that of ``tokens``, or fp32 where that is narrower.
+
+    Returns:
+        ``[B, H + K, C]``. Differentiable in tokens, positions and heads.
+    """
+    _check_rows("add_positions", tokens, index)
+    _check_table("add_positions", tokens, positions, clips)
+    if index.shape[1] != tokens.shape[1]:
+        raise ValueError(
+            f"add_positions: index is {list(index.shape)}, expected {list(tokens.shape[:2])}"
+        )
+    if (
+        heads.shape[1:] != tokens.shape[2:]
+        or len(heads) > len(positions)
+        or heads.device != tokens.device
+    ):
+        raise ValueError(
+            f"add_positions: heads is {list(heads.shape)} on {heads.device}, expected "
+            f"[H, {tokens.shape[2]}] with H <= {len(positions)} on {tokens.device}"
+        )
+    if dtype not in (tokens.dtype, wide_dtype(tokens.dtype)):
+        raise ValueError(
+            f"add_positions: tokens is {tokens.dtype} and dtype {dtype}, expected the same or "
+            f"{wide_dtype(tokens.dtype)}"
+        )
+    real, compiled = wide_dtype(dtype), _compiled(dtype)
+    if tokens.dtype not in TYPES:
+        tokens = tokens.to(compiled)
+    tables = (table.to(real).contiguous() for table in (positions, heads))
+    return _add_positions(tokens, index.contiguous(), *tables, clips, compiled).to(dtype)
+
+
+def place_tokens(
+    tokens: Tensor, index: Tensor, fill: Tensor, positions: Tensor, *, clips: int = 1
+) -> Tensor:
+    """A whole sequence made of some tokens: each in its slot, ``fill`` in the others.
+
+    Row ``n`` is the token whose index is ``n``, else ``fill``, plus ``positions[n % P]``; computed
+    in fp32, or fp64, and rounded once.
+
+    Args:
+        tokens: ``[B, K, C]``. Differentiable, as are fill and positions.
+        index: ``[B, K]`` int64 in ``[0, clips * P)``, none twice in a row. Checked as in
+            :func:`gather_tokens`.
+        fill: ``[C]``, a mask token, in fp32 as a parameter is.
+        positions: ``[P, C]``, likewise.
+        clips: how many clips, of ``P`` slots each, lie end to end in a row.
+
+    Returns:
+        ``[B, clips * P, C]`` in the dtype of ``tokens``.
+    """
+    _check_rows("place_tokens", tokens, index)
+    _check_table("place_tokens", tokens, positions, clips)
+    if index.shape[1] != tokens.shape[1]:
+        raise ValueError(
+            f"place_tokens: index is {list(index.shape)}, expected {list(tokens.shape[:2])}"
+        )
+    if fill.shape != tokens.shape[2:] or fill.device != tokens.device:
+        raise ValueError(
+            f"place_tokens: fill is {list(fill.shape)} on {fill.device}, expected "
+            f"[{tokens.shape[2]}] on {tokens.device}"
+        )
+    real = wide_dtype(tokens.dtype)
+    tables = (table.to(real).contiguous() for table in (fill, positions))
+    rows = tokens.to(_compiled(tokens.dtype)).contiguous()
+    return _place_tokens(rows, index.contiguous(), *tables, clips).to(tokens.dtype)
 
 
 def gather_tokens_reference(tokens: Tensor, index: Tensor) -> Tensor:
@@ -41,10 +129,51 @@ def scatter_tokens_reference(tokens: Tensor, index: Tensor, N: int) -> Tensor:
     return full.scatter(1, index.unsqueeze(-1).expand_as(tokens), tokens)
 
 
+def add_positions_reference(
+    tokens: Tensor, index: Tensor, positions: Tensor, heads: Tensor, clips: int, dtype: torch.dtype
+) -> Tensor:
+    """What ``ivn::add_positions`` means, in plain PyTorch; of ``clips`` it needs nothing."""
+    H, real = len(heads), positions.dtype
+    places = positions[index % len(positions)]
+    cls = (heads + positions[:H]).expand(len(tokens), -1, -1)
+    return torch.cat([cls, tokens.to(real) + places], dim=1).to(dtype)
+
+
+def add_positions_backward_reference(
+    grad: Tensor, index: Tensor, P: int, H: int, clips: int
+) -> tuple[Tensor, Tensor]:
+    """Gradients of positions ``[P, C]`` and heads of :func:`add_positions_reference`."""
+    wide = grad.to(wide_dtype(grad.dtype))
+    heads = wide[:, :H].sum(0)
+    full = scatter_tokens_reference(wide[:, H:], index, clips * P)
+    positions = full.view(-1, P, grad.shape[2]).sum(0)
+    return torch.cat([positions[:H] + heads, positions[H:]]), heads
+
+
+def place_tokens_reference(
+    tokens: Tensor, index: Tensor, fill: Tensor, positions: Tensor, clips: int
+) -> Tensor:
+    """What ``ivn::place_tokens`` means, in plain PyTorch."""
+    B, _, C = tokens.shape
+    full = fill.expand(B, clips * len(positions), C)
+    full = full.scatter(1, index[..., None].expand(-1, -1, C), tokens.to(fill.dtype))
+    return (full + positions.repeat(clips, 1)).to(tokens.dtype)
+
+
+def place_tokens_backward_reference(
+    grad: Tensor, index: Tensor, P: int, clips: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of tokens, fill and positions of :func:`place_tokens_reference`."""
+    wide = grad.to(wide_dtype(grad.dtype))
+    rest = wide.scatter(1, index[..., None].expand(-1, -1, grad.shape[2]), 0)
+    positions = wide.view(-1, P, grad.shape[2]).sum(0)
+    return gather_tokens_reference(grad, index), rest.sum((0, 1)), positions
+
+
 @torch.library.custom_op("ivn::gather_tokens", mutates_args=(), device_types=("cpu", "cuda"))
 def _gather_tokens(tokens: Tensor, index: Tensor) -> Tensor:
     B, N, D = tokens.shape
-    check_index(index, N)
+    check_index("gather_tokens", index, N)
     kept = tokens.new_empty(*index.shape, D)
     row_bytes = D * tokens.element_size()
     call("ivn_gather_tokens", tokens.device, tokens, index, kept, B, N, index.shape[1], row_bytes)
@@ -71,13 +200,100 @@ def _(tokens: Tensor, index: Tensor, N: int) -> Tensor:
     return tokens.new_empty(tokens.shape[0], N, tokens.shape[2])
 
 
+@torch.library.custom_op("ivn::add_positions", mutates_args=(), device_types=("cpu", "cuda"))
+def _add_positions(
+    tokens: Tensor, index: Tensor, positions: Tensor, heads: Tensor, clips: int, dtype: torch.dtype
+) -> Tensor:
+    B, K, C = tokens.shape
+    (P, _), H = positions.shape, len(heads)
+    check_index("add_positions", index, clips * P)
+    if tokens.stride()[1:] != (C, 1):
+        tokens = tokens.contiguous()
+    out = tokens.new_empty(B, H + K, C, dtype=dtype)
+    sizes = (B, K, C, P, H, tokens.stride(0), TYPES[dtype], TYPES[tokens.dtype])
+    call("ivn_add_positions", tokens.device, tokens, index, positions, heads, out, *sizes)
+    return out
+
+
+@_add_positions.register_fake
+def _(tokens, index, positions, heads, clips, dtype):
+    B, K, C = tokens.shape
+    return tokens.new_empty(B, heads.shape[0] + K, C, dtype=dtype)
+
+
+@torch.library.custom_op(
+    "ivn::add_positions_backward", mutates_args=(), device_types=("cpu", "cuda")
+)
+def _add_positions_backward(
+    grad: Tensor, index: Tensor, P: int, H: int, clips: int
+) -> tuple[Tensor, Tensor]:
+    (B, K), C = index.shape, grad.shape[2]
+    real = wide_dtype(grad.dtype)
+    positions, heads = grad.new_empty(P, C, dtype=real), grad.new_empty(H, C, dtype=real)
+    inverse = index.new_empty(B, clips * P)
+    sizes = (B, K, C, P, H, clips, TYPES[grad.dtype])
+    pointers = (grad, index, positions, heads, inverse)
+    call("ivn_add_positions_backward", grad.device, *pointers, *sizes)
+    return positions, heads
+
+
+@_add_positions_backward.register_fake
+def _(grad, index, P, H, clips):
+    real, C = wide_dtype(grad.dtype), grad.shape[2]
+    return grad.new_empty(P, C, dtype=real), grad.new_empty(H, C, dtype=real)
+
+
+@torch.library.custom_op("ivn::place_tokens", mutates_args=(), device_types=("cpu", "cuda"))
+def _place_tokens(
+    tokens: Tensor, index: Tensor, fill: Tensor, positions: Tensor, clips: int
+) -> Tensor:
+    B, K, C = tokens.shape
+    P = len(positions)
+    check_index("place_tokens", index, clips * P)
+    out = tokens.new_empty(B, clips * P, C)
+    inverse = index.new_empty(B, clips * P)
+    sizes = (B, K, C, P, clips, TYPES[tokens.dtype])
+    call("ivn_place_tokens", tokens.device, tokens, index, fill, positions, out, inverse, *sizes)
+    return out
+
+
+@_place_tokens.register_fake
+def _(tokens, index, fill, positions, clips):
+    B, _, C = tokens.shape
+    return tokens.new_empty(B, clips * positions.shape[0], C)
+
+
+@torch.library.custom_op(
+    "ivn::place_tokens_backward", mutates_args=(), device_types=("cpu", "cuda")
+)
+def _place_tokens_backward(
+    grad: Tensor, index: Tensor, P: int, clips: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    (B, K), C, parts = index.shape, grad.shape[2], _PARTS[grad.device.type]
+    real = wide_dtype(grad.dtype)
+    tokens, positions = grad.new_empty(B, K, C), grad.new_empty(P, C, dtype=real)
+    fill = grad.new_empty(parts, C, dtype=real)
+    inverse = index.new_empty(B, clips * P)
+    sizes = (B, K, C, P, clips, parts, TYPES[grad.dtype])
+    pointers = (grad, index, tokens, positions, fill, inverse)
+    call("ivn_place_tokens_backward", grad.device, *pointers, *sizes)
+    return tokens, fill.sum(0), positions
+
+
+@_place_tokens_backward.register_fake
+def _(grad, index, P, clips):
+    real, C = wide_dtype(grad.dtype), grad.shape[2]
+    positions = grad.new_empty(P, C, dtype=real)
+    return grad.new_empty(*index.shape, C), grad.new_empty(C, dtype=real), positions
+
+
 def _save_for_gather(ctx, inputs, output) -> None:
     tokens, index = inputs
     ctx.N = tokens.shape[1]
     ctx.save_for_backward(index)
 
 
-def _gather_backward(ctx, grad: Tensor):
+def _differentiate_gather(ctx, grad: Tensor):
     (index,) = ctx.saved_tensors
     return _scatter_tokens(grad.contiguous(), index, ctx.N), None
 
@@ -86,10 +302,73 @@ def _save_for_scatter(ctx, inputs, output) -> None:
     ctx.save_for_backward(inputs[1])
 
 
-def _scatter_backward(ctx, grad: Tensor):
+def _differentiate_scatter(ctx, grad: Tensor):
     (index,) = ctx.saved_tensors
     return _gather_tokens(grad.contiguous(), index), None, None
 
 
-_gather_tokens.register_autograd(_gather_backward, setup_context=_save_for_gather)
-_scatter_tokens.register_autograd(_scatter_backward, setup_context=_save_for_scatter)
+def _save_for_add(ctx, inputs, output) -> None:
+    tokens, index, positions, heads, ctx.clips, _ = inputs
+    ctx.P, ctx.H, ctx.dtype = positions.shape[0], heads.shape[0], tokens.dtype
+    ctx.save_for_backward(index)
+
+
+def _differentiate_add(ctx, grad: Tensor):
+    (index,) = ctx.saved_tensors
+    positions = heads = None
+    if ctx.needs_input_grad[2] or ctx.needs_input_grad[3]:
+        positions, heads = _add_positions_backward(
+            grad.contiguous(), index, ctx.P, ctx.H, ctx.clips
+        )
+    return grad[:, ctx.H :].to(ctx.dtype), None, positions, heads, None, None
+
+
+def _save_for_place(ctx, inputs, output) -> None:
+    _, index, _, positions, ctx.clips = inputs
+    ctx.P = positions.shape[0]
+    ctx.save_for_backward(index)
+
+
+def _differentiate_place(ctx, grad: Tensor):
+    (index,) = ctx.saved_tensors
+    tokens, fill, positions = _place_tokens_backward(grad.contiguous(), index, ctx.P, ctx.clips)
+    return tokens, None, fill, positions, None
+
+
+_gather_tokens.register_autograd(_differentiate_gather, setup_context=_save_for_gather)
+_scatter_tokens.register_autograd(_differentiate_scatter, setup_context=_save_for_scatter)
+_add_positions.register_autograd(_differentiate_add, setup_context=_save_for_add)
+_place_tokens.register_autograd(_differentiate_place, setup_context=_save_for_place)
+
+
+def _compiled(dtype: torch.dtype) -> torch.dtype:
+    """In which dtype the library makes rows of ``dtype``: it has no fp16, training is in bf16."""
+    return torch.float32 if dtype == torch.float16 else dtype
+
+
+def _check_rows(op: str, tokens: Tensor, index: Tensor) -> None:
+    if tokens.ndim != 3 or index.ndim != 2 or tokens.shape[0] != index.shape[0]:
+        raise ValueError(
+            f"{op}: tokens is {list(tokens.shape)} but index is {list(index.shape)}, "
+            "expected [B, N, D] and [B, M]"
+        )
+    if index.dtype != torch.int64 or index.device != tokens.device:
+        raise ValueError(
+            f"{op}: index is {index.dtype} on {index.device}, expected int64 on {tokens.device}"
+        )
+
+
+def _check_table(op: str, tokens: Tensor, positions: Tensor, clips: int) -> None:
+    if tokens.dtype not in (*TYPES, torch.float16):
+        raise ValueError(f"{op}: tokens is {tokens.dtype}, expected fp32, bf16, fp16 or fp64")
+    if (
+        positions.shape[1:] != tokens.shape[2:]
+        or len(positions) < 1
+        or positions.device != tokens.device
+    ):
+        raise ValueError(
+            f"{op}: positions is {list(positions.shape)} on {positions.device}, expected "
+            f"[P, {tokens.shape[2]}] on {tokens.device}"
+        )
+    if clips < 1:
+        raise ValueError(f"{op}: clips is {clips}, expected at least 1")

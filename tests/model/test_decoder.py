@@ -153,5 +153,5 @@ def test_a_latent_head_gives_normalised_rows():
 def test_steps_outside_the_schedule_are_refused(step):
     decoder = build(DiffusionConfig(depth=1, width=32))
     t = torch.tensor([5, step])
-    with pytest.raises(ValueError, match=r"timestep holds .*, expected 0 to 999"):
+    with pytest.raises(ValueError, match=r"loss_terms: timestep holds .*, expected 0 to 999"):
         decoder.loss_terms(torch.randn(2, 12), torch.randn(2, 16), t, torch.randn(2, 12))

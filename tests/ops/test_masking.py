@@ -150,15 +150,21 @@ REFUSED = {
     "integer weights": (lambda k: sample_tokens(torch.ones(2, 3, 4).long(), k, 1), "fp32 or fp64"),
     "half weights": (lambda k: top_tokens(torch.ones(2, 3, 4).half(), 1), "fp32 or fp64"),
     "flat weights": (lambda k: top_tokens(torch.ones(2, 4), 1), r"\[B, T, L\]"),
-    "too many": (lambda k: top_tokens(torch.ones(2, 3, 4), 5), "5 tokens to keep of 4"),
+    "too many": (
+        lambda k: top_tokens(torch.ones(2, 3, 4), 5),
+        "top_tokens: 5 tokens to keep, expected 0",
+    ),
     "negative": (lambda k: top_tokens(torch.ones(2, 3, 4), -1), "-1 tokens to keep"),
     "other keys": (lambda k: sample_tokens(torch.ones(3, 3, 4), k, 1), r"expected int64 \[3, 4\]"),
     "float keys": (lambda k: sample_tokens(torch.ones(2, 3, 4), k.float(), 1), "keys is"),
     "large block": (lambda k: hide_blocks(k, 4, 4, count=1, height=5, width=1), "that fit inside"),
     "more than open": (lambda k: first_open_tokens(torch.ones(2, 4) > 0, 3, 1), "only 0 open"),
     "hidden bytes": (lambda k: first_open_tokens(torch.ones(2, 4).byte(), 3, 1), "expected bool"),
-    "outside": (lambda k: other_tokens(torch.tensor([[0, 4]]), 4), "index holds 0 to 4"),
-    "twice": (lambda k: other_tokens(torch.tensor([[2, 2]]), 4), "occurs twice"),
+    "outside": (
+        lambda k: other_tokens(torch.tensor([[0, 4]]), 4),
+        r"other_tokens: index\[0\] holds 4, expected 0 to 3",
+    ),
+    "twice": (lambda k: other_tokens(torch.tensor([[2, 2]]), 4), r"index\[0\] holds 2 twice"),
     "longer": (lambda k: other_tokens(torch.zeros(1, 5).long(), 4), "M <= 4"),
 }
 

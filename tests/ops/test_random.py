@@ -9,8 +9,10 @@ from ivn.ops.random import (
     normal_reference,
     philox4x32,
     random_words,
+    random_words_reference,
     uniform,
 )
+from tests.capture import assert_captured
 
 stats = pytest.importorskip("scipy.stats")
 
@@ -34,6 +36,31 @@ def test_philox_gives_the_published_words(counter, key, expected):
 
     words = philox4x32(tensors(counter), tensors(key))
     assert tuple(word.item() for word in words) == expected
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 4, 5, 255, 256, 257, 2001])
+def test_words_are_those_of_the_reference(count, device):
+    keys = make_keys(2**61 + 5, 2**24 - 1, [0, 1, 2**32 - 1], repeat=255).to(device)
+    words = random_words(keys, Purpose.MASK, count, layer=2**24 - 1)
+    expected = random_words_reference(keys, count, Purpose.MASK << 24 | 2**24 - 1)
+    assert words.dtype == torch.int64 and torch.equal(words, expected)
+
+
+def test_words_pass_opcheck_and_compile(device):
+    keys = make_keys(7, 3, range(2)).to(device)
+    torch.library.opcheck(torch.ops.ivn.random_words.default, (keys, 7, 9 << 24))
+    draw = torch.compile(
+        lambda k: random_words(k, Purpose.NOISE, 9), fullgraph=True, backend="aot_eager"
+    )
+    assert torch.equal(draw(keys), random_words(keys, Purpose.NOISE, 9))
+
+
+@pytest.mark.gpu
+def test_draws_are_captured_in_a_cuda_graph():
+    keys = make_keys(7, 3, range(2)).cuda()
+    assert_captured(
+        lambda: [random_words(keys, Purpose.MASK, 99), normal(keys, Purpose.NOISE, 99)], [keys]
+    )
 
 
 def test_words_do_not_depend_on_the_batch_or_the_count():
@@ -108,7 +135,7 @@ def test_normal_numbers_are_the_same_bits_on_both_devices(dtype):
 
 
 def test_normal_numbers_of_other_dtypes_are_refused():
-    with pytest.raises(ValueError, match=r"dtype is torch.bfloat16, expected fp32 or fp64"):
+    with pytest.raises(ValueError, match=r"normal: dtype is torch.bfloat16, expected fp32 or fp64"):
         normal(make_keys(0, 0, [0]), Purpose.NOISE, 4, dtype=torch.bfloat16)
 
 
@@ -119,7 +146,11 @@ def test_integers_cover_their_range_evenly():
 
 
 def test_wrong_keys_are_refused():
-    with pytest.raises(ValueError, match=r"keys is torch.int64 \[2, 3\], expected int64 \[B, 4\]"):
+    with pytest.raises(
+        ValueError, match=r"random_words: keys is torch.int64 \[2, 3\], expected int64 \[B, 4\]"
+    ):
         random_words(torch.zeros(2, 3, dtype=torch.int64), Purpose.MASK, 1)
-    with pytest.raises(ValueError, match="epoch -1"):
+    with pytest.raises(ValueError, match="random_words: count is -1"):
+        random_words(make_keys(0, 0, [0]), Purpose.MASK, -1)
+    with pytest.raises(ValueError, match="make_keys: seed 0, epoch -1"):
         make_keys(0, -1, [0])

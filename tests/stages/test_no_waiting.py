@@ -26,7 +26,7 @@ WAITING = {
     "aten::_unique2",
 }
 # Masks of the host's keys, whose counts are sizes; and checks that are for the CPU alone.
-ON_THE_HOST = {"multi_block", "multi_block_packed", "check_index", "_check_weights"}
+ON_THE_HOST = {"multi_block", "multi_block_packed", "check_range", "_check_weights"}
 
 
 class NoWaiting(TorchDispatchMode):
