@@ -216,6 +216,18 @@ int ivn_modulate_backward_cpu(const void* grad_stream, const void* grad_out, con
                               int64_t scale_stride, int64_t R, int64_t W, double eps, int type,
                               int threads);
 
+// distance[r] = 1 - cos(p, t) of p = layer_norm(pred[r]) * weight + bias and t = target[r], their
+// lengths at least eps; on a GPU a Triton kernel. pred [R, D] of `pred_type`, target [R, D] of
+// `target_type`: fp32 or bf16, fp64 where pred is; affine [2, D], distance [R] Real.
+int ivn_cosine_distance_cpu(const void* pred, const void* target, const void* affine,
+                            void* distance, int64_t R, int64_t D, double norm_eps, double eps,
+                            int pred_type, int target_type, int threads);
+// grad [R] Real, grad_pred like pred, grad_affine [IVN_NORM_PARTS, 2, D] Real.
+int ivn_cosine_distance_backward_cpu(const void* grad, const void* pred, const void* target,
+                                     const void* affine, void* grad_pred, void* grad_affine,
+                                     int64_t R, int64_t D, double norm_eps, double eps,
+                                     int pred_type, int target_type, int threads);
+
 #ifdef __cplusplus
 }
 #endif

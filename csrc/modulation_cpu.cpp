@@ -27,13 +27,7 @@ IVN_VECTORISED void modulate_row(const In* x, Moments<Real> of, const In* shift,
   }
 }
 
-// The gradient of the unit row, before its weight, and what it has along the constant row and
-// along the unit row itself: the norm takes both out.
-template <typename Real>
-struct Along {
-  Real level, radial;
-};
-
+// grad_unit = the gradient of the unit row, before its weight.
 template <typename Real, typename In>
 IVN_VECTORISED Along<Real> modulate_row_backward(const In* x, Moments<Real> of, const In* grad,
                                                  const In* scale, const Real* weight,
@@ -57,32 +51,17 @@ IVN_VECTORISED Along<Real> modulate_row_backward(const In* x, Moments<Real> of, 
   return {level / static_cast<Real>(W), radial / static_cast<Real>(W)};
 }
 
-// grad[w] = the gradient of x[w] from that of its norm.
 template <typename Real, typename In>
-IVN_VECTORISED void norm_row_backward(const In* x, Moments<Real> of, Along<Real> along, int64_t W,
-                                      Real* grad) {
+IVN_VECTORISED void gated_row_backward(const Real* grad_normed, const In* grad_stream,
+                                       const In* gate, const In* branch, int64_t W, In* grad_x,
+                                       In* grad_gate, In* grad_branch) {
 #pragma omp simd
   for (int64_t w = 0; w < W; ++w) {
-    const Real unit = (real<Real>(x[w]) - of.mean) * of.factor;
-    grad[w] = (grad[w] - along.level - unit * along.radial) * of.factor;
+    const Real grad = grad_normed[w] + real<Real>(grad_stream[w]);
+    grad_x[w] = rounded<In>(grad);
+    grad_gate[w] = rounded<In>(grad * real<Real>(branch[w]));
+    grad_branch[w] = rounded<In>(grad * real<Real>(gate[w]));
   }
-}
-
-template <typename Real, typename In>
-IVN_VECTORISED void gated_row_backward(const In* grad_stream, const In* gate, const In* branch,
-                                       int64_t W, Real* grad, In* grad_gate, In* grad_branch) {
-#pragma omp simd
-  for (int64_t w = 0; w < W; ++w) {
-    grad[w] += real<Real>(grad_stream[w]);
-    grad_gate[w] = rounded<In>(grad[w] * real<Real>(branch[w]));
-    grad_branch[w] = rounded<In>(grad[w] * real<Real>(gate[w]));
-  }
-}
-
-template <typename Real, typename In>
-IVN_VECTORISED void round_row(const Real* from, int64_t W, In* to) {
-#pragma omp simd
-  for (int64_t w = 0; w < W; ++w) to[w] = rounded<In>(from[w]);
 }
 
 }  // namespace
@@ -137,14 +116,16 @@ extern "C" int ivn_modulate_backward_cpu(const void* grad_stream, const void* gr
             normed, of, static_cast<const In*>(grad_out) + at,
             static_cast<const In*>(scale) + row * scale_stride, weight, weight + W, W, grad.data(),
             static_cast<In*>(grad_scale) + at, own, own + W);
-        norm_row_backward(normed, of, along, W, grad.data());
-        if (branch != nullptr) {
-          gated_row_backward(static_cast<const In*>(grad_stream) + at,
-                             static_cast<const In*>(gate) + row * gate_stride,
-                             static_cast<const In*>(branch) + at, W, grad.data(),
-                             static_cast<In*>(grad_gate) + at, static_cast<In*>(grad_branch) + at);
+        In* to = static_cast<In*>(grad_x) + at;
+        if (branch == nullptr) {
+          layer_norm_backward(normed, of, along, grad.data(), W, to);
+          continue;
         }
-        round_row(grad.data(), W, static_cast<In*>(grad_x) + at);
+        layer_norm_backward(normed, of, along, grad.data(), W, grad.data());
+        gated_row_backward(grad.data(), static_cast<const In*>(grad_stream) + at,
+                           static_cast<const In*>(gate) + row * gate_stride,
+                           static_cast<const In*>(branch) + at, W, to,
+                           static_cast<In*>(grad_gate) + at, static_cast<In*>(grad_branch) + at);
       }
     });
     return 0;

@@ -50,4 +50,22 @@ IVN_VECTORISED static Moments<Real> moments(const In* x, int64_t C, Real eps) {
   return {mean, 1 / std::sqrt(squares / static_cast<Real>(C) + eps)};
 }
 
+// The part of a unit row's gradient along the constant row and along the row itself: both have no
+// effect on the norm.
+template <typename Real>
+struct Along {
+  Real level, radial;
+};
+
+// grad_x = the gradient of x from that of its unit row; the two gradients may be one.
+template <typename Real, typename In, typename Out>
+IVN_VECTORISED static void layer_norm_backward(const In* x, Moments<Real> of, Along<Real> along,
+                                               const Real* grad_unit, int64_t C, Out* grad_x) {
+#pragma omp simd
+  for (int64_t c = 0; c < C; ++c) {
+    const Real unit = (real<Real>(x[c]) - of.mean) * of.factor;
+    grad_x[c] = rounded<Out>((grad_unit[c] - along.level - unit * along.radial) * of.factor);
+  }
+}
+
 }  // namespace ivn

@@ -1,8 +1,10 @@
-"""Row-wise cosine distance between predicted and target tokens, and its gradient.
+"""Row-wise cosine distance between normalised predictions and target tokens, and its gradients.
 
-One program owns one row, so a row is read once and both norms and the dot product
-are reduced in registers. Shapes: R rows (masked tokens), D features. The dtype of the
-distance, fp32 or fp64, is the precision of everything in between.
+A program owns one row at a time: it is read once, and the statistics, both lengths and the dot
+product are reduced in registers; the backward pass reduces them again, which costs less than rows
+kept from the forward pass. Gradients of weights are summed over the rows of a program and then
+over programs: no atomics, the same bits each time. Shapes: R rows (masked tokens), D features.
+The dtype of the distance, fp32 or fp64, is the precision of everything in between.
 """
 
 import torch
@@ -10,15 +12,20 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-MAX_FEATURES = 8192  # a row must fit the registers of one program
+from ._layer_norm import layer_norm, layer_norm_backward
+
+MAX_FEATURES = 4096  # several rows at a time must fit the registers of one program
+PROGRAMS = 528  # of a backward pass, each over many rows: four on each multiprocessor of an H100
 
 
 @triton.jit
 def _forward_kernel(
     pred_ptr,  # [R, D]
     target_ptr,  # [R, D]
+    affine_ptr,  # [2, D] fp32 or fp64: weight, bias
     distance_ptr,  # [R] fp32 or fp64
     D,
+    norm_eps,
     eps,
     BLOCK_D: tl.constexpr,
 ):
@@ -27,9 +34,13 @@ def _forward_kernel(
     d = tl.arange(0, BLOCK_D)
     inside = d < D
     real = distance_ptr.dtype.element_ty
-    p = tl.load(pred_ptr + row * D + d, mask=inside, other=0.0).to(real)
+    pred = tl.load(pred_ptr + row * D + d, mask=inside, other=0.0).to(real)
     t = tl.load(target_ptr + row * D + d, mask=inside, other=0.0).to(real)
+    weight = tl.load(affine_ptr + d, mask=inside, other=0.0)
+    bias = tl.load(affine_ptr + D + d, mask=inside, other=0.0)
 
+    unit, _ = layer_norm(pred, inside, D, norm_eps)
+    p = unit * weight + bias
     p_norm = tl.maximum(tl.sqrt(tl.sum(p * p)), eps)
     t_norm = tl.maximum(tl.sqrt(tl.sum(t * t)), eps)
     tl.store(distance_ptr + row, 1.0 - tl.sum(p * t) / (p_norm * t_norm))
@@ -40,51 +51,78 @@ def _backward_kernel(
     grad_ptr,  # [R] fp32 or fp64, gradient of the distance
     pred_ptr,  # [R, D]
     target_ptr,  # [R, D]
+    affine_ptr,  # [2, D] fp32 or fp64
     grad_pred_ptr,  # [R, D]
+    grad_affine_ptr,  # [P, 2, D] fp32 or fp64
+    R,
     D,
+    norm_eps,
     eps,
     BLOCK_D: tl.constexpr,
 ):
-    row = tl.program_id(0).to(tl.int64)
+    program = tl.program_id(0).to(tl.int64)
     d = tl.arange(0, BLOCK_D)
     inside = d < D
     real = grad_ptr.dtype.element_ty
-    p = tl.load(pred_ptr + row * D + d, mask=inside, other=0.0).to(real)
-    t = tl.load(target_ptr + row * D + d, mask=inside, other=0.0).to(real)
+    weight = tl.load(affine_ptr + d, mask=inside, other=0.0)
+    bias = tl.load(affine_ptr + D + d, mask=inside, other=0.0)
+    grad_weight = tl.zeros([BLOCK_D], real)
+    grad_bias = tl.zeros([BLOCK_D], real)
+    row = program
+    while row < R:
+        # Everything is asked for before the first sum, which waits for all threads.
+        pred = tl.load(pred_ptr + row * D + d, mask=inside, other=0.0).to(real)
+        t = tl.load(target_ptr + row * D + d, mask=inside, other=0.0).to(real)
+        grad = tl.load(grad_ptr + row)
 
-    # Norms are recomputed: two reductions over a row already in registers cost less
-    # than two more [R] buffers kept from the forward pass.
-    p_length = tl.sqrt(tl.sum(p * p))
-    p_norm = tl.maximum(p_length, eps)
-    t_norm = tl.maximum(tl.sqrt(tl.sum(t * t)), eps)
-    cosine = tl.sum(p * t) / (p_norm * t_norm)
+        unit, factor = layer_norm(pred, inside, D, norm_eps)
+        p = unit * weight + bias
+        p_length = tl.sqrt(tl.sum(p * p))
+        p_norm = tl.maximum(p_length, eps)
+        t_norm = tl.maximum(tl.sqrt(tl.sum(t * t)), eps)
+        cosine = tl.sum(p * t) / (p_norm * t_norm)
 
-    # Below eps the norm is a constant, so only the dot product has a gradient.
-    radial = tl.where(p_length > eps, cosine / (p_norm * p_norm), 0.0)
-    grad_p = -tl.load(grad_ptr + row) * (t / (p_norm * t_norm) - radial * p)
-    tl.store(grad_pred_ptr + row * D + d, grad_p, mask=inside)
+        # Below eps the length is a constant, so only the dot product has a gradient.
+        radial = tl.where(p_length > eps, cosine / (p_norm * p_norm), 0.0)
+        grad_p = grad * (radial * p - t / (p_norm * t_norm))
+        grad_weight += grad_p * unit
+        grad_bias += grad_p
+        grad_pred = layer_norm_backward(grad_p * weight, unit, factor, D)
+        tl.store(grad_pred_ptr + row * D + d, grad_pred, mask=inside)
+        row += tl.num_programs(0)
+    at = program * 2 * D + d
+    tl.store(grad_affine_ptr + at, grad_weight, mask=inside)
+    tl.store(grad_affine_ptr + at + D, grad_bias, mask=inside)
 
 
-def cosine_distance_forward(pred: Tensor, target: Tensor, eps: float) -> Tensor:
-    """``[R, D], [R, D] -> [R]`` in fp32; in fp64 for an fp64 ``pred``. Both inputs contiguous."""
+def cosine_distance_forward(
+    pred: Tensor, target: Tensor, affine: Tensor, norm_eps: float, eps: float
+) -> Tensor:
+    """``[R, D], [R, D], [2, D] -> [R]`` in the dtype of ``affine``. All inputs contiguous."""
     R, D = pred.shape
-    precision = torch.float64 if pred.dtype == torch.float64 else torch.float32
-    distance = torch.empty(R, device=pred.device, dtype=precision)
+    distance = affine.new_empty(R)
     if R > 0:  # an empty grid is a launch error
-        _forward_kernel[(R,)](pred, target, distance, D, eps, BLOCK_D=_block(D))
+        _forward_kernel[(R,)](pred, target, affine, distance, D, norm_eps, eps, **_options(D))
     return distance
 
 
-def cosine_distance_backward(grad: Tensor, pred: Tensor, target: Tensor, eps: float) -> Tensor:
-    """``[R], [R, D], [R, D] -> [R, D]`` in the dtype of ``pred``. All inputs contiguous."""
+def cosine_distance_backward(
+    grad: Tensor, pred: Tensor, target: Tensor, affine: Tensor, norm_eps: float, eps: float
+) -> tuple[Tensor, Tensor]:
+    """Gradients of ``pred`` ``[R, D]``, in its dtype, and of ``affine``. All inputs contiguous."""
     R, D = pred.shape
     grad_pred = torch.empty_like(pred)
+    programs = min(R, PROGRAMS)
+    grad_affine = affine.new_empty(programs, 2, D)
     if R > 0:
-        _backward_kernel[(R,)](grad, pred, target, grad_pred, D, eps, BLOCK_D=_block(D))
-    return grad_pred
+        _backward_kernel[(programs,)](
+            grad, pred, target, affine, grad_pred, grad_affine, R, D, norm_eps, eps, **_options(D)
+        )
+    return grad_pred, grad_affine.sum(0)
 
 
-def _block(D: int) -> int:
+def _options(D: int) -> dict[str, int]:
     if D > MAX_FEATURES:
-        raise ValueError(f"cosine_distance supports at most {MAX_FEATURES} features, got {D}")
-    return triton.next_power_of_2(D)
+        raise ValueError(f"cosine_distance takes at most {MAX_FEATURES} features, got {D}")
+    block = triton.next_power_of_2(D)
+    return {"BLOCK_D": block, "num_warps": 4 if block <= 1024 else 8}

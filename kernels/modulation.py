@@ -11,23 +11,10 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from ._layer_norm import layer_norm, layer_norm_backward
+
 MAX_FEATURES = 4096  # several rows at a time must fit the registers of one program
 PROGRAMS = 528  # of a backward pass, each over many rows: four on each multiprocessor of an H100
-
-
-@triton.jit
-def _layer_norm(x, inside, W, eps):
-    """``(x - mean) / sqrt(variance + eps)`` and the factor."""
-    centred = tl.where(inside, x - tl.sum(x) / W, 0.0)
-    factor = tl.rsqrt(tl.sum(centred * centred) / W + eps)
-    return centred * factor, factor
-
-
-@triton.jit
-def _layer_norm_backward(grad, unit, factor, inside, W):
-    """The gradient of ``x`` from that of ``unit``, which is 0 outside."""
-    level = tl.sum(tl.where(inside, grad, 0.0)) / W
-    return (grad - level - unit * (tl.sum(grad * unit) / W)) * factor
 
 
 @triton.jit
@@ -62,7 +49,7 @@ def _modulate_kernel(
         stream = (x + gate * branch).to(stream_ptr.dtype.element_ty)
         tl.store(stream_ptr + at, stream, mask=inside)
         x = stream.to(real)  # the rounded stream: what the backward pass will find
-    normed, _ = _layer_norm(x, inside, W, eps)
+    normed, _ = layer_norm(x, inside, W, eps)
     if affine_ptr is not None:
         normed *= tl.load(affine_ptr + w, mask=inside, other=0.0)
         normed += tl.load(affine_ptr + W + w, mask=inside, other=0.0)
@@ -111,7 +98,7 @@ def _modulate_backward_kernel(
             branch = tl.load(branch_ptr + at, mask=inside, other=0.0).to(real)
             grad_stream = tl.load(grad_stream_ptr + at, mask=inside, other=0.0).to(real)
 
-        unit, factor = _layer_norm(stream, inside, W, eps)
+        unit, factor = layer_norm(stream, inside, W, eps)
         grad_normed = grad_out * (1.0 + scale)
         if affine_ptr is not None:
             tl.store(grad_scale_ptr + at, grad_out * (unit * weight + bias), mask=inside)
@@ -121,7 +108,7 @@ def _modulate_backward_kernel(
         else:
             tl.store(grad_scale_ptr + at, grad_out * unit, mask=inside)
             grad_unit = grad_normed
-        grad_x = _layer_norm_backward(grad_unit, unit, factor, inside, W)
+        grad_x = layer_norm_backward(grad_unit, unit, factor, W)
         if branch_ptr is not None:
             grad_x += grad_stream
             tl.store(grad_gate_ptr + at, grad_x * branch, mask=inside)

@@ -1,5 +1,8 @@
 """Heads that carry the student's visible tokens into a teacher's feature space."""
 
+from collections.abc import Iterable, Sequence
+from typing import cast
+
 import torch
 from torch import Generator, Tensor, nn
 
@@ -32,11 +35,18 @@ class Alignment(nn.Module):
         reset_table(self.pos_embed, self.grid)
 
     def forward(self, features: list[Tensor], visible_index: Tensor, grid: Grid) -> list[Tensor]:
-        """``[B, V, D]`` for each of the tapped ``[B, 4 + V, C]``, one a head."""
+        """What each head takes, ``[B, V, C]``, of each of the tapped ``[B, 4 + V, C]``."""
         table, rows = self._positions(self.pos_embed, grid), visible_index + CLS_TOKENS
 
         def placed(feature: Tensor) -> Tensor:
             tokens = feature[:, CLS_TOKENS:]
             return add_positions(tokens, rows, table, table[:0], dtype=feature.dtype)
 
-        return [head(placed(feature)) for head, feature in zip(self.layers, features, strict=True)]
+        return [placed(feature) for feature in features]
+
+    def distances(self, tokens: Sequence[Tensor], targets: Sequence[Tensor]) -> list[Tensor]:
+        """Cosine distances ``[B, V]`` of each head's ``[B, V, C]`` to its target ``[B, V, D]``."""
+        heads = cast(Iterable[ProjectionHead], self.layers)
+        return [
+            head.distance(x, target) for head, x, target in zip(heads, tokens, targets, strict=True)
+        ]

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
+from ivn.ops import cosine_distance
 from ivn.ops._dtype import wide_dtype
 
 
@@ -76,6 +77,14 @@ class ProjectionHead(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """``[..., width] -> [..., out]``."""
         return self.norm(self.head(x))
+
+    def distance(self, x: Tensor, target: Tensor) -> Tensor:
+        """The cosine distance of :meth:`forward` to ``target`` ``[..., out]``, ``[...]``.
+
+        At least fp32, from a norm that is not rounded; ``target`` is a constant.
+        """
+        weight, bias = self.norm.weight, self.norm.bias
+        return cosine_distance(self.head(x), target, weight, bias, norm_eps=self.norm.eps)
 
 
 def materialise(module: nn.Module, generator: Generator) -> None:

@@ -38,6 +38,8 @@ _ARGUMENTS = {
     "ivn_add_norm_backward": [*[_POINTER] * 11, *[_SIZE] * 2, _REAL, _INT, _INT],
     "ivn_qk_norm": [*[_POINTER] * 3, *[_SIZE] * 2, _REAL, _INT],
     "ivn_qk_norm_backward": [*[_POINTER] * 5, *[_SIZE] * 2, _REAL, _INT],
+    "ivn_cosine_distance": [*[_POINTER] * 4, *[_SIZE] * 2, _REAL, _REAL, _INT, _INT],
+    "ivn_cosine_distance_backward": [*[_POINTER] * 6, *[_SIZE] * 2, _REAL, _REAL, _INT, _INT],
     "ivn_modulate": [*[_POINTER] * 8, *[_SIZE] * 5, _REAL, _INT],
     "ivn_modulate_backward": [*[_POINTER] * 12, *[_SIZE] * 4, _REAL, _INT],
 }

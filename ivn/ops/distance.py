@@ -1,73 +1,101 @@
-"""``ivn::cosine_distance``: the stage-two objective on predicted tokens."""
+"""``ivn::cosine_distance``: the objective on tokens that are compared by their direction.
+
+Legend: R rows (tokens), D features.
+"""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ._affine import describe, stacked
 from ._dtype import wide_dtype
+from ._library import TYPES, call
 from ._triton import register_triton
 
+PARTS = 32  # IVN_NORM_PARTS of csrc/ivn.h
 
-def cosine_distance(pred: Tensor, target: Tensor, *, eps: float = 1e-6) -> Tensor:
-    r"""One minus the cosine of the angle between matching rows.
 
-    .. math:: d_r = 1 - \frac{p_r \cdot t_r}{\max(|p_r|, \epsilon) \, \max(|t_r|, \epsilon)}
+def cosine_distance(
+    pred: Tensor,
+    target: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    *,
+    norm_eps: float = 1e-5,
+    eps: float = 1e-6,
+) -> Tensor:
+    r"""One minus the cosine between the LayerNorm of each row and its target.
+
+    .. math:: p_r = \frac{x_r - \bar x_r}{\sqrt{\mathrm{var}(x_r) + \epsilon_n}} \, w + b, \qquad
+              d_r = 1 - \frac{p_r \cdot t_r}{\max(|p_r|, \epsilon) \, \max(|t_r|, \epsilon)}
 
     Args:
-        pred: predicted tokens, ``[..., D]``, any floating-point dtype. Differentiable.
+        pred: predicted tokens before their norm, ``[..., D]``, any floating-point dtype.
+            Differentiable, as are weight and bias.
         target: teacher tokens, same shape and device, any floating-point dtype. A constant: no
             gradient flows to it, whatever its ``requires_grad``.
-        eps: lower bound on either norm, so a zero row has distance 1 and a finite gradient.
+        weight, bias: of the norm, ``[D]``.
+        norm_eps: added to the variance.
+        eps: lower bound on either length, so a zero row has distance 1 and a finite gradient.
 
     Returns:
         The distance of each row, ``[...]``, computed in fp32; in fp64 if ``pred`` is fp64.
 
     Example:
-        >>> pred = torch.tensor([[3.0, 0.0], [3.0, 0.0]])
-        >>> cosine_distance(pred, torch.tensor([[0.0, 2.0], [-1.0, 0.0]]))
+        >>> pred = torch.tensor([[3.0, 1.0], [3.0, 1.0]])  # each row's norm is 1, -1
+        >>> target = torch.tensor([[1.0, 1.0], [-1.0, 1.0]])
+        >>> cosine_distance(pred, target, torch.ones(2), torch.zeros(2))
         tensor([1., 2.])
     """
-    if pred.shape != target.shape or pred.device != target.device or _features(pred) == 0:
+    if pred.ndim == 0 or pred.shape[-1] == 0 or not pred.is_floating_point():
         raise ValueError(
-            f"pred is {_describe(pred)} but target is {_describe(target)}, expected the same shape "
-            "[..., D], D > 0, on the same device"
+            f"cosine_distance: pred is {describe(pred)}, expected [..., D], D > 0, in floating "
+            "point"
         )
-    if not (pred.is_floating_point() and target.is_floating_point()):
-        raise ValueError(f"pred is {pred.dtype} and target {target.dtype}, expected floating point")
+    same = pred.shape == target.shape and pred.device == target.device
+    if not (same and target.is_floating_point()):
+        raise ValueError(
+            f"cosine_distance: pred is {describe(pred)} but target is {describe(target)}, expected "
+            "the same shape in floating point on the same device"
+        )
+    affine = stacked("cosine_distance", pred, weight, bias)
     rows = pred.reshape(-1, pred.shape[-1]).contiguous()
     targets = target.detach().reshape(-1, target.shape[-1]).contiguous()
-    return _cosine_distance(rows, targets, eps).reshape(pred.shape[:-1])
+    return _cosine_distance(rows, targets, affine, norm_eps, eps).reshape(pred.shape[:-1])
 
 
-def cosine_distance_reference(pred: Tensor, target: Tensor, eps: float) -> Tensor:
-    """What ``ivn::cosine_distance`` means, in plain PyTorch."""
-    p = F.normalize(pred.to(wide_dtype(pred.dtype)), dim=-1, eps=eps)
-    t = F.normalize(target.to(wide_dtype(pred.dtype)), dim=-1, eps=eps)
+def cosine_distance_reference(
+    pred: Tensor, target: Tensor, affine: Tensor, norm_eps: float, eps: float
+) -> Tensor:
+    """What ``ivn::cosine_distance`` means, in plain PyTorch: ``affine`` is ``[2, D]``."""
+    wide = wide_dtype(pred.dtype)
+    normed = F.layer_norm(pred.to(wide), pred.shape[-1:], affine[0], affine[1], norm_eps)
+    p, t = (F.normalize(x, dim=-1, eps=eps) for x in (normed, target.to(wide)))
     return 1.0 - (p * t).sum(dim=-1)
 
 
-def cosine_distance_backward_reference(
-    grad: Tensor, pred: Tensor, target: Tensor, eps: float
-) -> Tensor:
-    """The gradient of :func:`cosine_distance_reference` with respect to ``pred``."""
-    p = pred.to(wide_dtype(pred.dtype))
-    t = F.normalize(target.to(p.dtype), dim=-1, eps=eps)
-    length = p.norm(dim=-1, keepdim=True)
-    unit = p / length.clamp_min(eps)
-    # Below eps the norm is a constant, so only the dot product has a gradient.
-    radial = torch.where(length > eps, (unit * t).sum(-1, keepdim=True), 0.0)
-    grad_p = -grad.unsqueeze(-1) * (t - radial * unit) / length.clamp_min(eps)
-    return grad_p.to(pred.dtype)
-
-
 @torch.library.custom_op("ivn::cosine_distance", mutates_args=(), device_types="cpu")
-def _cosine_distance(pred: Tensor, target: Tensor, eps: float) -> Tensor:
-    return cosine_distance_reference(pred, target, eps)
+def _cosine_distance(
+    pred: Tensor, target: Tensor, affine: Tensor, norm_eps: float, eps: float
+) -> Tensor:
+    distance = affine.new_empty(len(pred))
+    target = _readable(pred, target)
+    settings = (*pred.shape, norm_eps, eps, TYPES[pred.dtype], TYPES[target.dtype])
+    call("ivn_cosine_distance", pred.device, pred, target, affine, distance, *settings)
+    return distance
 
 
 @torch.library.custom_op("ivn::cosine_distance_backward", mutates_args=(), device_types="cpu")
-def _cosine_distance_backward(grad: Tensor, pred: Tensor, target: Tensor, eps: float) -> Tensor:
-    return cosine_distance_backward_reference(grad, pred, target, eps)
+def _cosine_distance_backward(
+    grad: Tensor, pred: Tensor, target: Tensor, affine: Tensor, norm_eps: float, eps: float
+) -> tuple[Tensor, Tensor]:
+    grad_pred = torch.empty_like(pred)
+    grad_affine = affine.new_empty(PARTS, *affine.shape)
+    target = _readable(pred, target)
+    pointers = (grad, pred, target, affine, grad_pred, grad_affine)
+    settings = (*pred.shape, norm_eps, eps, TYPES[pred.dtype], TYPES[target.dtype])
+    call("ivn_cosine_distance_backward", pred.device, *pointers, *settings)
+    return grad_pred, grad_affine.sum(0)
 
 
 register_triton(_cosine_distance, "cosine_distance_forward")
@@ -75,31 +103,35 @@ register_triton(_cosine_distance_backward, "cosine_distance_backward")
 
 
 @_cosine_distance.register_fake
-def _(pred: Tensor, target: Tensor, eps: float) -> Tensor:
-    return pred.new_empty(pred.shape[0], dtype=wide_dtype(pred.dtype))
+def _(pred, target, affine, norm_eps, eps):
+    return affine.new_empty(pred.shape[0])
 
 
 @_cosine_distance_backward.register_fake
-def _(grad: Tensor, pred: Tensor, target: Tensor, eps: float) -> Tensor:
-    return torch.empty_like(pred)
+def _(grad, pred, target, affine, norm_eps, eps):
+    return torch.empty_like(pred), torch.empty_like(affine)
 
 
 def _save_inputs(ctx, inputs, output) -> None:
-    pred, target, ctx.eps = inputs
-    ctx.save_for_backward(pred, target)
+    pred, target, affine, ctx.norm_eps, ctx.eps = inputs
+    ctx.save_for_backward(pred, target, affine)
 
 
-def _backward(ctx, grad: Tensor):
-    pred, target = ctx.saved_tensors
-    return _cosine_distance_backward(grad.contiguous(), pred, target, ctx.eps), None, None
+def _differentiate(ctx, grad: Tensor):
+    grad_pred, grad_affine = _cosine_distance_backward(
+        grad.contiguous(), *ctx.saved_tensors, ctx.norm_eps, ctx.eps
+    )
+    return grad_pred, None, grad_affine, None, None
 
 
-_cosine_distance.register_autograd(_backward, setup_context=_save_inputs)
+_cosine_distance.register_autograd(_differentiate, setup_context=_save_inputs)
 
 
-def _features(x: Tensor) -> int:
-    return x.shape[-1] if x.ndim else 0
-
-
-def _describe(x: Tensor) -> str:
-    return f"{list(x.shape)} on {x.device}"
+def _readable(pred: Tensor, target: Tensor) -> Tensor:
+    """``target`` in a dtype that the C++ version reads beside ``pred``: bf16, or the widest."""
+    if pred.dtype not in TYPES:
+        raise ValueError(
+            f"cosine_distance: pred is {pred.dtype}, expected on a CPU fp32, bf16 or fp64"
+        )
+    narrow = target.dtype == torch.bfloat16 and pred.dtype != torch.float64
+    return target if narrow else target.to(wide_dtype(pred.dtype))

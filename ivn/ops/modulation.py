@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ._affine import describe, stacked
 from ._dtype import wide_dtype
 from ._library import TYPES, call
 from ._triton import register_triton
@@ -225,27 +226,17 @@ def _checked_affine(
     """Weight and bias as ``[2, W]`` in the dtype of the statistics, ``[0, W]`` without them."""
     W = x.shape[-1] if x.ndim else 0
     if W == 0 or not x.is_floating_point():
-        raise ValueError(f"{name}: x is {_describe(x)}, expected [..., W] in floating point")
+        raise ValueError(f"{name}: x is {describe(x)}, expected [..., W] in floating point")
     for other, tensor in rows.items():
         if (tensor.shape, tensor.dtype, tensor.device) != (x.shape, x.dtype, x.device):
             raise ValueError(
-                f"{name}: {other} is {_describe(tensor)}, expected {_describe(x)} as x is"
+                f"{name}: {other} is {describe(tensor)}, expected {describe(x)} as x is"
             )
     if weight is None or bias is None:
         if weight is not bias:
             raise ValueError(f"{name}: of weight and bias one is None, expected both or neither")
         return x.new_empty(0, W, dtype=wide_dtype(x.dtype))
-    for other, tensor in (("weight", weight), ("bias", bias)):
-        if tensor.shape != (W,) or tensor.device != x.device or not tensor.is_floating_point():
-            raise ValueError(
-                f"{name}: {other} is {_describe(tensor)}, expected [{W}] in floating point on "
-                f"{x.device}"
-            )
-    return torch.stack([weight, bias]).to(wide_dtype(x.dtype))
-
-
-def _describe(x: Tensor) -> str:
-    return f"{list(x.shape)} {str(x.dtype).removeprefix('torch.')} on {x.device}"
+    return stacked(name, x, weight, bias)
 
 
 def _present(affine: Tensor) -> Tensor:

@@ -1,10 +1,10 @@
 """Stage one: reconstruct the masked pixels, and align the visible tokens with an image teacher.
 
-Legend: B batch, T frames, V visible and P masked tokens, K aligned blocks, D teacher's width,
-W predictor's width.
+Legend: B batch, T frames, V visible and P masked tokens, K aligned blocks, C encoder's width,
+D teacher's width, W predictor's width.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -19,7 +19,7 @@ from ivn.model.model import Model
 from ivn.model.patch import normalised, patch_grid
 from ivn.model.positions import Grid
 from ivn.model.teacher import Targets, Teacher, TeacherConfig
-from ivn.ops import cosine_distance, gather_tokens
+from ivn.ops import gather_tokens
 from ivn.ops.masking import other_tokens, sample_tokens, top_tokens
 
 from . import masks
@@ -82,20 +82,20 @@ class Seen(NamedTuple):
     """What the student makes of a clip's visible tokens.
 
     Attributes:
-        aligned_layers: its last K blocks in the teacher's space, each ``[B, V, D]``.
+        tapped_layers: its last K blocks, each with the positions of its head, ``[B, V, C]``.
         aligned_pooled: its pooled vector there, ``[B, D]``; without that head ``[B, 0]``.
         predicted: the predictor's tokens in the masked places, ``[B, P, W]``.
     """
 
-    aligned_layers: list[Tensor]
+    tapped_layers: list[Tensor]
     aligned_pooled: Tensor
     predicted: Tensor
 
 
 class AlignmentTargets(NamedTuple):
-    """The teacher's side: ``layers`` ``[K, B, V, D]`` and ``pooled`` ``[B, D]``."""
+    """The teacher's side: K ``layers`` ``[B, V, D]`` and ``pooled`` ``[B, D]``."""
 
-    layers: Tensor
+    layers: Sequence[Tensor]
     pooled: Tensor
 
 
@@ -186,7 +186,7 @@ class Stage1(Stage):
 
     def alignment_targets(self, seen: Targets, visible: Tensor) -> AlignmentTargets:
         """The teacher's visible tokens, and its frames' mean direction."""
-        layers = torch.stack([gather_tokens(layer, visible) for layer in seen.layers])
+        layers = [gather_tokens(layer, visible) for layer in seen.layers]
         pooled = F.normalize(seen.pooled, dim=-1).mean(1)
         if self.config.renormalise_pooled:
             pooled = F.normalize(pooled, dim=-1)
@@ -195,7 +195,7 @@ class Stage1(Stage):
     def student(
         self, video: Tensor, visible: Tensor, masked: Tensor, *, keys: Tensor | None = None
     ) -> Seen:
-        """Encode the ``visible`` ``[B, V]``, align them, predict the ``masked`` ``[B, P]``."""
+        """Encode the ``visible`` ``[B, V]``, predict the ``masked`` ``[B, P]``."""
         grid = patch_grid(video, self.encoder.config.patch_size)
         depth, K = self.encoder.config.depth, len(self.alignment.layers)
         taps = range(depth - K, depth)
@@ -211,11 +211,8 @@ class Stage1(Stage):
 
     def alignment_terms(self, seen: Seen, target: AlignmentTargets) -> dict[str, Term]:
         """The semantic terms: the visible tokens' and, if asked for, the pooled vector's."""
-        cosines = [
-            1 - cosine_distance(ours, theirs.to(ours.dtype))
-            for ours, theirs in zip(seen.aligned_layers, target.layers, strict=True)
-        ]
-        terms = {"layers": mean_term(self._alignment_loss(torch.stack(cosines)))}
+        distances = self.alignment.distances(seen.tapped_layers, target.layers)
+        terms = {"layers": mean_term(self._alignment_loss(1 - torch.stack(distances)))}
         if self.config.align_pooled:
             ours = seen.aligned_pooled.to(wide_dtype(seen.aligned_pooled.dtype))
             cosine = (F.normalize(ours, dim=-1) * target.pooled.to(ours.dtype)).sum(-1)

@@ -1,6 +1,6 @@
 """Stage two: predict the frozen stage-one encoder's features of the masked tokens.
 
-Legend: B batch, V visible and P masked tokens, C encoder's width.
+Legend: B batch, V visible and P masked tokens, C encoder's width, W predictor's width.
 """
 
 import copy
@@ -18,7 +18,6 @@ from ivn.model.model import Model
 from ivn.model.packed import Index, size, take
 from ivn.model.patch import patch_grid
 from ivn.model.positions import Grid
-from ivn.ops import cosine_distance
 from ivn.ops.masking import other_tokens
 from ivn.ops.random import Purpose
 
@@ -123,16 +122,15 @@ class Stage2(Stage):
         keys: Tensor | None = None,
         view: int = 0,
     ) -> Tensor:
-        """The ``masked`` tokens' features from the ``visible``: ``[B, P, C]``, or packed."""
+        """The predictor's tokens in the ``masked`` places: ``[B, P, W]``, or packed."""
         grid = patch_grid(video, self.encoder.config.patch_size)
         hidden, _ = self.encoder.hidden(video, visible, keys=keys, view=view)
         predicted = self.predictor(hidden.to(self.encoder.dtype), visible, grid)
-        return self.decoder(take(predicted, masked))
+        return take(predicted, masked)
 
-    @staticmethod
-    def latent_term(predicted: Tensor, target: Tensor) -> Term:
-        """``2 - 2 cos`` of each masked token."""
-        return mean_term(2 * cosine_distance(predicted, target.to(predicted.dtype)))
+    def latent_term(self, predicted: Tensor, target: Tensor) -> Term:
+        """``2 - 2 cos`` of each masked token: the decoder's of ``[B, P, W]``, and ``[B, P, C]``."""
+        return mean_term(2 * self.decoder.distance(predicted, target))
 
     def cosines(self, means: Mapping[str, float]) -> dict[str, float]:
         return {name: 1 - mean / 2 for name, mean in means.items()}
