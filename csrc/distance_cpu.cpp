@@ -56,7 +56,7 @@ IVN_VECTORISED Along<Real> direction_backward(const Pred* pred, Moments<Real> of
 
 // Calls run(Pred{}, Target{}) for the element types.
 template <typename Run>
-int with_types(int pred_type, int target_type, const Run& run) {
+int with_pair(int pred_type, int target_type, const Run& run) {
   return with_type(pred_type, [&](auto pred) {
     using Pred = decltype(pred);
     if constexpr (std::is_same_v<Pred, double>) {
@@ -74,7 +74,7 @@ extern "C" int ivn_cosine_distance_cpu(const void* pred, const void* target, con
                                        void* distance, int64_t R, int64_t D, double norm_eps,
                                        double eps, int pred_type, int target_type,
                                        [[maybe_unused]] int threads) {
-  return with_types(pred_type, target_type, [&](auto pred_zero, auto target_zero) {
+  return with_pair(pred_type, target_type, [&](auto pred_zero, auto target_zero) {
     using Pred = decltype(pred_zero);
     using Target = decltype(target_zero);
     using Real = typename Arithmetic<Pred>::type;
@@ -98,7 +98,7 @@ extern "C" int ivn_cosine_distance_backward_cpu(const void* grad, const void* pr
                                                 void* grad_pred, void* grad_affine, int64_t R,
                                                 int64_t D, double norm_eps, double eps,
                                                 int pred_type, int target_type, int threads) {
-  return with_types(pred_type, target_type, [&](auto pred_zero, auto target_zero) {
+  return with_pair(pred_type, target_type, [&](auto pred_zero, auto target_zero) {
     using Pred = decltype(pred_zero);
     using Target = decltype(target_zero);
     using Real = typename Arithmetic<Pred>::type;
