@@ -228,6 +228,27 @@ int ivn_cosine_distance_backward_cpu(const void* grad, const void* pred, const v
                                      int64_t R, int64_t D, double norm_eps, double eps,
                                      int pred_type, int target_type, int threads);
 
+// Rows of B samples, P of each, D numbers wide; a row's step is a row of `steps` [S, 6] Real: its
+// factors and bounds, as ivn/ops/diffusion.py names them. The noise is `normal` of the sample's
+// key. On a GPU these are Triton kernels. Real is double for IVN_FLOAT64, else float.
+
+// x_t = signal * target + noise, and zeros up to `width`: target [B * P, D] Real, x_t [B * P,
+// width] of `type`.
+int ivn_noisy_target_cpu(const void* target, const int64_t* keys, const int64_t* timestep,
+                         const void* steps, void* x_t, int64_t B, int64_t P, int64_t D,
+                         int64_t width, uint32_t purpose, int type, int threads);
+// Means over the row of the noise's squared error, and of the variational bound in bits: output
+// [B * P, 2 * D] of `type`, mse and variational [B * P] Real.
+int ivn_diffusion_loss_cpu(const void* output, const void* target, const int64_t* keys,
+                           const int64_t* timestep, const void* steps, void* mse, void* variational,
+                           int64_t B, int64_t P, int64_t D, uint32_t purpose, int type,
+                           int threads);
+int ivn_diffusion_loss_backward_cpu(const void* grad_mse, const void* grad_variational,
+                                    const void* output, const void* target, const int64_t* keys,
+                                    const int64_t* timestep, const void* steps, void* grad_output,
+                                    int64_t B, int64_t P, int64_t D, uint32_t purpose, int type,
+                                    int threads);
+
 #ifdef __cplusplus
 }
 #endif

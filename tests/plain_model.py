@@ -309,11 +309,14 @@ def binned_gaussian(x: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
     """Log-probability of the bin of 2/255 around ``x``; the outermost bins of [-1, 1] are open."""
 
     def below(edge: Tensor) -> Tensor:
-        y = (edge - mean) / deviation
-        return 0.5 * (1 + torch.tanh(math.sqrt(2 / math.pi) * (y + 0.044715 * y.pow(3))))
+        y = edge / deviation  # (1 + tanh) / 2 is a sigmoid, which keeps its digits far below 0
+        return torch.sigmoid(2 * math.sqrt(2 / math.pi) * (y + 0.044715 * y.pow(3)))
 
-    left, right = below(x - 1 / 255), below(x + 1 / 255)
-    probability = torch.where(x < -0.999, right, torch.where(x > 0.999, 1 - left, right - left))
+    off = x - mean
+    outside = -off.abs()  # of two bins as far off the mean, the lower
+    inside = below(outside + 1 / 255) - below(outside - 1 / 255)
+    lowest, highest = below(off + 1 / 255), below(1 / 255 - off)
+    probability = torch.where(x < -0.999, lowest, torch.where(x > 0.999, highest, inside))
     return probability.clamp(min=1e-12).log()
 
 

@@ -12,19 +12,18 @@ import torch
 from torch import Tensor, nn
 
 from ivn.ops import check_range
+from ivn.ops.diffusion import LossTerms, add_noise, diffusion_loss, loss_terms, noisy_target
 from ivn.ops.random import Purpose, integers, normal
 
 from .denoiser import Denoiser, XavierLinear
 from .diffusion import (
     STEPS,
-    LossTerms,
-    add_noise,
     cosine_schedule,
     log_variance,
-    loss_terms,
     posterior_mean,
     predicted_target,
     respaced,
+    training_steps,
 )
 from .layers import ProjectionHead, wide_dtype
 
@@ -103,11 +102,10 @@ class DiffusionDecoder(nn.Module):
         """
         check_range("loss_terms", timestep, STEPS, "timestep")
         wide = wide_dtype(z.dtype)
-        target, noise = target.to(wide), noise.to(wide)
-        schedule = cosine_schedule(z.device)
-        x_t = add_noise(target, noise, schedule.at(timestep, wide))
+        target, noise, steps = target.to(wide), noise.to(wide), training_steps(z.device, wide)
+        x_t = add_noise(target, noise, timestep, steps)
         output = self.net(x_t.to(z.dtype), self._time(timestep, z.dtype), z).to(wide)
-        return loss_terms(output, target, x_t, noise, timestep, schedule)
+        return loss_terms(output, target, noise, timestep, steps)
 
     def loss(self, target: Tensor, z: Tensor, keys: Tensor) -> Tensor:
         """The training objective of each token: a random step, its noise, both terms.
@@ -120,10 +118,13 @@ class DiffusionDecoder(nn.Module):
         Returns:
             ``[B, P]`` in at least fp32.
         """
-        B, P, D = target.shape
+        B, P, _ = target.shape
         timestep = integers(keys, Purpose.TIMESTEP, P, STEPS).flatten()
-        noise = normal(keys, Purpose.NOISE, P * D, dtype=wide_dtype(z.dtype)).view(B * P, D)
-        terms = self.loss_terms(target.flatten(0, 1), z.flatten(0, 1), timestep, noise)
+        wide = wide_dtype(z.dtype)
+        rows, steps = target.flatten(0, 1).to(wide), training_steps(z.device, wide)
+        x_t = noisy_target(rows, keys, timestep, steps, dtype=z.dtype)
+        output = self.net(x_t, self._time(timestep, z.dtype), z.flatten(0, 1))
+        terms = diffusion_loss(output, rows, keys, timestep, steps)
         return (terms.mse + terms.variational).view(B, P)
 
     @torch.no_grad()

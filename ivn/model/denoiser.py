@@ -36,6 +36,14 @@ class ZeroLinear(Linear):
         nn.init.zeros_(self.bias)
 
 
+class InputProjection(XavierLinear):
+    """Takes rows that are padded with zeros, which align them, too."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = F.pad(self.weight.to(x.dtype), (0, x.shape[-1] - self.in_features))
+        return F.linear(x, weight, self.bias.to(x.dtype))
+
+
 class TimeEmbed(nn.Module):
     """A vector for each diffusion step: cosines and sines, then an MLP."""
 
@@ -116,12 +124,15 @@ class Denoiser(nn.Module):
         super().__init__()
         self.time_embed = TimeEmbed(width)
         self.cond_embed = XavierLinear(condition, width)
-        self.input_proj = XavierLinear(target, width)
+        self.input_proj = InputProjection(target, width)
         self.res_blocks = nn.ModuleList(ResidualBlock(width) for _ in range(depth))
         self.final_layer = FinalLayer(width, 2 * target)
 
     def forward(self, x: Tensor, time: Tensor, z: Tensor) -> Tensor:
-        """``x`` ``[R, D]``, the step's ``time`` ``[R, W]`` and ``z`` ``[R, Z]`` to ``[R, 2D]``."""
+        """``x`` ``[R, D]``, the step's ``time`` ``[R, W]`` and ``z`` ``[R, Z]`` to ``[R, 2D]``.
+
+        ``x`` may be wider than D: zeros follow.
+        """
         condition = F.silu(time + self.cond_embed(z))
         hidden, step = self.input_proj(x), None
         for block in self.res_blocks:

@@ -14,9 +14,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ivn.ops.diffusion import Steps
+
 STEPS = 1000
 _CPU = torch.device("cpu")
-_LN2 = math.log(2.0)
 
 
 class Schedule(NamedTuple):
@@ -44,6 +45,18 @@ class Schedule(NamedTuple):
     def at(self, t: Tensor, dtype: torch.dtype) -> "Schedule":
         """The rows of steps ``t`` ``[R]`` as columns ``[R, 1]`` of ``dtype``."""
         return Schedule(*(table[t, None].to(dtype) for table in self))
+
+
+@functools.cache
+def training_steps(device: torch.device, dtype: torch.dtype) -> Tensor:
+    """The table of all steps that the operations on noise and loss read, ``[1000, 6]``."""
+    schedule = cosine_schedule(device)
+    bound = schedule.posterior_log_variance_clipped
+    mean = schedule.posterior_clean * schedule.noise_scale / schedule.signal_scale
+    spread = schedule.betas.log() - bound
+    precision = mean.square() * (-bound).exp()
+    steps = Steps(schedule.signal_scale, schedule.noise_scale, mean, bound, spread, precision)
+    return torch.stack(steps, dim=1).to(dtype)
 
 
 @functools.cache
@@ -84,11 +97,6 @@ def respaced(schedule: Schedule, steps: int) -> tuple[Schedule, Tensor]:
     return schedule_of(1 - after / before), kept
 
 
-def add_noise(target: Tensor, noise: Tensor, step: Schedule) -> Tensor:
-    """``x_t`` of equation 9, ``[R, D]``."""
-    return step.signal_scale * target + step.noise_scale * noise
-
-
 def log_variance(interpolation: Tensor, step: Schedule) -> Tensor:
     """Equation 15: the learned log-variance, from the network's numbers around [-1, 1]."""
     share = (interpolation + 1) / 2
@@ -103,59 +111,3 @@ def predicted_target(x_t: Tensor, noise: Tensor, step: Schedule) -> Tensor:
 def posterior_mean(target: Tensor, x_t: Tensor, step: Schedule) -> Tensor:
     """Equation 11: the mean of the step back."""
     return step.posterior_clean * target + step.posterior_noisy * x_t
-
-
-class LossTerms(NamedTuple):
-    """Of each row, ``[R]``: the noise's squared error, and the variational bound in bits."""
-
-    mse: Tensor
-    variational: Tensor
-
-
-def loss_terms(
-    output: Tensor, target: Tensor, x_t: Tensor, noise: Tensor, t: Tensor, schedule: Schedule
-) -> LossTerms:
-    """Both terms of the hybrid objective (equation 16), means over the dimensions.
-
-    Args:
-        output: the network's ``[R, 2 * D]``: noise, then variance. The variational term's
-            gradient reaches the variance only.
-        target, x_t, noise: ``[R, D]``.
-        t: ``[R]`` int64.
-        schedule: of the training steps.
-    """
-    estimate, interpolation = output.chunk(2, dim=-1)
-    mse = (estimate - noise).square().mean(-1)
-
-    step = schedule.at(t, output.dtype)
-    true_mean = posterior_mean(target, x_t, step)
-    mean = posterior_mean(predicted_target(x_t, estimate.detach(), step), x_t, step)
-    log_var = log_variance(interpolation, step)
-    true_log_var = step.posterior_log_variance_clipped
-    divergence = 0.5 * (
-        log_var
-        - true_log_var
-        - 1
-        + (true_log_var - log_var).exp()
-        + (true_mean - mean).square() * (-log_var).exp()
-    )
-    likelihood = discretised_log_likelihood(target, mean, 0.5 * log_var)
-    bits = torch.where(t[:, None] == 0, -likelihood, divergence).mean(-1) / _LN2
-    return LossTerms(mse, bits)
-
-
-def discretised_log_likelihood(x: Tensor, mean: Tensor, log_scale: Tensor) -> Tensor:
-    """Log-probability of the 2/255-wide bin around ``x`` in [-1, 1], under a Gaussian.
-
-    The normal distribution function is approximated with a tanh, as in the paper's code.
-    """
-    centred, inverse = x - mean, (-log_scale).exp()
-    above = _normal_cdf(inverse * (centred + 1 / 255))
-    below = _normal_cdf(inverse * (centred - 1 / 255))
-    inside = (above - below).clamp(min=1e-12).log()
-    lowest, highest = above.clamp(min=1e-12).log(), (1 - below).clamp(min=1e-12).log()
-    return torch.where(x < -0.999, lowest, torch.where(x > 0.999, highest, inside))
-
-
-def _normal_cdf(x: Tensor) -> Tensor:
-    return 0.5 * (1 + torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))

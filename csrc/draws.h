@@ -1,0 +1,63 @@
+// Keyed words and normal numbers on a CPU, many at a time.
+#pragma once
+
+#include <algorithm>
+
+#include "random.h"
+#include "vectorised.h"
+
+namespace ivn {
+
+constexpr int kDrawnBlocks = 64;  // of four words: they stay in the first cache
+constexpr int64_t kDrawnAtOnce = 4 * kDrawnBlocks;
+
+// The words of `blocks` blocks, at most kDrawnBlocks, from block `first` on: four of each.
+IVN_VECTORISED inline void draw_blocks(const int64_t* key, uint32_t purpose, uint32_t first,
+                                       int blocks, int64_t* out) {
+#pragma omp simd
+  for (int i = 0; i < blocks; ++i) {
+    const Words words = random_words(key, purpose, first + static_cast<uint32_t>(i));
+    for (int j = 0; j < 4; ++j) out[4 * i + j] = words.v[j];
+  }
+}
+
+// The normal numbers of these words.
+template <typename Real>
+IVN_VECTORISED inline void draw_blocks(const int64_t* key, uint32_t purpose, uint32_t first,
+                                       int blocks, Real* out) {
+  uint32_t u[2 * kDrawnBlocks], v[2 * kDrawnBlocks];
+  for (int i = 0; i < blocks; ++i) {
+    const Words words = random_words(key, purpose, first + static_cast<uint32_t>(i));
+    u[2 * i] = words.v[0];
+    v[2 * i] = words.v[1];
+    u[2 * i + 1] = words.v[2];
+    v[2 * i + 1] = words.v[3];
+  }
+#pragma omp simd
+  for (int i = 0; i < 2 * blocks; ++i) {
+    const Pair<Real> pair = normal_pair<Real>(u[i], v[i]);
+    out[2 * i] = pair.first;
+    out[2 * i + 1] = pair.second;
+  }
+}
+
+// out = draws start, start + 1, ... start + count - 1 of the key's.
+template <typename Out>
+void draw(const int64_t* key, uint32_t purpose, int64_t start, int64_t count, Out* out) {
+  Out some[kDrawnAtOnce];
+  int64_t block = start / 4, skipped = start % 4;
+  while (count > 0) {
+    const int64_t blocks = std::min((skipped + count + 3) / 4, static_cast<int64_t>(kDrawnBlocks));
+    const int64_t drawn = std::min(4 * blocks - skipped, count);
+    const bool whole = skipped == 0 && drawn == 4 * blocks;
+    draw_blocks(key, purpose, static_cast<uint32_t>(block), static_cast<int>(blocks),
+                whole ? out : some);
+    if (!whole) std::copy_n(some + skipped, drawn, out);
+    out += drawn;
+    count -= drawn;
+    block += blocks;
+    skipped = 0;
+  }
+}
+
+}  // namespace ivn
