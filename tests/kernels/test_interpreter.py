@@ -9,6 +9,7 @@ pytest.importorskip("triton")
 NOUNS = sorted(file.stem for file in (ROOT / "kernels").glob("[a-z]*.py"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("noun", NOUNS)
 def test_interpreted_kernels_pass_the_tests_of_the_operation(noun):
     environment = {"TRITON_INTERPRET": "1", "IVN_REQUIRE_GPU": "0", "CUDA_VISIBLE_DEVICES": ""}

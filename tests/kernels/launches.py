@@ -1,0 +1,81 @@
+"""Every launch of a Triton kernel that the presets make, with tensors that have no memory.
+
+A new operation adds a function of a config that yields its launches, and its name to ``LAUNCHES``.
+Legend: B batch, N tokens of a clip, R rows, C, D and W features.
+"""
+
+from collections.abc import Iterator
+from functools import partial
+
+import torch
+
+from ivn.config import Config
+from ivn.model.decoder import DiffusionConfig
+from ivn.presets import PRESETS
+
+Launch = tuple[str, tuple]  # a launcher of ivn.kernels, its arguments
+
+BATCH = 16
+TEACHER_WIDTHS = (768, 1024, 1152, 1280, 1536)  # SigLIP's four, EfficientNet-Lite0's between them
+empty = partial(torch.empty, device="meta")
+
+
+def launches() -> Iterator[Launch]:
+    """Those of all presets."""
+    for make in PRESETS.values():
+        config = make()
+        for of in LAUNCHES:
+            yield from of(config)
+
+
+def norm_launches(config: Config) -> Iterator[Launch]:
+    """Of the encoder's blocks, their stream in the branches' dtype or in fp32."""
+    C, R = config.model.encoder.width, BATCH * (4 + tokens(config))
+    branch = empty(R, C, dtype=compute_dtype(config))
+    scale, weight, drop = empty(C), empty(C), empty(R)
+    for stream in {branch.dtype, torch.float32}:
+        x = empty(R, C, dtype=stream)
+        yield "add_norm_forward", (x, branch, scale, drop, weight, 1e-6)
+        yield "add_norm_backward", (x, branch, x, branch, scale, drop, weight, 1e-6)
+    qkv, weights = empty(R, 3, C, dtype=branch.dtype), empty(2, C)
+    yield "qk_norm_forward", (qkv, weights, 1e-6)
+    yield "qk_norm_backward", (qkv, qkv, weights, 1e-6)
+
+
+def modulation_launches(config: Config) -> Iterator[Launch]:
+    """Of the denoiser: the first norm, those after residual steps, the last without weights."""
+    if not isinstance(config.model.decoder, DiffusionConfig):
+        return
+    W, R = config.model.decoder.width, BATCH * tokens(config)
+    x = empty(R, W, dtype=compute_dtype(config))
+    shift, scale, gate = empty(R, 3 * W, dtype=x.dtype).chunk(3, dim=-1)
+    yield "modulate_forward", (x, shift, scale, empty(2, W), 1e-6)
+    yield "modulate_backward", (x, x, scale, empty(2, W), 1e-6)
+    for affine in (empty(2, W), empty(0, W)):
+        yield "gated_modulate_forward", (x, gate, x, shift, scale, affine, 1e-6)
+        yield "gated_modulate_backward", (x, x, x, gate, x, scale, affine, 1e-6)
+
+
+def distance_launches(config: Config) -> Iterator[Launch]:
+    """Of heads in a teacher's space and in the encoder's own, to targets of either dtype."""
+    for D in (*TEACHER_WIDTHS, config.model.encoder.width):
+        R, affine = BATCH * tokens(config), empty(2, D)
+        pred = empty(R, D, dtype=compute_dtype(config))
+        for dtype in {pred.dtype, torch.float32}:
+            target = empty(R, D, dtype=dtype)
+            yield "cosine_distance_forward", (pred, target, affine, 1e-5, 1e-6)
+            yield "cosine_distance_backward", (empty(R), pred, target, affine, 1e-5, 1e-6)
+
+
+LAUNCHES = [norm_launches, modulation_launches, distance_launches]
+
+
+def tokens(config: Config) -> int:
+    """Of a whole clip."""
+    patch = config.model.encoder.patch_size
+    assert config.stage.size % patch == 0
+    return config.stage.frames * (config.stage.size // patch) ** 2
+
+
+def compute_dtype(config: Config) -> torch.dtype:
+    return getattr(torch, config.model.dtype)
