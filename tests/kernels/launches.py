@@ -11,6 +11,8 @@ import torch
 
 from ivn.config import Config
 from ivn.model.decoder import DiffusionConfig
+from ivn.model.diffusion import STEPS
+from ivn.ops.random import Purpose
 from ivn.presets import PRESETS
 
 Launch = tuple[str, tuple]  # a launcher of ivn.kernels, its arguments
@@ -67,7 +69,20 @@ def distance_launches(config: Config) -> Iterator[Launch]:
             yield "cosine_distance_backward", (empty(R), pred, target, affine, 1e-5, 1e-6)
 
 
-LAUNCHES = [norm_launches, modulation_launches, distance_launches]
+def diffusion_launches(config: Config) -> Iterator[Launch]:
+    """Of the decoder's noisy target, and of its loss on the network's output."""
+    if not isinstance(config.model.decoder, DiffusionConfig):
+        return
+    R, D, dtype = BATCH * tokens(config), 3 * config.model.encoder.patch_size**2, torch.int64
+    target, output = empty(R, D), empty(R, 2 * D, dtype=compute_dtype(config))
+    given = (empty(BATCH, 4, dtype=dtype), empty(R, dtype=dtype), empty(STEPS, 6))
+    purpose = int(Purpose.NOISE) << 24
+    yield "noisy_target", (target, *given, purpose, output.dtype)
+    yield "diffusion_loss_forward", (output, target, *given, purpose)
+    yield "diffusion_loss_backward", (empty(R), empty(R), output, target, *given, purpose)
+
+
+LAUNCHES = [norm_launches, modulation_launches, distance_launches, diffusion_launches]
 
 
 def tokens(config: Config) -> int:
