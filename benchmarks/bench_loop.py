@@ -24,9 +24,10 @@ import tempfile
 from pathlib import Path
 
 import torch
-from bench_step import Clock, provenance
 
 from ivn import run
+from ivn.benchmarks.clock import Clock
+from ivn.benchmarks.provenance import in_words, provenance
 from ivn.config import Config, override
 from ivn.data.loader import ClipLoader
 from ivn.data.source import BUNDLED_CLIPS
@@ -118,7 +119,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there too")
     options = parser.parse_args()
     about = provenance(torch.device("cpu"))
-    print(", ".join(f"{key} {value}" for key, value in about.items() if value))
+    print(in_words(about))
     found = about | bench(options)
     if options.json:
         options.json.write_text(json.dumps(found, indent=2) + "\n")

@@ -1,70 +1,102 @@
-"""Masks from keys against the same in eager PyTorch.
+"""Masks from keys: ``sample_tokens``, ``hide_blocks``, ``random_open_tokens``, ``other_tokens``."""
 
-python benchmarks/bench_masking.py --device cpu
-"""
-
-from functools import partial
+from collections.abc import Iterator
 
 import torch
-from measure import Report, arguments
 
+from ivn.benchmarks.measure import Case
+from ivn.benchmarks.subjects import cases as both_directions
 from ivn.ops import masking
 from ivn.ops.random import make_keys
 
-# name, B, T, L, kept of a frame: stage one's masks
-SAMPLED = {
-    "cpu": [("tiny", 8, 8, 64, 13), ("base", 16, 16, 256, 51)],
-    "cuda": [("base", 16, 16, 256, 51), ("base 75%", 16, 16, 256, 64)],
-}
-# name, B, T, side, blocks, height, width, kept: stage two's
-BLOCKS = {
-    "cpu": [("tiny", 8, 8, 8, 8, 3, 3, 100), ("base", 16, 32, 16, 8, 6, 6, 1600)],
-    "cuda": [("base", 16, 32, 16, 8, 6, 6, 1600)],
+# name, B, frames and side of the grid, kept of a frame; frames, blocks, side of a block and kept
+# of a clip: stage one's masks and stage two's
+SIZES = {
+    "cpu": [
+        ("tiny", 8, 8, 8, 13, 8, 8, 3, 100),
+        ("base", 2, 16, 16, 52, 32, 8, 6, 1600),
+    ],
+    "cuda": [
+        ("base", 16, 16, 16, 52, 32, 8, 6, 1600),
+        ("base 75%", 16, 16, 16, 64, 32, 2, 11, 1600),
+    ],
 }
 
 
-def main() -> None:
-    options = arguments(__doc__.splitlines()[0]).parse_args()
-    report = Report(options)
-    device = report.device
-    for name, B, T, L, kept in SAMPLED[device.type][: 1 if options.quick else None]:
-        weights, keys = torch.rand(B, T, L, device=device) + 1e-3, make_keys(1, 2, range(B))
-        keys = keys.to(device)
-        case = {
-            "ivn": partial(masking.sample_tokens, weights, keys, kept),
-            "eager": partial(masking.sample_tokens_reference, weights, keys, kept, True),
-        }
-        moved = weights.nbytes + 8 * B * T * kept
-        report.add(f"{name} sample {B} x {T} x {L}", case, case["eager"](), moved, atol=0)
-    for name, B, T, side, count, height, width, kept in BLOCKS[device.type][
-        : 1 if options.quick else None
-    ]:
-        keys = make_keys(1, 2, range(B)).to(device)
-        blocks = dict(count=count, height=height, width=width)
-        case = {
-            "ivn": partial(masking.hide_blocks, keys, side, side, **blocks),
-            "eager": lambda keys=keys, side=side, blocks=blocks: masking.hide_blocks_reference(
+def cases(size: tuple, device: torch.device, dtype: torch.dtype) -> Iterator[Case]:
+    name, B, T, side, kept, T2, count, block, kept2 = size
+    L, N = side**2, T2 * side**2
+    keys = make_keys(1, 2, range(B)).to(device)
+    weights = torch.rand(B, T, L, device=device) + 1e-3
+    exact = {"dtype": torch.float32, "slack": 0.0}
+
+    yield from both_directions(
+        f"sample_tokens, {name}",
+        f"{B} x {T} x {kept} of {L}",
+        {
+            "ours": lambda weights, keys: masking.sample_tokens(weights, keys, kept),
+            "eager": lambda weights, keys: masking.sample_tokens_reference(
+                weights, keys, kept, True
+            ),
+        },
+        [weights, keys],
+        moved=weights.nbytes + 8 * B * T * kept,
+        others={"torch.multinomial": lambda: _multinomial(weights, kept)},
+        **exact,
+    )
+
+    blocks = {"count": count, "height": block, "width": block}
+    yield from both_directions(
+        f"hide_blocks, {name}",
+        f"{B} x {side} x {side}",
+        {
+            "ours": lambda keys: masking.hide_blocks(keys, side, side, **blocks),
+            "eager": lambda keys: masking.hide_blocks_reference(
                 keys, side, side, *blocks.values(), 0
             ).bool(),
-        }
-        hidden = case["eager"]()
-        report.add(f"{name} hide {B} x {side} x {side}", case, hidden, hidden.nbytes, atol=0)
-        case = {
-            "ivn": partial(masking.random_open_tokens, hidden, keys, T, kept),
-            "eager": partial(masking.open_tokens_reference, hidden, keys, T, kept, True, 0),
-        }
-        index = case["eager"]()
-        moved = hidden.nbytes + index.nbytes
-        report.add(f"{name} open {B} x {T * side**2}", case, index, moved, atol=0)
-        case = {
-            "ivn": partial(masking.other_tokens, index, T * side**2),
-            "eager": partial(masking.other_tokens_reference, index, T * side**2),
-        }
-        rest = case["eager"]()
-        moved = index.nbytes + rest.nbytes
-        report.add(f"{name} others {B} x {T * side**2}", case, rest, moved, atol=0)
-    report.write()
+        },
+        [keys],
+        moved=keys.nbytes + B * L,
+        uncompiled="its 64 attempts unroll into a graph of minutes",
+        **exact,
+    )
+
+    hidden = masking.hide_blocks(keys, side, side, **blocks)
+    yield from both_directions(
+        f"random_open_tokens, {name}",
+        f"{B} x {kept2} of {N}",
+        {
+            "ours": lambda hidden, keys: masking.random_open_tokens(hidden, keys, T2, kept2),
+            "eager": lambda hidden, keys: masking.open_tokens_reference(
+                hidden, keys, T2, kept2, True, 0
+            ),
+        },
+        [hidden, keys],
+        moved=hidden.nbytes + 8 * B * kept2,
+        **exact,
+    )
+
+    index = masking.random_open_tokens(hidden, keys, T2, kept2)
+    yield from both_directions(
+        f"other_tokens, {name}",
+        f"{B} x {N - kept2} of {N}",
+        {
+            "ours": lambda index: masking.other_tokens(index, N),
+            "eager": lambda index: masking.other_tokens_reference(index, N),
+        },
+        [index],
+        moved=8 * B * N,
+        **exact,
+    )
+
+
+def _multinomial(weights: torch.Tensor, kept: int) -> torch.Tensor:
+    B, T, L = weights.shape
+    within = torch.multinomial(weights.flatten(0, 1), kept).sort(1).values.view(B, T, kept)
+    return (within + L * torch.arange(T, device=weights.device)[:, None]).flatten(1)
 
 
 if __name__ == "__main__":
-    main()
+    from ivn.benchmarks.ops import main
+
+    raise SystemExit(main(only=("masking",)))

@@ -1,26 +1,36 @@
-"""``gather_patches`` and ``gather_target_patches`` against eager and compiled PyTorch.
+"""From uint8 video to rows: ``gather_patches`` and ``gather_target_patches``."""
 
-python benchmarks/bench_patches.py --device cpu
-"""
-
+from collections.abc import Iterator
 from functools import partial
 
 import torch
-from measure import Report, arguments
+from torch import Tensor
 
+from ivn.benchmarks.bench_tokens import random_index
+from ivn.benchmarks.measure import Case
+from ivn.benchmarks.subjects import cases as both_directions
+from ivn.data.clip import IMAGENET_MEAN as MEAN
+from ivn.data.clip import IMAGENET_STD as STD
 from ivn.ops import gather_patches, gather_target_patches
-from ivn.ops.patches import Layout, gather_patches_reference
 
 PATCH, EPS = 14, 1e-6
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-# name, B, T, size, kept
+# name, B, T, size, kept of a frame, layout: stage one's visible patches and its targets
 SIZES = {
-    "cpu": [("tiny", 8, 8, 112, 0.25), ("base", 2, 16, 224, 0.25)],
-    "cuda": [("base", 64, 16, 224, 0.25), ("base 80%", 64, 16, 224, 0.8)],
+    "cpu": [
+        ("tiny", 8, 8, 112, 13, "embedding"),
+        ("tiny", 8, 8, 112, 51, "target"),
+        ("base", 2, 16, 224, 52, "embedding"),
+        ("base", 2, 16, 224, 204, "target"),
+    ],
+    "cuda": [
+        ("stage 1", 16, 16, 224, 52, "embedding"),
+        ("stage 1", 16, 16, 224, 204, "target"),
+        ("stage 2 teacher", 16, 32, 224, 256, "embedding"),
+    ],
 }
 
 
-def kept_first(video, index, dtype, layout):
+def kept_first(dtype: torch.dtype, layout: str, video: Tensor, index: Tensor, affine: Tensor):
     """Plain PyTorch at its best: bytes are gathered before anything is computed."""
     B, T, H, W, _ = video.shape
     grid = video.view(B, T, H // PATCH, PATCH, W // PATCH, PATCH, 3).permute(0, 1, 2, 4, 3, 5, 6)
@@ -29,51 +39,57 @@ def kept_first(video, index, dtype, layout):
         index // (W // PATCH) % (H // PATCH),
         index % (W // PATCH),
     )
-    bytes_kept = grid[torch.arange(B, device=index.device)[:, None], time, line, column]
-    pixels = (bytes_kept.float() / 255 - video.new_tensor(MEAN, dtype=torch.float32)) / (
-        video.new_tensor(STD, dtype=torch.float32)
-    )
-    if layout == Layout.TARGET:
+    kept = grid[torch.arange(B, device=index.device)[:, None], time, line, column]
+    pixels = (kept.float() / 255 - affine[0]) / affine[1]
+    if layout == "target":
         return pixels.movedim(-1, 2).flatten(2).to(dtype)
     rows = pixels.flatten(2)
     return (rows * (rows.square().mean(-1, keepdim=True) + EPS).rsqrt()).to(dtype)
 
 
-def whole_video(video, index, dtype, layout):
+def whole_video(dtype: torch.dtype, layout: str, video: Tensor, index: Tensor, affine: Tensor):
     """As the released code does: everything normalised, then most of it dropped."""
-    return gather_patches_reference(video, index, PATCH, MEAN, STD, EPS, dtype, layout)
+    B, T, H, W, _ = video.shape
+    pixels = (video.float() / 255 - affine[0]) / affine[1]
+    grid = pixels.view(B, T, H // PATCH, PATCH, W // PATCH, PATCH, 3).permute(0, 1, 2, 4, 3, 5, 6)
+    patches = grid.flatten(1, 3)
+    rows = (patches.movedim(4, 2) if layout == "target" else patches).flatten(2)
+    if layout == "embedding":
+        rows = rows * (rows.square().mean(-1, keepdim=True) + EPS).rsqrt()
+    return rows.to(dtype).gather(1, index[..., None].expand(-1, -1, rows.shape[2]))
 
 
-def main() -> None:
-    options = arguments(__doc__.splitlines()[0]).parse_args()
-    report = Report(options)
-    dtype = getattr(torch, options.dtype)
-    ours = {
-        Layout.EMBEDDING: partial(gather_patches, mean=MEAN, std=STD, eps=EPS, dtype=dtype),
-        Layout.TARGET: partial(gather_target_patches, mean=MEAN, std=STD, dtype=dtype),
+def cases(size: tuple, device: torch.device, dtype: torch.dtype) -> Iterator[Case]:
+    name, B, T, side, kept, layout = size
+    video = torch.randint(256, (B, T, side, side, 3), dtype=torch.uint8, device=device)
+    frame = (side // PATCH) ** 2
+    index = random_index(B, T * frame, T * kept, device)
+    affine = torch.tensor([MEAN, STD], device=device)
+    # The diffusion's targets are wide.
+    made = dtype if layout == "embedding" else torch.float32
+
+    def ours(video: Tensor, index: Tensor, affine: Tensor) -> Tensor:
+        if layout == "target":
+            return gather_target_patches(video, index, mean=MEAN, std=STD, dtype=made)
+        return gather_patches(video, index, mean=MEAN, std=STD, eps=EPS, dtype=made)
+
+    functions = {
+        "ours": ours,
+        "eager": partial(kept_first, made, layout),
+        "whole video": partial(whole_video, made, layout),
     }
-    compiled = torch.compile(kept_first, dynamic=False)
-    for name, B, T, size, kept in SIZES[report.device.type][: 1 if options.quick else None]:
-        shape = (B, T, size, size, 3)
-        video = torch.randint(0, 256, shape, dtype=torch.uint8, device=report.device)
-        N = T * (size // PATCH) ** 2
-        order = torch.rand(B, N, device=report.device).argsort(1)
-        index = order[:, : int(N * kept)].sort(1).values
-        for layout, gather in ours.items():
-            case = {
-                "ivn": partial(gather, video, index),
-                "eager": partial(kept_first, video, index, dtype, layout),
-                "compiled": partial(compiled, video, index, dtype, layout),
-                "whole video": partial(whole_video, video, index, dtype, layout),
-            }
-            expected = whole_video(video, index, dtype, layout)
-            moved = expected.nbytes + expected.numel() + index.nbytes
-            # One unit in the last place at the largest magnitude.
-            atol = torch.finfo(dtype).eps * expected.abs().max().item() * 4
-            title = f"{name} {B} x {T} x {size} px {layout.name.lower()}"
-            report.add(title, case, expected, moved, atol)
-    report.write()
+    elements = index.numel() * 3 * PATCH**2
+    yield from both_directions(
+        f"{layout} rows, {name}",
+        f"{B} x {T * kept} of {T * frame} x {3 * PATCH**2}",
+        functions,
+        [video, index, affine],
+        dtype=made,
+        moved=elements * (1 + made.itemsize) + index.nbytes,
+    )
 
 
 if __name__ == "__main__":
-    main()
+    from ivn.benchmarks.ops import main
+
+    raise SystemExit(main(only=("patches",)))

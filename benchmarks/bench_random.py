@@ -1,36 +1,43 @@
-"""Keyed normal numbers against plain PyTorch's own, keyed and not.
+"""Keyed normal numbers, beside PyTorch's own, which are not keyed."""
 
-python benchmarks/bench_random.py --device cpu
-"""
-
-from functools import partial
+from collections.abc import Iterator
 
 import torch
-from measure import Report, arguments
+from torch import Tensor
 
+from ivn.benchmarks.measure import Case
+from ivn.benchmarks.subjects import cases as both_directions
 from ivn.ops.random import Purpose, make_keys, normal, normal_reference
 
 # name, B, numbers a clip: the noise of stage one's masked patches
 SIZES = {
-    "cpu": [("tiny", 8, 408 * 588), ("base", 1, 3280 * 588)],
-    "cuda": [("base", 16, 3280 * 588)],
+    "cpu": [("tiny", 8, 408 * 588), ("base", 1, 3264 * 588)],
+    "cuda": [("stage 1", 16, 3264 * 588)],
 }
 
 
-def main() -> None:
-    options = arguments(__doc__.splitlines()[0]).parse_args()
-    report = Report(options)
-    for name, B, count in SIZES[report.device.type][: 1 if options.quick else None]:
-        keys = make_keys(1, 2, range(B)).to(report.device)
-        purpose = Purpose.NOISE << 24
-        case = {
-            "ivn": partial(normal, keys, Purpose.NOISE, count),
-            "eager": partial(normal_reference, keys, count, purpose, torch.float32),
-        }
-        expected = case["eager"]()
-        report.add(f"{name} {B} x {count}", case, expected, expected.nbytes, atol=4e-6)
-    report.write()
+def cases(size: tuple, device: torch.device, dtype: torch.dtype) -> Iterator[Case]:
+    name, B, count = size
+    keys = make_keys(1, 2, range(B)).to(device)
+
+    def ours(keys: Tensor) -> Tensor:
+        return normal(keys, Purpose.NOISE, count)
+
+    def eager(keys: Tensor) -> Tensor:
+        return normal_reference(keys, count, Purpose.NOISE << 24, torch.float32)
+
+    yield from both_directions(
+        f"normal, {name}",
+        f"{B} x {count}",
+        {"ours": ours, "eager": eager},
+        [keys],
+        dtype=torch.float32,
+        moved=4 * B * count + keys.nbytes,
+        others={"torch.randn": lambda: torch.randn(B, count, device=device)},
+    )
 
 
 if __name__ == "__main__":
-    main()
+    from ivn.benchmarks.ops import main
+
+    raise SystemExit(main(only=("random",)))

@@ -1,112 +1,171 @@
-"""A whole training step, or its embedding alone, beside plain eager PyTorch with equal losses.
+"""Where the time of a training step goes, and how it compares.
 
-python benchmarks/bench_step.py --preset stage1-base --device cuda --batch 4 --json FILE
-python benchmarks/bench_step.py --part embedding --check
+python benchmarks/bench_step.py --preset stage1-tiny --batch 8 --reference --check --json FILE
+python benchmarks/bench_step.py --preset stage1-base --device cuda --batch 16 --plain --reference
 
-The plain side embeds all tokens and indexes with booleans (``plain_step.py``); it is given clips
-that are float and normalised already, ours the uint8 that a loader hands over. Teachers have the
-real class and random weights. Numbers of milliseconds mean something on a GPU that nothing else
-uses; on a CPU read the ratios.
+The profile is of ours alone, fed by the real loader from the bundled clips: milliseconds of
+
+    decode wait  until the batch is there
+    teacher      its features, and for stage one its attention
+    mask         which tokens are visible
+    patches      from bytes to rows of pixels, the student's and the targets
+    encoder      all else of the student's encoder
+    predictor    from visible to all tokens
+    decoder      the networks behind it: the decoder's, and stage one's alignment heads
+    losses       all else of the forward pass: noise, distances, sums
+    backward
+    optimizer    clipping and AdamW
+
+``--reference`` times it against the same model with every operation replaced by its reference,
+with and without the teacher; ``--plain`` against a plain eager step (``plain_step.py``), whose
+clips are float and normalised already. Losses are found equal first. Teachers have the real class
+and random weights. Milliseconds mean something on a machine that does nothing else; on a CPU read
+the ratios and shares.
 """
 
 import argparse
+import itertools
 import json
 import statistics
-import subprocess
-import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from unittest.mock import patch
 
 import torch
-from measure import hardware, interleaved_medians
-from plain_step import Native, PlainStep, Same, plain
 from torch import Tensor
 
-import ivn
+from ivn.benchmarks.clock import Clock, Parts
+from ivn.benchmarks.plain_step import Native, PlainStep, Same
+from ivn.benchmarks.provenance import in_words, provenance
+from ivn.benchmarks.reference_ops import reference_ops
+from ivn.config import Config
 from ivn.data.clip import Batch
-from ivn.model.encoder import Encoder, EncoderConfig, build_encoder
+from ivn.data.source import BUNDLED_CLIPS, list_clips
+from ivn.model import patch as model_patch
+from ivn.model.decoder import LatentHead
+from ivn.model.encoder import Encoder
 from ivn.ops.random import make_keys
 from ivn.presets import PRESETS
-from ivn.stages import Stage, Stage1Config, build, masks
+from ivn.stages import Stage, Stage1, Stage1Config, build
+from ivn.stages import parts as stage_parts
+from ivn.train.memory import keep_freed_memory
 from ivn.train.optimizer import clip_gradients, make_optimizer
 
-PARTS = ("teacher", "mask", "encoder", "predictor", "decoder and loss", "backward", "optimizer")
-# Ours over plain, of the embedding at a quarter of the tokens kept.
-LIMITS = {"forward": 0.35, "forward and backward": 0.20}
+PARTS = (
+    *("decode wait", "teacher", "mask", "patches", "encoder", "predictor", "decoder", "losses"),
+    *("backward", "optimizer"),
+)
+# The plain step's embedding and decoder have no seams where ours have.
+COARSE = ("teacher", "mask", "encoder", "predictor", "decoder and losses", "backward", "optimizer")
+# How many times as fast as on the reference ops a step without its teacher is to be.
+GOAL = 1.2
 
 
-class Clock:
-    """Adds up the milliseconds of named parts of a step; a part inside another is the other's."""
+@dataclass(frozen=True)
+class Side:
+    """One way to take a step: which functions are its parts, its loss, and its update."""
 
-    def __init__(self, device: torch.device) -> None:
-        self.device, self.spans, self.inside = device, [], False
-
-    @contextmanager
-    def part(self, name: str) -> Iterator[None]:
-        if self.inside:
-            yield
-            return
-        self.inside, start = True, self._now()
-        yield
-        self.spans.append((name, start, self._now()))
-        self.inside = False
-
-    @contextmanager
-    def watching(self, methods: dict[str, list[tuple[object, str]]]) -> Iterator[None]:
-        """Make each ``(object, method)`` a part of that name while the context lasts."""
-        with ExitStack() as stack:
-            for name, found in methods.items():
-                for owner, method in found:
-                    timed = self._timed(name, getattr(owner, method))
-                    stack.enter_context(patch.object(owner, method, timed))
-            yield
-
-    def milliseconds(self) -> dict[str, float]:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        found: dict[str, float] = {}
-        for name, start, stop in self.spans:
-            cuda = self.device.type == "cuda"
-            span = start.elapsed_time(stop) if cuda else (stop - start) * 1e3
-            found[name] = found.get(name, 0.0) + span
-        return found
-
-    def _timed(self, name: str, function: Callable) -> Callable:
-        def timed(*arguments, **options):
-            with self.part(name):
-                return function(*arguments, **options)
-
-        return timed
-
-    def _now(self):
-        if self.device.type != "cuda":
-            return time.perf_counter()
-        event = torch.cuda.Event(enable_timing=True)
-        event.record()
-        return event
+    parts: Parts
+    loss: Callable[[], Tensor]
+    update: Callable[[], None]
 
 
-def one_step(
-    device: torch.device,
-    methods: dict[str, list[tuple[object, str]]],
-    loss: Callable[[], Tensor],
-    update: Callable[[], None],
-) -> dict[str, float]:
-    """Milliseconds of each part of forward, backward and update."""
-    parts, whole = Clock(device), Clock(device)
-    with whole.part("forward"), parts.watching(methods):
-        value = loss()
-    with whole.part("backward"):
+def one_step(device: torch.device, side: Side, rest: str) -> dict[str, float]:
+    """Milliseconds of each part of forward, backward and update; ``rest`` of forward's rest."""
+    clock = Clock(device)
+    with clock.part(rest), clock.watching(side.parts):
+        value = side.loss()
+    with clock.part("backward"):
         value.backward()
-    with whole.part("optimizer"):
-        update()
-    times, total = parts.milliseconds(), whole.milliseconds()
-    times["decoder and loss"] = total["forward"] - sum(times.values())
-    times |= {name: total[name] for name in ("backward", "optimizer")}
-    return times | {"step": sum(total.values())}
+    with clock.part("optimizer"):
+        side.update()
+    return clock.milliseconds()
+
+
+def medians(steps: list[dict[str, float]], names: tuple[str, ...]) -> dict[str, float]:
+    """Of each part over the steps, and of the whole step."""
+    found = {name: statistics.median(step.get(name, 0.0) for step in steps) for name in names}
+    return found | {"step": statistics.median(sum(step.values()) for step in steps)}
+
+
+def compare(
+    device: torch.device, sides: dict[str, Side], names: tuple[str, ...], warm: int, rounds: int
+) -> dict[str, dict[str, float]]:
+    """Medians of every side's parts, the sides taken in turn."""
+    rest = next(name for name in names if "losses" in name)
+    times: dict[str, list[dict[str, float]]] = {name: [] for name in sides}
+    for _ in range(warm + rounds):
+        for name, side in sides.items():
+            times[name].append(one_step(device, side, rest))
+    return {name: medians(found[warm:], names) for name, found in times.items()}
+
+
+class Run:
+    """A stage, a batch and what updates the stage, as a preset has them."""
+
+    def __init__(self, config: Config, batch: int, device: torch.device) -> None:
+        self.config, self.device = config, device
+        settings = config.stage
+        if isinstance(settings, Stage1Config):
+            settings = replace(settings, teacher=replace(settings.teacher, weights="random"))
+        stage = build(config.model, settings, seed=0, batch_size=batch, pretrained=False)
+        leave_no_zeros(stage)
+        self.stage = stage.to(device).train()
+        self.batch = random_batch(self.stage, batch, device)
+        self.optimizer = make_optimizer(stage.parameter_groups(), stage, config.optim)
+        self.trained = [x for group in self.optimizer.param_groups for x in group["params"]]
+
+    def parts(self) -> Parts:
+        stage = self.stage
+        networks = (
+            [(stage.decoder, "forward")]
+            if isinstance(stage.decoder, LatentHead)
+            else [(stage.decoder.net, "forward")]
+        )
+        if isinstance(stage, Stage1):
+            networks.append((stage.alignment, "forward"))
+        return {
+            "teacher": [(stage, "look")],
+            "mask": [(stage, "mask")],
+            "patches": [(model_patch, "gather_patches"), (stage_parts, "gather_target_patches")],
+            "encoder": [(stage.encoder, "hidden")],
+            "predictor": [(stage.predictor, "forward")],
+            "decoder": networks,
+        }
+
+    def coarse_parts(self) -> Parts:
+        return {name: found for name, found in self.parts().items() if name in COARSE}
+
+    def loss(self) -> Tensor:
+        return weighted(self.stage, self.terms(self.batch))
+
+    def reference_loss(self) -> Tensor:
+        with reference_ops():
+            return self.loss()
+
+    def terms(self, batch: Batch) -> dict[str, Tensor]:
+        return {name: term.total / term.count for name, term in self.stage.loss(batch).items()}
+
+    def update(self) -> None:
+        clip_gradients(self.trained, self.config.optim.clip_norm)
+        self.optimizer.step()
+        self.stage.after_step()
+        self.optimizer.zero_grad()
+
+    @contextmanager
+    def told(self) -> Iterator[None]:
+        """The teacher's answer is known while this lasts."""
+        look, batch = self.stage.look, self.batch
+        stage1 = isinstance(self.stage, Stage1)
+        answer = look(batch) if stage1 else look(batch.clips["student"], batch.keys)
+        with patch.object(self.stage, "look", lambda *_: answer):
+            yield
+
+
+def weighted(stage: Stage, terms: dict[str, Tensor]) -> Tensor:
+    return torch.stack([stage.loss_weights[name] * mean for name, mean in terms.items()]).sum()
 
 
 def random_batch(stage: Stage, B: int, device: torch.device) -> Batch:
@@ -129,226 +188,183 @@ def leave_no_zeros(stage: Stage) -> None:
                 parameter += 0.05 * torch.randn(parameter.shape, generator=generator)
 
 
-def our_loss(stage: Stage, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-    terms = {name: term.total / term.count for name, term in stage.loss(batch).items()}
-    return sum(stage.loss_weights[name] * mean for name, mean in terms.items()), terms
-
-
-def assert_equal_losses(
-    stage: Stage, other: PlainStep, batch: Batch, dtype: torch.dtype
+def assert_equal(
+    run: Run, ours: dict[str, Tensor], theirs: dict[str, Tensor], dtype: torch.dtype, other: str
 ) -> dict[str, float]:
-    """Both sides' terms with the same mask and random numbers, computed in ``dtype``.
-
-    Terms are means of cosines and of squared errors of unit scale; each residual block may round
+    """Terms are means of cosines and of squared errors of unit scale; each residual block may round
     them by an epsilon of the dtype.
     """
-    encoders = [module for module in stage.modules() if isinstance(module, Encoder)]
-    kept = [encoder.compute_dtype for encoder in encoders]
-    for encoder in encoders:  # the student's, which the rest of it follows, and stage two's teacher
-        encoder.compute_dtype = dtype
-    with torch.no_grad(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-        ours, theirs = our_loss(stage, batch)[1], other.loss(Same(stage, batch), dtype)[1]
-    for encoder, own in zip(encoders, kept, strict=True):
-        encoder.compute_dtype = own
-    blocks = 2 * (stage.encoder.config.depth + stage.predictor.config.layers)
+    blocks = 2 * (run.stage.encoder.config.depth + run.stage.predictor.config.layers)
     for name, value in ours.items():
         error, scale = (value - theirs[name]).abs().item(), max(1.0, theirs[name].abs().item())
         allowed = blocks * torch.finfo(dtype).eps * scale
         if not error <= allowed:
             raise SystemExit(
-                f"{name} in {dtype}: ours {value.item():.6g}, plain {theirs[name].item():.6g}, "
+                f"{name} in {dtype}: ours {value.item():.6g}, {other} {theirs[name].item():.6g}, "
                 f"further apart than {allowed:.1g}"
             )
     return {name: value.item() for name, value in ours.items()}
 
 
-def bench_preset(options: argparse.Namespace) -> dict:
-    config, device = PRESETS[options.preset](), torch.device(options.device)
-    settings = config.stage
-    if isinstance(settings, Stage1Config):
-        settings = replace(settings, teacher=replace(settings.teacher, weights="random"))
-    B = options.batch
-    stage = build(config.model, settings, seed=0, batch_size=B, pretrained=False)
-    leave_no_zeros(stage)
-    stage.to(device).train()
-    batch = random_batch(stage, B, device)
-    other, dtype = PlainStep(stage, batch), getattr(torch, config.model.dtype)
-    losses = {"float32": assert_equal_losses(stage, other, batch, torch.float32)}
-    losses[config.model.dtype] = assert_equal_losses(stage, other, batch, dtype)
+@contextmanager
+def computing_in(stage: Stage, dtype: torch.dtype) -> Iterator[None]:
+    """The student's dtype, which the rest of it follows, and that of stage two's teacher."""
+    encoders = [module for module in stage.modules() if isinstance(module, Encoder)]
+    kept = [encoder.compute_dtype for encoder in encoders]
+    for encoder in encoders:
+        encoder.compute_dtype = dtype
+    with torch.no_grad(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        yield
+    for encoder, own in zip(encoders, kept, strict=True):
+        encoder.compute_dtype = own
 
-    ours = make_optimizer(stage.parameter_groups(), stage, config.optim)
-    trained = [x for group in ours.param_groups for x in group["params"]]
-    leaves = [x for x in other.parameters.values() if x.requires_grad]
-    theirs = torch.optim.AdamW(leaves, config.optim.lr, config.optim.betas, config.optim.eps)
 
-    def update_ours() -> None:
-        clip_gradients(trained, config.optim.clip_norm)
-        ours.step()
-        stage.after_step()
-        ours.zero_grad()
+def profile(run: Run, warm: int, rounds: int) -> dict:
+    """The parts of our step on the loader's batches, as ``ivn pretrain`` takes it."""
+    try:
+        from ivn.data.loader import ClipLoader
+    except ImportError as error:
+        print(f"decode wait is not measured: {error}")
+        batches = itertools.repeat(run.batch)
+        return _profile(run, batches, warm, rounds)
+    with ClipLoader(
+        list_clips(BUNDLED_CLIPS),
+        run.stage.clip_specs,
+        run.config.data,
+        batch_size=len(run.batch),
+        workers=run.config.efficiency.workers,
+        pin_memory=run.device.type == "cuda",
+    ) as loader:
+        return _profile(run, loader, warm, rounds)
 
-    def update_theirs() -> None:
-        torch.nn.utils.clip_grad_norm_(leaves, config.optim.clip_norm)
-        theirs.step()
-        theirs.zero_grad()
 
-    sides = {
-        "ours": (
-            {
-                "teacher": [(stage, "look")],
-                "mask": [(stage, "mask")],
-                "encoder": [(stage.encoder, "hidden")],
-                "predictor": [(stage.predictor, "forward")],
-            },
-            lambda: our_loss(stage, batch)[0],
-            update_ours,
-        ),
-        "plain": (
-            {
-                "teacher": [(other, "look"), (other.model, "look")],
-                "mask": [(other, "mask"), (other, "mask_view")],
-                "encoder": [(other.model, "encode")],
-                "predictor": [(other.model, "predict")],
-            },
-            lambda: other.loss(Native(batch), dtype)[0],
-            update_theirs,
-        ),
-    }
-    warm, rounds = (1, 2) if options.quick else (3, options.rounds)
-    times: dict[str, list[dict[str, float]]] = {name: [] for name in sides}
+def _profile(run: Run, batches: Iterator[Batch], warm: int, rounds: int) -> dict:
+    steps = []
     for _ in range(warm + rounds):
-        for name, side in sides.items():
-            times[name].append(one_step(device, *side))
-    median = {
-        name: {part: statistics.median(t[part] for t in found[warm:]) for part in (*PARTS, "step")}
-        for name, found in times.items()
+        clock = Clock(run.device)
+        with clock.part("decode wait"):
+            batch = next(batches).to(run.device, non_blocking=True)
+        side = Side(run.parts(), lambda b=batch: weighted(run.stage, run.terms(b)), run.update)
+        steps.append(clock.milliseconds() | one_step(run.device, side, "losses"))
+    found = medians(steps[warm:], PARTS)
+    share = {name: found[name] / found["step"] for name in PARTS}
+    for name in (*PARTS, "step"):
+        print(f"{name:12} {found[name]:10.2f} ms {share.get(name, 1.0):7.1%}")
+    return {"milliseconds": found, "share": share}
+
+
+def against_reference(run: Run, warm: int, rounds: int) -> dict:
+    """Ours and the same model on reference ops, with and without the teacher."""
+    dtype = getattr(torch, run.config.model.dtype)
+    with torch.no_grad():
+        ours = run.terms(run.batch)
+        with reference_ops():
+            theirs = run.terms(run.batch)
+    losses = assert_equal(run, ours, theirs, dtype, "reference ops")
+    parts = run.parts()
+    sides = {
+        "ours": Side(parts, run.loss, run.update),
+        "reference": Side(parts, run.reference_loss, run.update),
     }
-    ratio = {part: median["ours"][part] / median["plain"][part] for part in (*PARTS, "step")}
-    print(f"{options.preset}, {B} clips, {config.model.dtype}; equal losses: {losses}")
-    print_table(median, ratio)
-    return {
-        "preset": options.preset, "batch": B, "dtype": config.model.dtype, "losses": losses,
-        "milliseconds": median, "ratio": ratio,
-    }  # fmt: skip
-
-
-def bench_embedding(options: argparse.Namespace) -> dict:
-    """Patch embedding with its norms, positions and cls tokens, a quarter of the tokens kept."""
-    B, grid, device = 2, (8, 16, 16), torch.device(options.device)
-    N = grid[0] * grid[1] * grid[2]
-    config = EncoderConfig(768, 0, 12, 3072, num_frames=grid[0])  # an encoder without its blocks
-    encoder = build_encoder(config, seed=0).to(device)
-    parameters = {
-        name: parameter
-        for name, parameter in encoder.named_parameters()
-        if not name.startswith("clip_projector")
-    }
-    generator = torch.Generator().manual_seed(0)
-    video = torch.randint(256, (B, 8, 224, 224, 3), generator=generator, dtype=torch.uint8)
-    index = masks.evenly(make_keys(0, 0, range(B)), grid, 64)
-    probe = torch.randn(B, 4 + index.shape[1], config.width, generator=generator).to(device)
-    video, index = video.to(device), index.to(device)
-    visible = plain.to_mask(index, N)
-
-    def plain_side(dtype: torch.dtype):
-        p = {
-            f"encoder.{name}": parameter.detach().to(dtype, copy=True).requires_grad_()
-            for name, parameter in parameters.items()
+    median = {"with teacher": compare(run.device, sides, PARTS[1:], warm, rounds)}
+    with run.told():
+        parts = run.parts()
+        sides = {
+            "ours": Side(parts, run.loss, run.update),
+            "reference": Side(parts, run.reference_loss, run.update),
         }
-        model, pixels = plain.PlainModel(p, config, None), plain.normalise(video, dtype)
-        return lambda: model.embed(pixels, visible), list(p.values())
+        median["without teacher"] = compare(run.device, sides, PARTS[1:], warm, rounds)
+    fast = {}
+    for what, sided in median.items():
+        fast[what] = sided["reference"]["step"] / sided["ours"]["step"]
+        print_table(f"{what}, against reference ops", sided)
+        print(f"{what}: {fast[what]:.2f} times as fast as on reference ops")
+    return {"losses": losses, "milliseconds": median, "times_as_fast": fast, "goal": GOAL}
 
-    def ours() -> Tensor:
-        return encoder.hidden(video, index)[0]
 
-    def both_ways(forward: Callable[[], Tensor], leaves: list[Tensor]) -> Callable:
-        def run() -> tuple[Tensor, ...]:
-            output = forward()
-            loss = (output * probe.to(output.dtype)).sum()
-            return (output.detach(), loss.detach(), *torch.autograd.grad(loss, leaves))
+def against_plain(run: Run, warm: int, rounds: int) -> dict:
+    """Ours and a plain eager step."""
+    stage, batch = run.stage, run.batch
+    other, dtype = PlainStep(stage, batch), getattr(torch, run.config.model.dtype)
+    losses = {}
+    for same in {torch.float32, dtype}:
+        with computing_in(stage, same):
+            ours, theirs = run.terms(batch), other.loss(Same(stage, batch), same)[1]
+        losses[str(same).removeprefix("torch.")] = assert_equal(run, ours, theirs, same, "plain")
+    optim = run.config.optim
+    leaves = [x for x in other.parameters.values() if x.requires_grad]
+    adamw = torch.optim.AdamW(leaves, optim.lr, optim.betas, optim.eps)
 
-        return run
+    def update() -> None:
+        torch.nn.utils.clip_grad_norm_(leaves, optim.clip_norm)
+        adamw.step()
+        adamw.zero_grad()
 
-    theirs, leaves = plain_side(torch.float32)
-    runs = {
-        "ours": both_ways(ours, list(parameters.values())),
-        "plain": both_ways(theirs, leaves),
-        "exact": both_ways(*plain_side(torch.float64)),
+    parts: Parts = {
+        "teacher": [(other, "look"), (other.model, "look")],
+        "mask": [(other, "mask"), (other, "mask_view")],
+        "encoder": [(other.model, "encode")],
+        "predictor": [(other.model, "predict")],
     }
-    names = ("output", "loss", *parameters)
-    for name, *values in zip(names, *(run() for run in runs.values()), strict=True):
-        assert_as_good(name, *values)
-
-    case = {"ours forward": ours, "plain forward": theirs}
-    case |= {f"{side} forward and backward": runs[side] for side in ("ours", "plain")}
-    times = interleaved_medians(case, device, rounds=5 if options.quick else options.rounds)
-    median = {
-        side: {what: times[f"{side} {what}"] for what in LIMITS} for side in ("ours", "plain")
+    sides = {
+        "ours": Side(run.coarse_parts(), run.loss, run.update),
+        "plain": Side(parts, lambda: other.loss(Native(batch), dtype)[0], update),
     }
-    ratio = {what: median["ours"][what] / median["plain"][what] for what in LIMITS}
-    print(f"embedding, width {config.width}, {B} clips of 8 frames of 224 px, a quarter kept")
-    print_table(median, ratio)
-    found = {"part": "embedding", "milliseconds": median, "ratio": ratio, "limits": LIMITS}
-    missed = [what for what, limit in LIMITS.items() if ratio[what] > limit]
-    if missed and options.check:
-        raise SystemExit(
-            "; ".join(f"{what}: ratio {ratio[what]:.3f}, limit {LIMITS[what]}" for what in missed)
-        )
-    return found
+    median = compare(run.device, sides, COARSE, warm, rounds)
+    print_table("against a plain eager step", median)
+    ratio = {part: median["ours"][part] / median["plain"][part] for part in (*COARSE, "step")}
+    return {"losses": losses, "milliseconds": median, "ratio": ratio}
 
 
-def assert_as_good(name: str, ours: Tensor, baseline: Tensor, exact: Tensor) -> None:
-    """Ours errs from fp64 at most twice as far as plain fp32 does, and four epsilons."""
-    floor = 4 * torch.finfo(ours.dtype).eps * exact.abs().max()
-    allowed = 2 * (baseline.double() - exact).abs().max() + floor
-    error = (ours.double() - exact).abs().max()
-    if not error <= allowed:
-        raise SystemExit(f"{name}: ours errs by {error:.2g}, allowed is {allowed:.2g}")
-
-
-def print_table(median: dict[str, dict[str, float]], ratio: dict[str, float]) -> None:
-    width = max(map(len, ratio))
-    print(f"{'':{width}} {'ours, ms':>10} {'plain, ms':>10} {'ratio':>7}")
-    for part, value in ratio.items():
-        ours, theirs = median["ours"][part], median["plain"][part]
-        print(f"{part:{width}} {ours:10.2f} {theirs:10.2f} {value:7.3f}")
-
-
-def provenance(device: torch.device) -> dict:
-    """What the numbers belong to."""
-    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
-    described = subprocess.run(git, capture_output=True, text=True, check=False)
-    return {
-        "hardware": hardware(device),
-        "torch": torch.__version__,
-        "cuda": torch.version.cuda if device.type == "cuda" else "",
-        "ivn": ivn.__version__,
-        "commit": described.stdout.strip() or "unknown",
-    }
+def print_table(title: str, median: dict[str, dict[str, float]]) -> None:
+    ours, (other, theirs) = median["ours"], [*median.items()][1]
+    print(f"{title}\n{'':18} {'ours, ms':>10} {other + ', ms':>14} {'ratio':>7}")
+    for part, value in ours.items():
+        ratio = f"{value / theirs[part]:7.3f}" if theirs[part] else ""
+        print(f"{part:18} {value:10.2f} {theirs[part]:14.2f} {ratio}")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--preset", choices=PRESETS, metavar="PRESET", help=", ".join(PRESETS))
-    what.add_argument("--part", choices=["embedding"])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--preset", required=True, choices=PRESETS, metavar="PRESET")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--batch", type=int, default=2, help="clips a step (default 2)")
+    parser.add_argument("--warm", type=int, default=3, help="steps before the timed ones")
     parser.add_argument("--rounds", type=int, default=20, help="timed steps of each side")
     parser.add_argument(
         "--threads", type=int, default=1,
-        help="CPU threads, the same for both sides (default 1, which others disturb least)",
+        help="CPU threads, the same for all sides (default 1, which others disturb least)",
     )  # fmt: skip
-    parser.add_argument("--check", action="store_true", help="fail over the embedding's limits")
+    parser.add_argument("--reference", action="store_true", help="compare with reference ops")
+    parser.add_argument("--plain", action="store_true", help="compare with a plain eager step")
+    parser.add_argument(
+        "--check", action="store_true",
+        help=f"fail unless {GOAL} times as fast as on reference ops without the teacher",
+    )  # fmt: skip
     parser.add_argument("--quick", action="store_true", help="few rounds")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there too")
     options = parser.parse_args()
+    device = torch.device(options.device)
     torch.set_num_threads(options.threads)
-    about = provenance(torch.device(options.device))
-    print(", ".join(f"{key} {value}" for key, value in about.items() if value))
-    found = bench_embedding(options) if options.part else bench_preset(options)
+    if device.type == "cpu":
+        keep_freed_memory()  # as a run does
+    about = provenance(device)
+    print(in_words(about))
+    rounds = (1, 2) if options.quick else (options.warm, options.rounds)
+    run = Run(PRESETS[options.preset](), options.batch, device)
+    dtype = run.config.model.dtype
+    print(f"{options.preset}, {options.batch} clips a step, {dtype}, {options.threads} threads")
+    found = about | {"preset": options.preset, "batch": options.batch, "dtype": dtype}
+    found["profile"] = profile(run, *rounds)
+    if options.plain:
+        found["plain"] = against_plain(run, *rounds)
+    if options.reference:
+        found["reference"] = against_reference(run, *rounds)
     if options.json:
-        options.json.write_text(json.dumps(about | found, indent=2) + "\n")
+        options.json.write_text(json.dumps(found, indent=1) + "\n")
+    fast = found["reference"]["times_as_fast"]["without teacher"] if options.reference else 0.0
+    if options.check and fast < GOAL:
+        raise SystemExit(f"without its teacher {fast:.2f} times as fast, the goal is {GOAL}")
 
 
 if __name__ == "__main__":

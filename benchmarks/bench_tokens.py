@@ -1,56 +1,57 @@
-"""``gather_tokens`` and its gradient against eager and compiled PyTorch.
+"""Moving token rows: ``gather_tokens`` and its gradient."""
 
-python benchmarks/bench_tokens.py --device cpu
-"""
+from collections.abc import Iterator
 
 import torch
-from measure import Report, arguments
 
+from ivn.benchmarks.measure import Case
+from ivn.benchmarks.subjects import cases as both_directions
 from ivn.ops import gather_tokens
 from ivn.ops.tokens import gather_tokens_reference
 
-# name, B, N, D, kept: the tokens of 16 frames of 224 px, and of 8 frames of 112 px
+# name, B, N, D, kept: stage one's visible and masked tokens, and stage two's masked ones
 SIZES = {
-    "cpu": [("tiny", 8, 512, 192, 0.25), ("base", 2, 4096, 768, 0.25)],
-    "cuda": [("base", 64, 4096, 768, 0.25), ("base 80%", 32, 4096, 768, 0.8)],
+    "cpu": [("tiny", 8, 512, 192, 104), ("base", 2, 4096, 768, 832)],
+    "cuda": [
+        ("stage 1 base", 16, 4096, 768, 832),
+        ("stage 1 base 75%", 16, 4096, 768, 1024),
+        ("stage 1 huge", 16, 4096, 1408, 832),
+        ("stage 2 base masked", 16, 8192, 768, 6552),
+        ("stage 2 huge masked", 16, 8192, 1408, 6552),
+    ],
 }
 
 
-def main() -> None:
-    options = arguments(__doc__.splitlines()[0]).parse_args()
-    report = Report(options)
-    implementations = {
-        "ivn": gather_tokens,
-        "eager": gather_tokens_reference,
-        "compiled": torch.compile(gather_tokens_reference, dynamic=False),
-    }
-    for name, B, N, D, kept in SIZES[report.device.type][: 1 if options.quick else None]:
-        tokens = torch.randn(B, N, D, device=report.device).to(getattr(torch, options.dtype))
-        order = torch.rand(B, N, device=report.device).argsort(1)
-        index = order[:, : int(N * kept)].sort(1).values
-        expected = gather_tokens_reference(tokens, index)
-        forward = {
-            key: lambda gather=gather, x=tokens, i=index: gather(x, i)
-            for key, gather in implementations.items()
-        }
-        moved = 2 * expected.nbytes + index.nbytes
-        report.add(f"{name} {B} x {N} x {D} forward", forward, expected, moved, atol=0)
+def cases(size: tuple, device: torch.device, dtype: torch.dtype) -> Iterator[Case]:
+    name, B, N, D, kept = size
+    tokens = torch.randn(B, N, D, device=device).to(dtype)
+    index = random_index(B, N, kept, device)
+    rows = (index + N * torch.arange(B, device=device)[:, None]).flatten()
 
-        tokens = tokens.requires_grad_()
-        grad = torch.randn_like(expected)
+    def index_select(tokens: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+        return tokens.view(B * N, D).index_select(0, rows).view(B, kept, D)
 
-        def both(gather, tokens=tokens, index=index, grad=grad):
-            return torch.autograd.grad(gather(tokens, index), tokens, grad)
+    kept_bytes = B * kept * D * dtype.itemsize
+    yield from both_directions(
+        f"gather_tokens, {name}",
+        f"{B} x {kept} of {N} x {D}",
+        {"ours": gather_tokens, "eager": gather_tokens_reference, "index_select": index_select},
+        [tokens, index],
+        dtype=dtype,
+        moved=2 * kept_bytes + index.nbytes,
+        slack=0,
+        trained=[0],
+        moved_back=kept_bytes + index.nbytes + tokens.nbytes,
+        slack_back=0,
+    )
 
-        backward = {
-            key: lambda gather=gather, both=both: both(gather)
-            for key, gather in implementations.items()
-        }
-        moved += grad.nbytes + index.nbytes + tokens.nbytes
-        answer = both(gather_tokens_reference)
-        report.add(f"{name} {B} x {N} x {D} with backward", backward, answer, moved, atol=0)
-    report.write()
+
+def random_index(B: int, N: int, kept: int, device: torch.device) -> torch.Tensor:
+    """Ascending tokens of each row, ``[B, kept]``."""
+    return torch.rand(B, N, device=device).argsort(1)[:, :kept].sort(1).values
 
 
 if __name__ == "__main__":
-    main()
+    from ivn.benchmarks.ops import main
+
+    raise SystemExit(main(only=("tokens",)))

@@ -86,13 +86,10 @@ PYTHONSAFEPATH=1 "$python" -c 'from ivn.doctor import doctor; doctor(json=True)'
 tests=(tests/ops tests/model tests/stages tests/kernels)
 step tests env PYTHONSAFEPATH=1 "$python" -m pytest -q "${tests[@]}" --durations=10 \
   --junitxml "$out/tests.xml"
-for noun in tokens patches masking norm random distance; do
-  step "bench-$noun" "$python" "benchmarks/bench_$noun.py" --device cuda "${quick[@]}" \
-    --json "$out/bench-$noun.json"
-done
+step ops env PYTHONSAFEPATH=1 "$python" -m ivn.benchmarks.ops --device cuda "${quick[@]}" --out "$out"
 for preset in stage1-base stage2-base; do
-  step "step-$preset" "$python" benchmarks/bench_step.py --preset "$preset" --device cuda \
-    "${quick[@]}" --json "$out/step-$preset.json"
+  step "step-$preset" env PYTHONSAFEPATH=1 "$python" -m ivn.benchmarks.bench_step \
+    --preset "$preset" --device cuda "${quick[@]}" --reference --json "$out/step-$preset.json"
 done
 
 echo "results in $out"

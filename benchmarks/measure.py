@@ -1,115 +1,259 @@
-"""Timing for the benchmarks of single operations: side by side, answers first."""
+"""How one operation at one shape is measured: the answer first, then the times, side by side.
 
-import argparse
-import json
-import platform
+On a CPU an implementation is called as it is; read the results as ratios. On CUDA it is captured in
+a graph, so that the host's share is left out for all alike, and each replay finds the caches cold.
+A copy that moves as many bytes runs in the same rounds: the yardstick of whatever memory bounds.
+"""
+
 import statistics
 import time
-from collections.abc import Callable, Sequence
-from pathlib import Path
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-# Memory bandwidth by the vendor's data sheet, GB/s.
-PEAK = {"H200": 4800, "H100": 3350, "A100-SXM4-80GB": 2039, "A100": 1555}
-Case = dict[str, Callable[[], Tensor | Sequence[Tensor]]]
+Result = Tensor | Sequence[Tensor]
+Call = Callable[[], Result]
+COPY, EMPTY = "copy", "empty graph"
+# A CPU's clock and the call itself do not show in so many milliseconds.
+_LONG_ENOUGH = 0.3
 
 
-def arguments(description: str) -> argparse.ArgumentParser:
-    """The options that every benchmark has."""
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--dtype", default="bfloat16", choices=["bfloat16", "float32"])
-    parser.add_argument("--quick", action="store_true", help="the first size, few repeats")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there too")
-    return parser
+class BenchError(RuntimeError):
+    """A benchmark cannot be run, or found a wrong answer.
+
+    Attributes:
+        code: of the process's exit; 2 where it was asked wrongly.
+    """
+
+    def __init__(self, message: str, *, code: int = 1) -> None:
+        super().__init__(message)
+        self.code = code
 
 
-class Report:
-    """Collects and prints one row for each case; the first implementation is the yardstick."""
+@dataclass(frozen=True)
+class Case:
+    """An operation at one shape, in one direction.
 
-    def __init__(self, options: argparse.Namespace):
-        self.options = options
-        self.device = torch.device(options.device)
-        self.rows: list[dict] = []
-        print(f"{hardware(self.device)}, torch {torch.__version__}, {options.dtype}")
+    Attributes:
+        case: operation and size, such as "gather_tokens, base".
+        shape: in words.
+        dtype: that it computes in.
+        direction: "forward" or "with backward".
+        implementations: name -> a call without arguments; the first is ours.
+        expected: what each must give.
+        slack: by how many epsilons of ``dtype``, times the largest magnitude expected, an answer
+            may be off; 0 asks for the same bits.
+        moved: bytes that any implementation must read and write.
+        others: as ``implementations``, of which no more than shapes can be compared: they draw
+            other random numbers.
+        notes: name -> why an implementation is not here.
+    """
 
-    def add(
-        self, name: str, case: Case, expected: Tensor | Sequence[Tensor], moved: int, atol: float
-    ) -> None:
-        """Check each implementation of ``case`` against ``expected``, then time them in turn.
-
-        ``moved`` is the number of bytes that any implementation must read and write.
-        """
-        for function in case.values():
-            torch.testing.assert_close(function(), expected, atol=atol, rtol=0)
-        times = interleaved_medians(case, self.device, rounds=5 if self.options.quick else 30)
-        ours = next(iter(times.values()))
-        cells = [f"{key} {ms:9.3f} ms ({ms / ours:5.2f}x)" for key, ms in times.items()]
-        row = {"case": name, "milliseconds": times, "bytes": moved}
-        if self.device.type == "cuda":
-            row["GB/s"] = speed = moved / ours / 1e6
-            cells.append(f"{speed:6.0f} GB/s{share_of_peak(speed, self.device)}")
-        self.rows.append(row)
-        print(f"{name:<34} " + "  ".join(cells), flush=True)
-
-    def write(self) -> None:
-        """Write the JSON file that was asked for."""
-        if self.options.json:
-            found = {
-                "hardware": hardware(self.device),
-                "torch": torch.__version__,
-                "dtype": self.options.dtype,
-                "rows": self.rows,
-            }
-            self.options.json.write_text(json.dumps(found, indent=2) + "\n")
+    case: str
+    shape: str
+    dtype: torch.dtype
+    direction: str
+    implementations: dict[str, Call]
+    expected: Result
+    slack: float
+    moved: int
+    others: dict[str, Call] = field(default_factory=dict)
+    notes: dict[str, str] = field(default_factory=dict)
 
 
-def hardware(device: torch.device) -> str:
-    """What the numbers belong to."""
+@dataclass(frozen=True)
+class Found:
+    """What was measured of a case.
+
+    Attributes:
+        milliseconds: median of each implementation, of the copy and, on CUDA, of an empty graph.
+        peak: bytes of memory that each implementation takes beyond its inputs; CUDA only.
+        notes: those of the case, and what could not be captured or run.
+        wrong: how an implementation's answer is off; it is not timed.
+    """
+
+    milliseconds: dict[str, float]
+    peak: dict[str, int]
+    notes: dict[str, str]
+    wrong: dict[str, str]
+
+
+def measure(case: Case, device: torch.device, *, rounds: int) -> Found:
+    """Check every implementation of ``case``, then time those that are right in turn."""
+    notes, wrong, right = dict(case.notes), {}, {}
+    peak: dict[str, int] = {}
+    for name, call in {**case.implementations, **case.others}.items():
+        with _poisoned_memory() if not right else _unchanged():
+            try:
+                result = call()
+            except (torch.OutOfMemoryError, torch._dynamo.exc.TorchDynamoException) as error:
+                notes[name] = f"does not run: {_first_line(error)}"
+                continue
+        problem = _difference(result, case, shapes_only=name in case.others)
+        del result
+        if problem:
+            wrong[name] = problem
+        else:
+            right[name] = call
+            if device.type == "cuda":
+                peak[name] = _peak_memory(call, device)
+    if not right:
+        return Found({}, peak, notes, wrong)
+    right[COPY] = _copy(case.moved, device)
+    times, not_captured = interleaved_medians(right, device, rounds=rounds)
+    return Found(times, peak, notes | not_captured, wrong)
+
+
+def interleaved_medians(
+    calls: dict[str, Callable], device: torch.device, *, rounds: int
+) -> tuple[dict[str, float], dict[str, str]]:
+    """Median milliseconds of each, called in turn so that drift hits all alike; and notes.
+
+    On CUDA they are graph replays, with an empty graph's among them; the notes say why one was
+    launched by the host instead.
+    """
     if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    names = [line for line in _cpu_info() if line.startswith("model name")]
-    name = names[0].partition(":")[2].strip() if names else platform.processor()
-    return f"{name}, {torch.get_num_threads()} threads"
+        return _graph_times(calls, device, rounds)
+    return _cpu_times(calls, rounds), {}
 
 
-def share_of_peak(speed: float, device: torch.device) -> str:
-    """``, 81% of peak`` where the peak is known."""
-    name = torch.cuda.get_device_name(device)
-    peak = next((value for key, value in PEAK.items() if key in name), None)
-    return f", {speed / peak:.0%} of peak" if peak else ""
+def _cpu_times(calls: dict[str, Callable], rounds: int) -> dict[str, float]:
+    repeats = {}
+    for name, call in calls.items():
+        call()
+        repeats[name] = max(1, round(_LONG_ENOUGH / max(_cpu_milliseconds(call, 1), 1e-4)))
+    return _medians(
+        {
+            name: lambda call=call, name=name: _cpu_milliseconds(call, repeats[name])
+            for name, call in calls.items()
+        },
+        rounds,
+    )
 
 
-def interleaved_medians(case: Case, device: torch.device, *, rounds: int) -> dict[str, float]:
-    """Median milliseconds of each function, called in turn so that drift hits all alike."""
-    for function in case.values():
-        for _ in range(3):
-            function()
-    times: dict[str, list[float]] = {name: [] for name in case}
+def _medians(samples: dict[str, Callable[[], float]], rounds: int) -> dict[str, float]:
+    times: dict[str, list[float]] = {name: [] for name in samples}
     for _ in range(rounds):
-        for name, function in case.items():
-            times[name].append(_milliseconds(function, device))
+        for name, sample in samples.items():
+            times[name].append(sample())
     return {name: statistics.median(values) for name, values in times.items()}
 
 
-def _milliseconds(function: Callable[[], object], device: torch.device) -> float:
-    if device.type != "cuda":
-        start = time.perf_counter()
-        function()
-        return (time.perf_counter() - start) * 1e3
+def _cpu_milliseconds(call: Callable, repeats: int) -> float:
+    start = time.perf_counter()
+    for _ in range(repeats):
+        call()
+    return (time.perf_counter() - start) * 1e3 / repeats
+
+
+def _graph_times(
+    calls: dict[str, Callable], device: torch.device, rounds: int
+) -> tuple[dict[str, float], dict[str, str]]:
+    notes, launches = {}, {}
+    for name, call in {**calls, EMPTY: lambda: ()}.items():
+        try:
+            launches[name] = _captured(call, device)
+        except RuntimeError as error:
+            # Of what is compared with ours: ours must be fit for capture.
+            if name == next(iter(calls)):
+                raise
+            torch.cuda.synchronize(device)
+            launches[name] = call
+            notes[name] = f"not captured, launched by the host: {_first_line(error)}"
     # Written over, so that no input is left in the L2 cache; the GPU is still busy with it when
-    # the function is launched, so the host's share is hidden as it is in training.
-    torch.empty(2**28, dtype=torch.uint8, device=device).zero_()
-    start_event, stop_event = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-    start_event.record()
-    function()
-    stop_event.record()
+    # the graph is launched, so that the host's share is hidden as it is in training.
+    other = torch.empty(2**28, dtype=torch.uint8, device=device)
+
+    def sample(launch: Callable) -> float:
+        start, stop = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        other.zero_()
+        start.record()
+        launch()
+        stop.record()
+        torch.cuda.synchronize(device)
+        return start.elapsed_time(stop)
+
+    samples = {name: lambda launch=launch: sample(launch) for name, launch in launches.items()}
+    _medians(samples, 3)
+    return _medians(samples, rounds), notes
+
+
+def _captured(call: Call, device: torch.device) -> Callable[[], None]:
+    """A launch of ``call`` as a CUDA graph."""
+    beside = torch.cuda.Stream(device)
+    beside.wait_stream(torch.cuda.current_stream(device))
+    with torch.cuda.stream(beside):
+        for _ in range(3):
+            call()
+    torch.cuda.current_stream(device).wait_stream(beside)
     torch.cuda.synchronize(device)
-    return start_event.elapsed_time(stop_event)
+    graph = torch.cuda.CUDAGraph()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The CUDA Graph is empty")
+        with torch.cuda.graph(graph):
+            call()
+    return graph.replay
 
 
-def _cpu_info() -> list[str]:
-    file = Path("/proc/cpuinfo")
-    return file.read_text().splitlines() if file.exists() else []
+def _copy(moved: int, device: torch.device) -> Call:
+    """A copy that reads half of ``moved`` bytes and writes the other half."""
+    source = torch.randint(256, (max(1, moved // 2),), dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
+    return lambda: target.copy_(source)
+
+
+def _peak_memory(call: Call, device: torch.device) -> int:
+    torch.cuda.synchronize(device)
+    before = torch.cuda.memory_allocated(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    call()
+    return torch.cuda.max_memory_allocated(device) - before
+
+
+def _difference(result: Result, case: Case, *, shapes_only: bool) -> str:
+    """How ``result`` differs from what ``case`` expects, in words; nothing where it does not."""
+    actual, expected = (
+        x if isinstance(x, (tuple, list)) else (x,) for x in (result, case.expected)
+    )
+    if len(actual) != len(expected):
+        return f"{len(actual)} tensors, expected {len(expected)}"
+    for i, (ours, right) in enumerate(zip(actual, expected, strict=True)):
+        if ours.shape != right.shape:
+            return f"output {i} is {list(ours.shape)}, expected {list(right.shape)}"
+        if shapes_only or right.numel() == 0:
+            continue
+        if case.slack == 0 or not right.is_floating_point():
+            if not torch.equal(ours, right):
+                return f"output {i} differs"
+            continue
+        largest = float(right.abs().max())
+        error = float((ours.to(right.dtype) - right).abs().max())
+        allowed = case.slack * torch.finfo(case.dtype).eps * largest
+        if not error <= allowed:  # NaN fails too
+            return f"output {i} is off by {error:.3g}, allowed is {allowed:.3g}"
+    return ""
+
+
+@contextmanager
+def _poisoned_memory() -> Iterator[None]:
+    """Fills torch.empty with NaN: an element that is never written then shows."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        try:
+            yield
+        finally:
+            torch.use_deterministic_algorithms(False)
+
+
+@contextmanager
+def _unchanged() -> Iterator[None]:
+    yield
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

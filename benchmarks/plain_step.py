@@ -1,11 +1,9 @@
 """The other side of ``bench_step.py``: a stage's step in plain eager PyTorch.
 
-The networks are those of ``tests/plain_model.py``, with PyTorch's own fused attention, automatic
+The networks are those of ``plain_model.py``, with PyTorch's own fused attention, automatic
 mixed precision and random numbers, as somebody who writes such a step today would have them.
 """
 
-import sys
-from pathlib import Path
 from typing import Protocol
 
 import torch
@@ -17,9 +15,7 @@ from ivn.model.teacher import Targets, Teacher
 from ivn.ops.random import Purpose, integers, normal, uniform
 from ivn.stages import Stage, Stage1, Stage2
 
-# Behind all else: the folder's names must not hide an installed package.
-sys.path.append(str(Path(__file__).parents[1] / "tests"))
-import plain_model as plain
+from . import plain_model as plain
 
 
 class Draws(Protocol):

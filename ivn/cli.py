@@ -12,7 +12,7 @@ import signal
 import sys
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
@@ -32,6 +32,7 @@ def _optional(metavar: str) -> object:
     return tyro.conf.arg(metavar=metavar, help_behavior_hint="")
 
 
+Flag = tyro.conf.FlagCreatePairsOff[Annotated[bool, tyro.conf.arg(help_behavior_hint="")]]
 Preset = tyro.conf.Positional[Annotated[str, _optional("[PRESET]")]]
 Names = tyro.conf.Positional[Annotated[tuple[str, ...], _optional("[PRESET | diff A B]")]]
 
@@ -131,13 +132,44 @@ def run_demo(*, out: Annotated[str, tyro.conf.arg(metavar="DIR")] = "ivn-demo") 
     return demo(Path(out))
 
 
-@app.command(name="doctor")
-def run_doctor(
+@app.command(name="bench")
+def run_bench(
+    name: tyro.conf.Positional[Literal["ops"]],
+    /,
     *,
-    json: tyro.conf.FlagCreatePairsOff[
-        Annotated[bool, tyro.conf.arg(help_behavior_hint="")]
-    ] = False,
+    device: Annotated[Literal["auto", "cpu", "cuda"], tyro.conf.arg(metavar="DEVICE")] = "auto",
+    dtype: Annotated[Literal["bfloat16", "float32"], tyro.conf.arg(metavar="DTYPE")] = "bfloat16",
+    only: Annotated[str, _optional("NOUN,...")] = "",
+    threads: Annotated[int, tyro.conf.arg(metavar="N")] = 1,
+    quick: Flag = False,
+    out: Annotated[str, _optional("DIR")] = "",
+    plot: Flag = False,
 ) -> int:
+    """Measure the operations: ours, eager and compiled PyTorch, and the best library installed.
+
+    Answers are compared first. A row tells milliseconds, GB/s of the bytes that any implementation
+    must move, the share of a copy's speed, and how many times as long the others take. Compiling
+    takes seconds a row. Leave the machine to it; on a CPU read the ratios.
+
+    Args:
+        name: ops, the operations one by one.
+        device: cpu or cuda; auto takes the GPU where there is one.
+        dtype: of the activations, bfloat16 or float32.
+        only: some of patches, tokens, masking, random, norm, distance.
+        threads: of the CPU.
+        quick: the first size of each operation, few rounds.
+        out: a folder for the results, ops.json.
+        plot: draw them there, too, as ops.png.
+    """
+    from ivn.benchmarks.ops import Options, bench
+
+    nouns = tuple(filter(None, only.split(",")))
+    bench(Options(device, dtype, nouns, quick, threads, out, plot))
+    return 0
+
+
+@app.command(name="doctor")
+def run_doctor(*, json: Flag = False) -> int:
     """Say what is installed, compiled and usable, and what to do about the rest.
 
     Args:
@@ -189,6 +221,7 @@ def _run() -> int:
         return _fail(_in_words(error), 1)
     except (ValueError, RuntimeError) as error:
         # Only what was written for users; anything else is a defect and keeps its traceback.
+        from ivn.benchmarks.measure import BenchError
         from ivn.config import ConfigError
         from ivn.data.source import DataError
         from ivn.train.errors import RunError
@@ -197,6 +230,8 @@ def _run() -> int:
             return _fail(error, 2)
         from ivn.ops._library import LibraryError
 
+        if isinstance(error, BenchError):
+            return _fail(error, error.code)
         if isinstance(error, (RunError, DataError, LibraryError)):
             return _fail(error, 1)
         raise

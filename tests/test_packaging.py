@@ -18,7 +18,7 @@ from tests.processes import ROOT
 PACKAGE = Path(ivn.__file__).parent
 SOURCES = [
     *["pyproject.toml", "setup.py", "CMakeLists.txt", "MANIFEST.in", "README.md", "LICENSE"],
-    *["ivn", "kernels", "csrc"],
+    *["ivn", "kernels", "benchmarks", "csrc"],
 ]
 
 
@@ -125,6 +125,7 @@ def test_a_source_distribution_gives_a_whole_wheel(sources, tmp_path):
     for directory, name in ((sources / "ivn", "ivn"), (sources / "kernels", "ivn/kernels")):
         files = [path for path in directory.rglob("*") if path.is_file()]
         expected |= {f"{name}/{path.relative_to(directory).as_posix()}" for path in files}
+    expected |= {f"ivn/benchmarks/{path.name}" for path in (sources / "benchmarks").glob("*.py")}
     assert {path for path in packed if ".dist-info/" not in path} == expected
 
 

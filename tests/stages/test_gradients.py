@@ -1,6 +1,6 @@
 """Both stages give every parameter the gradient that a plain model gives it, in fp64.
 
-The plain model (``tests/plain_model.py``) embeds every token, indexes with booleans and writes
+The plain model (``benchmarks/plain_model.py``) embeds every token, indexes with booleans and writes
 attention and diffusion out; it shares no code with the stages. It is given what is not the
 objective's: the mask, the teacher's features, and the random numbers.
 """
@@ -11,6 +11,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from ivn.benchmarks.plain_model import (
+    PlainModel,
+    drop_factors,
+    normalise,
+    stage1_losses,
+    stage2_losses,
+    to_mask,
+)
 from ivn.data.clip import Batch
 from ivn.model.decoder import DiffusionConfig, LatentHeadConfig, PixelHeadConfig
 from ivn.model.encoder import EncoderConfig
@@ -20,14 +28,6 @@ from ivn.model.teacher import ImageNetwork, Teacher, TeacherConfig
 from ivn.ops.random import Purpose, integers, make_keys, normal, uniform
 from ivn.stages import Blocks, Stage1, Stage1Config, Stage2, Stage2Config
 from ivn.stages.blocks import batch_keys, multi_block
-from tests.plain_model import (
-    PlainModel,
-    drop_factors,
-    normalise,
-    stage1_losses,
-    stage2_losses,
-    to_mask,
-)
 
 TOLERANCE = 1e-8  # of the plain gradient's largest magnitude
 B, PATCH, TEACHER_WIDTH, PATCH_PIXELS = 3, 14, 24, 3 * 14**2

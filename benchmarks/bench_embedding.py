@@ -1,0 +1,126 @@
+"""The embedding of a quarter of the tokens, beside one that embeds all and then drops the rest.
+
+python benchmarks/bench_embedding.py --check
+"""
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ivn.benchmarks import plain_model as plain
+from ivn.benchmarks.measure import interleaved_medians
+from ivn.benchmarks.provenance import in_words, provenance
+from ivn.model.encoder import EncoderConfig, build_encoder
+from ivn.ops.random import make_keys
+from ivn.stages import masks
+
+# Ours over plain, at a quarter of the tokens kept.
+LIMITS = {"forward": 0.35, "forward and backward": 0.20}
+
+
+def bench_embedding(options: argparse.Namespace) -> dict:
+    """Patch embedding with its norms, positions and cls tokens, a quarter of the tokens kept."""
+    B, grid, device = 2, (8, 16, 16), torch.device(options.device)
+    N = grid[0] * grid[1] * grid[2]
+    config = EncoderConfig(768, 0, 12, 3072, num_frames=grid[0])  # an encoder without its blocks
+    encoder = build_encoder(config, seed=0).to(device)
+    parameters = {
+        name: parameter
+        for name, parameter in encoder.named_parameters()
+        if not name.startswith("clip_projector")
+    }
+    generator = torch.Generator().manual_seed(0)
+    video = torch.randint(256, (B, 8, 224, 224, 3), generator=generator, dtype=torch.uint8)
+    index = masks.evenly(make_keys(0, 0, range(B)), grid, 64)
+    probe = torch.randn(B, 4 + index.shape[1], config.width, generator=generator).to(device)
+    video, index = video.to(device), index.to(device)
+    visible = plain.to_mask(index, N)
+
+    def plain_side(dtype: torch.dtype):
+        p = {
+            f"encoder.{name}": parameter.detach().to(dtype, copy=True).requires_grad_()
+            for name, parameter in parameters.items()
+        }
+        model, pixels = plain.PlainModel(p, config, None), plain.normalise(video, dtype)
+        return lambda: model.embed(pixels, visible), list(p.values())
+
+    def ours() -> Tensor:
+        return encoder.hidden(video, index)[0]
+
+    def both_ways(forward: Callable[[], Tensor], leaves: list[Tensor]) -> Callable:
+        def run() -> tuple[Tensor, ...]:
+            output = forward()
+            loss = (output * probe.to(output.dtype)).sum()
+            return (output.detach(), loss.detach(), *torch.autograd.grad(loss, leaves))
+
+        return run
+
+    theirs, leaves = plain_side(torch.float32)
+    runs = {
+        "ours": both_ways(ours, list(parameters.values())),
+        "plain": both_ways(theirs, leaves),
+        "exact": both_ways(*plain_side(torch.float64)),
+    }
+    names = ("output", "loss", *parameters)
+    for name, *values in zip(names, *(run() for run in runs.values()), strict=True):
+        assert_as_good(name, *values)
+
+    case = {"ours forward": ours, "plain forward": theirs}
+    case |= {f"{side} forward and backward": runs[side] for side in ("ours", "plain")}
+    rounds = 5 if options.quick else options.rounds
+    times, _ = interleaved_medians(case, device, rounds=rounds)
+    median = {
+        side: {what: times[f"{side} {what}"] for what in LIMITS} for side in ("ours", "plain")
+    }
+    ratio = {what: median["ours"][what] / median["plain"][what] for what in LIMITS}
+    print(f"embedding, width {config.width}, {B} clips of 8 frames of 224 px, a quarter kept")
+    print_table(median, ratio)
+    found = {"part": "embedding", "milliseconds": median, "ratio": ratio, "limits": LIMITS}
+    missed = [what for what, limit in LIMITS.items() if ratio[what] > limit]
+    if missed and options.check:
+        raise SystemExit(
+            "; ".join(f"{what}: ratio {ratio[what]:.3f}, limit {LIMITS[what]}" for what in missed)
+        )
+    return found
+
+
+def assert_as_good(name: str, ours: Tensor, baseline: Tensor, exact: Tensor) -> None:
+    """Ours errs from fp64 at most twice as far as plain fp32 does, and four epsilons."""
+    floor = 4 * torch.finfo(ours.dtype).eps * exact.abs().max()
+    allowed = 2 * (baseline.double() - exact).abs().max() + floor
+    error = (ours.double() - exact).abs().max()
+    if not error <= allowed:
+        raise SystemExit(f"{name}: ours errs by {error:.2g}, allowed is {allowed:.2g}")
+
+
+def print_table(median: dict[str, dict[str, float]], ratio: dict[str, float]) -> None:
+    width = max(map(len, ratio))
+    print(f"{'':{width}} {'ours, ms':>10} {'plain, ms':>10} {'ratio':>7}")
+    for part, value in ratio.items():
+        ours, theirs = median["ours"][part], median["plain"][part]
+        print(f"{part:{width}} {ours:10.2f} {theirs:10.2f} {value:7.3f}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--rounds", type=int, default=20, help="timed steps of each side")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads (default 1)")
+    parser.add_argument("--check", action="store_true", help="fail over the limits")
+    parser.add_argument("--quick", action="store_true", help="few rounds")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there too")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    about = provenance(torch.device(options.device))
+    print(in_words(about))
+    found = about | bench_embedding(options)
+    if options.json:
+        options.json.write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

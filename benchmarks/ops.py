@@ -1,0 +1,185 @@
+"""Every operation against eager and compiled PyTorch and the best library that is installed.
+
+    ivn bench ops --only tokens,norm --out DIR --plot
+    python -m ivn.benchmarks.ops ...        the same where tyro is not installed
+    python benchmarks/bench_tokens.py ...   one noun of a checkout
+
+Answers are compared before anything is timed. GB/s are of the bytes that any implementation must
+move; "of copy" is the time of a copy that moves as many, measured in turn with the rest, over ours.
+"""
+
+import argparse
+import importlib
+import importlib.util
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from .measure import COPY, EMPTY, BenchError, Case, Found, measure
+from .provenance import in_words, provenance
+
+NOUNS = ("patches", "tokens", "masking", "random", "norm", "distance")
+DTYPES = ("bfloat16", "float32")
+# Below this many bytes a GPU's launches cost more than the bytes do.
+SMALL = 16 << 20
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to measure, where, and where the results go.
+
+    Attributes:
+        device: "cpu" or "cuda"; "auto" takes the GPU where there is one.
+        dtype: of the activations.
+        only: nouns; () measures all.
+        quick: the first size of each operation, few rounds.
+        threads: of the CPU.
+        out: a folder for ops.json, and ops.png; "" writes neither.
+        plot: draw ops.png, too.
+    """
+
+    device: str = "auto"
+    dtype: str = DTYPES[0]
+    only: Sequence[str] = ()
+    quick: bool = False
+    threads: int = 1
+    out: str = ""
+    plot: bool = False
+
+
+def bench(options: Options) -> None:
+    """Measure, print and write.
+
+    Raises:
+        BenchError: it cannot be done here, or an answer was wrong (the rest is measured first).
+    """
+    device = _check(options)
+    torch.set_num_threads(options.threads)
+    about = provenance(device) | {"dtype": options.dtype}
+    print(in_words(about), flush=True)
+    rows: list[dict] = []
+    wrong = []
+    for noun in options.only or NOUNS:
+        for case in _cases(noun, device, getattr(torch, options.dtype), options.quick):
+            found = measure(case, device, rounds=7 if options.quick else 30)
+            rows.append(row := _row(noun, case, found))
+            print(line(row), flush=True)
+            wrong += [f"{noun}: {case.case} {case.direction}: {name}" for name in found.wrong]
+            del case
+        if options.out:
+            Path(options.out).mkdir(parents=True, exist_ok=True)
+            text = json.dumps(about | {"rows": rows}, indent=1)
+            (Path(options.out) / "ops.json").write_text(text + "\n")
+    if options.plot:
+        from .plot import draw
+
+        draw(about | {"rows": rows}, Path(options.out) / "ops.png")
+    if wrong:
+        raise BenchError(f"wrong answers, not timed: {'; '.join(wrong)}")
+
+
+def line(row: dict) -> str:
+    """A row as text: ours in milliseconds, the others as multiples of it."""
+    head = f"{row['noun']:8} {row['case']:34} {row['shape']:26} {row['direction']:13}"
+    found, ours = row["implementations"], row["implementations"].get("ours")
+    if ours is None:
+        cells = ["not measured"]
+    else:
+        cells = [f"{ours['milliseconds']:9.4f} ms {ours['GB/s']:7.1f} GB/s"]
+        cells.append(f"{ours['of_copy']:4.0%} of copy")
+        if row["bytes"] < SMALL and "microseconds_above_empty" in ours:
+            cells.append(f"{ours['microseconds_above_empty']:.1f} us above an empty graph")
+        cells += [
+            f"{name} {other['milliseconds'] / ours['milliseconds']:.2f}x"
+            for name, other in found.items()
+            if name != "ours"
+        ]
+    told = [f"  WRONG {name}: {why}" for name, why in row["wrong"].items()]
+    told += [f"  {name}: {why}" for name, why in row["notes"].items()]
+    return "\n".join([f"{head} {'  '.join(cells)}", *told])
+
+
+def _check(options: Options) -> torch.device:
+    unknown = [noun for noun in options.only if noun not in NOUNS]
+    if unknown:
+        raise BenchError(
+            f"no benchmark of {', '.join(unknown)}; there are {', '.join(NOUNS)}", code=2
+        )
+    if options.threads < 1:
+        raise BenchError(f"threads is {options.threads}, expected at least 1", code=2)
+    if options.plot and not options.out:
+        raise BenchError("a plot needs a folder to be written to: give --out DIR", code=2)
+    if options.plot and importlib.util.find_spec("matplotlib") is None:
+        raise BenchError('a plot needs matplotlib: pip install "ivn[bench]", or leave out --plot')
+    cuda = torch.cuda.is_available()
+    if options.device == "cuda" and not cuda:
+        raise BenchError("device is cuda, but PyTorch sees no GPU; ivn doctor says why")
+    if options.device == "auto":
+        return torch.device("cuda" if cuda else "cpu")
+    return torch.device(options.device)
+
+
+def _cases(noun: str, device: torch.device, dtype: torch.dtype, quick: bool) -> Iterator[Case]:
+    module = importlib.import_module(f".bench_{noun}", __package__)
+    sizes = module.SIZES[device.type]
+    torch.manual_seed(0)
+    for size in sizes[: 1 if quick else None]:
+        yield from module.cases(size, device, dtype)
+
+
+def _row(noun: str, case: Case, found: Found) -> dict:
+    """A row of the JSON."""
+    times = dict(found.milliseconds)
+    copy, empty = times.pop(COPY, 0.0), times.pop(EMPTY, 0.0)
+    implementations = {}
+    for name, milliseconds in times.items():
+        cells = {
+            "milliseconds": milliseconds,
+            "GB/s": case.moved / milliseconds / 1e6,
+            "of_copy": copy / milliseconds,
+        }
+        if empty:
+            cells["microseconds_above_empty"] = (milliseconds - empty) * 1e3
+            cells["peak_bytes"] = found.peak[name]
+        implementations[name] = cells
+    return {
+        "noun": noun,
+        "case": case.case,
+        "shape": case.shape,
+        "dtype": str(case.dtype).removeprefix("torch."),
+        "direction": case.direction,
+        "bytes": case.moved,
+        "copy_milliseconds": copy,
+        "implementations": implementations,
+        "notes": found.notes,
+        "wrong": found.wrong,
+    }
+
+
+def main(only: Sequence[str] = ()) -> int:
+    """The same as ``ivn bench ops``, read with argparse; with ``only``, of these nouns."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
+    parser.add_argument("--dtype", default=DTYPES[0], choices=DTYPES)
+    if not only:
+        parser.add_argument("--only", default="", metavar="NOUN,...", help=", ".join(NOUNS))
+    parser.add_argument("--quick", action="store_true", help="the first sizes, few rounds")
+    parser.add_argument("--threads", type=int, default=1, help="of the CPU (default 1)")
+    parser.add_argument("--out", default="", metavar="DIR", help="write ops.json there")
+    parser.add_argument("--plot", action="store_true", help="and ops.png")
+    given = vars(parser.parse_args())
+    nouns = tuple(only) or tuple(filter(None, given.pop("only").split(",")))
+    try:
+        bench(Options(**given, only=nouns))
+    except (BenchError, OSError) as error:
+        print(f"{parser.prog}: {error}", file=sys.stderr)
+        return error.code if isinstance(error, BenchError) else 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
