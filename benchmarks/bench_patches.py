@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from functools import partial
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ivn.benchmarks.bench_tokens import random_index
@@ -12,6 +13,7 @@ from ivn.benchmarks.subjects import cases as both_directions
 from ivn.data.clip import IMAGENET_MEAN as MEAN
 from ivn.data.clip import IMAGENET_STD as STD
 from ivn.ops import gather_patches, gather_target_patches
+from ivn.ops.patches import row_length
 
 PATCH, EPS = 14, 1e-6
 # name, B, T, size, kept of a frame, layout: stage one's visible patches and its targets
@@ -30,6 +32,12 @@ SIZES = {
 }
 
 
+def embedding_rows(rows: Tensor) -> Tensor:
+    """Divided by their root mean square, and padded to whole packs of 16 bytes."""
+    unit = rows * (rows.square().mean(-1, keepdim=True) + EPS).rsqrt()
+    return F.pad(unit, (0, row_length(PATCH) - unit.shape[2]))
+
+
 def kept_first(dtype: torch.dtype, layout: str, video: Tensor, index: Tensor, affine: Tensor):
     """Plain PyTorch at its best: bytes are gathered before anything is computed."""
     B, T, H, W, _ = video.shape
@@ -43,8 +51,7 @@ def kept_first(dtype: torch.dtype, layout: str, video: Tensor, index: Tensor, af
     pixels = (kept.float() / 255 - affine[0]) / affine[1]
     if layout == "target":
         return pixels.movedim(-1, 2).flatten(2).to(dtype)
-    rows = pixels.flatten(2)
-    return (rows * (rows.square().mean(-1, keepdim=True) + EPS).rsqrt()).to(dtype)
+    return embedding_rows(pixels.flatten(2)).to(dtype)
 
 
 def whole_video(dtype: torch.dtype, layout: str, video: Tensor, index: Tensor, affine: Tensor):
@@ -55,7 +62,7 @@ def whole_video(dtype: torch.dtype, layout: str, video: Tensor, index: Tensor, a
     patches = grid.flatten(1, 3)
     rows = (patches.movedim(4, 2) if layout == "target" else patches).flatten(2)
     if layout == "embedding":
-        rows = rows * (rows.square().mean(-1, keepdim=True) + EPS).rsqrt()
+        rows = embedding_rows(rows)
     return rows.to(dtype).gather(1, index[..., None].expand(-1, -1, rows.shape[2]))
 
 
@@ -78,14 +85,15 @@ def cases(size: tuple, device: torch.device, dtype: torch.dtype) -> Iterator[Cas
         "eager": partial(kept_first, made, layout),
         "whole video": partial(whole_video, made, layout),
     }
-    elements = index.numel() * 3 * PATCH**2
+    read = index.numel() * 3 * PATCH**2
+    length = row_length(PATCH) if layout == "embedding" else 3 * PATCH**2
     yield from both_directions(
         f"{layout} rows, {name}",
-        f"{B} x {T * kept} of {T * frame} x {3 * PATCH**2}",
+        f"{B} x {T * kept} of {T * frame} x {length}",
         functions,
         [video, index, affine],
         dtype=made,
-        moved=elements * (1 + made.itemsize) + index.nbytes,
+        moved=read + index.numel() * length * made.itemsize + index.nbytes,
     )
 
 

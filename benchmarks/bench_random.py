@@ -1,4 +1,4 @@
-"""Keyed normal numbers, beside PyTorch's own, which are not keyed."""
+"""Keyed words and normal numbers, beside PyTorch's own, which are not keyed."""
 
 from collections.abc import Iterator
 
@@ -7,7 +7,14 @@ from torch import Tensor
 
 from ivn.benchmarks.measure import Case
 from ivn.benchmarks.subjects import cases as both_directions
-from ivn.ops.random import Purpose, make_keys, normal, normal_reference
+from ivn.ops.random import (
+    Purpose,
+    make_keys,
+    normal,
+    normal_reference,
+    random_words,
+    random_words_reference,
+)
 
 # name, B, numbers a clip: the noise of stage one's masked patches
 SIZES = {
@@ -34,6 +41,20 @@ def cases(size: tuple, device: torch.device, dtype: torch.dtype) -> Iterator[Cas
         dtype=torch.float32,
         moved=4 * B * count + keys.nbytes,
         others={"torch.randn": lambda: torch.randn(B, count, device=device)},
+    )
+    words = count // 588
+    yield from both_directions(
+        f"random_words, {name}",
+        f"{B} x {words}",
+        {
+            "ours": lambda keys: random_words(keys, Purpose.TIMESTEP, words),
+            "eager": lambda keys: random_words_reference(keys, words, Purpose.TIMESTEP << 24),
+        },
+        [keys],
+        dtype=torch.float32,
+        moved=8 * B * words + keys.nbytes,
+        slack=0,
+        others={"torch.randint": lambda: torch.randint(2**32, (B, words), device=device)},
     )
 
 

@@ -19,10 +19,12 @@ from pathlib import Path
 
 import torch
 
+from ivn.train.memory import keep_freed_memory
+
 from .measure import COPY, EMPTY, BenchError, Case, Found, measure
 from .provenance import in_words, provenance
 
-NOUNS = ("patches", "tokens", "masking", "random", "norm", "distance")
+NOUNS = ("patches", "tokens", "masking", "random", "norm", "modulation", "distance")
 DTYPES = ("bfloat16", "float32")
 # Below this many bytes a GPU's launches cost more than the bytes do.
 SMALL = 16 << 20
@@ -59,6 +61,8 @@ def bench(options: Options) -> None:
     """
     device = _check(options)
     torch.set_num_threads(options.threads)
+    if device.type == "cpu":
+        keep_freed_memory()  # as a run does
     about = provenance(device) | {"dtype": options.dtype}
     print(in_words(about), flush=True)
     rows: list[dict] = []
@@ -84,7 +88,7 @@ def bench(options: Options) -> None:
 
 def line(row: dict) -> str:
     """A row as text: ours in milliseconds, the others as multiples of it."""
-    head = f"{row['noun']:8} {row['case']:34} {row['shape']:26} {row['direction']:13}"
+    head = f"{row['noun']:10} {row['case']:34} {row['shape']:26} {row['direction']:13}"
     found, ours = row["implementations"], row["implementations"].get("ours")
     if ours is None:
         cells = ["not measured"]
