@@ -30,7 +30,7 @@ def test_rows_tell_speed_beside_the_others_and_a_copy(measured):
     directions = {row["direction"] for row in found["rows"]}
     assert directions == {"forward", "with backward"}
     for row in found["rows"]:
-        assert {"ours", "eager", "compiled"} < set(row["implementations"])
+        assert {"ours", "eager", "compiled"} <= set(row["implementations"])
         assert row["bytes"] > 0 and row["copy_milliseconds"] > 0 and not row["wrong"]
         for cells in row["implementations"].values():
             assert cells["of_copy"] == pytest.approx(
