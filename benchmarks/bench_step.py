@@ -12,7 +12,7 @@ The profile is of ours alone, fed by the real loader from the bundled clips: mil
     encoder      all else of the student's encoder
     predictor    from visible to all tokens
     decoder      the networks behind it: the decoder's, and stage one's alignment heads
-    losses       all else of the forward pass: noise, distances, sums
+    losses       all else of the forward pass: noise, norms and distances, sums
     backward
     optimizer    clipping and AdamW
 
@@ -44,7 +44,6 @@ from ivn.config import Config
 from ivn.data.clip import Batch
 from ivn.data.source import BUNDLED_CLIPS, list_clips
 from ivn.model import patch as model_patch
-from ivn.model.decoder import LatentHead
 from ivn.model.encoder import Encoder
 from ivn.ops.random import make_keys
 from ivn.presets import PRESETS
@@ -119,20 +118,19 @@ class Run:
 
     def parts(self) -> Parts:
         stage = self.stage
-        networks = (
-            [(stage.decoder, "forward")]
-            if isinstance(stage.decoder, LatentHead)
-            else [(stage.decoder.net, "forward")]
-        )
         if isinstance(stage, Stage1):
-            networks.append((stage.alignment, "forward"))
+            # The heads' norms belong to the distances.
+            heads = [head.head for head in stage.alignment.layers]
+            networks = [stage.decoder.net, *heads]
+        else:
+            networks = [stage.decoder.head]
         return {
             "teacher": [(stage, "look")],
             "mask": [(stage, "mask")],
             "patches": [(model_patch, "gather_patches"), (stage_parts, "gather_target_patches")],
             "encoder": [(stage.encoder, "hidden")],
             "predictor": [(stage.predictor, "forward")],
-            "decoder": networks,
+            "decoder": [(network, "forward") for network in networks],
         }
 
     def coarse_parts(self) -> Parts:
