@@ -15,6 +15,7 @@ REBUILD = "pip install --force-reinstall --no-deps ."
 _INTERFACE = 5  # IVN_INTERFACE of csrc/ivn.h
 _POINTER, _SIZE, _INT, _REAL = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int, ctypes.c_double
 _WORD = ctypes.c_uint32
+_Found = _SIZE * 2  # a row and a value
 _DUPLICATE_INDEX, _INDEX_OUT_OF_RANGE = -1, -3  # as in csrc/ivn.h
 
 # The arguments of each operation in csrc/ivn.h, up to the last: how many threads for ``_cpu``,
@@ -101,16 +102,15 @@ def check_index(op: str, index: Tensor, count: int, name: str = "index") -> None
         if os.environ.get("IVN_CHECK_INDEX") != "1":
             return
         index = index.cpu()
-    if index.numel() == 0:
+    M = index.shape[-1]
+    if M == 0:
         return
-    rows = index.reshape(-1, index.shape[-1]).contiguous()
-    found = torch.empty(2, dtype=torch.int64)
-    code = _function("ivn_check_index", "cpu")(
-        rows.data_ptr(), found.data_ptr(), *rows.shape, count, 1
-    )
+    index, found = index.contiguous(), _Found()
+    check = _function("ivn_check_index", "cpu")
+    code = check(index.data_ptr(), ctypes.addressof(found), index.numel() // M, M, count, 1)
     if code == 0:
         return
-    row, value = found.tolist()
+    row, value = found
     if code == _DUPLICATE_INDEX:
         raise ValueError(f"{op}: {name}[{row}] holds {value} twice, expected each at most once")
     assert code == _INDEX_OUT_OF_RANGE
