@@ -5,6 +5,7 @@
 // is the same on every device; a row is then one multiply-add per element.
 #pragma once
 
+#include <limits.h>
 #include <math.h>
 #include <stdint.h>
 
@@ -62,6 +63,69 @@ IVN_BOTH Affine divided_by_rms(const Affine& pixel, const ChannelSums& sums, int
     row.shift[c] = pixel.shift[c] * inverse;
   }
   return row;
+}
+
+constexpr int kLanes = 32;
+constexpr int kAhead = 4;  // words that a lane asks for before it stores the first
+
+// A patch's bytes from its corner on, and where those of the video begin and end around it; 32 bits
+// hold what a patch spans, if not what a video does.
+struct Around {
+  const uint8_t* corner;
+  int first, end;
+
+  IVN_BOTH Around(const uint8_t* corner, const uint8_t* video, int64_t bytes)
+      : corner(corner),
+        first(static_cast<int>(video - corner > -4 ? video - corner : -4)),
+        end(static_cast<int>(video + bytes - corner < INT_MAX ? video + bytes - corner : INT_MAX)) {
+  }
+
+  // How far the byte at `offset` lies behind a 4-byte boundary.
+  IVN_BOTH int skew(int offset) const {
+    return (static_cast<int>(reinterpret_cast<uintptr_t>(corner)) + offset) & 3;
+  }
+
+  // Four bytes from the boundary `offset`; those outside the video are not read.
+  IVN_BOTH uint32_t word(int offset) const {
+    if (offset >= first && offset <= end - 4) {
+      return *reinterpret_cast<const uint32_t*>(corner + offset);
+    }
+    uint32_t word = 0;
+    for (int i = 0; i < 4; ++i) {
+      if (offset + i >= first && offset + i < end) {
+        word |= static_cast<uint32_t>(corner[offset + i]) << 8 * i;
+      }
+    }
+    return word;
+  }
+};
+
+// Copies the lines of a patch, `stride` bytes apart, into `pixels`, one behind the other. They
+// begin at any byte: lanes read the words around them and keep the bytes that are theirs. A line
+// is for half the lanes where it has no more words, and for all of them otherwise.
+IVN_BOTH void stage(const Around& patch, int stride, const PatchGrid& grid, int lane,
+                    uint8_t* pixels) {
+  const int line = grid.line(), words = (line + 3 + 3) / 4;  // wherever the line begins
+  const int group = words <= kLanes / 2 ? kLanes / 2 : kLanes, lines = kLanes / group;
+  for (int start = 0; start < 4 * words; start += 4 * group) {
+    const int unskewed = start + 4 * (lane & (group - 1));
+    for (int top = group == kLanes ? 0 : lane / (kLanes / 2); top < grid.p; top += kAhead * lines) {
+      uint32_t word[kAhead];
+      for (int i = 0; i < kAhead; ++i) {
+        const int y = top + i * lines, at = unskewed - patch.skew(y * stride);
+        word[i] = y < grid.p && at < line ? patch.word(y * stride + at) : 0;
+      }
+      for (int i = 0; i < kAhead; ++i) {
+        const int y = top + i * lines, at = unskewed - patch.skew(y * stride);
+        for (int byte = 0; byte < 4; ++byte) {
+          const int x = at + byte;
+          if (y < grid.p && x >= 0 && x < line) {
+            pixels[y * line + x] = static_cast<uint8_t>(word[i] >> 8 * byte);
+          }
+        }
+      }
+    }
+  }
 }
 
 }  // namespace ivn

@@ -10,6 +10,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ._device import check_archs, check_gpu
+
 PATH = Path(__file__).parents[1] / "libivn.so"
 REBUILD = "pip install --force-reinstall --no-deps ."
 _INTERFACE = 5  # IVN_INTERFACE of csrc/ivn.h
@@ -80,6 +82,11 @@ def call(name: str, device: torch.device, *arguments: Tensor | float) -> None:
     Raises:
         RuntimeError: the library or the device cannot run it.
     """
+    op = name.removeprefix("ivn_")
+    if device.type == "cuda":
+        check_gpu(op, device)
+        if _cuda_archs():  # without any, _function has more to say
+            check_archs(op, device, _cuda_archs(), REBUILD)
     function = _function(name, device.type)
     plain = [x.data_ptr() if isinstance(x, Tensor) else x for x in arguments]
     if device.type == "cpu":
@@ -89,7 +96,7 @@ def call(name: str, device: torch.device, *arguments: Tensor | float) -> None:
             code = function(*plain, torch.cuda.current_stream().cuda_stream)
     if code:
         words = _library().ivn_error_string(code).decode()
-        raise RuntimeError(f"{name.removeprefix('ivn_')} on {device}: {words}")
+        raise RuntimeError(f"{op} on {device}: {words}")
 
 
 def check_index(op: str, index: Tensor, count: int, name: str = "index") -> None:
@@ -134,6 +141,11 @@ def build() -> Build:
     library = _library()
     archs = library.ivn_cuda_archs().decode()
     return Build(archs, library.ivn_cuda_version(), library.ivn_openmp())
+
+
+@functools.cache
+def _cuda_archs() -> str:
+    return build().cuda_archs
 
 
 @functools.cache

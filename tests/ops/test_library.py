@@ -3,7 +3,9 @@
 import pytest
 import torch
 
-from ivn.ops import check_index, check_range
+from ivn.ops import _device, _library, check_index, check_range
+from ivn.ops._device import check_gpu, runs_on
+from ivn.ops._library import call
 
 
 class OnGpu:
@@ -59,3 +61,78 @@ def test_the_debug_switch_finds_a_wrong_index_on_a_gpu(monkeypatch):
     monkeypatch.setenv("IVN_CHECK_INDEX", "1")
     with pytest.raises(ValueError, match=r"gather: index\[0\] holds 9, expected 0 to 3"):
         check_index("gather", torch.tensor([[9]], device="cuda"), 4)
+
+
+@pytest.mark.parametrize(
+    ("archs", "capability", "runs"),
+    [
+        ("80,90", (8, 0), True),
+        ("80,90", (8, 9), True),  # machine code of the same major version
+        ("80,90", (10, 0), True),  # PTX
+        ("80,90", (7, 5), False),
+        ("90", (8, 0), False),
+        ("80-real,90-real", (8, 6), True),
+        ("80-real,90-real", (10, 0), False),
+        ("86-real", (8, 0), False),
+        ("80-virtual", (9, 0), True),
+        ("80-real,90a", (9, 0), True),
+        ("90a", (10, 0), False),
+        ("90a-real", (8, 0), False),
+        ("100f", (10, 3), True),
+        ("100f", (12, 0), False),
+        ("native", (8, 0), True),
+        ("120-real", (12, 0), True),
+    ],
+)
+def test_compiled_architectures_are_known_by_what_they_run_on(archs, capability, runs):
+    assert runs_on(archs, capability) == runs
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    """Pretends that device 0 is of a compute capability."""
+
+    def pretend(name, capability):
+        monkeypatch.setattr(_device, "_gpu", lambda index: (name, capability))
+
+    return pretend
+
+
+CUDA = torch.device("cuda", 0)
+
+
+def test_a_gpu_before_the_a100_is_refused_by_name(gpu):
+    gpu("Tesla T4", (7, 5))
+    message = r"^gather_tokens: Tesla T4 is sm_75, expected sm_80 \(A100\) or newer: run on another"
+    with pytest.raises(RuntimeError, match=message):
+        check_gpu("gather_tokens", CUDA)
+    with pytest.raises(RuntimeError, match=message):
+        call("ivn_gather_tokens", CUDA)
+
+
+def test_a_library_for_other_gpus_is_refused_with_the_way_out(gpu, monkeypatch):
+    gpu("NVIDIA A100", (8, 0))
+    check_gpu("gather_tokens", CUDA)
+    monkeypatch.setattr(_library, "_cuda_archs", lambda: "90")
+    message = (
+        r"^gather_tokens: NVIDIA A100 is sm_80, but libivn.so was built for sm 90: "
+        r"CUDAARCHS=80 pip install"
+    )
+    with pytest.raises(RuntimeError, match=message):
+        call("ivn_gather_tokens", CUDA)
+
+
+def test_names_and_capabilities_are_asked_for_once(monkeypatch):
+    asked = []
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: f"GPU {index}")
+    monkeypatch.setattr(
+        torch.cuda, "get_device_capability", lambda index: asked.append(index) or (9, 0)
+    )
+    _device._gpu.cache_clear()
+    try:
+        for _ in range(3):
+            check_gpu("op", torch.device("cuda", 0))
+        check_gpu("op", torch.device("cuda", 1))
+    finally:
+        _device._gpu.cache_clear()
+    assert asked == [0, 1]

@@ -1,3 +1,7 @@
+import shutil
+import subprocess
+from pathlib import Path
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -6,6 +10,7 @@ from ivn.ops import gather_patches, gather_target_patches
 from ivn.ops.patches import Layout, gather_patches_reference
 from tests.capture import assert_captured
 from tests.closeness import assert_as_good_as
+from tests.processes import ROOT
 
 MEAN, STD, EPS = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), 1e-6
 PIXELS = {"mean": MEAN, "std": STD}
@@ -157,6 +162,17 @@ def test_compiles_into_one_graph(rows, device):
     assert torch.equal(compiled(video, index), embed(video, index))
 
 
+def test_bytes_are_staged_as_they_lie_and_none_behind_the_video_is_read(tmp_path):
+    """The CUDA version's first half, which the CPU version does not share."""
+    compiler = shutil.which("c++")
+    assert compiler is not None, "a C++ compiler is needed, as for the installation"
+    sources = Path(__file__).with_name("stage_patches.cpp"), ROOT / "csrc"
+    options = ["-std=c++17", "-fsanitize=address", f"-I{sources[1]}", "-o", "stage"]
+    subprocess.run([compiler, str(sources[0]), *options], cwd=tmp_path, check=True)
+    done = subprocess.run([tmp_path / "stage"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("rows", ROWS)
@@ -164,6 +180,17 @@ def test_gpu_gives_the_bits_of_the_cpu(rows, dtype):
     video, index = video_and_index(2, 3, 56, 42, 14, 9, "cpu")
     on_gpu = rows(video.cuda(), index.cuda(), dtype=dtype, **PIXELS)
     assert torch.equal(on_gpu.cpu(), rows(video, index, dtype=dtype, **PIXELS))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("shift", [1, 2, 3])
+@pytest.mark.parametrize("rows", ROWS)
+def test_gpu_reads_videos_at_any_address(rows, shift):
+    video, index = video_and_index(2, 1, 15, 25, 5, 9, "cuda")
+    room = torch.empty(video.numel() + shift, dtype=torch.uint8, device="cuda")
+    moved = room[shift:].view(video.shape).copy_(video)
+    got = rows(moved, index, patch_size=5, **PIXELS)
+    assert torch.equal(got, rows(video, index, patch_size=5, **PIXELS))
 
 
 @pytest.mark.gpu

@@ -77,6 +77,34 @@ def test_a_step_never_waits_for_the_device(preset, changes):
     assert loss.value.isfinite()
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("compute", ["float32", "bfloat16"])
+@pytest.mark.parametrize(("preset", "changes"), STAGES.values(), ids=STAGES)
+def test_a_step_on_a_gpu_never_waits_for_it(preset, changes, compute):
+    config = small_config(preset, *changes)
+    stage = small_stage(config).cuda()
+    for part in stage.modules():
+        if hasattr(part, "compute_dtype"):
+            part.compute_dtype = getattr(torch, compute)
+    optimizer = make_optimizer(stage.parameter_groups(), stage, config.optim)
+    batch = random_batch(stage).to("cuda")
+
+    def step():
+        loss = compute_gradients(stage, batch, 1)
+        norm = clip_gradients(stage.parameters(), 1.0)
+        optimizer.step_if(loss.value.isfinite() & norm.isfinite())
+        stage.after_step()
+        return loss
+
+    step()  # kernels are compiled, and tables made
+    try:
+        torch.cuda.set_sync_debug_mode("error")
+        loss = step()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert loss.value.isfinite()
+
+
 @pytest.mark.parametrize(
     "wait",
     [
