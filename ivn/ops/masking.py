@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ._library import TYPES, call, check_index
-from .random import Purpose, random_words, uniform
+from .random import Purpose, draw_kind, random_words, uniform
 
 # How often blocks that hide a whole frame are drawn: each view of a clip has so many layers.
 ATTEMPTS = 64
@@ -69,6 +69,7 @@ def hide_blocks(
         view: which of a clip's masks; each has its own randomness.
     """
     _check_keys("hide_blocks", keys, keys)
+    draw_kind("hide_blocks", Purpose.MASK, view * ATTEMPTS)
     if not (0 < height <= rows and 0 < width <= columns and count >= 0):
         raise ValueError(
             f"hide_blocks: {count} blocks of {height} x {width} in a frame of {rows} x {columns}, "
@@ -119,6 +120,7 @@ def random_open_tokens(
     """
     _check_keys("random_open_tokens", keys, hidden)
     _check_open("random_open_tokens", hidden, frames, kept)
+    draw_kind("random_open_tokens", Purpose.TRUNCATE, view)
     return _open_tokens(_places(hidden), keys.contiguous(), frames, kept, True, view)
 
 
@@ -161,9 +163,14 @@ def _check_open(op: str, hidden: Tensor, frames: int, kept: int) -> None:
         raise ValueError(
             f"{op}: hidden is {hidden.dtype} {list(hidden.shape)}, expected bool [B, L]"
         )
+    if frames < 1 or not 0 <= kept <= frames * hidden.shape[1]:
+        raise ValueError(
+            f"{op}: {kept} tokens to keep of {frames} frames of {hidden.shape[1]}, expected that "
+            "many at most, of 1 frame or more"
+        )
     if hidden.device.type == "cpu" and len(hidden):
         fewest = int((~hidden).sum(1).min()) * frames
-        if not 0 <= kept <= fewest:
+        if kept > fewest:
             raise ValueError(f"{op}: {kept} tokens to keep, but a clip has only {fewest} open ones")
 
 

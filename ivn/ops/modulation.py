@@ -103,7 +103,20 @@ def gated_modulate_reference(
 def _modulate(x: Tensor, shift: Tensor, scale: Tensor, affine: Tensor, eps: float) -> Tensor:
     out = torch.empty_like(x)
     rows, strides = (shift, scale, _present(affine)), (0, shift.stride(0), scale.stride(0))
-    call("ivn_modulate", x.device, x, 0, 0, *rows, 0, out, *strides, *x.shape, eps, _type(x))
+    call(
+        "ivn_modulate",
+        x.device,
+        x,
+        0,
+        0,
+        *rows,
+        0,
+        out,
+        *strides,
+        *x.shape,
+        eps,
+        _type("modulate", x),
+    )
     return out
 
 
@@ -115,7 +128,7 @@ def _modulate_backward(
     grad_affine = affine.new_empty(PARTS, 2, x.shape[1])
     given = (0, grad, x, 0, 0, scale, _present(affine))
     made = (grad_x, 0, 0, grad_scale, grad_affine)
-    sizes = (0, scale.stride(0), *x.shape, eps, _type(x))
+    sizes = (0, scale.stride(0), *x.shape, eps, _type("modulate", x))
     call("ivn_modulate_backward", x.device, *given, *made, *sizes)
     return grad_x, grad_scale, grad_affine.sum(0)[: len(affine)].contiguous()
 
@@ -133,7 +146,7 @@ def _gated_modulate(
     stream, out = torch.empty_like(x), torch.empty_like(x)
     pointers = (x, gate, branch, shift, scale, _present(affine), stream, out)
     strides = (gate.stride(0), shift.stride(0), scale.stride(0))
-    call("ivn_modulate", x.device, *pointers, *strides, *x.shape, eps, _type(x))
+    call("ivn_modulate", x.device, *pointers, *strides, *x.shape, eps, _type("gated_modulate", x))
     return stream, out
 
 
@@ -152,7 +165,7 @@ def _gated_modulate_backward(
     grad_affine = affine.new_empty(PARTS, 2, stream.shape[1])
     given = (grad_stream, grad, stream, gate, branch, scale, _present(affine))
     made = (grad_x, grad_gate, grad_branch, grad_scale, grad_affine)
-    sizes = (gate.stride(0), scale.stride(0), *stream.shape, eps, _type(stream))
+    sizes = (gate.stride(0), scale.stride(0), *stream.shape, eps, _type("gated_modulate", stream))
     call("ivn_modulate_backward", stream.device, *given, *made, *sizes)
     grad_affine = grad_affine.sum(0)[: len(affine)].contiguous()
     return grad_x, grad_gate, grad_branch, grad_scale, grad_affine
@@ -246,7 +259,7 @@ def _present(affine: Tensor) -> Tensor:
     return torch.stack([affine.new_ones(affine.shape[1]), affine.new_zeros(affine.shape[1])])
 
 
-def _type(x: Tensor) -> int:
+def _type(op: str, x: Tensor) -> int:
     if x.dtype not in TYPES:
-        raise ValueError(f"modulate: x is {x.dtype}, expected on a CPU fp32, bf16 or fp64")
+        raise ValueError(f"{op}: x is {x.dtype}, expected on a CPU fp32, bf16 or fp64")
     return TYPES[x.dtype]

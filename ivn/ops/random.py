@@ -73,10 +73,8 @@ def random_words(keys: Tensor, purpose: Purpose, count: int, *, layer: int = 0) 
         count: words a sample. The first ``n`` words are the same for every ``count >= n``.
         layer: which layer or view of the purpose, in ``[0, 2**24)``.
     """
-    _check_keys("random_words", keys)
-    if count < 0:
-        raise ValueError(f"random_words: count is {count}, expected at least 0")
-    return _random_words(keys.contiguous(), count, int(purpose) << 24 | layer)
+    _check_draws("random_words", keys, count)
+    return _random_words(keys.contiguous(), count, draw_kind("random_words", purpose, layer))
 
 
 def random_words_reference(keys: Tensor, count: int, purpose: int) -> Tensor:
@@ -151,10 +149,10 @@ def normal(
 
     In fp32, of 23 bits of each word, or fp64, of 32; the same bits on every device.
     """
-    _check_keys("normal", keys)
+    _check_draws("normal", keys, count)
     if dtype not in (torch.float32, torch.float64):
         raise ValueError(f"normal: dtype is {dtype}, expected fp32 or fp64")
-    return _normal(keys.contiguous(), count, int(purpose) << 24 | layer, dtype)
+    return _normal(keys.contiguous(), count, draw_kind("normal", purpose, layer), dtype)
 
 
 def normal_reference(keys: Tensor, count: int, purpose: int, dtype: torch.dtype) -> Tensor:
@@ -190,9 +188,18 @@ def _(keys: Tensor, count: int, purpose: int, dtype: torch.dtype) -> Tensor:
     return keys.new_empty(keys.shape[0], count, dtype=dtype)
 
 
-def _check_keys(op: str, keys: Tensor) -> None:
+def draw_kind(op: str, purpose: Purpose, layer: int = 0) -> int:
+    """The counter's second word: purpose and layer."""
+    if not 0 <= layer < 2**24:
+        raise ValueError(f"{op}: layer is {layer}, expected 0 to {2**24 - 1}")
+    return int(purpose) << 24 | layer
+
+
+def _check_draws(op: str, keys: Tensor, count: int) -> None:
     if keys.ndim != 2 or keys.shape[1] != 4 or keys.dtype != torch.int64:
         raise ValueError(f"{op}: keys is {keys.dtype} {list(keys.shape)}, expected int64 [B, 4]")
+    if count < 0:
+        raise ValueError(f"{op}: count is {count}, expected at least 0")
 
 
 def _multiply(constant: int, word: Tensor) -> tuple[Tensor, Tensor]:

@@ -57,6 +57,7 @@ def add_positions(
     """
     _check_rows("add_positions", tokens, index)
     _check_table("add_positions", tokens, positions, clips)
+    _check_floating("add_positions", positions=positions, heads=heads)
     if index.shape[1] != tokens.shape[1]:
         raise ValueError(
             f"add_positions: index is {list(index.shape)}, expected {list(tokens.shape[:2])}"
@@ -107,6 +108,7 @@ def place_tokens(
         raise ValueError(
             f"place_tokens: index is {list(index.shape)}, expected {list(tokens.shape[:2])}"
         )
+    _check_floating("place_tokens", positions=positions, fill=fill)
     if fill.shape != tokens.shape[2:] or fill.device != tokens.device:
         raise ValueError(
             f"place_tokens: fill is {list(fill.shape)} on {fill.device}, expected "
@@ -372,3 +374,9 @@ def _check_table(op: str, tokens: Tensor, positions: Tensor, clips: int) -> None
         )
     if clips < 1:
         raise ValueError(f"{op}: clips is {clips}, expected at least 1")
+
+
+def _check_floating(op: str, **tables: Tensor) -> None:
+    for name, table in tables.items():
+        if not table.is_floating_point():
+            raise ValueError(f"{op}: {name} is {table.dtype}, expected floating point")
