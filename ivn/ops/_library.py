@@ -82,21 +82,20 @@ def call(name: str, device: torch.device, *arguments: Tensor | float) -> None:
     Raises:
         RuntimeError: the library or the device cannot run it.
     """
-    op = name.removeprefix("ivn_")
-    if device.type == "cuda":
-        check_gpu(op, device)
-        if _cuda_archs():  # without any, _function has more to say
-            check_archs(op, device, _cuda_archs(), REBUILD)
-    function = _function(name, device.type)
+    kind = device.type
+    function = _function(name, kind)
     plain = [x.data_ptr() if isinstance(x, Tensor) else x for x in arguments]
-    if device.type == "cpu":
+    if kind == "cpu":
         code = function(*plain, torch.get_num_threads())
     else:
+        op = _op(name)
+        check_gpu(op, device)
+        check_archs(op, device, _cuda_archs(), REBUILD)
         with torch.cuda.device(device):
             code = function(*plain, torch.cuda.current_stream().cuda_stream)
     if code:
         words = _library().ivn_error_string(code).decode()
-        raise RuntimeError(f"{op} on {device}: {words}")
+        raise RuntimeError(f"{_op(name)} on {device}: {words}")
 
 
 def check_index(op: str, index: Tensor, count: int, name: str = "index") -> None:
@@ -105,16 +104,12 @@ def check_index(op: str, index: Tensor, count: int, name: str = "index") -> None
     On a CPU always. On a GPU the answer would stall the host: there only under the environment
     variable ``IVN_CHECK_INDEX=1``, which copies each index to the host to find a wrong one.
     """
-    if index.device.type != "cpu":
-        if os.environ.get("IVN_CHECK_INDEX") != "1":
-            return
-        index = index.cpu()
-    M = index.shape[-1]
-    if M == 0:
+    host = _to_check(index)
+    if host is None:
         return
-    index, found = index.contiguous(), _Found()
+    M, found = index.shape[-1], _Found()
     check = _function("ivn_check_index", "cpu")
-    code = check(index.data_ptr(), ctypes.addressof(found), index.numel() // M, M, count, 1)
+    code = check(host.data_ptr(), found, host.numel() // M, M, count, 1)
     if code == 0:
         return
     row, value = found
@@ -125,15 +120,22 @@ def check_index(op: str, index: Tensor, count: int, name: str = "index") -> None
 
 
 def check_range(op: str, values: Tensor, count: int, name: str) -> None:
-    """Raise ValueError unless all of ``values`` lie in ``[0, count)``, where they are checked.
-
-    That is where :func:`check_index` checks.
-    """
-    if values.device.type != "cpu" or values.numel() == 0:
+    """Raise ValueError unless all of ``values`` lie in ``[0, count)``; where as `check_index`."""
+    host = _to_check(values)
+    if host is None:
         return
-    low, high = (int(bound) for bound in values.aminmax())
+    low, high = (int(bound) for bound in host.aminmax())
     if low < 0 or high >= count:
         raise ValueError(f"{op}: {name} holds {low} to {high}, expected 0 to {count - 1}")
+
+
+def _to_check(index: Tensor) -> Tensor | None:
+    """``index`` on the host, contiguous; None where it is not looked at, or empty."""
+    if index.device.type != "cpu":
+        if os.environ.get("IVN_CHECK_INDEX") != "1":
+            return None
+        index = index.cpu()
+    return index.contiguous() if index.numel() else None
 
 
 def build() -> Build:
@@ -152,10 +154,15 @@ def _cuda_archs() -> str:
 def _function(name: str, device: str):
     function = getattr(_library(), f"{name}_{device}", None)
     if function is None:
-        raise RuntimeError(f"{PATH} was built without {device.upper()}; see `ivn doctor`")
+        missing = f"{PATH} was built without {device.upper()}; see `ivn doctor`"
+        raise RuntimeError(f"{_op(name)}: {missing}")
     function.argtypes = [*_ARGUMENTS[name], _INT if device == "cpu" else _POINTER]
     function.restype = ctypes.c_int
     return function
+
+
+def _op(name: str) -> str:
+    return name.removeprefix("ivn_")
 
 
 @functools.cache

@@ -16,6 +16,10 @@ class OnGpu:
     def __init__(self, index):
         self.index, self.copies = index, 0
 
+    @property
+    def shape(self):
+        return self.index.shape
+
     def cpu(self):
         self.copies += 1
         return self.index
@@ -48,6 +52,15 @@ def test_an_index_on_a_gpu_is_checked_under_the_debug_switch_alone(monkeypatch):
     monkeypatch.setenv("IVN_CHECK_INDEX", "1")
     with pytest.raises(ValueError, match=r"gather: index\[0\] holds 5 twice"):
         check_index("gather", index, 9)
+
+
+def test_values_on_a_gpu_are_checked_under_the_debug_switch_alone(monkeypatch):
+    values = OnGpu(torch.tensor([5, 9]))
+    check_range("look_up", values, 9, "step")
+    assert values.copies == 0
+    monkeypatch.setenv("IVN_CHECK_INDEX", "1")
+    with pytest.raises(ValueError, match="look_up: step holds 5 to 9, expected 0 to 8"):
+        check_range("look_up", values, 9, "step")
 
 
 def test_values_out_of_range_are_told_by_op_and_bounds():
@@ -94,11 +107,18 @@ def gpu(monkeypatch):
 
     def pretend(name, capability):
         monkeypatch.setattr(_device, "_gpu", lambda index: (name, capability))
+        # Nothing is run, and the library may have been built without CUDA.
+        monkeypatch.setattr(_library, "_function", lambda name, kind: None)
 
     return pretend
 
 
 CUDA = torch.device("cuda", 0)
+
+
+def test_a_library_without_cuda_is_told_by_the_op_that_needs_it():
+    with pytest.raises(RuntimeError, match=r"^check_index: .*libivn.so was built without CUDA; se"):
+        call("ivn_check_index", CUDA)  # stands for all: it is for the host alone
 
 
 def test_a_gpu_before_the_a100_is_refused_by_name(gpu):
