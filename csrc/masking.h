@@ -8,9 +8,14 @@
 
 namespace ivn {
 
+// word + 1/2, exactly: made of a signed number, as vectors of doubles can be.
+IVN_BOTH double halfway_past(uint32_t word) {
+  return static_cast<double>(static_cast<int32_t>(word ^ 0x80000000u)) + 2147483648.5;
+}
+
 // When a token arrives in the exponential race; one without weight comes after all others.
 IVN_BOTH double arrival(uint32_t word, double weight) {
-  return weight > 0.0 ? minus_log(word + 0.5) / weight : HUGE_VAL;
+  return weight > 0.0 ? minus_log(halfway_past(word)) / weight : HUGE_VAL;
 }
 
 struct Corner {

@@ -21,6 +21,7 @@ IVN_VECTORISED void draw_words(const int64_t* key, uint32_t purpose, uint32_t fi
 template <typename Weight>
 IVN_VECTORISED void draw_arrivals(const uint32_t* words, const Weight* weights, int64_t L,
                                   double* arrivals) {
+#pragma omp simd
   for (int64_t i = 0; i < L; ++i) {
     arrivals[i] = arrival(words[i], static_cast<double>(weights[i]));
   }

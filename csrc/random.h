@@ -73,7 +73,9 @@ IVN_BOTH Real minus_log(Real k_and_half) {
   Real series = Real(2) / (2 * N::kLogTerms + 1);
   for (int i = N::kLogTerms - 1; i > 0; --i) series = fma(series, s, Real(2) / (2 * i + 1));
   const Real log_m = fma(f * s, series, 2 * f);
-  return fma(static_cast<Real>(N::kBits - e), Real(0.693147180559945309417), -log_m);
+  // Through 32 bits, from which vectors of doubles can be made.
+  const Real power = static_cast<Real>(static_cast<int32_t>(N::kBits - e));
+  return fma(power, Real(0.693147180559945309417), -log_m);
 }
 
 template <typename Real>
