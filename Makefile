@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 # $(call timed,WHAT,COMMAND): run COMMAND and print how long WHAT took.
 timed = @echo '$(2)'; start=$$(date +%s); $(2) && echo "== $(1) took $$(($$(date +%s) - start)) s"
 
-.PHONY: demo test check lint soak clean install-demo install-test
+.PHONY: demo test check lint soak profile clean install-demo install-test
 
 demo: install-demo
 	rm -rf $(OUT)
@@ -44,6 +44,18 @@ $(BIN)/ruff: | $(BIN)/python
 # Many more kills and damaged files than the tests' share of them.
 soak: $(BIN)/ruff
 	IVN_SOAK=200 OMP_NUM_THREADS=1 $(BIN)/pytest -s tests/train/test_processes.py tests/test_fuzz.py -k "kills or damaged"
+
+# The CPU's results and all tables that follow from them: on a machine that does nothing else.
+RESULTS := benchmarks/results/cpu
+STEP := $(BIN)/python benchmarks/bench_step.py --device cpu --threads 2
+profile: $(BIN)/ruff
+	mkdir -p $(RESULTS)
+	$(STEP) --preset stage1-tiny --batch 8 --reference --json $(RESULTS)/step-stage1-tiny.json
+	$(STEP) --preset stage2-tiny --batch 8 --reference --json $(RESULTS)/step-stage2-tiny.json
+	$(STEP) --preset stage1-base --batch 1 --warm 1 --rounds 2 --json $(RESULTS)/step-stage1-base.json
+	$(STEP) --preset stage2-base --batch 1 --warm 1 --rounds 2 --json $(RESULTS)/step-stage2-base.json
+	$(BIN)/ivn bench ops --device cpu --threads 2 --out $(RESULTS)
+	$(BIN)/python benchmarks/tables.py
 
 clean:
 	rm -rf build dist *.egg-info ivn/libivn.so $(OUT)

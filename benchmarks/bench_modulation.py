@@ -20,7 +20,7 @@ EPS = 1e-6
 # name, rows, features: stage one's masked tokens in the diffusion decoder
 SIZES = {
     "cpu": [("tiny", 3264, 640), ("base", 3264, 1536)],
-    "cuda": [("stage 1", 52224, 1536), ("stage 1 75%", 49152, 1536)],
+    "cuda": [("stage 1", 52224, 1536)],
 }
 
 

@@ -19,7 +19,6 @@ SIZES = {
     "cuda": [
         ("stage 1 base", 13376, 768),
         ("stage 1 large", 13376, 1024),
-        ("stage 2 base teacher", 131136, 768),
         ("stage 2 huge teacher", 131136, 1408),
     ],
 }

@@ -24,6 +24,7 @@ the ratios and shares.
 """
 
 import argparse
+import importlib.util
 import itertools
 import json
 import statistics
@@ -42,6 +43,7 @@ from ivn.benchmarks.provenance import in_words, provenance
 from ivn.benchmarks.reference_ops import reference_ops
 from ivn.config import Config
 from ivn.data.clip import Batch
+from ivn.data.loader import ClipLoader
 from ivn.data.source import BUNDLED_CLIPS, list_clips
 from ivn.model import patch as model_patch
 from ivn.model.encoder import Encoder
@@ -219,12 +221,9 @@ def computing_in(stage: Stage, dtype: torch.dtype) -> Iterator[None]:
 
 def profile(run: Run, warm: int, rounds: int) -> dict:
     """The parts of our step on the loader's batches, as ``ivn pretrain`` takes it."""
-    try:
-        from ivn.data.loader import ClipLoader
-    except ImportError as error:
-        print(f"decode wait is not measured: {error}")
-        batches = itertools.repeat(run.batch)
-        return _profile(run, batches, warm, rounds)
+    if importlib.util.find_spec("av") is None:
+        print("decode wait is not measured: PyAV is not installed")
+        return _profile(run, itertools.repeat(run.batch), warm, rounds)
     with ClipLoader(
         list_clips(BUNDLED_CLIPS),
         run.stage.clip_specs,

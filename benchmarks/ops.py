@@ -24,7 +24,7 @@ from ivn.train.memory import keep_freed_memory
 from .measure import COPY, EMPTY, BenchError, Case, Found, measure
 from .provenance import in_words, provenance
 
-NOUNS = ("patches", "tokens", "masking", "random", "norm", "modulation", "distance")
+NOUNS = ("patches", "tokens", "masking", "random", "norm", "modulation", "diffusion", "distance")
 DTYPES = ("bfloat16", "float32")
 # Below this many bytes a GPU's launches cost more than the bytes do.
 SMALL = 16 << 20

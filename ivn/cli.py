@@ -155,7 +155,8 @@ def run_bench(
         name: ops, the operations one by one.
         device: cpu or cuda; auto takes the GPU where there is one.
         dtype: of the activations, bfloat16 or float32.
-        only: some of patches, tokens, masking, random, norm, modulation, distance.
+        only: some of patches, tokens, masking, random, norm, modulation, diffusion,
+            distance.
         threads: of the CPU.
         quick: the first size of each operation, few rounds.
         out: a folder for the results, ops.json.

@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-from ivn.benchmarks.ops import Options, bench
+from ivn.benchmarks.ops import NOUNS, Options, bench
+from tests.processes import ROOT
 
 
 def python(*arguments):
@@ -87,3 +88,9 @@ def test_a_plot_without_matplotlib_says_the_way_out(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(RuntimeError, match="needs matplotlib: pip install"):
         bench(Options(device="cpu", out=str(tmp_path), plot=True))
+
+
+def test_every_noun_of_the_operations_has_cases():
+    library = {"attention"}  # PyTorch's own
+    found = {file.stem for file in (ROOT / "ivn" / "ops").glob("[a-z]*.py")}
+    assert set(NOUNS) == found - library

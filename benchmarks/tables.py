@@ -1,0 +1,212 @@
+"""Writes the tables of docs/performance.md and README.md from the results that are committed.
+
+python benchmarks/tables.py           write them
+python benchmarks/tables.py --check   fail where they are not what the results say
+
+``benchmarks/results/<machine>/`` holds a machine's ``ops.json`` and ``step-<preset>.json``; "cpu"
+is a machine without a GPU. What a document shows of them stands between ``<!-- NAME -->`` and
+``<!-- end -->``.
+"""
+
+import argparse
+import json
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from ivn.benchmarks.provenance import in_words
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = ("docs/performance.md", "README.md")
+NOT_YET = "Not measured yet."
+CPU = "cpu"
+_COMPARED = ("eager", "compiled")
+_ABOUT = ("hardware", "torch", "triton", "cuda", "ivn", "commit")
+_BLOCK = re.compile(r"(<!-- ([a-z -]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+# machine -> file's stem -> its contents
+Results = dict[str, dict[str, dict]]
+
+
+def read(folder: Path = ROOT / "benchmarks" / "results") -> Results:
+    """Every machine's results."""
+    found: Results = {}
+    for machine in sorted(folder.iterdir()) if folder.exists() else []:
+        files = machine.glob("*.json")
+        found[machine.name] = {file.stem: json.loads(file.read_text()) for file in files}
+        if (machine / "ops.png").exists():
+            found[machine.name]["ops"]["picture"] = f"benchmarks/results/{machine.name}/ops.png"
+    return found
+
+
+def written(text: str, results: Results) -> str:
+    """A document's ``text`` with its tables made anew."""
+
+    def block(match: re.Match[str]) -> str:
+        start, name, end = match.groups()
+        return f"{start}{TABLES[name](results)}\n{end}"
+
+    return _BLOCK.sub(block, text)
+
+
+def cpu_profile(results: Results) -> str:
+    """The parts of every preset's step: milliseconds, and shares of the step."""
+    return _profiles(results.get(CPU, {}))
+
+
+def cpu_reference(results: Results) -> str:
+    return _references(results.get(CPU, {}))
+
+
+def cpu_ops(results: Results) -> str:
+    """Ratios alone: a CPU's milliseconds are its own."""
+    found = results.get(CPU, {}).get("ops")
+    if found is None:
+        return NOT_YET
+    header = ["operation", "shape", "direction", "of copy", "how many times as long others take"]
+    rows = []
+    for row in found["rows"]:
+        others = [f"{name} {times:.2f}" for name, times in _times_ours(row).items()]
+        share = f"{row['implementations']['ours']['of_copy']:.0%}"
+        rows.append([row["case"], row["shape"], row["direction"], share, ", ".join(others)])
+    return f"{_about(found)}\n\n{_table(header, rows)}"
+
+
+def gpu_ops(results: Results) -> str:
+    return _of_gpus(results, _gpu_ops)
+
+
+def gpu_summary(results: Results) -> str:
+    """For a front page: shares and ratios, and the plots."""
+    return _of_gpus(results, _gpu_summary)
+
+
+def gpu_profile(results: Results) -> str:
+    return _of_gpus(results, lambda found: f"{_profiles(found)}\n\n{_references(found)}")
+
+
+TABLES: dict[str, Callable[[Results], str]] = {
+    "cpu profile": cpu_profile,
+    "cpu reference": cpu_reference,
+    "cpu operations": cpu_ops,
+    "gpu operations": gpu_ops,
+    "gpu summary": gpu_summary,
+    "gpu profile": gpu_profile,
+}
+
+
+def _gpu_ops(found: dict[str, dict]) -> str:
+    if "ops" not in found:
+        return NOT_YET
+    header = ["operation", "shape", "direction", "ms", "GB/s", "of copy", "us above empty"]
+    header += ["eager", "compiled", "library"]
+    rows = []
+    for row in found["ops"]["rows"]:
+        ours = row["implementations"]["ours"]
+        times = _times_ours(row)
+        library = [f"{name} {times[name]:.2f}" for name in times if name not in _COMPARED]
+        rows.append(
+            [
+                *(row["case"], row["shape"], row["direction"], f"{ours['milliseconds']:.4f}"),
+                *(f"{ours['GB/s']:.0f}", f"{ours['of_copy']:.0%}"),
+                f"{ours['microseconds_above_empty']:.1f}",
+                *_compared(times),
+                ", ".join(library),
+            ]
+        )
+    return f"{_about(found['ops'])}\n\n{_table(header, rows)}"
+
+
+def _gpu_summary(found: dict[str, dict]) -> str:
+    if "ops" not in found:
+        return NOT_YET
+    header = ["operation", "direction", "speed, of a copy's", "eager takes", "compiled takes"]
+    rows = [
+        [
+            *(row["case"], row["direction"], f"{row['implementations']['ours']['of_copy']:.0%}"),
+            *(f"{times} x" if times else "" for times in _compared(_times_ours(row))),
+        ]
+        for row in found["ops"]["rows"]
+    ]
+    picture = found["ops"].get("picture")
+    shown = [f"![Speed of each operation]({picture})"] if picture else []
+    return "\n\n".join([_about(found["ops"]), _table(header, rows), *shown])
+
+
+def _times_ours(row: dict) -> dict[str, float]:
+    """How many times as long as ours each other takes."""
+    cells = row["implementations"]
+    ours = cells["ours"]["milliseconds"]
+    return {name: c["milliseconds"] / ours for name, c in cells.items() if name != "ours"}
+
+
+def _compared(times: dict[str, float]) -> list[str]:
+    return [f"{times[name]:.2f}" if name in times else "" for name in _COMPARED]
+
+
+def _profiles(found: dict[str, dict]) -> str:
+    steps = _steps(found)
+    if not steps:
+        return NOT_YET
+    heads = [f"{step['preset']}, {_clips(step)}" for step in steps]
+    parts = [*steps[0]["profile"]["milliseconds"]]
+    rows = [[part, *(_profile_cell(step["profile"], part) for step in steps)] for part in parts]
+    return f"{_about(steps[0])}\n\n{_table(['part', *heads], rows)}"
+
+
+def _profile_cell(profile: dict, part: str) -> str:
+    milliseconds, share = profile["milliseconds"][part], profile["share"].get(part)
+    told = f"{milliseconds:.1f} ms"
+    return told if share is None else f"{told}, {share:.1%}"
+
+
+def _references(found: dict[str, dict]) -> str:
+    rows = [
+        [step["preset"], _clips(step), what, f"{fast:.2f}"]
+        for step in _steps(found)
+        for what, fast in step.get("reference", {}).get("times_as_fast", {}).items()
+    ]
+    if not rows:
+        return NOT_YET
+    return _table(["preset", "step", "", "times as fast as on the reference ops"], rows)
+
+
+def _steps(found: dict[str, dict]) -> list[dict]:
+    order = {"tiny": 0, "base": 1}
+    steps = [found[name] for name in sorted(found) if name.startswith("step-")]
+    return sorted(steps, key=lambda step: order.get(step["preset"].split("-")[1], 2))
+
+
+def _clips(step: dict) -> str:
+    return f"{step['batch']} clip{'s' if step['batch'] > 1 else ''}, {step['dtype']}"
+
+
+def _of_gpus(results: Results, table: Callable[[dict[str, dict]], str]) -> str:
+    gpus = [found for machine, found in results.items() if machine != CPU]
+    return "\n\n".join(table(found) for found in gpus) or NOT_YET
+
+
+def _about(found: dict) -> str:
+    return in_words({key: found[key] for key in _ABOUT if key in found}) + ":"
+
+
+def _table(header: list[str], rows: Iterable[list[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="write nothing, fail if it is needed")
+    options = parser.parse_args()
+    results = read()
+    for name in DOCUMENTS:
+        old = (ROOT / name).read_text()
+        new = written(old, results)
+        if options.check and new != old:
+            raise SystemExit(f"{name} is not what the results say: python benchmarks/tables.py")
+        (ROOT / name).write_text(new)
+
+
+if __name__ == "__main__":
+    main()
