@@ -12,10 +12,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ._layer_norm import layer_norm, layer_norm_backward
-
-MAX_FEATURES = 4096  # several rows at a time must fit the registers of one program
-PROGRAMS = 528  # of a backward pass, each over many rows: four on each multiprocessor of an H100
+from ._rows import backward_options, layer_norm, layer_norm_backward, row_options, sums
 
 
 @triton.jit
@@ -27,11 +24,11 @@ def _forward_kernel(
     D,
     norm_eps,
     eps,
-    BLOCK_D: tl.constexpr,
+    BLOCK: tl.constexpr,
 ):
     # int64: R * D passes 2**31 at 1.4M tokens of 1536 features
     row = tl.program_id(0).to(tl.int64)
-    d = tl.arange(0, BLOCK_D)
+    d = tl.arange(0, BLOCK)
     inside = d < D
     real = distance_ptr.dtype.element_ty
     pred = tl.load(pred_ptr + row * D + d, mask=inside, other=0.0).to(real)
@@ -41,9 +38,9 @@ def _forward_kernel(
 
     unit, _ = layer_norm(pred, inside, D, norm_eps)
     p = unit * weight + bias
-    p_norm = tl.maximum(tl.sqrt(tl.sum(p * p)), eps)
-    t_norm = tl.maximum(tl.sqrt(tl.sum(t * t)), eps)
-    tl.store(distance_ptr + row, 1.0 - tl.sum(p * t) / (p_norm * t_norm))
+    pp, pt = sums(p * p, p * t)
+    lengths = tl.maximum(tl.sqrt(pp), eps) * tl.maximum(tl.sqrt(tl.sum(t * t)), eps)
+    tl.store(distance_ptr + row, 1.0 - pt / lengths)
 
 
 @triton.jit
@@ -58,29 +55,30 @@ def _backward_kernel(
     D,
     norm_eps,
     eps,
-    BLOCK_D: tl.constexpr,
+    BLOCK: tl.constexpr,
+    STAGES: tl.constexpr,
 ):
     program = tl.program_id(0).to(tl.int64)
-    d = tl.arange(0, BLOCK_D)
+    d = tl.arange(0, BLOCK)
     inside = d < D
     real = grad_ptr.dtype.element_ty
     weight = tl.load(affine_ptr + d, mask=inside, other=0.0)
     bias = tl.load(affine_ptr + D + d, mask=inside, other=0.0)
-    grad_weight = tl.zeros([BLOCK_D], real)
-    grad_bias = tl.zeros([BLOCK_D], real)
-    row = program
-    while row < R:
-        # Everything is asked for before the first sum, which waits for all threads.
+    grad_weight = tl.zeros([BLOCK], real)
+    grad_bias = tl.zeros([BLOCK], real)
+    for index in tl.range(tl.program_id(0), R, tl.num_programs(0), num_stages=STAGES):
+        row = tl.cast(index, tl.int64)
         pred = tl.load(pred_ptr + row * D + d, mask=inside, other=0.0).to(real)
         t = tl.load(target_ptr + row * D + d, mask=inside, other=0.0).to(real)
         grad = tl.load(grad_ptr + row)
 
         unit, factor = layer_norm(pred, inside, D, norm_eps)
         p = unit * weight + bias
-        p_length = tl.sqrt(tl.sum(p * p))
+        pp, pt = sums(p * p, p * t)
+        p_length = tl.sqrt(pp)
         p_norm = tl.maximum(p_length, eps)
         t_norm = tl.maximum(tl.sqrt(tl.sum(t * t)), eps)
-        cosine = tl.sum(p * t) / (p_norm * t_norm)
+        cosine = pt / (p_norm * t_norm)
 
         # Below eps the length is a constant, so only the dot product has a gradient.
         radial = tl.where(p_length > eps, cosine / (p_norm * p_norm), 0.0)
@@ -89,7 +87,6 @@ def _backward_kernel(
         grad_bias += grad_p
         grad_pred = layer_norm_backward(grad_p * weight, unit, factor, D)
         tl.store(grad_pred_ptr + row * D + d, grad_pred, mask=inside)
-        row += tl.num_programs(0)
     at = program * 2 * D + d
     tl.store(grad_affine_ptr + at, grad_weight, mask=inside)
     tl.store(grad_affine_ptr + at + D, grad_bias, mask=inside)
@@ -102,7 +99,9 @@ def cosine_distance_forward(
     R, D = pred.shape
     distance = affine.new_empty(R)
     if R > 0:  # an empty grid is a launch error
-        _forward_kernel[(R,)](pred, target, affine, distance, D, norm_eps, eps, **_options(D))
+        _forward_kernel[(R,)](
+            pred, target, affine, distance, D, norm_eps, eps, **row_options("cosine_distance", D)
+        )
     return distance
 
 
@@ -112,17 +111,10 @@ def cosine_distance_backward(
     """Gradients of ``pred`` ``[R, D]``, in its dtype, and of ``affine``. All inputs contiguous."""
     R, D = pred.shape
     grad_pred = torch.empty_like(pred)
-    programs = min(R, PROGRAMS)
-    grad_affine = affine.new_empty(programs, 2, D)
+    count, options = backward_options("cosine_distance", pred)
+    grad_affine = affine.new_empty(count, 2, D)
     if R > 0:
-        _backward_kernel[(programs,)](
-            grad, pred, target, affine, grad_pred, grad_affine, R, D, norm_eps, eps, **_options(D)
+        _backward_kernel[(count,)](
+            grad, pred, target, affine, grad_pred, grad_affine, R, D, norm_eps, eps, **options
         )
     return grad_pred, grad_affine.sum(0)
-
-
-def _options(D: int) -> dict[str, int]:
-    if D > MAX_FEATURES:
-        raise ValueError(f"cosine_distance takes at most {MAX_FEATURES} features, got {D}")
-    block = triton.next_power_of_2(D)
-    return {"BLOCK_D": block, "num_warps": 4 if block <= 1024 else 8}

@@ -11,10 +11,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ._layer_norm import layer_norm, layer_norm_backward
-
-MAX_FEATURES = 4096  # several rows at a time must fit the registers of one program
-PROGRAMS = 528  # of a backward pass, each over many rows: four on each multiprocessor of an H100
+from ._rows import backward_options, layer_norm, layer_norm_backward, row_options
 
 
 @triton.jit
@@ -32,11 +29,11 @@ def _modulate_kernel(
     scale_stride,
     W,
     eps,
-    BLOCK_W: tl.constexpr,
+    BLOCK: tl.constexpr,
 ):
     # int64: R * W passes 2**31 at 1.4M tokens of 1536 features
     row = tl.program_id(0).to(tl.int64)
-    w = tl.arange(0, BLOCK_W)
+    w = tl.arange(0, BLOCK)
     inside = w < W
     at = row * W + w
     real = tl.float64 if x_ptr.dtype.element_ty == tl.float64 else tl.float32
@@ -75,21 +72,21 @@ def _modulate_backward_kernel(
     R,
     W,
     eps,
-    BLOCK_W: tl.constexpr,
+    BLOCK: tl.constexpr,
+    STAGES: tl.constexpr,
 ):
     program = tl.program_id(0).to(tl.int64)
-    w = tl.arange(0, BLOCK_W)
+    w = tl.arange(0, BLOCK)
     inside = w < W
     real = tl.float64 if stream_ptr.dtype.element_ty == tl.float64 else tl.float32
     if affine_ptr is not None:
         weight = tl.load(affine_ptr + w, mask=inside, other=0.0)
         bias = tl.load(affine_ptr + W + w, mask=inside, other=0.0)
-        grad_weight = tl.zeros([BLOCK_W], real)
-        grad_bias = tl.zeros([BLOCK_W], real)
-    row = program
-    while row < R:
+        grad_weight = tl.zeros([BLOCK], real)
+        grad_bias = tl.zeros([BLOCK], real)
+    for index in tl.range(tl.program_id(0), R, tl.num_programs(0), num_stages=STAGES):
+        row = tl.cast(index, tl.int64)
         at = row * W + w
-        # Everything is asked for before the first sum, which waits for all threads.
         stream = tl.load(stream_ptr + at, mask=inside, other=0.0).to(real)
         grad_out = tl.load(grad_out_ptr + at, mask=inside, other=0.0).to(real)
         scale = tl.load(scale_ptr + row * scale_stride + w, mask=inside, other=0.0).to(real)
@@ -114,7 +111,6 @@ def _modulate_backward_kernel(
             tl.store(grad_gate_ptr + at, grad_x * branch, mask=inside)
             tl.store(grad_branch_ptr + at, grad_x * gate, mask=inside)
         tl.store(grad_x_ptr + at, grad_x, mask=inside)
-        row += tl.num_programs(0)
     if affine_ptr is not None:
         at = program * 2 * W + w
         tl.store(grad_affine_ptr + at, grad_weight, mask=inside)
@@ -173,7 +169,7 @@ def _launch_forward(x, gate, branch, shift, scale, affine, stream, out, eps) -> 
     _modulate_kernel[(R,)](
         x, gate, branch, shift, scale, affine if len(affine) else None, stream, out,
         0 if gate is None else gate.stride(0), shift.stride(0), scale.stride(0), W, eps,
-        **_options(W),
+        **row_options("modulate", W),
     )  # fmt: skip
 
 
@@ -182,20 +178,13 @@ def _launch_backward(
     grad_x, grad_gate, grad_branch, grad_scale, eps,
 ) -> Tensor:  # fmt: skip
     R, W = stream.shape
-    programs = min(R, PROGRAMS)
-    grad_affine = affine.new_empty(programs, len(affine), W)
+    count, options = backward_options("modulate", stream)
+    grad_affine = affine.new_empty(count, len(affine), W)
     present = len(affine) > 0
     if R > 0:
-        _modulate_backward_kernel[(programs,)](
+        _modulate_backward_kernel[(count,)](
             grad_stream, grad, stream, gate, branch, scale, affine if present else None,
             grad_x, grad_gate, grad_branch, grad_scale, grad_affine if present else None,
-            0 if gate is None else gate.stride(0), scale.stride(0), R, W, eps, **_options(W),
+            0 if gate is None else gate.stride(0), scale.stride(0), R, W, eps, **options,
         )  # fmt: skip
     return grad_affine.sum(0)
-
-
-def _options(W: int) -> dict[str, int]:
-    if W > MAX_FEATURES:
-        raise ValueError(f"modulate takes at most {MAX_FEATURES} features, got {W}")
-    block = triton.next_power_of_2(W)
-    return {"BLOCK_W": block, "num_warps": 4 if block <= 1024 else 8}

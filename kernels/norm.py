@@ -10,8 +10,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-MAX_FEATURES = 4096  # several rows at a time must fit the registers of one program
-PROGRAMS = 528  # of a backward pass, each over many rows: four on each multiprocessor of an H100
+from ._rows import backward_options, row_options
 
 
 @triton.jit
@@ -39,11 +38,11 @@ def _add_norm_kernel(
     normed_ptr,  # [R, C]
     C,
     eps,
-    BLOCK_C: tl.constexpr,
+    BLOCK: tl.constexpr,
 ):
     # int64: R * C passes 2**31 at 1.5M tokens of 1408 features
     row = tl.program_id(0).to(tl.int64)
-    c = tl.arange(0, BLOCK_C)
+    c = tl.arange(0, BLOCK)
     inside = c < C
     real = drop_ptr.dtype.element_ty
     x = tl.load(x_ptr + row * C + c, mask=inside, other=0.0).to(real)
@@ -74,30 +73,32 @@ def _add_norm_backward_kernel(
     R,
     C,
     eps,
-    BLOCK_C: tl.constexpr,
+    BLOCK: tl.constexpr,
+    STAGES: tl.constexpr,
 ):
     program = tl.program_id(0).to(tl.int64)
-    c = tl.arange(0, BLOCK_C)
+    c = tl.arange(0, BLOCK)
     inside = c < C
     real = drop_ptr.dtype.element_ty
     scale = tl.load(scale_ptr + c, mask=inside, other=0.0).to(real)
     weight = tl.load(weight_ptr + c, mask=inside, other=0.0).to(real)
-    grad_scale = tl.zeros([BLOCK_C], real)
-    grad_weight = tl.zeros([BLOCK_C], real)
-    row = program
-    while row < R:
+    grad_scale = tl.zeros([BLOCK], real)
+    grad_weight = tl.zeros([BLOCK], real)
+    for index in tl.range(tl.program_id(0), R, tl.num_programs(0), num_stages=STAGES):
+        row = tl.cast(index, tl.int64)
         at = row * C + c
         stream = tl.load(stream_ptr + at, mask=inside, other=0.0).to(real)
         grad_normed = tl.load(grad_normed_ptr + at, mask=inside, other=0.0).to(real)
+        grad_stream = tl.load(grad_stream_ptr + at, mask=inside, other=0.0).to(real)
+        branch = tl.load(branch_ptr + at, mask=inside, other=0.0).to(real)
         unit, factor = _unit_rms(stream, inside, C, eps)
         grad_weight += grad_normed * unit
         grad_x = _unit_rms_backward(grad_normed * weight, unit, factor, inside, C)
-        grad_x += tl.load(grad_stream_ptr + at, mask=inside, other=0.0).to(real)
+        grad_x += grad_stream
         tl.store(grad_x_ptr + at, grad_x, mask=inside)
         kept = grad_x * tl.load(drop_ptr + row)
         tl.store(grad_branch_ptr + at, kept * scale, mask=inside)
-        grad_scale += kept * tl.load(branch_ptr + at, mask=inside, other=0.0).to(real)
-        row += tl.num_programs(0)
+        grad_scale += kept * branch
     at = program * C + c
     tl.store(grad_scale_ptr + at, grad_scale, mask=inside)
     tl.store(grad_weight_ptr + at, grad_weight, mask=inside)
@@ -110,10 +111,10 @@ def _qk_norm_kernel(
     normed_ptr,  # [R, 3, C]
     C,
     eps,
-    BLOCK_C: tl.constexpr,
+    BLOCK: tl.constexpr,
 ):
     row = tl.program_id(0).to(tl.int64)
-    c = tl.arange(0, BLOCK_C)
+    c = tl.arange(0, BLOCK)
     inside = c < C
     real = weights_ptr.dtype.element_ty
     for part in tl.static_range(2):
@@ -136,32 +137,29 @@ def _qk_norm_backward_kernel(
     R,
     C,
     eps,
-    BLOCK_C: tl.constexpr,
+    BLOCK: tl.constexpr,
+    STAGES: tl.constexpr,
 ):
     program = tl.program_id(0).to(tl.int64)
-    c = tl.arange(0, BLOCK_C)
+    c = tl.arange(0, BLOCK)
     inside = c < C
     real = weights_ptr.dtype.element_ty
     for part in tl.static_range(2):
         weight = tl.load(weights_ptr + part * C + c, mask=inside, other=0.0)
-        grad_weight = tl.zeros([BLOCK_C], real)
-        row = program
-        while row < R:
-            at = (row * 3 + part) * C + c
+        grad_weight = tl.zeros([BLOCK], real)
+        for index in tl.range(tl.program_id(0), R, tl.num_programs(0), num_stages=STAGES):
+            at = (tl.cast(index, tl.int64) * 3 + part) * C + c
             grad = tl.load(grad_ptr + at, mask=inside, other=0.0).to(real)
             x = tl.load(qkv_ptr + at, mask=inside, other=0.0).to(real)
             unit, factor = _unit_rms(x, inside, C, eps)
             grad_weight += grad * unit
             grad_x = _unit_rms_backward(grad * weight, unit, factor, inside, C)
             tl.store(grad_qkv_ptr + at, grad_x, mask=inside)
-            row += tl.num_programs(0)
+            if part == 0:
+                values = tl.load(grad_ptr + at + 2 * C, mask=inside)
+                tl.store(grad_qkv_ptr + at + 2 * C, values, mask=inside)
         at = (program * 2 + part) * C + c
         tl.store(grad_weights_ptr + at, grad_weight, mask=inside)
-    row = program
-    while row < R:
-        at = (row * 3 + 2) * C + c
-        tl.store(grad_qkv_ptr + at, tl.load(grad_ptr + at, mask=inside), mask=inside)
-        row += tl.num_programs(0)
 
 
 def add_norm_forward(
@@ -172,7 +170,7 @@ def add_norm_forward(
     stream, normed = torch.empty_like(x), torch.empty_like(branch)
     if R > 0:  # an empty grid is a launch error
         _add_norm_kernel[(R,)](
-            x, branch, scale, drop, weight, stream, normed, C, eps, **_options(C)
+            x, branch, scale, drop, weight, stream, normed, C, eps, **row_options("add_norm", C)
         )
     return stream, normed
 
@@ -190,12 +188,12 @@ def add_norm_backward(
     """Gradients of ``x`` and ``branch`` ``[R, C]``, of ``scale`` and ``weight`` ``[C]``."""
     R, C = stream.shape
     grad_x, grad_branch = torch.empty_like(stream), torch.empty_like(branch)
-    programs = min(R, PROGRAMS)
-    grad_scale, grad_weight = drop.new_empty(2, programs, C).unbind()
+    count, options = backward_options("add_norm", stream)
+    grad_scale, grad_weight = drop.new_empty(2, count, C).unbind()
     if R > 0:
-        _add_norm_backward_kernel[(programs,)](
+        _add_norm_backward_kernel[(count,)](
             grad_stream, grad_normed, stream, branch, scale, drop, weight,
-            grad_x, grad_branch, grad_scale, grad_weight, R, C, eps, **_options(C),
+            grad_x, grad_branch, grad_scale, grad_weight, R, C, eps, **options,
         )  # fmt: skip
     return grad_x, grad_branch, grad_scale.sum(0), grad_weight.sum(0)
 
@@ -205,7 +203,7 @@ def qk_norm_forward(qkv: Tensor, weights: Tensor, eps: float) -> Tensor:
     R, _, C = qkv.shape
     normed = torch.empty_like(qkv)
     if R > 0:
-        _qk_norm_kernel[(R,)](qkv, weights, normed, C, eps, **_options(C))
+        _qk_norm_kernel[(R,)](qkv, weights, normed, C, eps, **row_options("qk_norm", C))
     return normed
 
 
@@ -215,17 +213,10 @@ def qk_norm_backward(
     """Gradients of ``qkv`` ``[R, 3, C]`` and of ``weights`` ``[2, C]``."""
     R, _, C = qkv.shape
     grad_qkv = torch.empty_like(qkv)
-    programs = min(R, PROGRAMS)
-    grad_weights = weights.new_empty(programs, 2, C)
+    count, options = backward_options("qk_norm", qkv)
+    grad_weights = weights.new_empty(count, 2, C)
     if R > 0:
-        _qk_norm_backward_kernel[(programs,)](
-            grad, qkv, weights, grad_qkv, grad_weights, R, C, eps, **_options(C)
+        _qk_norm_backward_kernel[(count,)](
+            grad, qkv, weights, grad_qkv, grad_weights, R, C, eps, **options
         )
     return grad_qkv, grad_weights.sum(0)
-
-
-def _options(C: int) -> dict[str, int]:
-    if C > MAX_FEATURES:
-        raise ValueError(f"the fused norms take at most {MAX_FEATURES} features, got {C}")
-    block = triton.next_power_of_2(C)
-    return {"BLOCK_C": block, "num_warps": 4 if block <= 1024 else 8}

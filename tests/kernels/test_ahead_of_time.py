@@ -10,8 +10,11 @@ from tests.processes import run_python
 
 pytest.importorskip("triton")
 
+import ivn.kernels
+from ivn.kernels._rows import WARPS
+
 KIB = 1024
-SHARED = {80: 163 * KIB, 90: 227 * KIB}  # what a program may use on an A100, on an H100
+SHARED = {80: 163 * KIB, 90: 227 * KIB}  # of a multiprocessor of an A100, of an H100
 
 
 @pytest.fixture(scope="module")
@@ -31,10 +34,29 @@ def test_no_kernel_spills_and_all_fit_the_shared_memory(costs):
 
 
 @pytest.mark.slow
+def test_backward_passes_fill_a_multiprocessor_in_one_wave(costs):
+    """As many of their programs as are launched for each multiprocessor have room on it."""
+    rows = [cost for cost in costs if "'STAGES'" in cost["arguments"]]
+    assert rows
+    for cost in rows:
+        programs = WARPS // cost["warps"]
+        assert programs * cost["warps"] * 32 * cost["registers"] <= 64 * KIB, cost
+        assert programs * (cost["shared"] + KIB) <= SHARED[cost["arch"]] + KIB, cost
+
+
+@pytest.mark.slow
+def test_rows_are_loaded_and_stored_16_bytes_at_a_time(costs):
+    """But for the single numbers that a row may have: its factor, its distance, their gradients."""
+    rows = [cost for cost in costs if "'BLOCK'" in cost["arguments"]]
+    assert rows
+    for cost in rows:
+        # Loads ahead of the loop are there more than once.
+        assert cost["narrow"] <= (3 if "'STAGES'" in cost["arguments"] else 1), cost
+
+
+@pytest.mark.slow
 def test_every_kernel_is_compiled_for_every_gpu(costs):
     from triton.runtime.jit import JITFunction
-
-    import ivn.kernels
 
     modules = [
         importlib.import_module(module.name)
@@ -52,8 +74,6 @@ def test_every_kernel_is_compiled_for_every_gpu(costs):
 
 
 def test_every_launcher_is_among_the_launches_of_the_presets():
-    import ivn.kernels
-
     from .launches import launches
 
     assert {launcher for launcher, _ in launches()} == set(ivn.kernels.__all__)
