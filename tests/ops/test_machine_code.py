@@ -80,3 +80,10 @@ def test_all_is_stored_16_bytes_at_a_time_and_nothing_spilled(part, code, stack)
     stores = re.findall(r"\bSTG\.\S+", code[name])
     assert stores and all(".128" in store for store in stores), stores
     assert stack[name] == 0
+
+
+@pytest.mark.parametrize("part", KERNELS.values(), ids=KERNELS)
+def test_sums_are_made_without_atomics(part, code):
+    """Whose order would change from run to run."""
+    (name,) = (name for name in code if part in name)
+    assert not re.findall(r"\b(?:ATOM|ATOMG|ATOMS|RED|REDG)\.\S+", code[name])
