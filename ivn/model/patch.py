@@ -95,7 +95,11 @@ def take_patches(video: Tensor, index: Tensor, patch_size: int) -> Tensor:
 
 def normalised(video: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     """uint8 ``[B, T, H, W, 3]`` as ImageNet-normalised ``[B, 3, T, H, W]``."""
-    mean, std = (torch.tensor(v, device=video.device) for v in (IMAGENET_MEAN, IMAGENET_STD))
+    # Made on the host and sent on: a GPU's own tensor of them would wait for the copy.
+    mean, std = (
+        torch.tensor(values).to(video.device, non_blocking=True)
+        for values in (IMAGENET_MEAN, IMAGENET_STD)
+    )
     return ((video / 255 - mean) / std).permute(0, 4, 1, 2, 3).to(dtype)
 
 
