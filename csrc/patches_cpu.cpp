@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cstring>
 
 #include "patches.h"
 #include "vectorised.h"
@@ -7,23 +8,35 @@ namespace {
 
 using namespace ivn;
 
-constexpr int kMostLine = 3 * kMostPatchSize;
+constexpr int kMostRow = 3 * kMostPatchSize * kMostPatchSize;
+// Elements that loops below take at once: whole pixels and whole vectors, so that each has a
+// coefficient of its own, held in a register.
+constexpr int kTogether = 48;
 
-// The loops below run over the bytes of one line, channels interleaved, with one coefficient for
-// each: no stride, no division, so the compiler vectorises them.
-IVN_VECTORISED ChannelSums channel_sums(const uint8_t* corner, int64_t stride, int p) {
-  uint32_t v[kMostLine] = {}, v2[kMostLine] = {};
-  const int line = 3 * p;
-  for (int y = 0; y < p; ++y) {
-    const uint8_t* from = corner + y * stride;
-    for (int i = 0; i < line; ++i) {
-      const uint16_t byte = from[i];
+// Lines are laid behind each other first: loops over a whole patch are long enough for vectors.
+void lay_out(const uint8_t* corner, int64_t stride, const PatchGrid& grid, uint8_t* pixels) {
+  for (int y = 0; y < grid.p; ++y) {
+    std::memcpy(pixels + y * grid.line(), corner + y * stride, grid.line());
+  }
+}
+
+IVN_VECTORISED ChannelSums channel_sums(const uint8_t* pixels, int count) {
+  uint32_t v[kTogether] = {}, v2[kTogether] = {};
+  int start = 0;
+  for (; start + kTogether <= count; start += kTogether) {
+    for (int i = 0; i < kTogether; ++i) {
+      const uint16_t byte = pixels[start + i];
       v[i] += byte;
       v2[i] += static_cast<uint16_t>(byte * byte);
     }
   }
+  for (int i = 0; start + i < count; ++i) {
+    const uint32_t byte = pixels[start + i];
+    v[i] += byte;
+    v2[i] += byte * byte;
+  }
   ChannelSums sums = {};
-  for (int i = 0; i < line; ++i) {
+  for (int i = 0; i < kTogether; ++i) {
     sums.v[i % 3] += v[i];
     sums.v2[i % 3] += v2[i];
   }
@@ -31,34 +44,36 @@ IVN_VECTORISED ChannelSums channel_sums(const uint8_t* corner, int64_t stride, i
 }
 
 template <typename Out>
-IVN_VECTORISED void write_embedding_row(const uint8_t* corner, int64_t stride, int p,
-                                        const Affine& affine, Out* row) {
+IVN_VECTORISED void write_embedding_row(const uint8_t* pixels, int count, const Affine& affine,
+                                        Out* row) {
   using Real = typename Arithmetic<Out>::type;
-  Real scale[kMostLine], shift[kMostLine];
-  const int line = 3 * p;
-  for (int i = 0; i < line; ++i) {
+  Real scale[kTogether], shift[kTogether];
+  for (int i = 0; i < kTogether; ++i) {
     scale[i] = static_cast<Real>(affine.scale[i % 3]);
     shift[i] = static_cast<Real>(affine.shift[i % 3]);
   }
-  for (int y = 0; y < p; ++y) {
-    const uint8_t* from = corner + y * stride;
-    Out* to = row + y * line;
-    for (int i = 0; i < line; ++i) to[i] = rounded<Out>(from[i] * scale[i] + shift[i]);
+  int start = 0;
+  for (; start + kTogether <= count; start += kTogether) {
+#pragma omp simd
+    for (int i = 0; i < kTogether; ++i) {
+      row[start + i] = rounded<Out>(pixels[start + i] * scale[i] + shift[i]);
+    }
+  }
+  for (int i = 0; start + i < count; ++i) {
+    row[start + i] = rounded<Out>(pixels[start + i] * scale[i] + shift[i]);
   }
 }
 
 template <typename Out>
-IVN_VECTORISED void write_target_row(const uint8_t* corner, int64_t stride, int p,
-                                     const Affine& affine, Out* row) {
+IVN_VECTORISED void write_target_row(const uint8_t* pixels, int area, const Affine& affine,
+                                     Out* row) {
   using Real = typename Arithmetic<Out>::type;
   for (int c = 0; c < 3; ++c) {
     const Real scale = static_cast<Real>(affine.scale[c]),
                shift = static_cast<Real>(affine.shift[c]);
-    for (int y = 0; y < p; ++y) {
-      const uint8_t* from = corner + y * stride + c;
-      Out* to = row + (c * p + y) * p;
-      for (int x = 0; x < p; ++x) to[x] = rounded<Out>(from[3 * x] * scale + shift);
-    }
+    Out* to = row + c * area;
+#pragma omp simd
+    for (int i = 0; i < area; ++i) to[i] = rounded<Out>(pixels[3 * i + c] * scale + shift);
   }
 }
 
@@ -76,16 +91,16 @@ extern "C" int ivn_gather_patches_cpu(const uint8_t* video, const int64_t* index
     Out* out = static_cast<Out*>(rows);
 #pragma omp parallel for num_threads(threads) if (B * K > 16)
     for (int64_t row = 0; row < B * K; ++row) {
-      const uint8_t* corner = video + grid.corner(row / K, index[row]);
+      uint8_t pixels[kMostRow];
+      lay_out(video + grid.corner(row / K, index[row]), 3 * W, grid, pixels);
       Out* to = out + row * grid.length(layout);
+      const int area = patch_size * patch_size;
       if (layout == IVN_TARGET_ROWS) {
-        write_target_row(corner, 3 * W, patch_size, pixel, to);
+        write_target_row(pixels, area, pixel, to);
       } else {
-        const ChannelSums sums = channel_sums(corner, 3 * W, patch_size);
-        const int count = patch_size * patch_size;
-        const Affine affine =
-            divided_by_rms<typename Arithmetic<Out>::type>(pixel, sums, count, eps);
-        write_embedding_row(corner, 3 * W, patch_size, affine, to);
+        using Real = typename Arithmetic<Out>::type;
+        const ChannelSums sums = channel_sums(pixels, grid.row());
+        write_embedding_row(pixels, grid.row(), divided_by_rms<Real>(pixel, sums, area, eps), to);
         std::fill(to + grid.row(), to + grid.length(layout), Out{});
       }
     }
