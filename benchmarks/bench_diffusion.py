@@ -25,7 +25,7 @@ _WORD = Purpose.NOISE << 24
 # name, clips, masked tokens of each: stage one's
 SIZES = {
     "cpu": [("tiny", 8, 408), ("base", 1, 3264)],
-    "cuda": [("stage 1", 16, 3264)],
+    "cuda": [("stage 1", 16, 3264), ("stage 1, 48 clips", 48, 3264)],
 }
 
 

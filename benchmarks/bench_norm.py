@@ -1,6 +1,7 @@
 """RMSNorms fused with what surrounds them: ``add_norm`` and ``qk_norm`` with their gradients."""
 
-from collections.abc import Iterator
+import importlib.util
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import torch
@@ -8,11 +9,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ivn.benchmarks.measure import Case
-from ivn.benchmarks.subjects import ROUNDINGS, total_bytes
+from ivn.benchmarks.subjects import ROUNDINGS
 from ivn.benchmarks.subjects import cases as both_directions
 from ivn.ops.norm import add_norm, add_norm_reference, qk_norm, qk_norm_reference
 
 EPS = 1e-6
+RMSNorm = Callable[[Tensor, Tensor], Tensor]
 # name, rows, features: stage one's visible tokens, and whole clips; "huge" is stage two's teacher
 SIZES = {
     "cpu": [("tiny", 864, 192), ("base", 1672, 768)],
@@ -29,18 +31,42 @@ def eager_qk_norm(qkv: Tensor, q_weight: Tensor, k_weight: Tensor) -> Tensor:
     return qk_norm_reference(qkv.unflatten(-1, (3, -1)), weights, EPS).flatten(1)
 
 
-def library_add_norm(x: Tensor, branch: Tensor, scale: Tensor, drop: Tensor, weight: Tensor):
-    """With PyTorch's own fused RMSNorm."""
+def torch_rms_norm(x: Tensor, weight: Tensor) -> Tensor:
+    return F.rms_norm(x, weight.shape, weight, EPS)
+
+
+def liger_rms_norm(x: Tensor, weight: Tensor) -> Tensor:
+    from liger_kernel.ops.rms_norm import LigerRMSNormFunction
+
+    # Not in place: it would write over the gradient that it is given.
+    return LigerRMSNormFunction.apply(x.contiguous(), weight, EPS, 0.0, "llama", False)
+
+
+def flash_rms_norm(x: Tensor, weight: Tensor) -> Tensor:
+    from flash_attn.ops.triton.layer_norm import rms_norm_fn
+
+    return rms_norm_fn(x, weight, None, eps=EPS)
+
+
+def library_norms(device: torch.device) -> dict[str, RMSNorm]:
+    """The fused RMSNorms that are installed."""
+    found: dict[str, RMSNorm] = {"F.rms_norm": torch_rms_norm}
+    if device.type == "cuda":
+        others = {"liger_kernel": liger_rms_norm, "flash_attn": flash_rms_norm}
+        found |= {name: f for name, f in others.items() if importlib.util.find_spec(name)}
+    return found
+
+
+def library_add_norm(
+    norm: RMSNorm, x: Tensor, branch: Tensor, scale: Tensor, drop: Tensor, weight: Tensor
+):
     stream = x + branch * scale.to(branch.dtype) * drop[:, None].to(branch.dtype)
-    return stream, F.rms_norm(stream, weight.shape, weight.to(x.dtype), EPS)
+    return stream, norm(stream, weight.to(x.dtype))
 
 
-def library_qk_norm(qkv: Tensor, q_weight: Tensor, k_weight: Tensor) -> Tensor:
+def library_qk_norm(norm: RMSNorm, qkv: Tensor, q_weight: Tensor, k_weight: Tensor) -> Tensor:
     query, key, value = qkv.chunk(3, dim=-1)
-    normed = [
-        F.rms_norm(one, weight.shape, weight.to(qkv.dtype), EPS)
-        for one, weight in ((query, q_weight), (key, k_weight))
-    ]
+    normed = [norm(x, w.to(x.dtype)) for x, w in ((query, q_weight), (key, k_weight))]
     return torch.cat([*normed, value], dim=-1)
 
 
@@ -49,7 +75,7 @@ def cases(size: tuple, device: torch.device, dtype: torch.dtype) -> Iterator[Cas
     x, branch = torch.randn(2, R, C, device=device).to(dtype).unbind()
     scale, weight = (1 + 0.1 * torch.randn(2, C, device=device)).unbind()
     drop = torch.ones(R, device=device)
-    row = total_bytes(x)
+    row, norms = x.nbytes, library_norms(device)
     # Gradients of weights are sums over all rows, in whatever order: their rounding grows so.
     slack_back = max(ROUNDINGS, R**0.5)
     yield from both_directions(
@@ -58,7 +84,7 @@ def cases(size: tuple, device: torch.device, dtype: torch.dtype) -> Iterator[Cas
         {
             "ours": partial(add_norm, eps=EPS),
             "eager": partial(add_norm_reference, eps=EPS),
-            "F.rms_norm": library_add_norm,
+            **{library: partial(library_add_norm, norm) for library, norm in norms.items()},
         },
         [x, branch, scale, drop, weight],
         dtype=dtype,
@@ -76,7 +102,7 @@ def cases(size: tuple, device: torch.device, dtype: torch.dtype) -> Iterator[Cas
         {
             "ours": partial(qk_norm, eps=EPS),
             "eager": eager_qk_norm,
-            "F.rms_norm": library_qk_norm,
+            **{library: partial(library_qk_norm, norm) for library, norm in norms.items()},
         },
         [qkv, scale, weight],
         dtype=dtype,

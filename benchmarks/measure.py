@@ -9,7 +9,7 @@ import statistics
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 
 import torch
@@ -17,7 +17,7 @@ from torch import Tensor
 
 Result = Tensor | Sequence[Tensor]
 Call = Callable[[], Result]
-COPY, EMPTY = "copy", "empty graph"
+OURS, COPY, EMPTY = "ours", "copy", "empty graph"
 # A CPU's clock and the call itself do not show in so many milliseconds.
 _LONG_ENOUGH = 0.3
 
@@ -43,7 +43,7 @@ class Case:
         shape: in words.
         dtype: that it computes in.
         direction: "forward" or "with backward".
-        implementations: name -> a call without arguments; the first is ours.
+        implementations: name -> a call without arguments; the first is "ours".
         expected: what each must give.
         slack: by how many epsilons of ``dtype``, times the largest magnitude expected, an answer
             may be off; 0 asks for the same bits.
@@ -87,12 +87,14 @@ def measure(case: Case, device: torch.device, *, rounds: int) -> Found:
     notes, wrong, right = dict(case.notes), {}, {}
     peak: dict[str, int] = {}
     for name, call in {**case.implementations, **case.others}.items():
-        with _poisoned_memory() if not right else _unchanged():
-            try:
+        try:
+            with _poisoned_memory() if name == OURS else nullcontext():
                 result = call()
-            except (torch.OutOfMemoryError, torch._dynamo.exc.TorchDynamoException) as error:
-                notes[name] = f"does not run: {_first_line(error)}"
-                continue
+        except (torch.OutOfMemoryError, torch._dynamo.exc.TorchDynamoException) as error:
+            if name == OURS:
+                raise
+            notes[name] = f"does not run: {_first_line(error)}"
+            continue
         problem = _difference(result, case, shapes_only=name in case.others)
         del result
         if problem:
@@ -154,13 +156,14 @@ def _graph_times(
     calls: dict[str, Callable], device: torch.device, rounds: int
 ) -> tuple[dict[str, float], dict[str, str]]:
     notes, launches = {}, {}
+    before = torch.cuda.current_stream(device)
     for name, call in {**calls, EMPTY: lambda: ()}.items():
         try:
             launches[name] = _captured(call, device)
         except RuntimeError as error:
-            # Of what is compared with ours: ours must be fit for capture.
-            if name == next(iter(calls)):
+            if name == OURS:  # it must be fit for capture; what it is compared with, need not
                 raise
+            torch.cuda.set_stream(before)  # a failed capture leaves its own
             torch.cuda.synchronize(device)
             launches[name] = call
             notes[name] = f"not captured, launched by the host: {_first_line(error)}"
@@ -248,11 +251,6 @@ def _poisoned_memory() -> Iterator[None]:
             yield
         finally:
             torch.use_deterministic_algorithms(False)
-
-
-@contextmanager
-def _unchanged() -> Iterator[None]:
-    yield
 
 
 def _first_line(error: Exception) -> str:
