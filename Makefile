@@ -54,7 +54,7 @@ profile: $(BIN)/ruff
 	$(STEP) --preset stage2-tiny --batch 8 --reference --json $(RESULTS)/step-stage2-tiny.json
 	$(STEP) --preset stage1-base --batch 1 --warm 1 --rounds 2 --json $(RESULTS)/step-stage1-base.json
 	$(STEP) --preset stage2-base --batch 1 --warm 1 --rounds 2 --json $(RESULTS)/step-stage2-base.json
-	$(BIN)/ivn bench ops --device cpu --threads 2 --out $(RESULTS)
+	$(BIN)/python -m ivn bench ops --device cpu --threads 2 --out $(RESULTS)
 	$(BIN)/python benchmarks/tables.py
 
 clean:

@@ -29,7 +29,7 @@ def draw(found: dict, file: Path) -> None:
         ticks.append(((start + place - 1) / 2, f"{row['case']}, {row['direction']}"))
         place += 0.8
     axes.set_yticks([at for at, _ in ticks], [name for _, name in ticks], fontsize=7)
-    axes.invert_yaxis()
+    axes.set_ylim(place, -1)  # the first row on top, no margins
     axes.axvline(1, color="black", linewidth=0.6)
     axes.set_xlabel("speed, as a share of a copy that moves the same bytes")
     about = {key: value for key, value in found.items() if key != "rows"}
