@@ -178,8 +178,17 @@ int ivn_other_tokens_cpu(const int64_t* index, int64_t* rest, int64_t B, int64_t
 int ivn_other_tokens_cuda(const int64_t* index, int64_t* rest, int64_t B, int64_t N, int64_t M,
                           void* stream);
 
-// stream = x + drop * scale * branch, normed = stream / sqrt(mean(stream^2) + eps) * weight; on a
-// GPU these are Triton kernels. Real is double for IVN_FLOAT64, else float. x, stream [R, C] of
+// normed = x / sqrt(mean(x^2) + eps) * weight; on a GPU these norms are Triton kernels. Real is
+// double for IVN_FLOAT64, else float. x [R, C] of `x_type`, normed of `normed_type`, weight [C]
+// Real.
+int ivn_rms_norm_cpu(const void* x, const void* weight, void* normed, int64_t R, int64_t C,
+                     double eps, int x_type, int normed_type, int threads);
+// grad [R, C] of `normed_type`, grad_x like x, grad_weight [IVN_NORM_PARTS, C] Real.
+int ivn_rms_norm_backward_cpu(const void* grad, const void* x, const void* weight, void* grad_x,
+                              void* grad_weight, int64_t R, int64_t C, double eps, int x_type,
+                              int normed_type, int threads);
+
+// stream = x + drop * scale * branch, normed = rms_norm(stream). x, stream [R, C] of
 // `stream_type`, branch, normed [R, C] of `branch_type`, scale, weight [C] and drop [R] Real.
 int ivn_add_norm_cpu(const void* x, const void* branch, const void* scale, const void* drop,
                      const void* weight, void* stream, void* normed, int64_t R, int64_t C,

@@ -17,11 +17,11 @@ IVN_VECTORISED Real rms_factor(const In* x, int64_t C, Real eps) {
   return 1 / std::sqrt(sum / static_cast<Real>(C) + eps);
 }
 
-template <typename Real, typename In>
-IVN_VECTORISED void norm_row(const In* x, const Real* weight, int64_t C, Real eps, In* normed) {
+template <typename Real, typename In, typename Out>
+IVN_VECTORISED void norm_row(const In* x, const Real* weight, int64_t C, Real eps, Out* normed) {
   const Real factor = rms_factor(x, C, eps);
 #pragma omp simd
-  for (int64_t c = 0; c < C; ++c) normed[c] = rounded<In>(real<Real>(x[c]) * factor * weight[c]);
+  for (int64_t c = 0; c < C; ++c) normed[c] = rounded<Out>(real<Real>(x[c]) * factor * weight[c]);
 }
 
 template <typename Real, typename Stream, typename Branch>
@@ -32,11 +32,7 @@ IVN_VECTORISED void add_norm_row(const Stream* x, const Branch* branch, const Re
   for (int64_t c = 0; c < C; ++c) {
     stream[c] = rounded<Stream>(real<Real>(x[c]) + real<Real>(branch[c]) * scale[c] * drop);
   }
-  const Real factor = rms_factor(stream, C, eps);
-#pragma omp simd
-  for (int64_t c = 0; c < C; ++c) {
-    normed[c] = rounded<Branch>(real<Real>(stream[c]) * factor * weight[c]);
-  }
+  norm_row(stream, weight, C, eps, normed);
 }
 
 // grad[c] += the gradient of x from that of its norm; grad_weight[c] += its part of this row.
@@ -78,7 +74,52 @@ IVN_VECTORISED void widen_row(const In* from, int64_t C, Real* to) {
   for (int64_t c = 0; c < C; ++c) to[c] = real<Real>(from[c]);
 }
 
+template <typename Real, typename Out>
+IVN_VECTORISED void round_row(const Real* from, int64_t C, Out* to) {
+#pragma omp simd
+  for (int64_t c = 0; c < C; ++c) to[c] = rounded<Out>(from[c]);
+}
+
 }  // namespace
+
+extern "C" int ivn_rms_norm_cpu(const void* x, const void* weight, void* normed, int64_t R,
+                                int64_t C, double eps, int x_type, int normed_type,
+                                [[maybe_unused]] int threads) {
+  return with_types(x_type, normed_type, [&](auto x_zero, auto normed_zero) {
+    using In = decltype(x_zero);
+    using Out = decltype(normed_zero);
+    using Real = typename Arithmetic<In>::type;
+#pragma omp parallel for num_threads(threads) if (R * C > kWorthThreads)
+    for (int64_t row = 0; row < R; ++row) {
+      norm_row(static_cast<const In*>(x) + row * C, static_cast<const Real*>(weight), C,
+               static_cast<Real>(eps), static_cast<Out*>(normed) + row * C);
+    }
+    return 0;
+  });
+}
+
+extern "C" int ivn_rms_norm_backward_cpu(const void* grad, const void* x, const void* weight,
+                                         void* grad_x, void* grad_weight, int64_t R, int64_t C,
+                                         double eps, int x_type, int normed_type, int threads) {
+  return with_types(x_type, normed_type, [&](auto x_zero, auto normed_zero) {
+    using In = decltype(x_zero);
+    using Out = decltype(normed_zero);
+    using Real = typename Arithmetic<In>::type;
+    for_each_part(R, C, threads, [&](int64_t part, int64_t first, int64_t end) {
+      std::vector<Real> sum(C);
+      Real* own = static_cast<Real*>(grad_weight) + part * C;
+      std::fill_n(own, C, Real{0});
+      for (int64_t row = first; row < end; ++row) {
+        std::fill(sum.begin(), sum.end(), Real{0});
+        norm_row_backward(static_cast<const In*>(x) + row * C,
+                          static_cast<const Out*>(grad) + row * C, static_cast<const Real*>(weight),
+                          C, static_cast<Real>(eps), sum.data(), own);
+        round_row(sum.data(), C, static_cast<In*>(grad_x) + row * C);
+      }
+    });
+    return 0;
+  });
+}
 
 extern "C" int ivn_add_norm_cpu(const void* x, const void* branch, const void* scale,
                                 const void* drop, const void* weight, void* stream, void* normed,
@@ -173,7 +214,7 @@ extern "C" int ivn_qk_norm_backward_cpu(const void* grad, const void* qkv, const
           norm_row_backward(static_cast<const In*>(qkv) + at + which * C, from + at + which * C,
                             static_cast<const Real*>(weights) + which * C, C,
                             static_cast<Real>(eps), sum.data(), own + which * C);
-          for (int64_t c = 0; c < C; ++c) to[at + which * C + c] = rounded<In>(sum[c]);
+          round_row(sum.data(), C, to + at + which * C);
         }
         std::copy_n(from + at + 2 * C, C, to + at + 2 * C);
       }

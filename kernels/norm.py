@@ -28,6 +28,55 @@ def _unit_rms_backward(grad, unit, factor, inside, C):
 
 
 @triton.jit
+def _rms_norm_kernel(
+    x_ptr,  # [R, C]
+    weight_ptr,  # [C] real
+    normed_ptr,  # [R, C]
+    C,
+    eps,
+    BLOCK: tl.constexpr,
+):
+    # int64: R * C passes 2**31 at 1.5M tokens of 1408 features
+    row = tl.program_id(0).to(tl.int64)
+    c = tl.arange(0, BLOCK)
+    inside = c < C
+    x = tl.load(x_ptr + row * C + c, mask=inside, other=0.0).to(weight_ptr.dtype.element_ty)
+    weight = tl.load(weight_ptr + c, mask=inside, other=0.0)
+    unit, _ = _unit_rms(x, inside, C, eps)
+    tl.store(normed_ptr + row * C + c, unit * weight, mask=inside)
+
+
+@triton.jit
+def _rms_norm_backward_kernel(
+    grad_ptr,  # [R, C]
+    x_ptr,  # [R, C]
+    weight_ptr,  # [C] real
+    grad_x_ptr,  # [R, C]
+    grad_weight_ptr,  # [P, C] real
+    R,
+    C,
+    eps,
+    BLOCK: tl.constexpr,
+    STAGES: tl.constexpr,
+):
+    c = tl.arange(0, BLOCK)
+    inside = c < C
+    real = weight_ptr.dtype.element_ty
+    weight = tl.load(weight_ptr + c, mask=inside, other=0.0)
+    grad_weight = tl.zeros([BLOCK], real)
+    for index in tl.range(tl.program_id(0), R, tl.num_programs(0), num_stages=STAGES):
+        at = tl.cast(index, tl.int64) * C + c
+        grad = tl.load(grad_ptr + at, mask=inside, other=0.0).to(real)
+        x = tl.load(x_ptr + at, mask=inside, other=0.0).to(real)
+        unit, factor = _unit_rms(x, inside, C, eps)
+        grad_weight += grad * unit
+        grad_x = _unit_rms_backward(grad * weight, unit, factor, inside, C)
+        tl.store(grad_x_ptr + at, grad_x, mask=inside)
+    at = tl.program_id(0).to(tl.int64) * C + c
+    tl.store(grad_weight_ptr + at, grad_weight, mask=inside)
+
+
+@triton.jit
 def _add_norm_kernel(
     x_ptr,  # [R, C]
     branch_ptr,  # [R, C]
@@ -40,7 +89,6 @@ def _add_norm_kernel(
     eps,
     BLOCK: tl.constexpr,
 ):
-    # int64: R * C passes 2**31 at 1.5M tokens of 1408 features
     row = tl.program_id(0).to(tl.int64)
     c = tl.arange(0, BLOCK)
     inside = c < C
@@ -162,13 +210,35 @@ def _qk_norm_backward_kernel(
         tl.store(grad_weights_ptr + at, grad_weight, mask=inside)
 
 
+def rms_norm_forward(x: Tensor, weight: Tensor, eps: float, dtype: torch.dtype) -> Tensor:
+    """``[R, C]`` normalised, in ``dtype``. Contiguous."""
+    R, C = x.shape
+    normed = torch.empty_like(x, dtype=dtype)
+    if R > 0:  # an empty grid is a launch error
+        _rms_norm_kernel[(R,)](x, weight, normed, C, eps, **row_options("rms_norm", C))
+    return normed
+
+
+def rms_norm_backward(grad: Tensor, x: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    """Gradients of ``x`` ``[R, C]`` and of ``weight`` ``[C]``."""
+    R, C = x.shape
+    grad_x = torch.empty_like(x)
+    count, options = backward_options("rms_norm", x)
+    grad_weight = weight.new_empty(count, C)
+    if R > 0:
+        _rms_norm_backward_kernel[(count,)](
+            grad, x, weight, grad_x, grad_weight, R, C, eps, **options
+        )
+    return grad_x, grad_weight.sum(0)
+
+
 def add_norm_forward(
     x: Tensor, branch: Tensor, scale: Tensor, drop: Tensor, weight: Tensor, eps: float
 ) -> tuple[Tensor, Tensor]:
     """``[R, C]`` stream in the dtype of ``x``, and its norm in that of ``branch``. Contiguous."""
     R, C = x.shape
     stream, normed = torch.empty_like(x), torch.empty_like(branch)
-    if R > 0:  # an empty grid is a launch error
+    if R > 0:
         _add_norm_kernel[(R,)](
             x, branch, scale, drop, weight, stream, normed, C, eps, **row_options("add_norm", C)
         )

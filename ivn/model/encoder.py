@@ -11,6 +11,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from ivn.ops import add_positions, check_index, check_range
+from ivn.ops.norm import rms_norm
 from ivn.ops.random import Purpose, uniform
 
 from .block import Block
@@ -186,7 +187,7 @@ class Encoder(nn.Module):
         drop = drop.expand(-1, x.shape[1], -1, -1)
         # Each block ends with the norm that the next begins with; the last norm goes nowhere.
         norms = [block.get_parameter("norm1.weight") for block in self.blocks]
-        normed = self.blocks[0].get_submodule("norm1")(x).to(self.dtype) if norms else x
+        normed = rms_norm(x, norms[0], dtype=self.dtype) if norms else x
         tapped = {}
         for i, block in enumerate(self.blocks):
             x, normed = block(x, normed, drop[:, :, i], norms[min(i + 1, len(norms) - 1)], lengths)

@@ -13,6 +13,7 @@ from torch import Generator, Tensor, nn
 
 from ivn.ops import cosine_distance
 from ivn.ops._dtype import wide_dtype
+from ivn.ops.norm import rms_norm
 
 
 class Linear(nn.Linear):
@@ -41,8 +42,7 @@ class RMSNorm(nn.Module):
         nn.init.ones_(self.weight)
 
     def forward(self, x: Tensor) -> Tensor:
-        unit = unit_rms(x, self.eps)
-        return (unit * self.weight.to(unit.dtype)).to(x.dtype)
+        return rms_norm(x, self.weight, eps=self.eps, dtype=x.dtype)
 
 
 def unit_rms(x: Tensor, eps: float) -> Tensor:

@@ -37,6 +37,8 @@ _ARGUMENTS = {
     "ivn_other_tokens": [*[_POINTER] * 2, *[_SIZE] * 3],
     "ivn_random_words": [*[_POINTER] * 2, *[_SIZE] * 2, _WORD],
     "ivn_normal": [*[_POINTER] * 2, *[_SIZE] * 2, _WORD, _INT],
+    "ivn_rms_norm": [*[_POINTER] * 3, *[_SIZE] * 2, _REAL, _INT, _INT],
+    "ivn_rms_norm_backward": [*[_POINTER] * 5, *[_SIZE] * 2, _REAL, _INT, _INT],
     "ivn_add_norm": [*[_POINTER] * 7, *[_SIZE] * 2, _REAL, _INT, _INT],
     "ivn_add_norm_backward": [*[_POINTER] * 11, *[_SIZE] * 2, _REAL, _INT, _INT],
     "ivn_noisy_target": [*[_POINTER] * 5, *[_SIZE] * 4, _WORD, _INT],

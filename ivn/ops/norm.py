@@ -1,4 +1,4 @@
-"""``ivn::add_norm`` and ``ivn::qk_norm``: RMSNorms fused with what surrounds them in a block.
+"""``ivn::rms_norm``, ``add_norm`` and ``qk_norm``: RMSNorms, alone and fused with what is around.
 
 Legend: R rows (tokens), C features.
 """
@@ -11,6 +11,25 @@ from ._library import TYPES, call
 from ._triton import register_triton
 
 PARTS = 32  # IVN_NORM_PARTS of csrc/ivn.h
+
+
+def rms_norm(x: Tensor, weight: Tensor, *, eps: float = 1e-6, dtype: torch.dtype) -> Tensor:
+    """``x / sqrt(mean(x^2) + eps) * weight`` over the last dimension.
+
+    Args:
+        x: ``[..., C]``. Differentiable, as is the weight.
+        weight: ``[C]``.
+        dtype: of the result: that of ``x``, or a narrower one.
+
+    Returns:
+        ``[..., C]`` in ``dtype``; computed in fp32, in fp64 where ``x`` is.
+    """
+    C = x.shape[-1] if x.ndim else 0
+    if C == 0 or not x.is_floating_point():
+        raise ValueError(f"rms_norm: x is {x.dtype} {list(x.shape)}, expected floating [..., C]")
+    _check_vectors("rms_norm", x, C, weight=weight)
+    rows, real = x.reshape(-1, C).contiguous(), wide_dtype(x.dtype)
+    return _rms_norm(rows, weight.to(real).contiguous(), eps, dtype).view(x.shape)
 
 
 def add_norm(
@@ -66,6 +85,12 @@ def qk_norm(qkv: Tensor, q_weight: Tensor, k_weight: Tensor, *, eps: float = 1e-
     _check_vectors("qk_norm", qkv, C, q_weight=q_weight, k_weight=k_weight)
     weights = torch.stack([q_weight, k_weight]).to(wide_dtype(qkv.dtype))
     return _qk_norm(qkv.reshape(-1, 3, C).contiguous(), weights, eps).view(qkv.shape)
+
+
+def rms_norm_reference(x: Tensor, weight: Tensor, eps: float, dtype: torch.dtype) -> Tensor:
+    """What ``ivn::rms_norm`` means, in plain PyTorch."""
+    unit, _ = _unit_rms(x.to(weight.dtype), eps)
+    return (unit * weight).to(dtype)
 
 
 def add_norm_reference(
@@ -128,6 +153,25 @@ def _unit_rms_backward(grad: Tensor, unit: Tensor, factor: Tensor) -> Tensor:
     return (grad - unit * (grad * unit).mean(-1, keepdim=True)) * factor
 
 
+@torch.library.custom_op("ivn::rms_norm", mutates_args=(), device_types="cpu")
+def _rms_norm(x: Tensor, weight: Tensor, eps: float, dtype: torch.dtype) -> Tensor:
+    normed = torch.empty_like(x, dtype=dtype)
+    _check_types("rms_norm", x, normed)
+    types = (TYPES[x.dtype], TYPES[dtype])
+    call("ivn_rms_norm", x.device, x, weight, normed, *x.shape, eps, *types)
+    return normed
+
+
+@torch.library.custom_op("ivn::rms_norm_backward", mutates_args=(), device_types="cpu")
+def _rms_norm_backward(
+    grad: Tensor, x: Tensor, weight: Tensor, eps: float
+) -> tuple[Tensor, Tensor]:
+    grad_x, grad_weight = torch.empty_like(x), weight.new_empty(PARTS, x.shape[1])
+    pointers, types = (grad, x, weight, grad_x, grad_weight), (TYPES[x.dtype], TYPES[grad.dtype])
+    call("ivn_rms_norm_backward", x.device, *pointers, *x.shape, eps, *types)
+    return grad_x, grad_weight.sum(0)
+
+
 @torch.library.custom_op("ivn::add_norm", mutates_args=(), device_types="cpu")
 def _add_norm(
     x: Tensor, branch: Tensor, scale: Tensor, drop: Tensor, weight: Tensor, eps: float
@@ -184,10 +228,22 @@ def _qk_norm_backward(
     return grad_qkv, grad_weights.sum(0)
 
 
+register_triton(_rms_norm, "rms_norm_forward")
+register_triton(_rms_norm_backward, "rms_norm_backward")
 register_triton(_add_norm, "add_norm_forward")
 register_triton(_add_norm_backward, "add_norm_backward")
 register_triton(_qk_norm, "qk_norm_forward")
 register_triton(_qk_norm_backward, "qk_norm_backward")
+
+
+@_rms_norm.register_fake
+def _(x, weight, eps, dtype):
+    return torch.empty_like(x, dtype=dtype)
+
+
+@_rms_norm_backward.register_fake
+def _(grad, x, weight, eps):
+    return torch.empty_like(x), torch.empty_like(weight)
 
 
 @_add_norm.register_fake
@@ -209,6 +265,16 @@ def _(qkv, weights, eps):
 @_qk_norm_backward.register_fake
 def _(grad, qkv, weights, eps):
     return torch.empty_like(qkv), torch.empty_like(weights)
+
+
+def _save_for_rms_norm(ctx, inputs, output) -> None:
+    x, weight, ctx.eps, _ = inputs
+    ctx.save_for_backward(x, weight)
+
+
+def _differentiate_rms_norm(ctx, grad: Tensor):
+    x, weight = ctx.saved_tensors
+    return *_rms_norm_backward(grad.contiguous(), x, weight, ctx.eps), None, None
 
 
 def _save_for_add_norm(ctx, inputs, output) -> None:
@@ -237,6 +303,7 @@ def _differentiate_qk_norm(ctx, grad: Tensor):
     return *_qk_norm_backward(grad.contiguous(), qkv, weights, ctx.eps), None
 
 
+_rms_norm.register_autograd(_differentiate_rms_norm, setup_context=_save_for_rms_norm)
 _add_norm.register_autograd(_differentiate_add_norm, setup_context=_save_for_add_norm)
 _qk_norm.register_autograd(_differentiate_qk_norm, setup_context=_save_for_qk_norm)
 

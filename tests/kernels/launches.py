@@ -39,6 +39,8 @@ def norm_launches(config: Config) -> Iterator[Launch]:
         x = empty(R, C, dtype=stream)
         yield "add_norm_forward", (x, branch, scale, drop, weight, 1e-6)
         yield "add_norm_backward", (x, branch, x, branch, scale, drop, weight, 1e-6)
+        yield "rms_norm_forward", (x, weight, 1e-6, branch.dtype)
+        yield "rms_norm_backward", (branch, x, weight, 1e-6)
     qkv, weights = empty(R, 3, C, dtype=branch.dtype), empty(2, C)
     yield "qk_norm_forward", (qkv, weights, 1e-6)
     yield "qk_norm_backward", (qkv, qkv, weights, 1e-6)

@@ -166,6 +166,16 @@ def add_norm_arguments(size, dtype):
     }
 
 
+def rms_norm_arguments(size, dtype):
+    C, x_dtype = size(1, 20), dtype if size(0, 1) else wide_dtype(dtype)
+    x = rows((size(0, 3), size(0, 3), C), x_dtype)
+    return {"x": x, "weight": rows(C, wide_dtype(dtype)), "dtype": dtype}
+
+
+def rms_norm_reference(x, weight, dtype):
+    return norm.rms_norm_reference(x, weight.to(wide_dtype(x.dtype)), 1e-6, dtype)
+
+
 def qk_arguments(size, dtype):
     C = size(1, 20)
     weights = rows((2, C), wide_dtype(dtype)).unbind()
@@ -312,6 +322,9 @@ OPERATIONS = {
     ),
     "other_tokens": Operation(
         masking.other_tokens, masking.other_tokens_reference, other_arguments, (), "index"
+    ),
+    "rms_norm": Operation(
+        norm.rms_norm, rms_norm_reference, rms_norm_arguments, ("x", "weight")
     ),
     "add_norm": Operation(
         norm.add_norm, add_norm_reference, add_norm_arguments, ("x", "branch", "scale", "weight")

@@ -1,10 +1,20 @@
 """Fused norms: values and gradients against fp64, at the edges, compiled, and what is refused."""
 
+from functools import partial
+
 import pytest
 import torch
 
 from ivn.ops._device import INTERPRETED
-from ivn.ops.norm import add_norm, add_norm_reference, qk_norm, qk_norm_reference
+from ivn.ops.norm import (
+    add_norm,
+    add_norm_reference,
+    qk_norm,
+    qk_norm_reference,
+    rms_norm,
+    rms_norm_reference,
+)
+from tests.capture import assert_captured
 from tests.closeness import assert_as_good_as
 
 EPS = 1e-6
@@ -68,6 +78,31 @@ def qkv_inputs(shape, device, dtype):
     qkv = torch.randn(*shape[:-1], 3 * shape[-1], generator=draw, dtype=torch.float64)
     weights = 1 + 0.3 * torch.randn(2, shape[-1], generator=draw)
     return [qkv.to(dtype).to(device), *weights.to(device).unbind()]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("stream", ["fp32", "same"])
+@pytest.mark.parametrize("shape", SHAPES[:-1])
+def test_rms_norm_matches_double_precision(shape, stream, dtype, device):
+    x, _, _, _, weight = add_norm_inputs(shape, device, torch.float64, dtype)
+    x = x.to(torch.float32 if stream == "fp32" else dtype)
+    if not serves(device, dtype):
+        with pytest.raises(ValueError, match="expected on a CPU both"):
+            rms_norm(x, weight, dtype=dtype)
+        return
+    ours = with_gradients(partial(rms_norm, dtype=dtype), [x, weight], [0, 1])
+    plain = partial(rms_norm_reference, eps=EPS)
+    baseline = with_gradients(partial(plain, dtype=dtype), [x, weight], [0, 1])
+    wide = [x.double(), weight.double()]
+    exact = with_gradients(partial(plain, dtype=torch.float64), wide, [0, 1])
+    for actual, same, truth in zip(ours, baseline, exact, strict=True):
+        assert_as_good_as(actual, same, truth, times=TIMES[dtype])
+
+
+def test_rms_norm_does_not_see_the_scale_of_its_rows(device):
+    x, _, _, _, weight = add_norm_inputs((5, 33), device, torch.float64, torch.float64)
+    once, thrice = (rms_norm(x * by, weight, eps=0.0, dtype=torch.float64) for by in (1, 3))
+    torch.testing.assert_close(once, thrice)
 
 
 @pytest.mark.parametrize("branch_dtype", DTYPES)
@@ -143,6 +178,8 @@ def test_no_rows(device):
     outputs = with_gradients(add_norm, inputs, [0, 1, 2, 4])
     assert [list(output.shape) for output in outputs] == [[0, 8]] * 4 + [[8]] * 2
     assert not outputs[-1].any()
+    rms = with_gradients(partial(rms_norm, dtype=torch.float32), [inputs[0], inputs[4]], [0, 1])
+    assert rms[0].shape == (0, 8) and not rms[-1].any()
     qkv = with_gradients(qk_norm, qkv_inputs((0, 8), device, torch.float32), [0, 1, 2])
     assert qkv[0].shape == (0, 24) and not qkv[-1].any()
 
@@ -151,6 +188,8 @@ def test_gradients_pass_gradcheck(device):
     inputs = [one.double() for one in add_norm_inputs((3, 5), device, *[torch.float64] * 2)]
     trained = [one.requires_grad_(i != 3) for i, one in enumerate(inputs)]
     assert torch.autograd.gradcheck(add_norm, trained)
+    alone = partial(rms_norm, dtype=torch.float64)
+    assert torch.autograd.gradcheck(alone, (trained[0], trained[4]))
     trained = [one.double().requires_grad_() for one in qkv_inputs((3, 4), device, torch.float64)]
     assert torch.autograd.gradcheck(qk_norm, trained)
 
@@ -159,6 +198,8 @@ def test_opcheck(device):
     inputs = add_norm_inputs((4, 33), device, torch.float32, torch.float32)
     trained = [one.requires_grad_(i != 3) for i, one in enumerate(inputs)]
     torch.library.opcheck(torch.ops.ivn.add_norm.default, (*trained, EPS))
+    alone = (trained[0], trained[4], EPS, torch.float32)
+    torch.library.opcheck(torch.ops.ivn.rms_norm.default, alone)
     qkv, *weights = qkv_inputs((4, 33), device, torch.float32)
     arguments = (qkv.view(4, 3, 33).requires_grad_(), torch.stack(weights).requires_grad_(), EPS)
     torch.library.opcheck(torch.ops.ivn.qk_norm.default, arguments)
@@ -167,11 +208,26 @@ def test_opcheck(device):
 def test_compiles_into_one_graph_with_its_gradient(device):
     for function, inputs, trained in [
         (add_norm, add_norm_inputs((4, 33), device, *[torch.float32] * 2), [0, 1, 2, 4]),
+        (
+            partial(rms_norm, dtype=torch.bfloat16),
+            add_norm_inputs((4, 33), device, *[torch.float32] * 2)[::4],
+            [0, 1],
+        ),
         (qk_norm, qkv_inputs((4, 33), device, torch.float32), [0, 1, 2]),
     ]:
         compiled = torch.compile(function, fullgraph=True, backend="aot_eager")
         ours, expected = (with_gradients(f, inputs, trained) for f in (compiled, function))
         torch.testing.assert_close(ours, expected)
+
+
+@pytest.mark.gpu
+def test_is_captured_in_a_cuda_graph():
+    inputs = add_norm_inputs((64, 768), "cuda", torch.float32, torch.bfloat16)
+    alone = partial(rms_norm, dtype=torch.bfloat16)
+    assert_captured(lambda: with_gradients(add_norm, inputs, [0, 1, 2, 4]), inputs[:2])
+    assert_captured(lambda: with_gradients(alone, inputs[::4], [0, 1]), inputs[:1])
+    qkv = qkv_inputs((64, 768), "cuda", torch.bfloat16)
+    assert_captured(lambda: with_gradients(qk_norm, qkv, [0, 1, 2]), qkv[:1])
 
 
 def ones(*shape):
@@ -190,6 +246,7 @@ REFUSED = {
         lambda: add_norm(ones(2, 4), ones(2, 4).int(), ones(4), ones(2), ones(4)),
         "expected floating point",
     ),
+    "no features": (lambda: rms_norm(ones(2, 0), ones(0), dtype=torch.float32), "rms_norm: x is"),
     "thirds": (lambda: qk_norm(ones(2, 4), ones(1), ones(1)), r"expected \[..., 3 \* C\]"),
     "q weight": (lambda: qk_norm(ones(2, 6), ones(3), ones(2)), "q_weight is"),
 }
