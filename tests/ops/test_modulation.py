@@ -114,6 +114,12 @@ def test_a_gate_of_zero_leaves_the_stream_as_it_was(device):
     torch.testing.assert_close(out, modulate(x, *rest[1:]), rtol=0, atol=0)
 
 
+def test_the_norm_is_that_of_the_rounded_stream(device):
+    x, gate, branch, *rest = arguments(gated_modulate, (5, 64), device, torch.bfloat16)
+    stream, out = gated_modulate(x, gate, branch, *rest)
+    torch.testing.assert_close(out, modulate(stream, *rest), rtol=0, atol=0)
+
+
 @BOTH
 def test_a_constant_added_to_the_stream_changes_no_norm(function, device):
     x, *rest = arguments(function, (5, 64), device)
