@@ -89,7 +89,7 @@ def qk_norm(qkv: Tensor, q_weight: Tensor, k_weight: Tensor, *, eps: float = 1e-
 
 def rms_norm_reference(x: Tensor, weight: Tensor, eps: float, dtype: torch.dtype) -> Tensor:
     """What ``ivn::rms_norm`` means, in plain PyTorch."""
-    unit, _ = _unit_rms(x.to(weight.dtype), eps)
+    unit = _unit_rms(x.to(weight.dtype), eps)
     return (unit * weight).to(dtype)
 
 
@@ -100,57 +100,18 @@ def add_norm_reference(
     real = wide_dtype(x.dtype)
     step = branch.to(real) * scale.to(real) * drop[:, None].to(real)
     stream = (x.to(real) + step).to(x.dtype)
-    unit, _ = _unit_rms(stream.to(real), eps)
+    unit = _unit_rms(stream.to(real), eps)
     return stream, (unit * weight.to(real)).to(branch.dtype)
-
-
-def add_norm_backward_reference(
-    grad_stream: Tensor,
-    grad_normed: Tensor,
-    stream: Tensor,
-    branch: Tensor,
-    scale: Tensor,
-    drop: Tensor,
-    weight: Tensor,
-    eps: float,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of x, branch, scale and weight of :func:`add_norm_reference`."""
-    real = drop.dtype
-    unit, factor = _unit_rms(stream.to(real), eps)
-    grad = grad_normed.to(real)
-    grad_x = grad_stream.to(real) + _unit_rms_backward(grad * weight.to(real), unit, factor)
-    kept = grad_x * drop[:, None]
-    return (
-        grad_x.to(stream.dtype),
-        (kept * scale.to(real)).to(branch.dtype),
-        (kept * branch.to(real)).sum(0),
-        (grad * unit).sum(0),
-    )
 
 
 def qk_norm_reference(qkv: Tensor, weights: Tensor, eps: float) -> Tensor:
     """What ``ivn::qk_norm`` means: ``qkv`` is ``[R, 3, C]``, ``weights`` ``[2, C]``."""
-    unit, _ = _unit_rms(qkv[:, :2].to(weights.dtype), eps)
+    unit = _unit_rms(qkv[:, :2].to(weights.dtype), eps)
     return torch.cat([(unit * weights).to(qkv.dtype), qkv[:, 2:]], dim=1)
 
 
-def qk_norm_backward_reference(
-    grad: Tensor, qkv: Tensor, weights: Tensor, eps: float
-) -> tuple[Tensor, Tensor]:
-    """Gradients of qkv and weights of :func:`qk_norm_reference`."""
-    unit, factor = _unit_rms(qkv[:, :2].to(weights.dtype), eps)
-    wide = grad[:, :2].to(weights.dtype)
-    grad_x = _unit_rms_backward(wide * weights, unit, factor)
-    return torch.cat([grad_x.to(qkv.dtype), grad[:, 2:]], dim=1), (wide * unit).sum(0)
-
-
-def _unit_rms(x: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-    factor = torch.rsqrt(x.square().mean(-1, keepdim=True) + eps)
-    return x * factor, factor
-
-
-def _unit_rms_backward(grad: Tensor, unit: Tensor, factor: Tensor) -> Tensor:
-    return (grad - unit * (grad * unit).mean(-1, keepdim=True)) * factor
+def _unit_rms(x: Tensor, eps: float) -> Tensor:
+    return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + eps)
 
 
 @torch.library.custom_op("ivn::rms_norm", mutates_args=(), device_types="cpu")

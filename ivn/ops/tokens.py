@@ -141,17 +141,6 @@ def add_positions_reference(
     return torch.cat([cls, tokens.to(real) + places], dim=1).to(dtype)
 
 
-def add_positions_backward_reference(
-    grad: Tensor, index: Tensor, P: int, H: int, clips: int
-) -> tuple[Tensor, Tensor]:
-    """Gradients of positions ``[P, C]`` and heads of :func:`add_positions_reference`."""
-    wide = grad.to(wide_dtype(grad.dtype))
-    heads = wide[:, :H].sum(0)
-    full = scatter_tokens_reference(wide[:, H:], index, clips * P)
-    positions = full.view(-1, P, grad.shape[2]).sum(0)
-    return torch.cat([positions[:H] + heads, positions[H:]]), heads
-
-
 def place_tokens_reference(
     tokens: Tensor, index: Tensor, fill: Tensor, positions: Tensor, clips: int
 ) -> Tensor:
@@ -160,16 +149,6 @@ def place_tokens_reference(
     full = fill.expand(B, clips * len(positions), C)
     full = full.scatter(1, index[..., None].expand(-1, -1, C), tokens.to(fill.dtype))
     return (full + positions.repeat(clips, 1)).to(tokens.dtype)
-
-
-def place_tokens_backward_reference(
-    grad: Tensor, index: Tensor, P: int, clips: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of tokens, fill and positions of :func:`place_tokens_reference`."""
-    wide = grad.to(wide_dtype(grad.dtype))
-    rest = wide.scatter(1, index[..., None].expand(-1, -1, grad.shape[2]), 0)
-    positions = wide.view(-1, P, grad.shape[2]).sum(0)
-    return gather_tokens_reference(grad, index), rest.sum((0, 1)), positions
 
 
 @torch.library.custom_op("ivn::gather_tokens", mutates_args=(), device_types=("cpu", "cuda"))
