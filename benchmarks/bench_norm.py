@@ -1,4 +1,4 @@
-"""RMSNorms fused with what surrounds them: ``add_norm`` and ``qk_norm`` with their gradients."""
+"""RMSNorms alone and fused: ``rms_norm``, ``add_norm`` and ``qk_norm`` with their gradients."""
 
 import importlib.util
 from collections.abc import Callable, Iterator
@@ -11,7 +11,14 @@ from torch import Tensor
 from ivn.benchmarks.measure import Case
 from ivn.benchmarks.subjects import ROUNDINGS
 from ivn.benchmarks.subjects import cases as both_directions
-from ivn.ops.norm import add_norm, add_norm_reference, qk_norm, qk_norm_reference
+from ivn.ops.norm import (
+    add_norm,
+    add_norm_reference,
+    qk_norm,
+    qk_norm_reference,
+    rms_norm,
+    rms_norm_reference,
+)
 
 EPS = 1e-6
 RMSNorm = Callable[[Tensor, Tensor], Tensor]
@@ -57,16 +64,20 @@ def library_norms(device: torch.device) -> dict[str, RMSNorm]:
     return found
 
 
+def cast_norm(norm: RMSNorm, x: Tensor, weight: Tensor) -> Tensor:
+    return norm(x, weight.to(x.dtype))
+
+
 def library_add_norm(
     norm: RMSNorm, x: Tensor, branch: Tensor, scale: Tensor, drop: Tensor, weight: Tensor
 ):
     stream = x + branch * scale.to(branch.dtype) * drop[:, None].to(branch.dtype)
-    return stream, norm(stream, weight.to(x.dtype))
+    return stream, cast_norm(norm, stream, weight)
 
 
 def library_qk_norm(norm: RMSNorm, qkv: Tensor, q_weight: Tensor, k_weight: Tensor) -> Tensor:
     query, key, value = qkv.chunk(3, dim=-1)
-    normed = [norm(x, w.to(x.dtype)) for x, w in ((query, q_weight), (key, k_weight))]
+    normed = [cast_norm(norm, *pair) for pair in ((query, q_weight), (key, k_weight))]
     return torch.cat([*normed, value], dim=-1)
 
 
@@ -78,6 +89,21 @@ def cases(size: tuple, device: torch.device, dtype: torch.dtype) -> Iterator[Cas
     row, norms = x.nbytes, library_norms(device)
     # Gradients of weights are sums over all rows, in whatever order: their rounding grows so.
     slack_back = max(ROUNDINGS, R**0.5)
+    yield from both_directions(
+        f"rms_norm, {name}",
+        f"{R} x {C}",
+        {
+            "ours": partial(rms_norm, eps=EPS, dtype=dtype),
+            "eager": partial(rms_norm_reference, eps=EPS, dtype=dtype),
+            **{library: partial(cast_norm, norm) for library, norm in norms.items()},
+        },
+        [x, weight],
+        dtype=dtype,
+        moved=2 * row,
+        trained=[0, 1],
+        moved_back=3 * row,
+        slack_back=slack_back,
+    )
     yield from both_directions(
         f"add_norm, {name}",
         f"{R} x {C}",
