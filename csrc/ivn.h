@@ -14,6 +14,7 @@
 #define IVN_DUPLICATE_INDEX (-1)
 #define IVN_UNKNOWN_TYPE (-2)
 #define IVN_INDEX_OUT_OF_RANGE (-3)
+#define IVN_TOO_MANY_TOKENS (-4)
 
 // The element type of a result.
 #define IVN_FLOAT32 0

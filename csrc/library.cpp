@@ -10,6 +10,7 @@ extern "C" const char* ivn_error_string(int code) {
   if (code == 0) return "no error";
   if (code == IVN_DUPLICATE_INDEX) return "an index occurs twice in a row";
   if (code == IVN_INDEX_OUT_OF_RANGE) return "an index is out of range";
+  if (code == IVN_TOO_MANY_TOKENS) return "more tokens than a block's shared memory holds";
   if (code == IVN_UNKNOWN_TYPE) return "unknown element type or layout";
 #ifdef IVN_WITH_CUDA
   return cudaGetErrorString(static_cast<cudaError_t>(code));

@@ -11,6 +11,7 @@ constexpr int kThreads = 256;
 constexpr int kLanes = 32;
 constexpr unsigned kAllLanes = 0xFFFFFFFF;
 constexpr int kSharedBytes = 48 * 1024;  // what every GPU grants without asking
+constexpr int kFixedBytes = 2 * 1024;    // of them, at most, what a kernel has of its own
 constexpr int64_t kMostBlocks = 1 << 20;
 
 IVN_BOTH int padded(int count, int to) { return (count + to - 1) / to * to; }
@@ -169,9 +170,14 @@ __global__ void other_tokens(const int64_t* index, int64_t* rest, int64_t N, int
 // More than 48 KB of shared memory a block has to be asked for.
 template <typename Kernel>
 int with_shared(Kernel kernel, int64_t bytes) {
-  if (bytes <= kSharedBytes) return 0;
+  if (bytes <= kSharedBytes - kFixedBytes) return 0;
+  int device = 0, most = 0;
+  if (const cudaError_t error = cudaGetDevice(&device)) return error;
+  const auto limit = cudaDevAttrMaxSharedMemoryPerBlockOptin;
+  if (const cudaError_t error = cudaDeviceGetAttribute(&most, limit, device)) return error;
+  if (bytes > most - kFixedBytes) return IVN_TOO_MANY_TOKENS;
   return cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                              static_cast<int>(std::min<int64_t>(bytes, 1 << 30)));
+                              static_cast<int>(bytes));
 }
 
 template <typename Weight>

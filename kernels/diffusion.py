@@ -35,8 +35,8 @@ def _noisy_target_kernel(
     BLOCKS: tl.constexpr,
 ):
     # int64: B * P * D passes 2**31 at 3.6M rows of 588
-    sample = tl.program_id(1).to(tl.int64)
-    block = tl.program_id(0) * BLOCKS + tl.arange(0, BLOCKS)
+    sample = tl.program_id(0).to(tl.int64)
+    block = tl.program_id(1) * BLOCKS + tl.arange(0, BLOCKS)
     real = target_ptr.dtype.element_ty
     noise = keyed_normals(keys_ptr + 4 * sample, purpose, block, real)
     if D % 4 == 0:  # a block lies within a row: its four numbers are read and written together
@@ -198,7 +198,7 @@ def noisy_target(
     x_t = target.new_empty(R, width, dtype=dtype)
     if R > 0:  # an empty grid is a launch error
         P = R // len(keys)
-        grid = (triton.cdiv(P * D, 4 * BLOCKS), len(keys))
+        grid = (len(keys), triton.cdiv(P * D, 4 * BLOCKS))
         _noisy_target_kernel[grid](
             target, keys, timestep, steps, x_t, P, purpose, D, width, BLOCKS,
             num_warps=8, enable_fp_fusion=False,

@@ -139,12 +139,13 @@ def _add_norm_backward_kernel(
         grad_normed = tl.load(grad_normed_ptr + at, mask=inside, other=0.0).to(real)
         grad_stream = tl.load(grad_stream_ptr + at, mask=inside, other=0.0).to(real)
         branch = tl.load(branch_ptr + at, mask=inside, other=0.0).to(real)
+        drop = tl.load(drop_ptr + row)
         unit, factor = _unit_rms(stream, inside, C, eps)
         grad_weight += grad_normed * unit
         grad_x = _unit_rms_backward(grad_normed * weight, unit, factor, inside, C)
         grad_x += grad_stream
         tl.store(grad_x_ptr + at, grad_x, mask=inside)
-        kept = grad_x * tl.load(drop_ptr + row)
+        kept = grad_x * drop
         tl.store(grad_branch_ptr + at, kept * scale, mask=inside)
         grad_scale += kept * branch
     at = program * C + c

@@ -12,6 +12,7 @@ def assert_captured(run: Callable[[], Tensor | Sequence[Tensor]], inputs: Sequen
     ``run`` reads the ``inputs``, CUDA tensors of which each of floating point is negated here.
     """
     stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):  # kernels are compiled and loaded outside the capture
         for _ in range(3):
             run()

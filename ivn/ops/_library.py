@@ -66,6 +66,7 @@ class LibraryError(RuntimeError):
         self.why, self.fix = why, fix
 
 
+NORM_PARTS = 32  # IVN_NORM_PARTS of csrc/ivn.h
 TYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2}  # IVN_FLOAT32... of csrc/ivn.h
 
 
@@ -106,7 +107,7 @@ def check_index(op: str, index: Tensor, count: int, name: str = "index") -> None
     On a CPU always. On a GPU the answer would stall the host: there only under the environment
     variable ``IVN_CHECK_INDEX=1``, which copies each index to the host to find a wrong one.
     """
-    host = _to_check(index)
+    host = to_check(index)
     if host is None:
         return
     M, found = index.shape[-1], _Found()
@@ -123,7 +124,7 @@ def check_index(op: str, index: Tensor, count: int, name: str = "index") -> None
 
 def check_range(op: str, values: Tensor, count: int, name: str) -> None:
     """Raise ValueError unless all of ``values`` lie in ``[0, count)``; where as `check_index`."""
-    host = _to_check(values)
+    host = to_check(values)
     if host is None:
         return
     low, high = (int(bound) for bound in host.aminmax())
@@ -131,13 +132,13 @@ def check_range(op: str, values: Tensor, count: int, name: str) -> None:
         raise ValueError(f"{op}: {name} holds {low} to {high}, expected 0 to {count - 1}")
 
 
-def _to_check(index: Tensor) -> Tensor | None:
-    """``index`` on the host, contiguous; None where it is not looked at, or empty."""
-    if index.device.type != "cpu":
+def to_check(values: Tensor) -> Tensor | None:
+    """``values`` on the host, contiguous; None where they are not looked at, or empty."""
+    if values.device.type != "cpu":
         if os.environ.get("IVN_CHECK_INDEX") != "1":
             return None
-        index = index.cpu()
-    return index.contiguous() if index.numel() else None
+        values = values.cpu()
+    return values.contiguous() if values.numel() else None
 
 
 def build() -> Build:

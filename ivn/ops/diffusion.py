@@ -195,6 +195,15 @@ def _noise_reference(target: Tensor, keys: Tensor, purpose: int) -> Tensor:
     return normal_reference(keys, count, purpose, target.dtype).reshape(target.shape)
 
 
+def _check_noisy_target(target: Tensor, keys: Tensor, timestep: Tensor, steps: Tensor, *_) -> None:
+    check_range("noisy_target", timestep, len(steps), "timestep")
+
+
+def _check_diffusion_loss(output: Tensor, *given: Tensor) -> None:
+    _, _, timestep, steps, *_ = given
+    check_range("diffusion_loss", timestep, len(steps), "timestep")
+
+
 @torch.library.custom_op("ivn::noisy_target", mutates_args=(), device_types="cpu")
 def _noisy_target(
     target: Tensor,
@@ -204,7 +213,7 @@ def _noisy_target(
     purpose: int,
     dtype: torch.dtype,
 ) -> Tensor:
-    check_range("noisy_target", timestep, len(steps), "timestep")
+    _check_noisy_target(target, keys, timestep, steps)
     R, D = target.shape
     x_t = target.new_empty(R, D + -D % ALIGNED, dtype=dtype)
     pointers = (target, keys, timestep, steps, x_t)
@@ -217,7 +226,7 @@ def _noisy_target(
 def _diffusion_loss(
     output: Tensor, target: Tensor, keys: Tensor, timestep: Tensor, steps: Tensor, purpose: int
 ) -> tuple[Tensor, Tensor]:
-    check_range("diffusion_loss", timestep, len(steps), "timestep")
+    _check_diffusion_loss(output, target, keys, timestep, steps)
     mse, variational = (target.new_empty(len(target)) for _ in range(2))
     pointers = (output, target, keys, timestep, steps, mse, variational)
     sizes = (len(keys), len(target) // max(len(keys), 1), target.shape[1])
@@ -245,8 +254,8 @@ def _diffusion_loss_backward(
     return grad_output
 
 
-register_triton(_noisy_target, "noisy_target")
-register_triton(_diffusion_loss, "diffusion_loss_forward")
+register_triton(_noisy_target, "noisy_target", check=_check_noisy_target)
+register_triton(_diffusion_loss, "diffusion_loss_forward", check=_check_diffusion_loss)
 register_triton(_diffusion_loss_backward, "diffusion_loss_backward")
 
 

@@ -9,10 +9,8 @@ from torch import Tensor
 
 from ._affine import describe, stacked
 from ._dtype import wide_dtype
-from ._library import TYPES, call
+from ._library import NORM_PARTS, TYPES, call
 from ._triton import register_triton
-
-PARTS = 32  # IVN_NORM_PARTS of csrc/ivn.h
 
 
 def cosine_distance(
@@ -90,7 +88,7 @@ def _cosine_distance_backward(
     grad: Tensor, pred: Tensor, target: Tensor, affine: Tensor, norm_eps: float, eps: float
 ) -> tuple[Tensor, Tensor]:
     grad_pred = torch.empty_like(pred)
-    grad_affine = affine.new_empty(PARTS, *affine.shape)
+    grad_affine = affine.new_empty(NORM_PARTS, *affine.shape)
     target = _readable(pred, target)
     pointers = (grad, pred, target, affine, grad_pred, grad_affine)
     settings = (*pred.shape, norm_eps, eps, TYPES[pred.dtype], TYPES[target.dtype])

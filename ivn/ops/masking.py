@@ -6,7 +6,7 @@ Legend: B clips, T frames, L tokens of a frame, N = T * L tokens of a clip, K ke
 import torch
 from torch import Tensor
 
-from ._library import TYPES, call, check_index
+from ._library import TYPES, call, check_index, to_check
 from .random import Purpose, draw_kind, random_words, uniform
 
 # How often blocks that hide a whole frame are drawn: each view of a clip has so many layers.
@@ -21,8 +21,9 @@ def sample_tokens(weights: Tensor, keys: Tensor, kept: int) -> Tensor:
     tokens on every device, to the bit.
 
     Args:
-        weights: ``[B, T, L]`` fp32 or fp64, at least 0. On a CPU a frame with fewer of them above
-            0 than ``kept`` is a ValueError; a GPU does not look, and takes the first of the rest.
+        weights: ``[B, T, L]`` fp32 or fp64, at least 0. On a CPU, and on a GPU under
+            ``IVN_CHECK_INDEX=1``, a frame with fewer of them above 0 than ``kept`` is a ValueError;
+            else a GPU does not look, and takes the first of the rest.
         keys: ``[B, 4]``.
         kept: tokens of a frame that stay, at most ``L``.
     """
@@ -168,8 +169,9 @@ def _check_open(op: str, hidden: Tensor, frames: int, kept: int) -> None:
             f"{op}: {kept} tokens to keep of {frames} frames of {hidden.shape[1]}, expected that "
             "many at most, of 1 frame or more"
         )
-    if hidden.device.type == "cpu" and len(hidden):
-        fewest = int((~hidden).sum(1).min()) * frames
+    host = to_check(hidden)
+    if host is not None:
+        fewest = int((~host).sum(1).min()) * frames
         if kept > fewest:
             raise ValueError(f"{op}: {kept} tokens to keep, but a clip has only {fewest} open ones")
 
@@ -215,8 +217,9 @@ def _check_weights(weights: Tensor, kept: int, drawn: bool) -> None:
 @torch.library.custom_op("ivn::sample_tokens", mutates_args=(), device_types=("cpu", "cuda"))
 def _sample_tokens(weights: Tensor, keys: Tensor, kept: int, drawn: bool) -> Tensor:
     B, T, L = weights.shape
-    if weights.device.type == "cpu":
-        _check_weights(weights, kept, drawn)
+    host = to_check(weights)
+    if host is not None:
+        _check_weights(host, kept, drawn)
     index = keys.new_empty(B, T * kept)
     type_ = TYPES[weights.dtype]
     word = Purpose.MASK << 24

@@ -9,10 +9,8 @@ from torch import Tensor
 
 from ._affine import describe, stacked
 from ._dtype import wide_dtype
-from ._library import TYPES, call
+from ._library import NORM_PARTS, TYPES, call
 from ._triton import register_triton
-
-PARTS = 32  # IVN_NORM_PARTS of csrc/ivn.h
 
 
 def modulate(
@@ -125,7 +123,7 @@ def _modulate_backward(
     grad: Tensor, x: Tensor, scale: Tensor, affine: Tensor, eps: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     grad_x, grad_scale = torch.empty_like(x), torch.empty_like(x)
-    grad_affine = affine.new_empty(PARTS, 2, x.shape[1])
+    grad_affine = affine.new_empty(NORM_PARTS, 2, x.shape[1])
     given = (0, grad, x, 0, 0, scale, _present(affine))
     made = (grad_x, 0, 0, grad_scale, grad_affine)
     sizes = (0, scale.stride(0), *x.shape, eps, _type("modulate", x))
@@ -162,7 +160,7 @@ def _gated_modulate_backward(
     eps: float,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     grad_x, grad_gate, grad_branch, grad_scale = (torch.empty_like(stream) for _ in range(4))
-    grad_affine = affine.new_empty(PARTS, 2, stream.shape[1])
+    grad_affine = affine.new_empty(NORM_PARTS, 2, stream.shape[1])
     given = (grad_stream, grad, stream, gate, branch, scale, _present(affine))
     made = (grad_x, grad_gate, grad_branch, grad_scale, grad_affine)
     sizes = (gate.stride(0), scale.stride(0), *stream.shape, eps, _type("gated_modulate", stream))

@@ -7,10 +7,8 @@ import torch
 from torch import Tensor
 
 from ._dtype import wide_dtype
-from ._library import TYPES, call
+from ._library import NORM_PARTS, TYPES, call
 from ._triton import register_triton
-
-PARTS = 32  # IVN_NORM_PARTS of csrc/ivn.h
 
 
 def rms_norm(x: Tensor, weight: Tensor, *, eps: float = 1e-6, dtype: torch.dtype) -> Tensor:
@@ -51,6 +49,7 @@ def add_norm(
         where ``x`` is, ``y`` from the rounded ``s``.
     """
     C = x.shape[-1] if x.ndim else 0
+    _check_devices("add_norm", x, x=x)
     if C == 0 or branch.shape != x.shape or drop.shape != x.shape[:-1]:
         raise ValueError(
             f"add_norm: x is {list(x.shape)}, branch {list(branch.shape)}, drop "
@@ -82,6 +81,7 @@ def qk_norm(qkv: Tensor, q_weight: Tensor, k_weight: Tensor, *, eps: float = 1e-
     C, rest = divmod(qkv.shape[-1] if qkv.ndim else 0, 3)
     if C == 0 or rest:
         raise ValueError(f"qk_norm: qkv is {list(qkv.shape)}, expected [..., 3 * C]")
+    _check_devices("qk_norm", qkv, qkv=qkv)
     _check_vectors("qk_norm", qkv, C, q_weight=q_weight, k_weight=k_weight)
     weights = torch.stack([q_weight, k_weight]).to(wide_dtype(qkv.dtype))
     return _qk_norm(qkv.reshape(-1, 3, C).contiguous(), weights, eps).view(qkv.shape)
@@ -127,7 +127,7 @@ def _rms_norm(x: Tensor, weight: Tensor, eps: float, dtype: torch.dtype) -> Tens
 def _rms_norm_backward(
     grad: Tensor, x: Tensor, weight: Tensor, eps: float
 ) -> tuple[Tensor, Tensor]:
-    grad_x, grad_weight = torch.empty_like(x), weight.new_empty(PARTS, x.shape[1])
+    grad_x, grad_weight = torch.empty_like(x), weight.new_empty(NORM_PARTS, x.shape[1])
     pointers, types = (grad, x, weight, grad_x, grad_weight), (TYPES[x.dtype], TYPES[grad.dtype])
     call("ivn_rms_norm_backward", x.device, *pointers, *x.shape, eps, *types)
     return grad_x, grad_weight.sum(0)
@@ -158,7 +158,7 @@ def _add_norm_backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     _check_types("add_norm", stream, branch)
     grad_x, grad_branch = torch.empty_like(stream), torch.empty_like(branch)
-    grad_scale, grad_weight = drop.new_empty(2, PARTS, stream.shape[1]).unbind()
+    grad_scale, grad_weight = drop.new_empty(2, NORM_PARTS, stream.shape[1]).unbind()
     given = (grad_stream, grad_normed, stream, branch, scale.to(drop.dtype), drop)
     made = (grad_x, grad_branch, grad_scale, grad_weight)
     types = (TYPES[stream.dtype], TYPES[branch.dtype])
@@ -183,7 +183,7 @@ def _qk_norm_backward(
     _check_types("qk_norm", qkv, qkv)
     grad_qkv = torch.empty_like(qkv)
     R, _, C = qkv.shape
-    grad_weights = weights.new_empty(PARTS, 2, C)
+    grad_weights = weights.new_empty(NORM_PARTS, 2, C)
     sizes = (R, C, eps, TYPES[qkv.dtype])
     call("ivn_qk_norm_backward", qkv.device, grad, qkv, weights, grad_qkv, grad_weights, *sizes)
     return grad_qkv, grad_weights.sum(0)
@@ -276,12 +276,12 @@ def _check_vectors(op: str, x: Tensor, C: int, **vectors: Tensor) -> None:
     _check_devices(op, x, **vectors)
 
 
-def _check_devices(op: str, x: Tensor, **others: Tensor) -> None:
+def _check_devices(op: str, like: Tensor, **others: Tensor) -> None:
     for name, other in others.items():
-        if other.device != x.device or not other.is_floating_point():
+        if other.device != like.device or not other.is_floating_point():
             raise ValueError(
                 f"{op}: {name} is {other.dtype} on {other.device}, expected floating point on "
-                f"{x.device}"
+                f"{like.device}"
             )
 
 

@@ -333,11 +333,12 @@ OPERATIONS = {
         norm.qk_norm, qk_reference, qk_arguments, ("qkv", "q_weight", "k_weight")
     ),
     "modulate": Operation(
-        modulation.modulate, modulate_reference, modulate_arguments, ("x", "shift", "scale")
+        modulation.modulate, modulate_reference, modulate_arguments,
+        ("x", "shift", "scale", "weight", "bias"),
     ),
     "gated_modulate": Operation(
         modulation.gated_modulate, gated_reference, gated_arguments,
-        ("x", "gate", "branch", "shift", "scale"),
+        ("x", "gate", "branch", "shift", "scale", "weight", "bias"),
     ),
     "cosine_distance": Operation(
         distance.cosine_distance, distance_reference, distance_arguments,

@@ -54,6 +54,7 @@ def read(*options: str) -> str:
 def arch(request) -> str:
     built = build().cuda_archs.split(",")
     if built == [""]:
+        assert shutil.which("nvcc") is None, "nvcc is here, but the library was built without it"
         pytest.skip("the library was built without CUDA: there is no machine code")
     assert request.param in built, f"built for {built} alone"
     return request.param

@@ -15,6 +15,7 @@ from ivn.ops.masking import (
     top_tokens,
 )
 from ivn.ops.random import make_keys
+from tests.capture import assert_captured
 
 SHAPES = [
     pytest.param((16, 4, 256), 51, id="preset"),
@@ -198,6 +199,27 @@ def test_compiles_into_one_graph(device):
     compiled = torch.compile(mask, fullgraph=True, backend="aot_eager")
     for ours, expected in zip(compiled(weights, keys), mask(weights, keys), strict=True):
         assert torch.equal(ours, expected)
+
+
+@pytest.mark.gpu
+def test_is_captured_in_a_cuda_graph():
+    weights, keys = torch.rand(3, 4, 64, device="cuda"), keys_of(3, "cuda")
+    hidden = torch.arange(12, device="cuda").expand(3, -1) % 5 == 0
+
+    def masks():
+        index = sample_tokens(weights, keys, 7)
+        blocks = hide_blocks(keys, 6, 6, count=2, height=2, width=3)
+        return index, other_tokens(index, 256), blocks, random_open_tokens(hidden, keys, 2, 9)
+
+    assert_captured(masks, [])
+
+
+@pytest.mark.gpu
+def test_more_tokens_than_fit_are_told_on_a_gpu():
+    hidden = torch.zeros(1, 10**6, dtype=torch.bool, device="cuda")
+    with pytest.raises(RuntimeError, match=r"open_tokens.*more tokens than"):
+        random_open_tokens(hidden, keys_of(1, "cuda"), 1, 5)
+    assert random_open_tokens(hidden[:, :9], keys_of(1, "cuda"), 1, 5).shape == (1, 5)
 
 
 @pytest.mark.gpu

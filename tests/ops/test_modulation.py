@@ -13,7 +13,7 @@ from ivn.ops.modulation import (
     modulate_reference,
 )
 from tests.capture import assert_captured
-from tests.closeness import assert_as_good_as
+from tests.closeness import assert_as_good_as, cotangent
 
 EPS = 1e-6
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
@@ -60,10 +60,7 @@ def with_gradients(run, inputs):
     inputs = [one.detach().clone().requires_grad_() for one in inputs]
     outputs = run(inputs)
     outputs = [outputs] if isinstance(outputs, torch.Tensor) else list(outputs)
-    draw = torch.Generator().manual_seed(2)
-    cotangents = [
-        torch.randn(out.shape, generator=draw, dtype=torch.float64).to(out) for out in outputs
-    ]
+    cotangents = [cotangent(out) for out in outputs]
     return [*(out.detach() for out in outputs), *torch.autograd.grad(outputs, inputs, cotangents)]
 
 

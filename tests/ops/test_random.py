@@ -14,8 +14,6 @@ from ivn.ops.random import (
 )
 from tests.capture import assert_captured
 
-stats = pytest.importorskip("scipy.stats")
-
 ONES = 0xFFFFFFFF
 # Known answers of philox4x32-10, published with the Random123 library.
 KNOWN = [
@@ -88,6 +86,7 @@ def test_every_part_of_the_key_changes_the_words(other):
 
 
 def test_uniform_and_normal_follow_their_distributions():
+    stats = pytest.importorskip("scipy.stats")
     keys = make_keys(0, 0, range(50))
     for dtype in (torch.float32, torch.float64):
         u = uniform(keys, Purpose.NOISE, 2001, dtype=dtype)
@@ -140,6 +139,7 @@ def test_normal_numbers_of_other_dtypes_are_refused():
 
 
 def test_integers_cover_their_range_evenly():
+    stats = pytest.importorskip("scipy.stats")
     drawn = integers(make_keys(0, 0, range(100)), Purpose.TIMESTEP, 1000, 7).flatten()
     counts = torch.bincount(drawn, minlength=7)
     assert len(counts) == 7 and stats.chisquare(counts.numpy()).pvalue > 1e-3
