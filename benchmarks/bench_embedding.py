@@ -1,19 +1,20 @@
 """The embedding of a quarter of the tokens, beside one that embeds all and then drops the rest.
 
 python benchmarks/bench_embedding.py --check
+
+Not of one operation, but of what several are for: that a dropped patch costs nothing, in pixels,
+norms, products with weights or positions, forward or back.
 """
 
 import argparse
-import json
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from ivn.benchmarks import plain_model as plain
+from ivn.benchmarks import script
 from ivn.benchmarks.measure import interleaved_medians
-from ivn.benchmarks.provenance import in_words, provenance
 from ivn.model.encoder import EncoderConfig, build_encoder
 from ivn.ops.random import make_keys
 from ivn.stages import masks
@@ -79,13 +80,7 @@ def bench_embedding(options: argparse.Namespace) -> dict:
     ratio = {what: median["ours"][what] / median["plain"][what] for what in LIMITS}
     print(f"embedding, width {config.width}, {B} clips of 8 frames of 224 px, a quarter kept")
     print_table(median, ratio)
-    found = {"part": "embedding", "milliseconds": median, "ratio": ratio, "limits": LIMITS}
-    missed = [what for what, limit in LIMITS.items() if ratio[what] > limit]
-    if missed and options.check:
-        raise SystemExit(
-            "; ".join(f"{what}: ratio {ratio[what]:.3f}, limit {LIMITS[what]}" for what in missed)
-        )
-    return found
+    return {"part": "embedding", "milliseconds": median, "ratio": ratio, "limits": LIMITS}
 
 
 def assert_as_good(name: str, ours: Tensor, baseline: Tensor, exact: Tensor) -> None:
@@ -106,20 +101,16 @@ def print_table(median: dict[str, dict[str, float]], ratio: dict[str, float]) ->
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--rounds", type=int, default=20, help="timed steps of each side")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads (default 1)")
-    parser.add_argument("--check", action="store_true", help="fail over the limits")
-    parser.add_argument("--quick", action="store_true", help="few rounds")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there too")
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    about = provenance(torch.device(options.device))
-    print(in_words(about))
-    found = about | bench_embedding(options)
-    if options.json:
-        options.json.write_text(json.dumps(found, indent=1) + "\n")
+    options = script.parser(__doc__, rounds=20, on_gpus=True).parse_args()
+    found = script.started(options) | bench_embedding(options)
+    script.write(found, options)
+    missed = [what for what, limit in LIMITS.items() if found["ratio"][what] > limit]
+    if missed and options.check:
+        raise SystemExit(
+            "; ".join(
+                f"{what}: ratio {found['ratio'][what]:.3f}, limit {LIMITS[what]}" for what in missed
+            )
+        )
 
 
 if __name__ == "__main__":

@@ -18,7 +18,6 @@ import argparse
 import contextlib
 import io
 import itertools
-import json
 import statistics
 import tempfile
 from pathlib import Path
@@ -26,8 +25,8 @@ from pathlib import Path
 import torch
 
 from ivn import run
+from ivn.benchmarks import script
 from ivn.benchmarks.clock import Clock
-from ivn.benchmarks.provenance import in_words, provenance
 from ivn.config import Config, override
 from ivn.data.loader import ClipLoader
 from ivn.data.source import BUNDLED_CLIPS
@@ -76,7 +75,7 @@ def train(config: Config) -> list[dict[str, float]]:
 
 def bench(options: argparse.Namespace) -> dict:
     preset = PRESETS["stage1-tiny"]()
-    steps = WARM + options.rounds + 1
+    steps = WARM + (3 if options.quick else options.rounds) + 1
     config = override(
         preset,
         *(f"optim.steps={steps}", f"optim.batch_size={options.batch}", "run.log_every=1"),
@@ -105,24 +104,17 @@ def bench(options: argparse.Namespace) -> dict:
         f"apart from it: health every {preset.run.log_every} steps {apart['health']:.2%}, "
         f"a checkpoint every {preset.run.save_every} {apart['checkpoint']:.2%}"
     )
-    if options.check and share > LIMIT:
-        raise SystemExit(f"the loop's own share is {share:.2%}, limit {LIMIT:.0%}")
     return {"milliseconds": median, "share": share, "limit": LIMIT, "apart": apart}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = script.parser(__doc__, rounds=10, on_gpus=False)
     parser.add_argument("--batch", type=int, default=8, help="clips a step (default 8, tiny's own)")
-    parser.add_argument("--rounds", type=int, default=10, help="timed steps")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads (default 1)")
-    parser.add_argument("--check", action="store_true", help="fail over the limit")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there too")
     options = parser.parse_args()
-    about = provenance(torch.device("cpu"))
-    print(in_words(about))
-    found = about | bench(options)
-    if options.json:
-        options.json.write_text(json.dumps(found, indent=2) + "\n")
+    found = script.started(options) | bench(options)
+    script.write(found, options)
+    if options.check and found["share"] > LIMIT:
+        raise SystemExit(f"the loop's own share is {found['share']:.2%}, limit {LIMIT:.0%}")
 
 
 if __name__ == "__main__":

@@ -17,10 +17,11 @@ from ivn.ops.modulation import (
 )
 
 EPS = 1e-6
-# name, rows, features: stage one's masked tokens in the diffusion decoder
+# name, rows, features: stage one's masked tokens in the diffusion decoder, 16 clips on a GPU; the
+# presets have two widths
 SIZES = {
     "cpu": [("tiny", 3264, 640), ("base", 3264, 1536)],
-    "cuda": [("stage 1", 52224, 1536)],
+    "cuda": [("stage 1", 16 * 3264, 1536), ("stage 1 tiny", 16 * 408, 640)],
 }
 
 

@@ -26,8 +26,8 @@ SIZES = {
     ],
     "cuda": [
         ("stage 1", 16, 16, 224, 52, "embedding"),
-        ("stage 1", 16, 16, 224, 204, "target"),
         ("stage 2 teacher", 24, 32, 224, 256, "embedding"),
+        ("stage 1", 16, 16, 224, 204, "target"),
     ],
 }
 

@@ -8,9 +8,10 @@ A copy that moves as many bytes runs in the same rounds: the yardstick of whatev
 import statistics
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
@@ -51,6 +52,8 @@ class Case:
         others: as ``implementations``, of which no more than shapes can be compared: they draw
             other random numbers.
         notes: name -> why an implementation is not here.
+        uncaptured: name -> why it cannot be in a CUDA graph: it is launched by the host there. A
+            capture that fails would leave PyTorch's allocator and generator in doubt.
     """
 
     case: str
@@ -63,6 +66,7 @@ class Case:
     moved: int
     others: dict[str, Call] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
+    uncaptured: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -93,7 +97,7 @@ def measure(case: Case, device: torch.device, *, rounds: int) -> Found:
         except (torch.OutOfMemoryError, torch._dynamo.exc.TorchDynamoException) as error:
             if name == OURS:
                 raise
-            notes[name] = f"does not run: {_first_line(error)}"
+            notes[name] = f"does not run: {first_line(error)}"
             continue
         problem = _difference(result, case, shapes_only=name in case.others)
         del result
@@ -106,20 +110,26 @@ def measure(case: Case, device: torch.device, *, rounds: int) -> Found:
     if not right:
         return Found({}, peak, notes, wrong)
     right[COPY] = _copy(case.moved, device)
-    times, not_captured = interleaved_medians(right, device, rounds=rounds)
+    times, not_captured = interleaved_medians(
+        right, device, rounds=rounds, uncaptured=case.uncaptured
+    )
     return Found(times, peak, notes | not_captured, wrong)
 
 
 def interleaved_medians(
-    calls: dict[str, Callable], device: torch.device, *, rounds: int
+    calls: dict[str, Callable],
+    device: torch.device,
+    *,
+    rounds: int,
+    uncaptured: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[dict[str, float], dict[str, str]]:
     """Median milliseconds of each, called in turn so that drift hits all alike; and notes.
 
     On CUDA they are graph replays, with an empty graph's among them; the notes say why one was
-    launched by the host instead.
+    launched by the host instead, as those of ``uncaptured`` are.
     """
     if device.type == "cuda":
-        return _graph_times(calls, device, rounds)
+        return _graph_times(calls, device, rounds, uncaptured)
     return _cpu_times(calls, rounds), {}
 
 
@@ -153,20 +163,28 @@ def _cpu_milliseconds(call: Callable, repeats: int) -> float:
 
 
 def _graph_times(
-    calls: dict[str, Callable], device: torch.device, rounds: int
+    calls: dict[str, Callable], device: torch.device, rounds: int, uncaptured: Mapping[str, str]
 ) -> tuple[dict[str, float], dict[str, str]]:
-    notes, launches = {}, {}
+    notes = {
+        name: f"launched by the host: {why}" for name, why in uncaptured.items() if name in calls
+    }
+    launches = {name: calls[name] for name in notes}
     before = torch.cuda.current_stream(device)
     for name, call in {**calls, EMPTY: lambda: ()}.items():
+        if name in launches:
+            continue
         try:
             launches[name] = _captured(call, device)
         except RuntimeError as error:
-            if name == OURS:  # it must be fit for capture; what it is compared with, need not
-                raise
             torch.cuda.set_stream(before)  # a failed capture leaves its own
             torch.cuda.synchronize(device)
+            if name == OURS:  # it must be fit for capture; what it is compared with, need not
+                raise
             launches[name] = call
-            notes[name] = f"not captured, launched by the host: {_first_line(error)}"
+            notes[name] = (
+                f"its capture failed ({first_line(error)}): launched by the host, and doubt this "
+                "row and those after it, for PyTorch does not mend its state"
+            )
     # Written over, so that no input is left in the L2 cache; the GPU is still busy with it when
     # the graph is launched, so that the host's share is hidden as it is in training.
     other = torch.empty(2**28, dtype=torch.uint8, device=device)
@@ -253,5 +271,5 @@ def _poisoned_memory() -> Iterator[None]:
             torch.use_deterministic_algorithms(False)
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -14,14 +14,14 @@ import importlib.util
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
 from ivn.train.memory import keep_freed_memory
 
-from .measure import COPY, EMPTY, BenchError, Case, Found, measure
+from .measure import COPY, EMPTY, BenchError, Case, Found, first_line, measure
 from .provenance import in_words, provenance
 
 NOUNS = ("patches", "tokens", "masking", "random", "norm", "modulation", "diffusion", "distance")
@@ -57,7 +57,8 @@ def bench(options: Options) -> None:
     """Measure, print and write.
 
     Raises:
-        BenchError: it cannot be done here, or an answer was wrong (the rest is measured first).
+        BenchError: it cannot be done here, or an answer was wrong, or ours failed (the rest is
+            measured first).
     """
     device = _check(options)
     torch.set_num_threads(options.threads)
@@ -69,21 +70,18 @@ def bench(options: Options) -> None:
     wrong = []
     for noun in options.only or NOUNS:
         for case in _cases(noun, device, getattr(torch, options.dtype), options.quick):
-            found = measure(case, device, rounds=7 if options.quick else 30)
+            try:
+                found = measure(case, device, rounds=7 if options.quick else 30)
+            except RuntimeError as error:  # out of memory, not compiled, not fit for a CUDA graph
+                found = Found({}, {}, case.notes, {"all": first_line(error)})
             rows.append(row := _row(noun, case, found))
             print(line(row), flush=True)
             wrong += [f"{noun}: {case.case} {case.direction}: {name}" for name in found.wrong]
             del case
-        if options.out:
-            Path(options.out).mkdir(parents=True, exist_ok=True)
-            text = json.dumps(about | {"rows": rows}, indent=1)
-            (Path(options.out) / "ops.json").write_text(text + "\n")
-    if options.plot:
-        from .plot import draw
-
-        draw(about | {"rows": rows}, Path(options.out) / "ops.png")
+        if options.out:  # after each noun: whoever has no more time still has the rest
+            _write(about | {"rows": rows}, options)
     if wrong:
-        raise BenchError(f"wrong answers, not timed: {'; '.join(wrong)}")
+        raise BenchError(f"wrong or failed, not timed: {'; '.join(wrong)}")
 
 
 def line(row: dict) -> str:
@@ -105,6 +103,19 @@ def line(row: dict) -> str:
     told = [f"  WRONG {name}: {why}" for name, why in row["wrong"].items()]
     told += [f"  {name}: {why}" for name, why in row["notes"].items()]
     return "\n".join([f"{head} {'  '.join(cells)}", *told])
+
+
+def _write(found: dict, options: Options) -> None:
+    """ops.json, and the picture; whole at any time."""
+    file = Path(options.out) / "ops.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    part = file.with_suffix(".part")
+    part.write_text(json.dumps(found, indent=1) + "\n")
+    part.replace(file)
+    if options.plot:
+        from .plot import draw
+
+        draw(found, file.with_suffix(".png"))
 
 
 def _check(options: Options) -> torch.device:
@@ -132,7 +143,16 @@ def _cases(noun: str, device: torch.device, dtype: torch.dtype, quick: bool) -> 
     sizes = module.SIZES[device.type]
     torch.manual_seed(0)
     for size in sizes[: 1 if quick else None]:
-        yield from module.cases(size, device, dtype)
+        few = device.type == "cuda" and size in sizes[1:-1]
+        for case in module.cases(size, device, dtype):
+            yield _uncompiled(case) if few else case
+
+
+def _uncompiled(case: Case) -> Case:
+    """Without ``torch.compile``, which takes seconds a case, and a GPU's minutes are few."""
+    kept = {name: call for name, call in case.implementations.items() if name != "compiled"}
+    why = {"compiled": "left out: measured at the noun's first and last size"}
+    return replace(case, implementations=kept, notes=why | case.notes)
 
 
 def _row(noun: str, case: Case, found: Found) -> dict:

@@ -34,4 +34,6 @@ def draw(found: dict, file: Path) -> None:
     axes.set_xlabel("speed, as a share of a copy that moves the same bytes")
     about = {key: value for key, value in found.items() if key != "rows"}
     axes.set_title(in_words(about), fontsize=7)
-    figure.savefig(file, dpi=110)
+    part = file.with_suffix(".part")
+    figure.savefig(part, format="png", dpi=110)
+    part.replace(file)  # whole at any time

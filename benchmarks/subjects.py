@@ -27,6 +27,7 @@ def cases(
     slack_back: float = ROUNDINGS,
     others: dict[str, Call] | None = None,
     uncompiled: str = "",
+    uncaptured: dict[str, str] | None = None,
 ) -> Iterator[Case]:
     """The forward case of an operation, and the one with its backward where it has one.
 
@@ -42,6 +43,7 @@ def cases(
         slack_back: as ``slack``, of the gradients.
         others: see :class:`Case`.
         uncompiled: why "eager" is not compiled; "" compiles it.
+        uncaptured: see :class:`Case`.
     """
     notes = {"compiled": f"left out: {uncompiled}"} if uncompiled else {}
     if not uncompiled:
@@ -56,6 +58,7 @@ def cases(
         moved,
         others or {},
         notes,
+        uncaptured or {},
     )
     if not trained:
         return

@@ -20,6 +20,8 @@ ROOT = Path(__file__).parents[1]
 DOCUMENTS = ("docs/performance.md", "README.md")
 NOT_YET = "Not measured yet."
 CPU = "cpu"
+# A part of less than this share of a step is set in italics: its own speed does not matter.
+SMALL = 0.03
 _COMPARED = ("eager", "compiled")
 _ABOUT = ("hardware", "torch", "triton", "cuda", "ivn", "commit")
 _BLOCK = re.compile(r"(<!-- ([a-z -]+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -65,11 +67,11 @@ def cpu_ops(results: Results) -> str:
         return NOT_YET
     header = ["operation", "shape", "direction", "of copy", "how many times as long others take"]
     rows = []
-    for row in found["rows"]:
+    for row in _measured(found):
         others = [f"{name} {times:.2f}" for name, times in _times_ours(row).items()]
         share = f"{row['implementations']['ours']['of_copy']:.0%}"
         rows.append([row["case"], row["shape"], row["direction"], share, ", ".join(others)])
-    return f"{_about(found)}\n\n{_table(header, rows)}"
+    return "\n\n".join([_about(found), _table(header, rows), *_failed(found)])
 
 
 def gpu_ops(results: Results) -> str:
@@ -101,7 +103,7 @@ def _gpu_ops(found: dict[str, dict]) -> str:
     header = ["operation", "shape", "direction", "ms", "GB/s", "of copy", "us above empty"]
     header += ["eager", "compiled", "library"]
     rows = []
-    for row in found["ops"]["rows"]:
+    for row in _measured(found["ops"]):
         ours = row["implementations"]["ours"]
         times = _times_ours(row)
         library = [f"{name} {times[name]:.2f}" for name in times if name not in _COMPARED]
@@ -114,7 +116,7 @@ def _gpu_ops(found: dict[str, dict]) -> str:
                 ", ".join(library),
             ]
         )
-    return f"{_about(found['ops'])}\n\n{_table(header, rows)}"
+    return "\n\n".join([_about(found["ops"]), _table(header, rows), *_failed(found["ops"])])
 
 
 def _gpu_summary(found: dict[str, dict]) -> str:
@@ -126,11 +128,25 @@ def _gpu_summary(found: dict[str, dict]) -> str:
             *(row["case"], row["direction"], f"{row['implementations']['ours']['of_copy']:.0%}"),
             *(f"{times} x" if times else "" for times in _compared(_times_ours(row))),
         ]
-        for row in found["ops"]["rows"]
+        for row in _measured(found["ops"])
     ]
     picture = found["ops"].get("picture")
     shown = [f"![Speed of each operation]({picture})"] if picture else []
-    return "\n\n".join([_about(found["ops"]), _table(header, rows), *shown])
+    told = [_about(found["ops"]), _table(header, rows), *_failed(found["ops"]), *shown]
+    return "\n\n".join(told)
+
+
+def _measured(found: dict) -> list[dict]:
+    return [row for row in found["rows"] if "ours" in row["implementations"]]
+
+
+def _failed(found: dict) -> list[str]:
+    """A line on the rows in which ours was wrong or failed, if there are any."""
+    rows = [row for row in found["rows"] if "ours" not in row["implementations"]]
+    told = [
+        f"{row['case']} {row['direction']} ({'; '.join(row['wrong'].values())})" for row in rows
+    ]
+    return [f"Wrong or failed, not timed: {', '.join(told)}."] if told else []
 
 
 def _times_ours(row: dict) -> dict[str, float]:
@@ -157,7 +173,10 @@ def _profiles(found: dict[str, dict]) -> str:
 def _profile_cell(profile: dict, part: str) -> str:
     milliseconds, share = profile["milliseconds"][part], profile["share"].get(part)
     told = f"{milliseconds:.1f} ms"
-    return told if share is None else f"{told}, {share:.1%}"
+    if share is None:
+        return told
+    told = f"{told}, {share:.1%}"
+    return told if share >= SMALL else f"*{told}*"
 
 
 def _references(found: dict[str, dict]) -> str:

@@ -3,9 +3,13 @@
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
+import torch
 
+from ivn.benchmarks import measure, ops
+from ivn.benchmarks.measure import BenchError, Case, interleaved_medians
 from ivn.benchmarks.ops import NOUNS, Options, bench
 from tests.processes import ROOT
 
@@ -65,7 +69,9 @@ sys.exit(main())
     done = python("-c", code)
     assert done.returncode == 1
     last = done.stderr.splitlines()[-1]
-    assert last.startswith("ivn: wrong answers, not timed: tokens: gather_tokens, tiny forward: ou")
+    assert last.startswith(
+        "ivn: wrong or failed, not timed: tokens: gather_tokens, tiny forward: o"
+    )
     (row, *_) = json.loads((tmp_path / "ops.json").read_text())["rows"]
     assert "ours" not in row["implementations"] and "differs" in row["wrong"]["ours"]
 
@@ -88,6 +94,100 @@ def test_a_plot_without_matplotlib_says_the_way_out(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(RuntimeError, match="needs matplotlib: pip install"):
         bench(Options(device="cpu", out=str(tmp_path), plot=True))
+
+
+def case(name, call, **others):
+    ones = torch.ones(2)
+    return Case(name, "2", torch.float32, "forward", {"ours": call, **others}, ones, 0.0, 8)
+
+
+def test_what_fails_does_not_cost_the_rest_and_each_noun_is_written(tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib")
+
+    def no_room():
+        raise torch.OutOfMemoryError("no room\nfor 7 bytes")
+
+    cases = {"tokens": [case("large", no_room), case("small", lambda: torch.ones(2))]}
+    monkeypatch.setattr(ops, "_cases", lambda noun, *_: iter(cases.get(noun, [])))
+    monkeypatch.setattr(ops, "keep_freed_memory", lambda: None)
+    monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
+    drawn = []
+    monkeypatch.setattr("ivn.benchmarks.plot.draw", lambda found, file: drawn.append(file.name))
+    options = Options(
+        device="cpu", only=("tokens", "norm"), quick=True, out=str(tmp_path), plot=True
+    )
+    with pytest.raises(BenchError, match="wrong or failed, not timed: tokens: large forward: all"):
+        bench(options)
+    large, small = json.loads((tmp_path / "ops.json").read_text())["rows"]
+    assert large["wrong"] == {"all": "no room"} and not large["implementations"]
+    assert not small["wrong"] and small["implementations"]["ours"]["milliseconds"] > 0
+    assert drawn == ["ops.png", "ops.png"]
+    assert [file.name for file in tmp_path.iterdir()] == ["ops.json"]
+
+
+@pytest.mark.parametrize(
+    ("device", "sizes", "expected"),
+    [("cuda", "abc", "ac"), ("cuda", "a", "a"), ("cpu", "abcd", "abcd")],
+)
+def test_a_gpu_compiles_the_first_and_the_last_size_alone(device, sizes, expected, monkeypatch):
+    noun = SimpleNamespace(
+        SIZES={device: list(sizes)},
+        cases=lambda size, *_: [case(size, torch.ones, eager=torch.ones, compiled=torch.ones)],
+    )
+    monkeypatch.setattr(ops.importlib, "import_module", lambda *_: noun)
+    made = list(ops._cases("noun", torch.device(device), torch.float32, quick=False))
+    assert [one.case for one in made] == list(sizes)
+    assert "".join(one.case for one in made if "compiled" in one.implementations) == expected
+    for one in made:
+        assert {"ours", "eager"} <= set(one.implementations)
+        assert ("compiled" in one.notes) != ("compiled" in one.implementations)
+
+
+@pytest.fixture
+def captures(monkeypatch):
+    """Stands in for a GPU: the calls that were captured; what is in ``refused`` fails to be."""
+    found = SimpleNamespace(calls=[], refused=[], mended=[])
+
+    def captured(call, device):
+        found.calls.append(call)
+        if call in found.refused:
+            raise RuntimeError("operation not permitted\nwhile capturing")
+        return call
+
+    monkeypatch.setattr(measure, "_captured", captured)
+    monkeypatch.setattr(measure, "_medians", lambda samples, _: dict.fromkeys(samples, 1.0))
+    monkeypatch.setattr(torch, "empty", lambda *_, **__: None)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda _: "before")
+    for name in ("set_stream", "synchronize"):
+        monkeypatch.setattr(torch.cuda, name, lambda _, name=name: found.mended.append(name))
+    return found
+
+
+def timed(**uncaptured):
+    calls = {"ours": list, "other": tuple}
+    return interleaved_medians(calls, torch.device("cuda"), rounds=1, uncaptured=uncaptured)
+
+
+def test_what_cannot_be_captured_is_not_tried(captures):
+    times, notes = timed(other="it waits", missing="it is not here")
+    assert list in captures.calls and tuple not in captures.calls
+    assert notes == {"other": "launched by the host: it waits"}
+    assert {"ours", "other"} <= set(times) and not captures.mended
+
+
+def test_a_capture_that_fails_is_told_and_the_device_waited_for(captures):
+    captures.refused.append(tuple)
+    times, notes = timed()
+    assert notes["other"].startswith("its capture failed (operation not permitted): launched by")
+    assert {"ours", "other"} <= set(times)
+    assert captures.mended == ["set_stream", "synchronize"]
+
+
+def test_ours_must_be_fit_for_capture(captures):
+    captures.refused.append(list)
+    with pytest.raises(RuntimeError, match="not permitted"):
+        timed()
+    assert captures.mended == ["set_stream", "synchronize"]
 
 
 def test_every_noun_of_the_operations_has_cases():

@@ -46,6 +46,12 @@ def test_parts_of_a_step_add_up(preset, tmp_path):
     assert without["teacher"] < 0.1 * found["profile"]["milliseconds"]["teacher"]
 
 
+def test_a_goal_is_checked_of_what_is_measured_alone():
+    command = [sys.executable, "-m", "ivn.benchmarks.bench_step", "--preset", "stage2-tiny"]
+    done = subprocess.run([*command, "--check"], capture_output=True, text=True)
+    assert done.returncode == 2 and "give --reference, too" in done.stderr
+
+
 def test_every_operation_of_a_step_has_a_reference_to_stand_in():
     names = {name for _, name in replaced()}
     ops = ["gather_tokens", "gather_patches", "sample_tokens", "add_norm", "qk_norm", "normal"]

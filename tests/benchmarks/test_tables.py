@@ -19,13 +19,15 @@ def cells(milliseconds: float) -> dict:
 
 def ops() -> dict:
     found = {"ours": cells(1.0), "eager": cells(2.5), "index_select": cells(1.25)}
-    row = {"case": "gather_tokens, base", "shape": "2 x 3", "direction": "forward"}
-    return ABOUT | {"dtype": "bfloat16", "rows": [row | {"implementations": found}]}
+    row = {"case": "gather_tokens, base", "shape": "2 x 3", "direction": "forward", "wrong": {}}
+    failed = row | {"case": "gather_tokens, huge", "wrong": {"all": "no room"}}
+    rows = [row | {"implementations": found}, failed | {"implementations": {}}]
+    return ABOUT | {"dtype": "bfloat16", "rows": rows}
 
 
 def step() -> dict:
-    times = {"teacher": 30.0, "backward": 10.0, "step": 40.0}
-    share = {"teacher": 0.75, "backward": 0.25}
+    times = {"teacher": 29.0, "mask": 1.0, "backward": 10.0, "step": 40.0}
+    share = {"teacher": 0.725, "mask": 0.025, "backward": 0.25}
     return ABOUT | {
         "preset": "stage1-base",
         "batch": 4,
@@ -57,9 +59,13 @@ def test_nothing_is_made_up_of_what_was_not_measured(name):
     ("name", "machine", "expected"),
     [
         ("cpu operations", "cpu", "| 90% | eager 2.50, index_select 1.25 |"),
-        ("cpu profile", "cpu", "| teacher | 30.0 ms, 75.0% |"),
+        ("cpu operations", "cpu", "not timed: gather_tokens, huge forward (no room)."),
+        ("cpu profile", "cpu", "| teacher | 29.0 ms, 72.5% |"),
+        ("cpu profile", "cpu", "| mask | *1.0 ms, 2.5%* |"),
         ("cpu reference", "cpu", "| without teacher | 1.30 |"),
         ("gpu operations", "h100", "| 1.0000 | 1000 | 90% | 3.0 | 2.50 |  | index_select 1.25 |"),
+        ("gpu operations", "h100", "not timed: gather_tokens, huge forward (no room)."),
+        ("gpu summary", "h100", "not timed: gather_tokens, huge forward (no room)."),
         ("gpu summary", "h100", "| gather_tokens, base | forward | 90% | 2.50 x |  |"),
         ("gpu profile", "h100", "| stage1-base | 4 clips, bfloat16 | without teacher | 1.30 |"),
     ],

@@ -1,0 +1,116 @@
+"""The step that a preset takes, with a teacher of random weights, on a batch of random videos."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from unittest.mock import patch
+
+import torch
+from torch import Tensor
+
+from ivn.config import Config
+from ivn.data.clip import Batch
+from ivn.model import patch as model_patch
+from ivn.model.encoder import Encoder
+from ivn.ops.random import make_keys
+from ivn.stages import Stage, Stage1, Stage1Config, build
+from ivn.stages import parts as stage_parts
+from ivn.train.optimizer import clip_gradients, make_optimizer
+
+from .clock import Parts
+from .reference_ops import reference_ops
+
+
+class PresetStep:
+    """A stage, a batch and what updates the stage, as a preset has them."""
+
+    def __init__(self, config: Config, batch: int, device: torch.device) -> None:
+        self.config, self.device = config, device
+        settings = config.stage
+        if isinstance(settings, Stage1Config):
+            settings = replace(settings, teacher=replace(settings.teacher, weights="random"))
+        stage = build(config.model, settings, seed=0, batch_size=batch, pretrained=False)
+        leave_no_zeros(stage)
+        self.stage = stage.to(device).train()
+        self.batch = random_batch(self.stage, batch, device)
+        self.optimizer = make_optimizer(stage.parameter_groups(), stage, config.optim)
+        self.trained = [x for group in self.optimizer.param_groups for x in group["params"]]
+
+    def parts(self) -> Parts:
+        stage = self.stage
+        if isinstance(stage, Stage1):
+            # The heads' norms belong to the distances.
+            heads = [head.head for head in stage.alignment.layers]
+            networks = [stage.decoder.net, *heads]
+        else:
+            networks = [stage.decoder.head]
+        return {
+            "teacher": [(stage, "look")],
+            "mask": [(stage, "mask")],
+            "patches": [(model_patch, "gather_patches"), (stage_parts, "gather_target_patches")],
+            "encoder": [(stage.encoder, "hidden")],
+            "predictor": [(stage.predictor, "forward")],
+            "decoder": [(network, "forward") for network in networks],
+        }
+
+    def loss(self) -> Tensor:
+        return weighted(self.stage, self.terms(self.batch))
+
+    def reference_loss(self) -> Tensor:
+        with reference_ops():
+            return self.loss()
+
+    def terms(self, batch: Batch) -> dict[str, Tensor]:
+        return {name: term.total / term.count for name, term in self.stage.loss(batch).items()}
+
+    def update(self) -> None:
+        clip_gradients(self.trained, self.config.optim.clip_norm)
+        self.optimizer.step()
+        self.stage.after_step()
+        self.optimizer.zero_grad()
+
+    @contextmanager
+    def told(self) -> Iterator[None]:
+        """The teacher's answer is known while this lasts."""
+        look, batch = self.stage.look, self.batch
+        stage1 = isinstance(self.stage, Stage1)
+        answer = look(batch) if stage1 else look(batch.clips["student"], batch.keys)
+        with patch.object(self.stage, "look", lambda *_: answer):
+            yield
+
+
+def weighted(stage: Stage, terms: dict[str, Tensor]) -> Tensor:
+    return torch.stack([stage.loss_weights[name] * mean for name, mean in terms.items()]).sum()
+
+
+def random_batch(stage: Stage, B: int, device: torch.device) -> Batch:
+    generator = torch.Generator().manual_seed(0)
+    clips = {
+        name: torch.randint(
+            256, (B, spec.frames, spec.size, spec.size, 3), generator=generator, dtype=torch.uint8
+        )
+        for name, spec in stage.clip_specs.items()
+    }
+    return Batch(clips, make_keys(0, 0, range(B))).to(device)
+
+
+def leave_no_zeros(stage: Stage) -> None:
+    """Move LayerScale and the layers that start at zero, so that all parts show in the losses."""
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for name, parameter in stage.named_parameters():
+            if name.endswith("gamma") or not parameter.any():
+                parameter += 0.05 * torch.randn(parameter.shape, generator=generator)
+
+
+@contextmanager
+def computing_in(stage: Stage, dtype: torch.dtype) -> Iterator[None]:
+    """The student's dtype, which the rest of it follows, and that of stage two's teacher."""
+    encoders = [module for module in stage.modules() if isinstance(module, Encoder)]
+    kept = [encoder.compute_dtype for encoder in encoders]
+    for encoder in encoders:
+        encoder.compute_dtype = dtype
+    with torch.no_grad(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        yield
+    for encoder, own in zip(encoders, kept, strict=True):
+        encoder.compute_dtype = own

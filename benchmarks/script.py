@@ -1,0 +1,48 @@
+"""What the benchmarks that are no operation's share: their options, and where results go."""
+
+import argparse
+import json
+from pathlib import Path
+
+import torch
+
+from .provenance import in_words, provenance
+
+
+def parser(doc: str, *, rounds: int, on_gpus: bool) -> argparse.ArgumentParser:
+    """The options that all have; ``rounds`` is the default.
+
+    Args:
+        doc: the script's docstring, whose first line describes it.
+        on_gpus: whether it runs there, too: the option ``--device``.
+    """
+    made = argparse.ArgumentParser(description=doc.splitlines()[0])
+    if on_gpus:
+        made.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    else:
+        made.set_defaults(device="cpu")
+    made.add_argument(
+        "--rounds", type=int, default=rounds, help=f"timed steps of each side (default {rounds})"
+    )
+    made.add_argument("--quick", action="store_true", help="few rounds")
+    made.add_argument(
+        "--threads", type=int, default=1,
+        help="CPU threads, the same for all sides (default 1, which others disturb least)",
+    )  # fmt: skip
+    made.add_argument("--check", action="store_true", help="fail where the goal is missed")
+    made.add_argument("--json", type=Path, metavar="FILE", help="write the results there too")
+    return made
+
+
+def started(options: argparse.Namespace) -> dict:
+    """What the results belong to, said and returned; threads are set."""
+    torch.set_num_threads(options.threads)
+    about = provenance(torch.device(options.device))
+    print(in_words(about))
+    return dict(about)
+
+
+def write(found: dict, options: argparse.Namespace) -> None:
+    """As JSON, where a file is asked for."""
+    if options.json:
+        options.json.write_text(json.dumps(found, indent=1) + "\n")
