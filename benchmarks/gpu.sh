@@ -8,8 +8,8 @@
 # the Python that $PYTHON names (default python3), a C++ compiler, nvcc and compute-sanitizer; for
 # stage one transformers; uses pytest-xdist and matplotlib where they are. DIR gets one log for each
 # step, results as JSON, a plot and summary.txt. A failing step does not stop the others, but the
-# exit code is then 1; 2 if there is nothing to run on. --quick takes about half the time: fewer
-# tests, sizes and rounds. $IVN_COMMIT names the commit where this is no git checkout.
+# exit code is then 1; 2 if there is nothing to run on. --quick takes about two thirds of the time:
+# fewer tests, sizes and rounds. $IVN_COMMIT names the commit where this is no git checkout.
 #
 # The time, estimated for 16 cores: build 70 s; the tests, with the checkers beside them, 110 s;
 # operations 200 s, of which 130 s are 29 forward passes that PyTorch compiles in 2 s each and 20
@@ -47,7 +47,7 @@ export IVN_COMMIT
 : > "$out/summary.txt"
 # What is not done by then is not begun, and what runs is stopped, so that results come back.
 deadline=530
-[ ${#quick[@]} -eq 0 ] || deadline=300
+[ ${#quick[@]} -eq 0 ] || deadline=360
 
 say() { echo "$1" | tee -a "$out/summary.txt"; }
 
@@ -110,7 +110,7 @@ sanitizer() {
 sanitize() {
   local name=$1 tool=$2 filter=$3
   shift 3
-  step 120 "$name" env PYTHONSAFEPATH=1 PYTORCH_NO_CUDA_MEMORY_CACHING=1 "$checker" \
+  step 150 "$name" env PYTHONSAFEPATH=1 PYTORCH_NO_CUDA_MEMORY_CACHING=1 "$checker" \
     --tool "$tool" --report-api-errors no --error-exitcode 9 \
     "$python" -m pytest -q -p no:cacheprovider -m gpu -k "$filter" "$@"
 }
@@ -137,11 +137,11 @@ else
   say "FAILED  memcheck, racecheck: no compute-sanitizer in the path, beside nvcc or in CUDA_HOME"
 fi
 parallel=()
-if has xdist; then parallel=(-n 6); fi
+if has xdist; then parallel=(-n 8); fi
 some=gpu
 if [ ${#quick[@]} -gt 0 ]; then some="gpu and not slow"; fi
 # What needs no GPU is tested without one.
-step 120 tests env PYTHONSAFEPATH=1 "$python" -m pytest -q "${parallel[@]}" -m "$some" \
+step 150 tests env PYTHONSAFEPATH=1 "$python" -m pytest -q "${parallel[@]}" -m "$some" \
   tests/ops tests/stages --ignore tests/ops/test_fuzz.py --durations=10 \
   --junitxml "$out/tests.xml"
 wait
