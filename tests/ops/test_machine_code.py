@@ -20,6 +20,8 @@ KERNELS = {
     "bf16 patches": "gather_patchesIN3ivn8Bfloat16ELi8ELi0E",
     "fp32 patches": "gather_patchesIfLi4ELi0E",
     "fp32 target patches": "gather_patchesIfLi4ELi1E",
+    "random words": "4drawIlLb1E",
+    "normal numbers": "4drawIfLb1E",
     "gathered tokens": "gather_tokensI5uint4E",
     "scattered tokens": "scatter_tokensI5uint4E",
     "bf16 tokens with positions": "add_positionsILi8EN3ivn8Bfloat16EfS2_E",
