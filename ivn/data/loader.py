@@ -7,6 +7,7 @@ import threading
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from multiprocessing import forkserver
 from multiprocessing.context import BaseContext
 from typing import Any
 
@@ -239,4 +240,22 @@ def _context() -> BaseContext:
     context = multiprocessing.get_context("forkserver")
     # Imported once, in the server: workers start in milliseconds and share torch's memory.
     context.set_forkserver_preload([__name__, "av"])
+    _start_server()
     return context
+
+
+def _start_server() -> None:
+    """Start the server that workers are forked from; nothing happens if it runs.
+
+    It is a ``python -c``, which would take modules from the working directory before those that
+    are installed: an ``ivn`` there that is not this one.
+    """
+    before = os.environ.get("PYTHONSAFEPATH")
+    os.environ["PYTHONSAFEPATH"] = "1"
+    try:
+        forkserver.ensure_running()
+    finally:
+        if before is None:
+            del os.environ["PYTHONSAFEPATH"]
+        else:
+            os.environ["PYTHONSAFEPATH"] = before

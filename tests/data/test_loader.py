@@ -1,4 +1,7 @@
 import itertools
+import os
+import subprocess
+import sys
 import time
 from dataclasses import replace
 
@@ -206,3 +209,29 @@ def test_a_pipe_that_breaks_is_a_dead_worker(error):
     loader._running = broken()
     with pytest.raises(DataError, match="a data worker died"):
         next(loader)
+
+
+FIRST_BATCH = """
+from ivn.data.clip import ClipSpec
+from ivn.data.loader import ClipLoader
+from ivn.data.reader import DataConfig
+from ivn.data.source import BUNDLED_CLIPS, list_clips
+
+if __name__ == "__main__":
+    sources, specs = list_clips(BUNDLED_CLIPS), {"student": ClipSpec(2, 28)}
+    with ClipLoader(sources, specs, DataConfig(), batch_size=2, workers=1) as loader:
+        print(next(iter(loader)).clips["student"].shape)
+"""
+
+
+def test_workers_import_no_module_of_the_working_directory(tmp_path):
+    """As of the repository's root, whose ``ivn`` has no compiled library."""
+    script, elsewhere = tmp_path / "script.py", tmp_path / "elsewhere"
+    script.write_text(FIRST_BATCH)
+    (elsewhere / "ivn").mkdir(parents=True)
+    (elsewhere / "ivn" / "__init__.py").write_text("raise SystemExit('imported')")
+    environment = {name: x for name, x in os.environ.items() if name != "PYTHONSAFEPATH"}
+    command = [sys.executable, script]
+    done = subprocess.run(command, cwd=elsewhere, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "torch.Size([2, 2, 28, 28, 3])"
