@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <type_traits>
 
 #include "random.h"
 #include "vectorised.h"
@@ -12,8 +13,9 @@ constexpr int kDrawnBlocks = 64;  // of four words: they stay in the first cache
 constexpr int64_t kDrawnAtOnce = 4 * kDrawnBlocks;
 
 // The words of `blocks` blocks, at most kDrawnBlocks, from block `first` on: four of each.
-IVN_VECTORISED inline void draw_blocks(const int64_t* key, uint32_t purpose, uint32_t first,
-                                       int blocks, int64_t* out) {
+template <typename Word>
+IVN_VECTORISED inline void draw_words(const int64_t* key, uint32_t purpose, uint32_t first,
+                                      int blocks, Word* out) {
 #pragma omp simd
   for (int i = 0; i < blocks; ++i) {
     const Words words = random_words(key, purpose, first + static_cast<uint32_t>(i));
@@ -23,8 +25,8 @@ IVN_VECTORISED inline void draw_blocks(const int64_t* key, uint32_t purpose, uin
 
 // The normal numbers of these words.
 template <typename Real>
-IVN_VECTORISED inline void draw_blocks(const int64_t* key, uint32_t purpose, uint32_t first,
-                                       int blocks, Real* out) {
+IVN_VECTORISED inline void draw_normals(const int64_t* key, uint32_t purpose, uint32_t first,
+                                        int blocks, Real* out) {
   uint32_t u[2 * kDrawnBlocks], v[2 * kDrawnBlocks];
   for (int i = 0; i < blocks; ++i) {
     const Words words = random_words(key, purpose, first + static_cast<uint32_t>(i));
@@ -41,7 +43,8 @@ IVN_VECTORISED inline void draw_blocks(const int64_t* key, uint32_t purpose, uin
   }
 }
 
-// out = draws start, start + 1, ... start + count - 1 of the key's.
+// out = draws start, start + 1, ... start + count - 1 of the key's: words where Out is an integer,
+// else normal numbers.
 template <typename Out>
 void draw(const int64_t* key, uint32_t purpose, int64_t start, int64_t count, Out* out) {
   Out some[kDrawnAtOnce];
@@ -50,8 +53,13 @@ void draw(const int64_t* key, uint32_t purpose, int64_t start, int64_t count, Ou
     const int64_t blocks = std::min((skipped + count + 3) / 4, static_cast<int64_t>(kDrawnBlocks));
     const int64_t drawn = std::min(4 * blocks - skipped, count);
     const bool whole = skipped == 0 && drawn == 4 * blocks;
-    draw_blocks(key, purpose, static_cast<uint32_t>(block), static_cast<int>(blocks),
-                whole ? out : some);
+    Out* to = whole ? out : some;
+    const auto first = static_cast<uint32_t>(block);
+    if constexpr (std::is_integral_v<Out>) {
+      draw_words(key, purpose, first, static_cast<int>(blocks), to);
+    } else {
+      draw_normals(key, purpose, first, static_cast<int>(blocks), to);
+    }
     if (!whole) std::copy_n(some + skipped, drawn, out);
     out += drawn;
     count -= drawn;

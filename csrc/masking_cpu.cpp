@@ -2,21 +2,13 @@
 #include <cstring>
 #include <vector>
 
+#include "draws.h"
 #include "ivn.h"
 #include "masking.h"
-#include "vectorised.h"
 
 namespace {
 
 using namespace ivn;
-
-IVN_VECTORISED void draw_words(const int64_t* key, uint32_t purpose, uint32_t first,
-                               uint32_t blocks, uint32_t* words) {
-  for (uint32_t i = 0; i < blocks; ++i) {
-    const Words four = random_words(key, purpose, first + i);
-    for (int j = 0; j < 4; ++j) words[4 * i + j] = four.v[j];
-  }
-}
 
 template <typename Weight>
 IVN_VECTORISED void draw_arrivals(const uint32_t* words, const Weight* weights, int64_t L,
@@ -47,16 +39,15 @@ int sample(const Weight* weights, const int64_t* keys, int64_t* index, int64_t B
            int64_t L, int64_t kept, int drawn, uint32_t purpose, [[maybe_unused]] int threads) {
 #pragma omp parallel num_threads(threads) if (B * T * L > 4096)
   {
-    std::vector<uint32_t> words(L + 8);
+    std::vector<uint32_t> words(L);
     std::vector<double> arrivals(L), scratch(L);
 #pragma omp for
     for (int64_t row = 0; row < B * T; ++row) {
-      const int64_t t = row % T, first = t * L / 4;
+      const int64_t t = row % T;
       const Weight* own = weights + row * L;
       if (drawn) {
-        const auto blocks = static_cast<uint32_t>((t * L + L - 1) / 4 - first + 1);
-        draw_words(keys + row / T * 4, purpose, static_cast<uint32_t>(first), blocks, words.data());
-        draw_arrivals(words.data() + t * L % 4, own, L, arrivals.data());
+        draw(keys + row / T * 4, purpose, t * L, L, words.data());
+        draw_arrivals(words.data(), own, L, arrivals.data());
       } else {
         for (int64_t i = 0; i < L; ++i) arrivals[i] = -static_cast<double>(own[i]);
       }
@@ -110,12 +101,12 @@ extern "C" int ivn_open_tokens_cpu(const uint8_t* hidden, const int64_t* keys, i
 #pragma omp parallel num_threads(threads) if (B * N > 4096)
   {
     // Words in 64 bits: a hidden token's is larger than any.
-    std::vector<uint32_t> words(N + 4, 0);
+    std::vector<uint32_t> words(N, 0);
     std::vector<uint64_t> values(N), scratch(N);
 #pragma omp for
     for (int64_t b = 0; b < B; ++b) {
       if (shuffled) {
-        draw_words(keys + 4 * b, purpose, 0, static_cast<uint32_t>((N + 3) / 4), words.data());
+        draw(keys + 4 * b, purpose, 0, N, words.data());
       }
       for (int64_t n = 0; n < N; ++n) {
         values[n] = words[n] + (static_cast<uint64_t>(hidden[b * L + n % L]) << 32);

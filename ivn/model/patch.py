@@ -6,6 +6,7 @@ from torch import Generator, Tensor, nn
 
 from ivn.data.clip import IMAGENET_MEAN, IMAGENET_STD
 from ivn.ops import gather_patches
+from ivn.ops.patches import row_length
 
 from .layers import RMSNorm, unit_rms
 from .positions import Grid
@@ -72,15 +73,16 @@ class PatchEmbed(nn.Module):
                 dtype=dtype,
             )
         else:
-            rows = padded(unit_rms(take_patches(video, index, self.patch_size), EPS).to(dtype))
+            rows = self._padded(
+                unit_rms(take_patches(video, index, self.patch_size), EPS).to(dtype)
+            )
         # [C, 3, 1, p, p] -> [C, p, p, 3]: the layout of the rows, channels fastest
         weight = self.proj.weight.permute(0, 2, 3, 4, 1).flatten(1) * self.norm_before.weight
-        return self.norm(F.linear(rows, padded(weight.to(dtype)), self.proj.bias.to(dtype)))
+        return self.norm(F.linear(rows, self._padded(weight.to(dtype)), self.proj.bias.to(dtype)))
 
-
-def padded(rows: Tensor) -> Tensor:
-    """``[..., p * p * 3]`` with zeros behind it, as long as the rows of :func:`gather_patches`."""
-    return F.pad(rows, (0, -rows.shape[-1] % 8))
+    def _padded(self, rows: Tensor) -> Tensor:
+        """``[..., p * p * 3]`` with zeros behind it, as long as the gathered patches' rows."""
+        return F.pad(rows, (0, row_length(self.patch_size) - rows.shape[-1]))
 
 
 def take_patches(video: Tensor, index: Tensor, patch_size: int) -> Tensor:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ._dtype import wide_dtype
+from ._dtype import compiled_dtype, wide_dtype
 from ._library import TYPES, call, check_range
 from ._triton import register_triton
 from .random import Purpose, normal_reference
@@ -79,10 +79,8 @@ def noisy_target(
     _check("noisy_target", target, keys, timestep, steps)
     if wide_dtype(dtype) != target.dtype:
         raise ValueError(f"noisy_target: dtype is {dtype} for a target of {target.dtype}")
-    # The compiled part has no fp16: training is in bf16.
-    compiled = torch.float32 if dtype == torch.float16 else dtype
     given = [one.detach().contiguous() for one in (target, keys, timestep, steps)]
-    return _noisy_target(*given, int(purpose) << 24, compiled).to(dtype)
+    return _noisy_target(*given, int(purpose) << 24, compiled_dtype(dtype)).to(dtype)
 
 
 def diffusion_loss(
@@ -116,7 +114,7 @@ def diffusion_loss(
             f"diffusion_loss: output is {output.dtype} for a target of {target.dtype}, expected "
             "fp64 for fp64 and a narrower one for fp32"
         )
-    rows = (output.float() if output.dtype == torch.float16 else output).contiguous()
+    rows = output.to(compiled_dtype(output.dtype)).contiguous()
     given = [one.detach().contiguous() for one in (target, keys, timestep, steps)]
     return LossTerms(*_diffusion_loss(rows, *given, int(purpose) << 24))
 
@@ -204,6 +202,11 @@ def _check_diffusion_loss(output: Tensor, *given: Tensor) -> None:
     check_range("diffusion_loss", timestep, len(steps), "timestep")
 
 
+def _sizes(target: Tensor, keys: Tensor) -> tuple[int, int, int]:
+    """Samples, rows of each, dimensions."""
+    return len(keys), len(target) // max(len(keys), 1), target.shape[1]
+
+
 @torch.library.custom_op("ivn::noisy_target", mutates_args=(), device_types="cpu")
 def _noisy_target(
     target: Tensor,
@@ -217,7 +220,7 @@ def _noisy_target(
     R, D = target.shape
     x_t = target.new_empty(R, D + -D % ALIGNED, dtype=dtype)
     pointers = (target, keys, timestep, steps, x_t)
-    sizes = (len(keys), R // max(len(keys), 1), D, x_t.shape[1])
+    sizes = (*_sizes(target, keys), x_t.shape[1])
     call("ivn_noisy_target", target.device, *pointers, *sizes, purpose, TYPES[dtype])
     return x_t
 
@@ -229,9 +232,8 @@ def _diffusion_loss(
     _check_diffusion_loss(output, target, keys, timestep, steps)
     mse, variational = (target.new_empty(len(target)) for _ in range(2))
     pointers = (output, target, keys, timestep, steps, mse, variational)
-    sizes = (len(keys), len(target) // max(len(keys), 1), target.shape[1])
     kind = (purpose, TYPES[output.dtype])
-    call("ivn_diffusion_loss", target.device, *pointers, *sizes, *kind)
+    call("ivn_diffusion_loss", target.device, *pointers, *_sizes(target, keys), *kind)
     return mse, variational
 
 
@@ -248,9 +250,8 @@ def _diffusion_loss_backward(
 ) -> Tensor:
     grad_output = torch.empty_like(output)
     pointers = (grad_mse, grad_variational, output, target, keys, timestep, steps, grad_output)
-    sizes = (len(keys), len(target) // max(len(keys), 1), target.shape[1])
     kind = (purpose, TYPES[output.dtype])
-    call("ivn_diffusion_loss_backward", target.device, *pointers, *sizes, *kind)
+    call("ivn_diffusion_loss_backward", target.device, *pointers, *_sizes(target, keys), *kind)
     return grad_output
 
 

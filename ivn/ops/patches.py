@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ._dtype import compiled_dtype
 from ._library import TYPES, call, check_index
 
 MAX_PATCH_SIZE = 64  # kMostPatchSize of csrc/patches.h
@@ -171,7 +172,5 @@ def _gather(
         )
     if dtype not in (*TYPES, torch.float16):
         raise ValueError(f"{op}: dtype is {dtype}, expected fp32, bf16, fp16 or fp64")
-    # The compiled part has no fp16: training is in bf16.
-    compiled = torch.float32 if dtype == torch.float16 else dtype
-    arguments = (patch_size, list(mean), list(std), eps, compiled, int(layout))
+    arguments = (patch_size, list(mean), list(std), eps, compiled_dtype(dtype), int(layout))
     return _gather_patches(video.contiguous(), index.contiguous(), *arguments).to(dtype)

@@ -6,7 +6,7 @@ Legend: B batch, N tokens, M, K, V kept tokens, H heads (cls tokens), P position
 import torch
 from torch import Tensor
 
-from ._dtype import wide_dtype
+from ._dtype import compiled_dtype, wide_dtype
 from ._library import TYPES, call, check_index
 
 # Sums of the mask token's gradient kept apart; on a GPU each is a block's.
@@ -76,7 +76,7 @@ def add_positions(
             f"add_positions: tokens is {tokens.dtype} and dtype {dtype}, expected the same or "
             f"{wide_dtype(tokens.dtype)}"
         )
-    real, compiled = wide_dtype(dtype), _compiled(dtype)
+    real, compiled = wide_dtype(dtype), compiled_dtype(dtype)
     if tokens.dtype not in TYPES:
         tokens = tokens.to(compiled)
     tables = (table.to(real).contiguous() for table in (positions, heads))
@@ -116,7 +116,7 @@ def place_tokens(
         )
     real = wide_dtype(tokens.dtype)
     tables = (table.to(real).contiguous() for table in (fill, positions))
-    rows = tokens.to(_compiled(tokens.dtype)).contiguous()
+    rows = tokens.to(compiled_dtype(tokens.dtype)).contiguous()
     return _place_tokens(rows, index.contiguous(), *tables, clips).to(tokens.dtype)
 
 
@@ -320,11 +320,6 @@ _gather_tokens.register_autograd(_differentiate_gather, setup_context=_save_for_
 _scatter_tokens.register_autograd(_differentiate_scatter, setup_context=_save_for_scatter)
 _add_positions.register_autograd(_differentiate_add, setup_context=_save_for_add)
 _place_tokens.register_autograd(_differentiate_place, setup_context=_save_for_place)
-
-
-def _compiled(dtype: torch.dtype) -> torch.dtype:
-    """In which dtype the library makes rows of ``dtype``: it has no fp16, training is in bf16."""
-    return torch.float32 if dtype == torch.float16 else dtype
 
 
 def _check_rows(op: str, tokens: Tensor, index: Tensor) -> None:
