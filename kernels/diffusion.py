@@ -89,8 +89,11 @@ def _likelihood(target, centred, log_variance):
 
 
 @triton.jit
-def _row_of_noise(keys_ptr, row, P, purpose, chunk, D: tl.constexpr, G: tl.constexpr, real):
-    """Noise ``[G, 4]`` of a part of a row, and which dimensions it is for."""
+def _errors(
+    output_ptr, keys_ptr, row, P, purpose, chunk, spread, D: tl.constexpr, G: tl.constexpr, real
+):
+    """Of a part of a row: dimensions ``[G, 4]``, which of them there are, the errors of the noise,
+    and how far the log-variances lie above the true ones."""
     in_sample = row % P
     if D % 4 == 0:
         first = in_sample * (D // 4) + chunk * G
@@ -99,7 +102,11 @@ def _row_of_noise(keys_ptr, row, P, purpose, chunk, D: tl.constexpr, G: tl.const
         first = in_sample * D // 4 + chunk * G
         d = (first + tl.arange(0, G))[:, None] * 4 + tl.arange(0, 4)[None, :] - in_sample * D
     noise = keyed_normals(keys_ptr + 4 * (row // P), purpose, first + tl.arange(0, G), real)
-    return noise, d
+    inside = (d >= 0) & (d < D)
+    at = output_ptr + row * (2 * D) + d
+    error = tl.load(at, mask=inside, other=0.0).to(real) - noise
+    above = (tl.load(at + D, mask=inside, other=0.0).to(real) + 1) / 2 * spread
+    return d, inside, error, above
 
 
 @triton.jit
@@ -126,11 +133,9 @@ def _diffusion_loss_kernel(
     squares = tl.zeros([G, 4], real)
     bits = tl.zeros([G, 4], real)
     for chunk in range(CHUNKS):
-        noise, d = _row_of_noise(keys_ptr, row, P, purpose, chunk, D, G, real)
-        inside = (d >= 0) & (d < D)
-        at = output_ptr + row * (2 * D) + d
-        error = tl.load(at, mask=inside, other=0.0).to(real) - noise
-        above = (tl.load(at + D, mask=inside, other=0.0).to(real) + 1) / 2 * spread
+        d, inside, error, above = _errors(
+            output_ptr, keys_ptr, row, P, purpose, chunk, spread, D, G, real
+        )
         squares += tl.where(inside, error * error, 0.0)
         if t == 0:
             target = tl.load(target_ptr + row * D + d, mask=inside, other=0.0)
@@ -168,17 +173,16 @@ def _diffusion_loss_backward_kernel(
     grad_squares = tl.load(grad_mse_ptr + row) / D
     grad_bits = tl.load(grad_variational_ptr + row) / (D * _LN2)
     for chunk in range(CHUNKS):
-        noise, d = _row_of_noise(keys_ptr, row, P, purpose, chunk, D, G, real)
-        inside = (d >= 0) & (d < D)
-        at = row * (2 * D) + d
-        error = tl.load(output_ptr + at, mask=inside, other=0.0).to(real) - noise
-        above = (tl.load(output_ptr + at + D, mask=inside, other=0.0).to(real) + 1) / 2 * spread
+        d, inside, error, above = _errors(
+            output_ptr, keys_ptr, row, P, purpose, chunk, spread, D, G, real
+        )
         if t == 0:
             target = tl.load(target_ptr + row * D + d, mask=inside, other=0.0)
             _, slope = _likelihood(target, mean * error, log_variance + above)
             grad_above = -slope
         else:
             grad_above = 0.5 * (1 - tl.exp(-above) * (1 + precision * (error * error)))
+        at = row * (2 * D) + d
         tl.store(grad_output_ptr + at, 2 * error * grad_squares, mask=inside)
         grad_variance = 0.5 * spread * grad_above * grad_bits
         tl.store(grad_output_ptr + at + D, grad_variance, mask=inside)
