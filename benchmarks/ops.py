@@ -108,7 +108,6 @@ def line(row: dict) -> str:
 def _write(found: dict, options: Options) -> None:
     """ops.json, and the picture; whole at any time."""
     file = Path(options.out) / "ops.json"
-    file.parent.mkdir(parents=True, exist_ok=True)
     part = file.with_suffix(".part")
     part.write_text(json.dumps(found, indent=1) + "\n")
     part.replace(file)
@@ -133,6 +132,12 @@ def _check(options: Options) -> torch.device:
     cuda = torch.cuda.is_available()
     if options.device == "cuda" and not cuda:
         raise BenchError("device is cuda, but PyTorch sees no GPU; ivn doctor says why")
+    if options.out:
+        try:  # before minutes are spent on what has nowhere to go
+            Path(options.out).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            why = (error.strerror or str(error)).lower()
+            raise BenchError(f"cannot write to {options.out} ({why}): give another --out") from None
     if options.device == "auto":
         return torch.device("cuda" if cuda else "cpu")
     return torch.device(options.device)

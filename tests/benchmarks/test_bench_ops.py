@@ -82,6 +82,7 @@ sys.exit(main())
         (["--only", "tokens,mist"], "no benchmark of mist; there are patches, tokens", 2),
         (["--threads", "0"], "threads is 0, expected at least 1", 2),
         (["--plot"], "give --out DIR", 2),
+        (["--out", "/dev/null/no"], "cannot write to /dev/null/no (not a directory)", 1),
     ],
 )
 def test_what_cannot_be_asked_is_one_line(options, said, code):
