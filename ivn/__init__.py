@@ -7,10 +7,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "load_diffusion_decoder", "load_encoder", "load_model"]
+__all__ = ["__version__", "load_diffusion_decoder", "load_encoder", "load_frozen", "load_model"]
 
 if TYPE_CHECKING:
-    from .load import load_diffusion_decoder, load_encoder, load_model
+    from .load import load_diffusion_decoder, load_encoder, load_frozen, load_model
 
 
 def __getattr__(name: str) -> Any:

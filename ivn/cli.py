@@ -225,6 +225,7 @@ def _run() -> int:
         from ivn.benchmarks.measure import BenchError
         from ivn.config import ConfigError
         from ivn.data.source import DataError
+        from ivn.load import EncoderError
         from ivn.train.errors import RunError
 
         if isinstance(error, ConfigError):
@@ -233,7 +234,7 @@ def _run() -> int:
 
         if isinstance(error, BenchError):
             return _fail(error, error.code)
-        if isinstance(error, (RunError, DataError, LibraryError)):
+        if isinstance(error, (RunError, DataError, EncoderError, LibraryError)):
             return _fail(error, 1)
         raise
 

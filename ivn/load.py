@@ -5,16 +5,22 @@ from typing import Any
 
 import torch
 
+from .data.clip import ClipSpec
 from .model import weights
 from .model.encoder import Encoder, build_encoder
 from .model.model import Model
 from .model.predictor import PredictorConfig
 from .model.weights import Size, load_diffusion_decoder
 from .presets import PRESETS
+from .probe.frozen import Frozen, FrozenEncoder, FrozenPixels
 
-__all__ = ["load_diffusion_decoder", "load_encoder", "load_model"]
+__all__ = ["EncoderError", "load_diffusion_decoder", "load_encoder", "load_frozen", "load_model"]
 
 _HUB_FILES = ("config.json", "model.safetensors")
+
+
+class EncoderError(ValueError):
+    """What a user calls an encoder is none, or not of the sizes asked for; said in a line."""
 
 
 def load_encoder(
@@ -80,6 +86,53 @@ def load_model(
     sizes = _given(image_size, num_frames, num_heads, pool_heads)
     model = weights.read_model(_local(source), sizes, predictor)
     return model.to(_device(device), _dtype(dtype))
+
+
+def load_frozen(
+    source: str,
+    *,
+    frames: int | None = None,
+    size: int | None = None,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+) -> Frozen:
+    """Any encoder, frozen, behind one function: see :class:`ivn.probe.frozen.Frozen`.
+
+    >>> frozen = ivn.load_frozen("my-run")
+    >>> frozen.features(clips, "mean")                # uint8 [B, T, S, S, 3] -> [B, C]
+
+    Args:
+        source: what :func:`load_encoder` takes, or "raw" for statistics of raw pixels.
+        frames: of the clips that it will see; the encoder's own number without it.
+        size: side of their frames, in pixels; the encoder's own without it.
+        device: where the encoder computes; the CPU without it.
+        dtype: of its parameters and its arithmetic; fp32 without it.
+
+    Raises:
+        FileNotFoundError: there is nothing of that name.
+        EncoderError: it cannot be loaded, or does not take such clips; in a line.
+    """
+    try:
+        if source == "raw":
+            spec = ClipSpec(16 if frames is None else frames, 224 if size is None else size)
+            return FrozenPixels(source, spec)
+        encoder = load_encoder(source, device=device, dtype=dtype)
+        return FrozenEncoder(source, encoder, _spec(source, encoder, frames, size))
+    except (ValueError, ImportError) as error:
+        raise EncoderError(str(error)) from error
+
+
+def _spec(source: str, encoder: Encoder, frames: int | None, size: int | None) -> ClipSpec:
+    config = encoder.config
+    if size is None and config.image_height != config.image_width:
+        raise ValueError(
+            f"{source} is of frames of {config.image_height} x {config.image_width} pixels: give "
+            "the side of the square frames that it is to see"
+        )
+    return ClipSpec(
+        config.num_frames if frames is None else frames,
+        config.image_height if size is None else size,
+    )
 
 
 def _given(

@@ -1,0 +1,192 @@
+"""A frozen encoder, whatever it is, behind one function: clips in, features out.
+
+Legend: B clips, T frames, S side in pixels, t time slots, n tokens of a slot, N = t * n, C width,
+K cls tokens, P width of a pooling head.
+"""
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import asdict
+from functools import cached_property
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ivn.data.clip import ClipSpec
+from ivn.model.encoder import CLS_TOKENS, Encoder
+
+Pool = Literal["none", "frames", "mean", "attn", "cls"]
+
+_TOKENS_AT_ONCE = 8192
+CELLS = 8  # of raw pixels' statistics, along a side
+_PIXELS_AT_ONCE = 2**24
+
+
+class Frozen(ABC):
+    """A frozen encoder.
+
+    Attributes:
+        name: as the user gave it.
+        spec: of the clips that it takes.
+        slots: time slots of its tokens, t: T, or T over the length of its tubes.
+        width: of a token, C.
+        pools: what it can give.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        spec: ClipSpec,
+        *,
+        slots: int,
+        width: int,
+        pools: tuple[Pool, ...],
+        clips_at_once: int,
+    ) -> None:
+        self.name, self.spec, self.slots, self.width = name, spec, slots, width
+        self.pools = pools
+        self._clips_at_once = max(1, clips_at_once)
+
+    @torch.no_grad()
+    def features(self, clips: Tensor, pool: Pool) -> Tensor:
+        """What the encoder makes of clips: fp32, on the CPU, without gradients.
+
+        Clips are computed a few at a time, to bound memory; how many changes no feature by more
+        than rounding.
+
+        Args:
+            clips: uint8 ``[B, T, S, S, 3]``, on any device.
+            pool: "none" for tokens ``[B, t, n, C]``, "frames" for their mean over space
+                ``[B, t, C]``, "mean" for their mean ``[B, C]``, "attn" for the encoder's own
+                pooling head ``[B, P]`` (of a network of images: its mean over frames), "cls" for
+                cls tokens ``[B, K, C]``.
+
+        Raises:
+            ValueError: the clips are not of this size, or the encoder has no such pool.
+        """
+        if pool not in self.pools:
+            raise ValueError(
+                f"{self.name} has no features {pool!r}, expected one of {', '.join(self.pools)}"
+            )
+        T, S = self.spec.frames, self.spec.size
+        if clips.dtype != torch.uint8 or clips.shape[1:] != (T, S, S, 3) or not len(clips):
+            raise ValueError(
+                f"clips are {clips.dtype} {list(clips.shape)}, expected uint8 "
+                f"[B, {T}, {S}, {S}, 3]: {self.name} sees {T} frames of {S} x {S} pixels"
+            )
+        parts = clips.split(self._clips_at_once)
+        return torch.cat([self._features(part, pool).float().cpu() for part in parts])
+
+    @cached_property
+    def identity(self) -> str:
+        """SHA-256 of class, clip, sizes and weights: equal where all features are."""
+        digest = hashlib.sha256()
+        sizes = {"class": type(self).__name__, "spec": asdict(self.spec)} | self._sizes()
+        digest.update(json.dumps(sizes, sort_keys=True).encode())
+        for key, value in sorted(self._state().items()):
+            digest.update(f"{key} {value.dtype} {list(value.shape)}".encode())
+            digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+        return digest.hexdigest()
+
+    @abstractmethod
+    def _features(self, clips: Tensor, pool: Pool) -> Tensor:
+        """As :meth:`features`, of as many clips as fit, in any dtype and on any device."""
+
+    @abstractmethod
+    def _sizes(self) -> dict[str, Any]:
+        """What of the network its weights do not tell, as plain values."""
+
+    @abstractmethod
+    def _state(self) -> Mapping[str, Tensor]:
+        """Its weights."""
+
+
+def pooled_tokens(tokens: Tensor, slots: int, pool: Pool) -> Tensor:
+    """Tokens ``[B, N, C]``, time-major, as "none", "frames" or "mean"; means in at least fp32."""
+    if pool == "none":
+        return tokens.unflatten(1, (slots, -1))
+    wide = tokens.to(torch.promote_types(tokens.dtype, torch.float32))
+    return wide.mean(1) if pool == "mean" else wide.unflatten(1, (slots, -1)).mean(2)
+
+
+class FrozenEncoder(Frozen):
+    """An encoder of ours: every pool; "cls" are its cls tokens, "attn" its pooling head."""
+
+    def __init__(self, name: str, encoder: Encoder, spec: ClipSpec) -> None:
+        patch = encoder.config.patch_size
+        if spec.size % patch:
+            raise ValueError(
+                f"{name}: frames of {spec.size} pixels, expected a multiple of its patch size "
+                f"{patch}"
+            )
+        tokens = spec.frames * (spec.size // patch) ** 2
+        super().__init__(
+            name,
+            spec,
+            slots=spec.frames,
+            width=encoder.config.width,
+            pools=("none", "frames", "mean", "attn", "cls"),
+            clips_at_once=_TOKENS_AT_ONCE // tokens,
+        )
+        self.encoder = encoder.eval().requires_grad_(False)
+
+    def _features(self, clips: Tensor, pool: Pool) -> Tensor:
+        hidden, _ = self.encoder.hidden(clips.to(self.encoder.pos_embed.device))
+        if pool == "attn":
+            return self.encoder.pool_hidden(hidden)
+        if pool == "cls":
+            return hidden[:, :CLS_TOKENS]
+        return pooled_tokens(hidden[:, CLS_TOKENS:], self.slots, pool)
+
+    def _sizes(self) -> dict[str, Any]:
+        return asdict(self.encoder.config)
+
+    def _state(self) -> Mapping[str, Tensor]:
+        return self.encoder.state_dict()
+
+
+class FrozenPixels(Frozen):
+    """Statistics of raw pixels, the floor under every encoder: nothing is learnt.
+
+    The tokens are ``CELLS x CELLS`` cells of a frame. Of each, over its pixels in [0, 1]: mean and
+    standard deviation of red, green and blue, then those of what changed since the frame before
+    (zero in the first), C = 12.
+    """
+
+    def __init__(self, name: str, spec: ClipSpec) -> None:
+        if spec.size < CELLS:
+            raise ValueError(
+                f"{name}: frames of {spec.size} pixels, expected at least {CELLS} for "
+                f"{CELLS} x {CELLS} cells"
+            )
+        super().__init__(
+            name,
+            spec,
+            slots=spec.frames,
+            width=12,
+            pools=("none", "frames", "mean"),
+            clips_at_once=_PIXELS_AT_ONCE // (spec.frames * spec.size**2),
+        )
+
+    def _features(self, clips: Tensor, pool: Pool) -> Tensor:
+        B, T = clips.shape[:2]
+        # fp64: the variance of a nearly flat cell is a small difference of large numbers.
+        pixels = clips.permute(0, 1, 4, 2, 3).double() / 255
+        change = torch.cat([torch.zeros_like(pixels[:, :1]), pixels.diff(dim=1)], 1)
+        both = torch.cat([pixels, change], 2).flatten(0, 1)  # [B * T, 6, S, S]
+        mean = F.adaptive_avg_pool2d(both, CELLS)
+        square = F.adaptive_avg_pool2d(both.square(), CELLS)
+        deviation = (square - mean.square()).clamp(min=0).sqrt()
+        cells = torch.stack([mean, deviation], 1).unflatten(2, (2, 3)).transpose(1, 2)
+        tokens = cells.flatten(1, 3).flatten(2).mT.unflatten(0, (B, T)).flatten(1, 2)
+        return pooled_tokens(tokens, self.slots, pool)
+
+    def _sizes(self) -> dict[str, Any]:
+        return {"cells": CELLS}
+
+    def _state(self) -> Mapping[str, Tensor]:
+        return {}
