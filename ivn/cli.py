@@ -60,7 +60,8 @@ def pretrain(
     Args:
         preset: a named config; ivn config lists them.
         config: a config saved before, instead of a preset.
-        data: a folder of videos, or a list of them (csv or txt: path, or path and label, a line).
+        data: a folder of videos, or a list of them (csv or txt: path, or path and label, a line;
+            or a manifest, .parquet).
         out: a new folder for the run.
         init: a run whose encoder and predictor to start from, as stage 2 does from stage 1.
         resume: a run to take up where its newest checkpoint left it.

@@ -3,8 +3,8 @@
 import csv
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
-from dataclasses import astuple, dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 # fmt: off
@@ -17,12 +17,14 @@ VIDEO_SUFFIXES = (
 BUNDLED_CLIPS = Path(__file__).parents[1] / "assets" / "clips"
 
 LIST_SUFFIXES = (".csv", ".list", ".lst", ".tsv", ".txt")
+MANIFEST_SUFFIX = ".parquet"
 
 # Left and right are what the labels of these sets are about: mirrored clips would be wrong.
-_NEVER_MIRRORED = frozenset({"ssv2"})
+NEVER_MIRRORED = frozenset({"ssv2"})
 _COLUMNS = {
     "path": ("path", "video", "video_path", "file", "filename", "file_name"),
     "label": ("label", "class", "label_id", "target"),
+    "group": ("group",),
     "start": ("start", "start_time", "time_start"),
     "end": ("end", "end_time", "time_end"),
 }
@@ -39,9 +41,13 @@ class Source:
 
     Attributes:
         path: of the file.
-        label: as written in the list, None where there is none.
+        label: as written in the list, None where there is none; the same as ``labels["label"]``.
         start, end: seconds from the first frame; ``end`` -1 is the end of the file.
         flip: whether the clip may be mirrored.
+        group: what no split may part, such as the film or the person; "" is the file itself.
+        labels: name -> value, all of them.
+        targets: kind -> path of a side file (depth, boxes, actions), frame by frame beside the
+            video.
     """
 
     path: str
@@ -49,15 +55,28 @@ class Source:
     start: float = 0.0
     end: float = -1.0
     flip: bool = True
+    group: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict, hash=False)
+    targets: Mapping[str, str] = field(default_factory=dict, hash=False)
+
+    def __post_init__(self) -> None:
+        named = self.labels.get("label")
+        if self.label is None:
+            object.__setattr__(self, "label", named)
+        elif named is None:
+            object.__setattr__(self, "labels", {"label": self.label, **self.labels})
+        elif named != self.label:
+            raise ValueError(f"{self.path}: label {self.label!r}, but labels[label] is {named!r}")
 
 
 def list_clips(path: str | os.PathLike[str]) -> list[Source]:
-    """The videos at ``path``: a folder (with all below it, sorted), a video, or a list.
+    """The videos at ``path``: a folder (with all below it, sorted), a video, a list or a manifest.
 
     A list has one video a line, paths absolute or relative to the list's folder, fields parted
     by spaces, or by commas or tabs where the first line has one (then paths with spaces and
-    quotes are fine, and a header may name the columns path, label, start, end). The line of the
-    release is ``source path total_time start end label``.
+    quotes are fine, and a header may name the columns path, label, start, end, group; any other
+    column is a label of its name). The line of the release is
+    ``source path total_time start end label``. For manifests see :mod:`ivn.data.manifest`.
 
     Raises:
         DataError: there is nothing at ``path``, or nothing usable.
@@ -74,17 +93,26 @@ def list_clips(path: str | os.PathLike[str]) -> list[Source]:
         return [Source(os.fspath(place))]
     if place.suffix.lower() in LIST_SUFFIXES:
         return _read_list(place)
+    if place.suffix.lower() == MANIFEST_SUFFIX:
+        from ivn.data.manifest import read_manifest
+
+        return read_manifest(place)
     raise DataError(
-        f"{place}: expected a folder, a video ({' '.join(VIDEO_SUFFIXES)}) "
-        f"or a list ({' '.join(LIST_SUFFIXES)})"
+        f"{place}: expected a folder, a video ({' '.join(VIDEO_SUFFIXES)}), "
+        f"a list ({' '.join(LIST_SUFFIXES)}) or a manifest ({MANIFEST_SUFFIX})"
     )
 
 
 def fingerprint(sources: Iterable[Source]) -> str:
-    """SHA-256 of the sources in order, hexadecimal; what is in the files plays no part."""
+    """SHA-256 of the sources in order, hexadecimal; what is in the files plays no part.
+
+    Nor do groups, further labels and targets, which pretraining does not look at: a run goes on
+    when they have been added.
+    """
     digest = hashlib.sha256()
     for source in sources:
-        digest.update(repr(astuple(source)).encode())
+        seen = source.path, source.label, source.start, source.end, source.flip
+        digest.update(repr(seen).encode())
     return digest.hexdigest()
 
 
@@ -115,17 +143,24 @@ def _read_list(place: Path) -> list[Source]:
     for number, parsed in _parsed_lines(text):
         if isinstance(parsed, str):
             raise DataError(f"{place}, line {number}: {parsed}")
-        sources.append(Source(os.fspath(place.parent / parsed.path), *astuple(parsed)[1:]))
+        sources.append(replace(parsed, path=os.fspath(place.parent / parsed.path)))
     if not sources:
         raise DataError(f"{place}: no usable line, expected {_FORMS}")
-    # A few suffice: a wrong folder makes all paths wrong, and a long list would take minutes.
+    check_some_exist(place, sources)
+    return sources
+
+
+def check_some_exist(place: Path, sources: list[Source]) -> None:
+    """Raise DataError where not one of ten paths of the list at ``place`` exists.
+
+    A few suffice: a wrong folder makes all paths wrong, and a long list would take minutes.
+    """
     some = sources[:: max(1, len(sources) // 10)]
     if not any(os.path.exists(source.path) for source in some):
         raise DataError(
             f"{place}: none of {len(some)} paths tried exists, {some[0].path} for one; "
             "paths are taken relative to the list's folder"
         )
-    return sources
 
 
 def _parsed_lines(text: str) -> Iterator[tuple[int, Source | str]]:
@@ -166,7 +201,12 @@ def _split(line: str, delimiter: str) -> list[str]:
 def _header(fields: list[str]) -> list[str] | None:
     """Our names of the columns, where the fields are a header with a path among them."""
     ours = {spelling: name for name, spellings in _COLUMNS.items() for spelling in spellings}
-    names = [ours.get(field.lower(), field.lower()) for field in fields]
+    names = [ours.get(field.lower(), field) for field in fields]
+    # Of two spellings of one name the last counts; the other is a column of its own.
+    names = [
+        field if name in names[place + 1 :] else name
+        for place, (name, field) in enumerate(zip(names, fields, strict=True))
+    ]
     return names if "path" in names else None
 
 
@@ -177,14 +217,20 @@ def _from_columns(row: dict[str, str]) -> Source | str:
     times = _numbers([row.get("start") or "0", row.get("end") or "-1"])
     if times is None:
         return f"start {row.get('start')!r}, end {row.get('end')!r}: expected seconds"
-    return _windowed(path, row.get("label") or None, times[0], times[1])
+    source = _windowed(path, row.get("label") or None, times[0], times[1])
+    if isinstance(source, str):
+        return source
+    further = {
+        name: value for name, value in row.items() if name and value and name not in _COLUMNS
+    }
+    return replace(source, group=row.get("group", ""), labels={**source.labels, **further})
 
 
 def _from_words(words: list[str]) -> Source | str:
     """Of a line parted by spaces; a path with spaces is known by its suffix."""
     times = _numbers(words[-4:-1]) if len(words) >= 6 and not _is_video(words[:1]) else None
     if times is not None:
-        path, mirror = " ".join(words[1:-4]), words[0] not in _NEVER_MIRRORED
+        path, mirror = " ".join(words[1:-4]), words[0] not in NEVER_MIRRORED
         return _windowed(path, words[-1], times[1], times[2], mirror)
     if len(words) == 1 or _is_video(words):
         return Source(" ".join(words))

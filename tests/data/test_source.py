@@ -125,3 +125,14 @@ def test_the_fingerprint_is_that_of_the_list_and_its_order(folder):
     assert fingerprint(sources) == fingerprint(list_clips(folder))
     others = [sources[::-1], sources[1:], [*sources[:3], Source(sources[3].path, end=2.0)]]
     assert len({fingerprint(other) for other in [sources, *others]}) == 4
+
+
+def test_group_and_further_columns_of_a_list_are_kept(folder):
+    text = "Video,Action,label,group,map,class\nb.mp4,turn left,3,film,,c\n"
+    (source,) = listed(folder, text)
+    assert (source.path, source.group, source.label) == (str(folder / "b.mp4"), "film", "c")
+    # An empty cell is no label; of two spellings the last counts, as ever.
+    assert source.labels == {"Action": "turn left", "label": "c"}
+    assert Source("a", "3") == Source("a", labels={"label": "3"})
+    with pytest.raises(ValueError, match=r"label '3', but labels\[label\] is '4'"):
+        Source("a", "3", labels={"label": "4"})
