@@ -125,7 +125,8 @@ class Stage1(Stage):
         self.clip_specs = {"student": ClipSpec(config.frames, config.size)}
         if config.teacher_input == "decoded":
             mean, std = (0.5,) * 3, (0.5,) * 3
-            spec = ClipSpec(config.frames, config.teacher.image_size, mean, std)
+            frames = config.teacher.frames_for(config.frames)
+            spec = ClipSpec(frames, config.teacher.image_size, mean, std)
             self.clip_specs["teacher"] = spec
         self.loss_weights = {"layers": config.layers_weight, "pixels": config.pixels_weight}
         if config.align_pooled:

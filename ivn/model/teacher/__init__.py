@@ -1,10 +1,11 @@
-"""Frozen image teachers behind one protocol."""
+"""Frozen teachers, of images and of clips, behind one protocol."""
 
 import torch
 
 from .efficientnet import load_efficientnet
-from .protocol import ImageNetwork, Targets, Teacher, TeacherConfig
+from .protocol import ImageNetwork, Targets, TeacherConfig
 from .siglip import load_siglip
+from .teacher import Teacher
 
 __all__ = ["ImageNetwork", "Targets", "Teacher", "TeacherConfig", "build_teacher", "release_taps"]
 

@@ -1,30 +1,30 @@
-"""What every frozen image teacher takes and gives.
+"""What the networks inside frozen teachers take and give.
 
-Legend: B clips, T frames, I = B * T images, S side of the teacher's frames in pixels, n tokens of
-a frame, D teacher's width, K tapped layers, V tokens of a clip that are kept.
+Legend: B clips, T frames, t = T / frames_per_slot time slots, I = B * T images, S side of the
+teacher's frames in pixels, n tokens of a slot, D teacher's width, P that of its pooled vectors,
+K tapped layers, V tokens of a clip that are kept, c cls tokens.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Literal, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
-
-from ivn.data.clip import IMAGENET_MEAN, IMAGENET_STD
-from ivn.ops.tokens import gather_tokens
 
 from ..layers import wide_dtype
 
 Tap = Callable[[int, Tensor], None]
 
 
+# Frames of a time slot of tokens, where it is not one.
+_FRAMES_PER_SLOT = {"videomae": 2, "vjepa2": 2}
+
+
 @dataclass(frozen=True)
 class TeacherConfig:
-    """Which image network teaches, and where it is tapped.
+    """Which network teaches, and where it is tapped.
 
     Attributes:
         kind: "efficientnet" (Lite0, weights from a package) or "siglip".
@@ -44,14 +44,19 @@ class TeacherConfig:
     weights: Literal["pretrained", "random"] = "pretrained"
     dtype: Literal["float32", "bfloat16"] = "float32"
 
+    def frames_for(self, frames: int) -> int:
+        """Frames that the teacher sees where the student sees ``frames``, one to a token."""
+        return frames * _FRAMES_PER_SLOT.get(self.kind, 1)
+
 
 class Targets(NamedTuple):
     """What a teacher says about clips. What was not asked for is empty.
 
     Attributes:
-        layers: raw features of each tap, ascending, ``[K, B, T * n, D]`` or ``[K, B, V, D]``.
-        pooled: one raw vector a frame, ``[B, T, D]``.
-        attention: saliency of each token within its frame, at least 0, ``[B, T, n]``; fp32, or
+        layers: raw features of each tap, ascending, ``[K, B, t * n, D]`` or ``[K, B, V, D]``.
+        pooled: raw vectors, one a frame from a network of images and one a clip from a network of
+            clips, ``[B, T or 1, P]``.
+        attention: saliency of each token within its slot, at least 0, ``[B, t, n]``; fp32, or
             fp64 if the teacher is.
     """
 
@@ -60,25 +65,109 @@ class Targets(NamedTuple):
     attention: Tensor
 
 
-class ImageNetwork(nn.Module, ABC):
-    """The network inside a teacher.
+class Final(NamedTuple):
+    """What a network's own library takes for its features, behind its last norm.
 
     Attributes:
-        image_size: side of an image in pixels.
+        tokens: ``[B, t * n, D]``, time-major.
+        cls: ``[B, c, D]``; of a network of images those of each frame, in time order.
+        pooled: of its pooling head, ``[B, P]``, the mean over frames from a network of images;
+            ``[B, 0]`` where it has none or was not asked.
+    """
+
+    tokens: Tensor
+    cls: Tensor
+    pooled: Tensor
+
+
+class Network(nn.Module, ABC):
+    """A frozen network of another library.
+
+    Attributes:
+        image_size: side of a frame in pixels.
         grid: tokens along a side.
         width: features of a token.
-        taps: numbers of blocks to tap after, ascending.
         mean, std: of the pixels, in [0, 1], that the network was trained on.
-        images_at_once: how many make the fastest pass where a caller asks for no number; 0: all.
+        frames_per_slot: frames of a token.
+        cls_tokens: of an image, or of a clip.
+        has_head: a pooling head with attention of its own.
     """
 
     image_size: int
     grid: int
     width: int
+    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    std: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    frames_per_slot: int = 1
+    cls_tokens: int = 0
+    has_head: bool = False
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """In which the network computes."""
+        return next(self.parameters()).dtype
+
+    @abstractmethod
+    def final(self, clips: Tensor, *, pooled: bool) -> Final:
+        """Its features of clips ``[B, T, 3, S, S]``, normalised, in the network's dtype."""
+
+
+class TappedNetwork(Network):
+    """The network inside a teacher.
+
+    Attributes:
+        taps: numbers of blocks to tap after, ascending.
+        images_at_once: how many make the fastest pass where a caller asks for no number; 0: all.
+    """
+
     taps: tuple[int, ...]
-    mean = (0.5, 0.5, 0.5)
-    std = (0.5, 0.5, 0.5)
     images_at_once: int = 0
+
+    @property
+    def pooled_width(self) -> int:
+        """Features of a pooled vector, P."""
+        return self.width
+
+    @abstractmethod
+    def pooled_vectors(self, frames: int) -> int:
+        """How many pooled vectors a clip of ``frames`` gives."""
+
+    @abstractmethod
+    def look(
+        self, clips: Tensor, tap: Tap | None, *, pooled: bool, attention: bool
+    ) -> tuple[Tensor, Tensor]:
+        """Give ``tap(k, tokens)`` each tapped layer, then return pooled and attention.
+
+        Args:
+            clips: ``[B, T, 3, S, S]``, normalised, in the network's dtype.
+            tap: called as soon as a layer is there, with its tokens in the order of the clips,
+                slots and places, so that what it drops is not held.
+            pooled: ask for ``[B, T or 1, P]``; otherwise that with P = 0.
+            attention: ask for ``[B, t, n]``; otherwise that with n = 0.
+        """
+
+
+class ImageNetwork(TappedNetwork):
+    """A network that looks at each frame by itself."""
+
+    def pooled_vectors(self, frames: int) -> int:
+        return frames
+
+    def look(
+        self, clips: Tensor, tap: Tap | None, *, pooled: bool, attention: bool
+    ) -> tuple[Tensor, Tensor]:
+        found = self.features(clips.flatten(0, 1), tap, pooled=pooled, attention=attention)
+        pooled_frames, weights = (output.unflatten(0, clips.shape[:2]) for output in found)
+        return pooled_frames, weights
+
+    def final(self, clips: Tensor, *, pooled: bool) -> Final:
+        tokens, cls, heads = self.final_images(clips.flatten(0, 1), pooled=pooled)
+        B, T = clips.shape[:2]
+        return Final(
+            tokens.unflatten(0, (B, T)).flatten(1, 2),
+            cls.unflatten(0, (B, T)).flatten(1, 2),
+            heads.unflatten(0, (B, T)).to(wide_dtype(heads.dtype)).mean(1),
+        )
 
     @abstractmethod
     def features(
@@ -89,169 +178,26 @@ class ImageNetwork(nn.Module, ABC):
         Args:
             images: ``[I, 3, S, S]``, normalised, in the network's dtype.
             tap: called as soon as a layer is there, so that what it drops is not held.
-            pooled: ask for ``[I, D]``; otherwise ``[I, 0]``.
+            pooled: ask for ``[I, P]``; otherwise ``[I, 0]``.
             attention: ask for ``[I, n]``; otherwise ``[I, 0]``.
         """
 
+    def final_images(self, images: Tensor, *, pooled: bool) -> Final:
+        """As :meth:`final`, of images ``[I, 3, S, S]``: ``[I, n, D]``, ``[I, c, D]``, ``[I, P]``.
 
-class Teacher(nn.Module):
-    """A frozen image network that looks at each frame of a clip by itself.
-
-    ``network`` moves with ``to()`` but is no registered submodule: no parent's ``train()``,
-    ``parameters()``, ``state_dict()`` or data-parallel wrapper reaches it.
-    """
-
-    _mean: Tensor
-    _std: Tensor
-    _student_mean: Tensor
-    _student_std: Tensor
-
-    def __init__(self, network: ImageNetwork) -> None:
-        super().__init__()
-        self._network = (network.eval().requires_grad_(False),)
-        for name in ("mean", "std"):
-            pixels = torch.tensor(getattr(network, name))
-            self.register_buffer(f"_{name}", pixels[:, None, None], persistent=False)
-        for name, value in (("mean", IMAGENET_MEAN), ("std", IMAGENET_STD)):
-            pixels = torch.tensor(value)
-            self.register_buffer(f"_student_{name}", pixels[:, None, None], persistent=False)
-
-    @property
-    def network(self) -> ImageNetwork:
-        """The frozen network."""
-        return self._network[0]
-
-    @property
-    def image_size(self) -> int:
-        """Side of the frames that :meth:`forward` takes, in pixels."""
-        return self.network.image_size
-
-    @property
-    def grid(self) -> int:
-        """Tokens along a side of a frame; the student needs as many."""
-        return self.network.grid
-
-    @property
-    def width(self) -> int:
-        """Features of a token, D."""
-        return self.network.width
-
-    @property
-    def num_taps(self) -> int:
-        """Tapped layers, K."""
-        return len(self.network.taps)
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """In which the teacher computes."""
-        return next(self.network.parameters()).dtype
-
-    def forward(
-        self,
-        video: Tensor,
-        *,
-        index: Tensor | None = None,
-        layers: bool = True,
-        pooled: bool = True,
-        attention: bool = True,
-        clips_at_once: int = 0,
-    ) -> Targets:
-        """Targets from the teacher's own view of the clips, without gradients.
-
-        Args:
-            video: uint8 ``[B, T, S, S, 3]``.
-            index: ``[B, V]`` int64: keep these of a clip's ``T * n`` tokens in ``layers``.
-            layers, pooled, attention: what to compute; blocks that none of them needs do not run.
-            clips_at_once: clips a pass, to bound memory; 0 leaves it to the network. Changes no
-                result.
+        Here: the last tapped layer, without cls tokens or head.
         """
-        S = self.image_size
-        if video.dtype != torch.uint8 or video.ndim != 5 or video.shape[2:] != (S, S, 3):
-            raise ValueError(
-                f"video is {video.dtype} {list(video.shape)}, expected uint8 [B, T, {S}, {S}, 3]: "
-                f"this teacher sees frames of {S} x {S} pixels"
-            )
-        frames = video.permute(0, 1, 4, 2, 3)
-        wanted = (layers, pooled, attention)
-        return self._targets(frames, self._from_bytes, index, wanted, clips_at_once)
-
-    def from_student(
-        self,
-        video: Tensor,
-        *,
-        index: Tensor | None = None,
-        layers: bool = True,
-        pooled: bool = True,
-        attention: bool = True,
-        clips_at_once: int = 0,
-    ) -> Targets:
-        """Targets from the student's pixels, resized bicubically: what the released code does.
-
-        Args:
-            video: ImageNet-normalised float ``[B, 3, T, H, W]``.
-            index, layers, pooled, attention, clips_at_once: as in :meth:`forward`.
-        """
-        if not video.is_floating_point() or video.ndim != 5 or video.shape[1] != 3:
-            raise ValueError(
-                f"video is {video.dtype} {list(video.shape)}, expected float [B, 3, T, H, W]"
-            )
-        frames = video.transpose(1, 2)
-        wanted = (layers, pooled, attention)
-        return self._targets(frames, self._from_normalised, index, wanted, clips_at_once)
-
-    def _from_bytes(self, images: Tensor) -> Tensor:
-        return (images.to(wide_dtype(self.dtype)) / 255 - self._mean) / self._std
-
-    def _from_normalised(self, images: Tensor) -> Tensor:
-        pixels = images.to(wide_dtype(self.dtype)) * self._student_std + self._student_mean
-        size = (self.image_size, self.image_size)
-        if pixels.shape[2:] != size:
-            # No antialiasing and no clamping: the released code has neither.
-            pixels = F.interpolate(pixels, size, mode="bicubic", align_corners=False)
-        return (pixels - self._mean) / self._std
-
-    @torch.no_grad()
-    def _targets(
-        self,
-        frames: Tensor,  # [B, T, 3, H, W]
-        normalise: Callable[[Tensor], Tensor],
-        index: Tensor | None,
-        wanted: tuple[bool, bool, bool],
-        clips_at_once: int,
-    ) -> Targets:
-        layers, pooled, attention = wanted
-        (B, T), n = frames.shape[:2], self.grid**2
-        if index is not None and (index.ndim != 2 or len(index) != B):
-            raise ValueError(f"index is {list(index.shape)}, expected [{B}, V]")
-        kept = T * n if index is None else index.shape[1]
-        empty = partial(torch.empty, device=frames.device)
-        wide = wide_dtype(self.dtype)
-        targets = Targets(
-            empty(self.num_taps if layers else 0, B, kept, self.width, dtype=self.dtype),
-            empty(B, T, self.width if pooled else 0, dtype=self.dtype),
-            empty(B, T, n if attention else 0, dtype=wide),
-        )
-        fastest = max(1, self.network.images_at_once // T) if self.network.images_at_once else B
-        step = clips_at_once or max(fastest, 1)
-        for part in (slice(start, start + step) for start in range(0, B, step)):
-            clips = frames[part]
-            images = normalise(clips.flatten(0, 1)).to(self.dtype)
-            rows = None if index is None else index[part]
-            tap = partial(_store, targets.layers[:, part], rows) if layers else None
-            outputs = self.network.features(images, tap, pooled=pooled, attention=attention)
-            for whole, output in zip(targets[1:], outputs, strict=True):
-                whole[part] = output.unflatten(0, clips.shape[:2])
-        return targets
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Teacher":
-        self.network._apply(fn, recurse)
-        return super()._apply(fn, recurse)
+        layers: dict[int, Tensor] = {}
+        self.features(images, layers.__setitem__, pooled=False, attention=False)
+        tokens = layers[len(self.taps) - 1]
+        return Final(tokens, tokens[:, :0], tokens.new_empty(len(images), 0))
 
 
-def _store(layers: Tensor, index: Tensor | None, k: int, tokens: Tensor) -> None:
-    """Write the kept tokens of layer ``k``: ``[B * T, n, D]`` into ``layers [K, B, V, D]``."""
-    clips = tokens.reshape(layers.shape[1], -1, tokens.shape[-1])
-    layers[k] = clips if index is None else gather_tokens(clips, index)
+class ClipNetwork(TappedNetwork):
+    """A network that looks at a clip as a whole, and pools it into one vector."""
+
+    def pooled_vectors(self, frames: int) -> int:
+        return 1
 
 
 def check_taps(taps: tuple[int, ...], depth: int) -> None:
