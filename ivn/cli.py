@@ -133,6 +133,33 @@ def run_demo(*, out: Annotated[str, tyro.conf.arg(metavar="DIR")] = "ivn-demo") 
     return demo(Path(out))
 
 
+@app.command(name="report")
+def run_report(
+    runs: tyro.conf.Positional[Annotated[tuple[str, ...], _optional("RUN ...")]] = (),
+    /,
+    *,
+    out: Annotated[
+        str, tyro.conf.arg(aliases=["-o"], metavar="FILE.html", help_behavior_hint="")
+    ] = "",
+    clips: Annotated[str, _optional("FOLDER|LIST")] = "",
+) -> int:
+    """Show what runs have learnt, side by side, on one page that opens offline.
+
+    Loss curves, masks, the teacher's attention, reconstructions, features over time, nearest
+    neighbours, probes, configs, timing. What a run lacks is told on the page, with the reason.
+
+    Args:
+        runs: folders of runs.
+        out: a new file; without it report.html in the first run's folder, replaced if it is there.
+        clips: clips to draw instead of those that the runs were trained on.
+    """
+    if not runs:
+        raise UsageError("give at least one RUN: ivn report RUN...")
+    from ivn.gather.write import report
+
+    return report([Path(run) for run in runs], out=out, clips=clips)
+
+
 @app.command(name="bench")
 def run_bench(
     name: tyro.conf.Positional[Literal["ops"]],

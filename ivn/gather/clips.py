@@ -1,0 +1,91 @@
+"""Some clips of a list, spread over it, as every consumer sees them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ivn.data.clip import ClipSpec
+from ivn.data.decode import DecodeError
+from ivn.data.reader import DataConfig, read_clip
+from ivn.data.source import Source
+from ivn.report.content import Missing
+
+Specs = Mapping[str, ClipSpec]  # consumer -> what it sees
+Views = Mapping[str, Tensor]  # consumer -> uint8 [1, T, S, S, 3]
+
+# Broken files that are named one by one; a folder of nothing else ends soon.
+_NAMED = 8
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A clip: its name for people, and what it looks like to each group of consumers."""
+
+    name: str
+    views: Mapping[str, Views]
+
+
+def read_some(
+    sources: Sequence[Source], groups: Mapping[str, Specs], count: int, missing: list[Missing]
+) -> list[Clip]:
+    """Up to ``count`` clips by their middle frames and centre; what is broken goes to ``missing``.
+
+    Args:
+        sources: where from; evenly spaced ones, and others in the place of broken ones.
+        groups: name -> consumers that look at the same frames.
+        count: how many clips.
+        missing: gets a line for each broken file that was met.
+    """
+    found: list[Clip] = []
+    broken: list[Missing] = []
+    for source in spread(sources, count):
+        if len(found) == count or len(broken) == _NAMED:
+            break
+        try:
+            found.append(Clip(name_of(source), _read(source, groups)))
+        except DecodeError as error:
+            broken.append(Missing(f"clip {name_of(source)}", str(error)))
+    missing += broken
+    return found
+
+
+def spread(sources: Sequence[Source], count: int) -> list[Source]:
+    """All sources: first ``count`` that are evenly spaced, then the others."""
+    first = [i * len(sources) // count for i in range(min(count, len(sources)))]
+    rest = sorted(set(range(len(sources))) - set(first))
+    return [sources[i] for i in (*first, *rest)]
+
+
+def name_of(source: Source) -> str:
+    """The file's name, with its window and label where it has any."""
+    window = ""
+    if source.start > 0 or source.end >= 0:
+        end = f"{source.end:g}" if source.end >= 0 else "end"
+        window = f" [{source.start:g} to {end} s]"
+    label = f" ({source.label})" if source.label is not None else ""
+    return f"{Path(source.path).name}{window}{label}"
+
+
+def _read(source: Source, groups: Mapping[str, Specs]) -> dict[str, Views]:
+    """One decode for each group that an earlier one's does not serve."""
+    key = torch.zeros(1, 4, dtype=torch.int64)
+    centre = DataConfig(augmentation="centre")
+    read: list[tuple[Specs, Views]] = []
+    views: dict[str, Views] = {}
+    for name, specs in sorted(groups.items(), key=lambda item: -len(item[1])):
+        for earlier, seen in read:
+            if specs.items() <= earlier.items() and _frames(specs) == _frames(earlier):
+                views[name] = seen
+                break
+        else:
+            clips = read_clip(source, specs, centre, key)
+            views[name] = {consumer: clip[None] for consumer, clip in clips.items()}
+            read.append((specs, views[name]))
+    return views
+
+
+def _frames(specs: Specs) -> int:
+    return max(spec.frames for spec in specs.values())

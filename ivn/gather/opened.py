@@ -1,0 +1,140 @@
+"""Runs brought back to life: their stages with the newest checkpoint's weights."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from torch import nn
+
+from ivn import stages
+from ivn.config import Config, ConfigError, read
+from ivn.model.encoder import Encoder, build_encoder
+from ivn.model.state import read_state
+from ivn.model.teacher import Teacher
+from ivn.report.content import Missing
+from ivn.stages import Stage, Stage1
+from ivn.train import checkpoint, folder
+from ivn.train.errors import RunError
+
+# What reading files that others wrote, and building what they ask for, may end with.
+FAILURES = (OSError, ValueError, ImportError, RunError, SafetensorError)
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A run whose config can be read.
+
+    Attributes:
+        name: of the run.
+        config: of the run.
+        stage: with the checkpoint's weights where there are any; None where it cannot be built.
+        encoder: the trained one; None without a checkpoint.
+    """
+
+    name: str
+    config: Config
+    stage: Stage | None
+    encoder: Encoder | None
+
+    @property
+    def teacher(self) -> Teacher | None:
+        """The image teacher, where the run has one."""
+        return self.stage.teacher if isinstance(self.stage, Stage1) else None
+
+    def untrained(self) -> Encoder:
+        """An encoder of the same sizes with random weights."""
+        twin = build_encoder(self.config.model.encoder, seed=self.config.data.seed)
+        return twin.eval().requires_grad_(False)
+
+
+def open_run(path: Path, name: str, config: Config, missing: list[Missing]) -> Opened:
+    """The run in ``path``; what of it cannot be had goes to ``missing``."""
+    saved = checkpoint.latest(path)
+    stage = _stage(config, missing)
+    encoder = None
+    if saved is not None:
+        try:
+            if stage is not None:
+                _fill(stage.parts, saved)
+                encoder = stage.encoder
+            else:
+                encoder = build_encoder(config.model.encoder, seed=0)
+                _fill({"encoder": encoder}, saved)
+                encoder.eval().requires_grad_(False)
+        except FAILURES as error:
+            encoder = None
+            missing.append(Missing("trained weights", str(error)))
+    return Opened(name, config, stage, encoder)
+
+
+def open_first(
+    source: Mapping[str, Any], opened: Mapping[Path, Opened], missing: list[Missing]
+) -> Opened | None:
+    """The run that a run started from, opened; None where it is among ``opened`` or is not there.
+
+    Args:
+        source: what the run's folder says of its data and first weights.
+        opened: runs by their folders.
+        missing: gets a line where there was one and cannot be opened.
+    """
+    init = source.get("init")
+    if not isinstance(init, str) or not init:
+        return None
+    path = Path(init)
+    if path.resolve() in opened:
+        return None
+    what = "the encoder and the teacher of stage one"
+    if not (path / folder.CONFIG).is_file():
+        reason = "is no run folder" if path.exists() else "is gone"
+        missing.append(Missing(what, f"{init}, where this run starts from, {reason}"))
+        return None
+    try:
+        config = read(path / folder.CONFIG)
+    except (OSError, ConfigError) as error:
+        missing.append(Missing(what, str(error)))
+        return None
+    return open_run(path, path.name, config, missing)
+
+
+def _stage(config: Config, missing: list[Missing]) -> Stage | None:
+    try:
+        stage = stages.build(
+            config.model,
+            config.stage,
+            seed=config.data.seed,
+            batch_size=config.optim.batch_size,
+            pretrained=False,
+        )
+    except FAILURES as error:
+        parts = "masks, the teacher's attention and features, reconstructions"
+        missing.append(Missing(parts, f"the stage cannot be built here: {error}"))
+        return None
+    return stage.eval().requires_grad_(False)
+
+
+def _fill(parts: Mapping[str, nn.Module], saved: Path) -> None:
+    """Load each part's file.
+
+    Raises:
+        OSError, ValueError: it cannot be read, or does not fit.
+    """
+    for name, part in parts.items():
+        state = read_state(saved / f"{name}.safetensors")
+        ours = {key: tuple(value.shape) for key, value in part.state_dict().items()}
+        theirs = {key: tuple(value.shape) for key, value in state.items()}
+        if ours != theirs:
+            key = min(key for key in ours | theirs if ours.get(key) != theirs.get(key))
+            raise ValueError(
+                f"{saved}: {name}.{key} is {theirs.get(key, 'missing')}, the run's config needs "
+                f"{ours.get(key, 'none')}"
+            )
+    for name, part in parts.items():
+        part.load_state_dict(read_state(saved / f"{name}.safetensors"))
+
+
+def device() -> torch.device:
+    """Where pictures are computed."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -1,0 +1,231 @@
+"""What a run's folder holds in words and numbers; what cannot be read of it is told, not raised."""
+
+import json
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from ivn.config import Config, differences, from_toml
+from ivn.presets import PRESETS
+from ivn.report.content import Log, Missing, Run, Series
+from ivn.toml import ConfigError
+from ivn.train import checkpoint, folder
+
+PROBES = "probes"
+RESULT = "result.json"
+# Beyond this a probe's file is no result that was written for people.
+_LARGEST_RESULT = 8 * 2**20
+
+
+def read_run(path: Path, name: str) -> tuple[Run, Config | None, dict[str, Any]]:
+    """A run in words and numbers, its config and its source; None and {} where unreadable.
+
+    Args:
+        path: the run's folder.
+        name: what to call it.
+
+    Raises:
+        FileNotFoundError: the folder holds no run.
+    """
+    if not (path / folder.CONFIG).is_file():
+        raise FileNotFoundError(f"{path} holds no run: expected {folder.CONFIG} in it")
+    missing: list[Missing] = []
+    text, config = _config(path, missing)
+    source = _json(path / folder.SOURCE, "data and first weights", missing)
+    log = _log(path, missing)
+    saved = checkpoint.latest(path)
+    card: dict[str, Any] = {}
+    if saved is None:
+        lost = "weights, and all that is drawn with them"
+        missing.append(Missing(lost, "no checkpoint was saved before the run ended"))
+    else:
+        card = _json(saved / checkpoint.CARD, "the checkpoint's card", missing)
+    preset = config.name if config is not None and config.name in PRESETS else ""
+    run = Run(
+        name=name,
+        stage=config.stage.kind if config is not None else "",
+        facts=_facts(path, config, source, log, saved, card),
+        log=log,
+        seconds_per_step=_seconds(log, config),
+        config=text,
+        preset=preset,
+        changes=differences(config, PRESETS[preset]()) if config is not None and preset else (),
+        probes=_probes(path, missing),
+        missing=missing,
+    )
+    return run, config, source
+
+
+def _config(path: Path, missing: list[Missing]) -> tuple[str, Config | None]:
+    try:
+        text = (path / folder.CONFIG).read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        missing.append(Missing("config", f"{folder.CONFIG} cannot be read: {_words(error)}"))
+        return "", None
+    try:
+        return text, from_toml(text)
+    except ConfigError as error:
+        missing.append(
+            Missing("everything that needs the config", f"{folder.CONFIG} does not fit: {error}")
+        )
+        return text, None
+
+
+def _json(file: Path, what: str, missing: list[Missing]) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_text("utf-8"))
+        if isinstance(content, dict):
+            return content
+        reason = "expected a table"
+    except (OSError, ValueError, RecursionError) as error:
+        reason = _words(error)
+    missing.append(Missing(what, f"{file.name} cannot be read: {reason}"))
+    return {}
+
+
+def _log(path: Path, missing: list[Missing]) -> Log | None:
+    file = path / folder.LOG
+    try:
+        lines = file.read_bytes().splitlines() if file.exists() else []
+    except OSError as error:
+        missing.append(Missing("curves and timing", f"{file.name}: {_words(error)}"))
+        return None
+    rows, odd = _rows(lines)
+    if odd:
+        missing.append(Missing(f"{odd} of {len(lines)} lines of the log", "cut off or damaged"))
+    if not rows:
+        reason = "is empty" if file.exists() else "is not there"
+        missing.append(Missing("curves and timing", f"{file.name} {reason}: no step was logged"))
+        return None
+    points: dict[str, tuple[list[float], list[float]]] = {}
+    replaced: Counter[tuple[str, str]] = Counter()
+    for step, row in rows.items():
+        for name, value in _numbers(row):
+            steps, values = points.setdefault(name, ([], []))
+            steps.append(step)
+            values.append(value)
+        for one in row.get("replacements") or ():
+            if isinstance(one, dict):
+                replaced[str(one.get("path")), str(one.get("reason"))] += 1
+    return Log(
+        series={name: Series(*pair) for name, pair in points.items()},
+        last_step=max(rows),
+        skipped=sum(row.get("skipped") is True for row in rows.values()),
+        warnings=[(s, str(row["warning"])) for s, row in rows.items() if "warning" in row],
+        replaced=replaced,
+    )
+
+
+def _rows(lines: list[bytes]) -> tuple[dict[int, dict[str, Any]], int]:
+    """Each step's line, ascending, and how many lines are none."""
+    rows: dict[int, dict[str, Any]] = {}
+    odd = 0
+    for line in lines:
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            row = None
+        if isinstance(row, dict) and type(row.get("step")) is int:
+            rows[row["step"]] = row
+        else:
+            odd += 1
+    return dict(sorted(rows.items())), odd
+
+
+def _numbers(row: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
+    """Every finite number in nested tables, by its dotted name."""
+    for name, value in row.items():
+        if isinstance(value, dict):
+            yield from _numbers(value, f"{prefix}{name}.")
+        elif type(value) not in (int, float) or not math.isfinite(value):
+            continue
+        elif prefix or name not in ("step", "epoch", "replaced"):
+            yield f"{prefix}{name}", float(value)
+
+
+def _probes(path: Path, missing: list[Missing]) -> dict[str, dict[str, Any]]:
+    found = {}
+    for file in sorted((path / PROBES).glob(f"*/{RESULT}")):
+        name = file.parent.name
+        if file.stat().st_size > _LARGEST_RESULT:
+            missing.append(Missing(f"probe {name}", f"{RESULT} is larger than a result is"))
+        elif content := _json(file, f"probe {name}", missing):
+            found[name] = content
+    if not found:
+        missing.append(
+            Missing("probes", f"there is none in {PROBES}/: ivn probe TASK --encoder RUN adds one")
+        )
+    return found
+
+
+def _facts(
+    path: Path,
+    config: Config | None,
+    source: Mapping[str, Any],
+    log: Log | None,
+    saved: Path | None,
+    card: Mapping[str, Any],
+) -> list[tuple[str, str]]:
+    facts = [("folder", str(path.absolute()))]
+    if config is not None:
+        facts.append(("preset", config.name))
+    if log is not None:
+        total = "" if config is None or not config.optim.steps else f" of {config.optim.steps}"
+        facts.append(("steps", f"{log.last_step}{total}"))
+        if log.skipped:
+            facts.append(("skipped steps", f"{log.skipped}, not finite"))
+    if (seconds := _whole_time(log, config)) is not None:
+        facts.append(("time in steps", str(timedelta(seconds=round(seconds)))))
+    facts += [
+        (name, str(source[key]))
+        for name, key in (("data", "data"), ("clips", "clips"), ("starts from", "init"))
+        if source.get(key)
+    ]
+    if saved is not None:
+        facts.append(("checkpoint", saved.name))
+    for name, value in _recorded(card):
+        facts.append((name, value))
+    return facts
+
+
+def _recorded(card: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Machine, versions and commit, as far as a checkpoint's card has them."""
+    if card.get("ivn"):
+        yield "ivn", str(card["ivn"])
+    if card.get("git_commit"):
+        yield "commit", str(card["git_commit"])
+    for group in ("machine", "versions"):
+        table = card.get(group)
+        if isinstance(table, dict) and table:
+            yield group, ", ".join(f"{name} {value}" for name, value in table.items() if value)
+
+
+def _seconds(log: Log | None, config: Config | None) -> tuple[float, float] | None:
+    """Seconds that a mean step waits for data, and that it works."""
+    waits, works = _step_seconds(log, config)
+    return (sum(waits) / len(waits), sum(works) / len(works)) if waits else None
+
+
+def _whole_time(log: Log | None, config: Config | None) -> float | None:
+    waits, works = _step_seconds(log, config)
+    return sum(waits) + sum(works) if waits else None
+
+
+def _step_seconds(log: Log | None, config: Config | None) -> tuple[list[float], list[float]]:
+    if log is None or config is None:
+        return [], []
+    speed, share = log.series.get("clips_per_s"), log.series.get("wait_share")
+    if speed is None or share is None or speed.steps != share.steps:
+        return [], []
+    pairs = zip(speed.values, share.values, strict=True)
+    steps = [(config.optim.batch_size / clips, wait) for clips, wait in pairs if clips > 0]
+    return [s * wait for s, wait in steps], [s * (1 - wait) for s, wait in steps]
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()
+    return str(error).partition("\n")[0] or type(error).__name__

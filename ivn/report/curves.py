@@ -1,0 +1,140 @@
+"""The sections of numbers over steps: losses, health, and where the time goes."""
+
+from collections.abc import Iterable, Sequence
+
+from .charts import Line, bar, chart
+from .content import Run
+from .html import Html, join, tag
+
+_TITLES = {
+    "loss": "loss",
+    "lr": "learning rate",
+    "grad_norm": "gradient norm",
+    "clips_per_s": "clips a second",
+    "wait_share": "share of time waiting for data",
+    "health.feature_std": "spread of features (feature_std)",
+    "health.effective_rank": "effective rank of features",
+}
+# Names as the log has them, by their beginning, and under which heading they stand.
+_GROUPS = (
+    ("Loss and its terms", ("loss", "terms.")),
+    ("Learning rate, gradient, speed", ("lr", "grad_norm", "clips_per_s", "wait_share")),
+    (
+        "Health: do features differ between clips, and agree with the teacher",
+        ("health.feature_std", "health.effective_rank", "health.cosine."),
+    ),
+)
+
+
+def curves(runs: Sequence[Run]) -> Html:
+    """All that the logs hold, runs over one another."""
+    names = [name for run in runs if run.log is not None for name in run.log.series]
+    left = list(dict.fromkeys(names))
+    if not left:
+        return tag("p", {"class": "empty"}, "No run here has logged a step.")
+    parts = [_legend(runs)]
+    for title, beginnings in _GROUPS:
+        taken = [name for name in left if name.startswith(beginnings)]
+        left = [name for name in left if name not in taken]
+        if taken:
+            parts += [tag("h3", {"class": "group"}, title), _charts(runs, taken)]
+    if left:
+        inside = _charts(runs, left)
+        summary = tag("summary", {}, "Gradient and update norms of each part")
+        parts.append(tag("details", {}, summary, inside))
+    return join(parts)
+
+
+def timing(runs: Sequence[Run]) -> Html:
+    """How long a mean step waits for data and works, as far as the logs tell."""
+    timed = [(number, run) for number, run in enumerate(runs) if run.seconds_per_step is not None]
+    if not timed:
+        return tag("p", {"class": "empty"}, "No log here tells how long its steps took.")
+    rows = []
+    for number, run in timed:
+        assert run.seconds_per_step is not None and run.log is not None
+        wait, work = run.seconds_per_step
+        whole = wait + work or 1.0
+        speeds = sorted(run.log.series["clips_per_s"].values)
+        said = f"{wait / whole:.0%} waiting for data, {work / whole:.0%} everything else"
+        rows.append(
+            tag(
+                "tr",
+                {},
+                tag("td", {}, tag("span", {"class": f"key c{number % 8}"}, ""), f" {run.name}"),
+                _number(_seconds(whole)),
+                _number(_seconds(wait)),
+                _number(_seconds(work)),
+                _number(f"{speeds[len(speeds) // 2]:.3g}"),
+                tag("td", {}, bar((("wait", wait / whole), ("work", work / whole)), said)),
+            )
+        )
+    heads = ["run", "a step", "waits for data", "works", "clips/s, median", ""]
+    head = tag(
+        "tr",
+        {},
+        *(
+            tag("th", {"class": "number" if 0 < i < 5 else None}, name)
+            for i, name in enumerate(heads)
+        ),
+    )
+    table = tag("table", {"class": "wide"}, tag("thead", {}, head), tag("tbody", {}, *rows))
+    note = (
+        "Means over all steps, between one fetch of metrics and the next. Working is the teacher, "
+        "the student, its gradients and the optimiser together: a log does not part them."
+    )
+    return join([tag("p", {"class": "lead"}, note), scrolling(table, "timing")])
+
+
+def scrolling(inside: Html, name: str) -> Html:
+    """Something wide in a box of its own, which the keyboard reaches, too."""
+    box = {"class": "scroll", "tabindex": "0", "role": "region", "aria-label": name}
+    return tag("div", box, inside)
+
+
+def _legend(runs: Sequence[Run]) -> Html:
+    keys = [
+        tag("span", {}, tag("span", {"class": f"key c{number % 8}"}, ""), run.name)
+        for number, run in enumerate(runs)
+    ]
+    choices = []
+    for value, label in (("lin", "linear"), ("log", "logarithmic")):
+        checked = "" if value == "lin" else None
+        button = {"type": "radio", "name": "scale", "value": value, "checked": checked}
+        choices.append(tag("label", {}, tag("input", button), f" {label}"))
+    legend = {"class": "choice", "aria-label": "scale of values above zero"}
+    return tag("div", {"class": "legend"}, *keys, tag("fieldset", legend, *choices))
+
+
+def _charts(runs: Sequence[Run], names: Iterable[str]) -> Html:
+    drawn = []
+    for name in names:
+        lines = [
+            Line(run.name, number, run.log.series[name])
+            for number, run in enumerate(runs)
+            if run.log is not None and name in run.log.series
+        ]
+        drawn.append(chart(_title(name), lines))
+    return tag("div", {"class": "charts"}, *drawn)
+
+
+def _title(name: str) -> str:
+    if name in _TITLES:
+        return _TITLES[name]
+    for beginning, title in (
+        ("terms.", "term: {}"),
+        ("health.cosine.", "cosine to the teacher: {}"),
+        ("health.grad_norm.", "gradient norm: {}"),
+        ("health.update_norm.", "update norm: {}"),
+    ):
+        if name.startswith(beginning):
+            return title.format(name.removeprefix(beginning))
+    return name
+
+
+def _seconds(value: float) -> str:
+    return f"{1000 * value:.0f} ms" if value < 1 else f"{value:.2f} s"
+
+
+def _number(value: str) -> Html:
+    return tag("td", {"class": "number"}, value)

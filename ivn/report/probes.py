@@ -1,0 +1,179 @@
+"""The section of probe results, as ``result.json`` has them; what is absent is left out."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from .curves import scrolling
+from .html import Html, join, tag
+from .images import heat_colours, image_uri
+
+_WRITTEN = 16  # classes up to which a confusion matrix is a table of numbers
+_CLASSES = 400  # of the per-class table, at most
+
+
+def probe(run: str, name: str, result: Mapping[str, Any]) -> Html:
+    """One probe of a run."""
+    task = result.get("task")
+    title = f"{run}: {task if isinstance(task, str) else name}"
+    parts = [tag("h3", {}, title, *([f" ({name})"] if name != task else []))]
+    if said := _said(result):
+        parts.append(tag("p", {"class": "lead"}, said))
+    rows = [row for row in _list(result.get("rows")) if isinstance(row, dict)]
+    chance = _float(result.get("chance"))
+    if rows:
+        parts.append(_rows(rows, chance))
+    else:
+        parts.append(tag("p", {"class": "empty"}, "This result holds no rows."))
+    classes = [str(one) for one in _list(result.get("classes"))]
+    if (matrix := _matrix(result.get("confusion"))) is not None:
+        parts.append(_confusion(matrix, classes))
+    per_class = [row for row in _list(result.get("per_class")) if isinstance(row, dict)]
+    if per_class:
+        parts.append(_per_class(per_class))
+    return tag("div", {"class": "probe"}, *parts)
+
+
+def _said(result: Mapping[str, Any]) -> str:
+    words = []
+    n, groups = result.get("n"), result.get("groups")
+    if isinstance(n, int):
+        words.append(f"{n} clips" + (f" in {groups} groups" if isinstance(groups, int) else ""))
+    for key, label in (("chance", "chance"), ("majority", "the most frequent class")):
+        value = _float(result.get(key))
+        if value is not None:
+            words.append(f"{label} {value:.1%}")
+    views = result.get("views")
+    if isinstance(views, dict) and {"clips", "crops"} <= views.keys():
+        words.append(f"{views['clips']} clips x {views['crops']} crops of each video")
+    for key, label in (("label", "label"), ("data", "data")):
+        if isinstance(result.get(key), str) and result[key]:
+            words.append(f"{label} {result[key]}")
+    return ", ".join(words)
+
+
+def _rows(rows: Sequence[Mapping[str, Any]], chance: float | None) -> Html:
+    heads = ["encoder", "head", "top-1", "95% interval", "", "top-5", "rate, decay"]
+    body = []
+    for row in rows:
+        value, low, high = _share(row.get("top1"))
+        five, _, _ = _share(row.get("top5"))
+        tuned = ", ".join(
+            f"{row[key]:g}" for key in ("lr", "wd") if _float(row.get(key)) is not None
+        )
+        interval = "" if low is None or high is None else f"{low:.1%} to {high:.1%}"
+        cells = [
+            tag("td", {}, str(row.get("encoder", ""))),
+            tag("td", {}, str(row.get("head", ""))),
+            tag("td", {"class": "number"}, _percent(value)),
+            tag("td", {"class": "number"}, interval),
+            tag("td", {}, _range(value, low, high, chance)),
+            tag("td", {"class": "number"}, _percent(five)),
+            tag("td", {"class": "number"}, tuned),
+        ]
+        body.append(tag("tr", {}, *cells))
+    right = (2, 3, 5, 6)
+    head = [tag("th", {"class": "number" if i in right else None}, h) for i, h in enumerate(heads)]
+    table = tag(
+        "table",
+        {"class": "wide"},
+        tag("thead", {}, tag("tr", {}, *head)),
+        tag("tbody", {}, *body),
+    )
+    return scrolling(table, "accuracies")
+
+
+def _range(
+    value: float | None, low: float | None, high: float | None, chance: float | None
+) -> Html:
+    """Accuracy from 0 to 100% as a mark with its interval, and chance as a dashed line."""
+    if value is None:
+        return Html("")
+    parts = [_line("axis", 0, 150, 7, 7)]
+    if chance is not None:
+        parts.append(_line("chance", 150 * chance, 150 * chance, 0, 14))
+    if low is not None and high is not None:
+        parts.append(_line("interval", 150 * low, 150 * high, 7, 7))
+    parts.append(tag("circle", {"class": "point", "cx": round(150 * value, 1), "cy": 7, "r": 3.5}))
+    return tag("svg", {"class": "range", "viewBox": "0 0 150 14", "aria-hidden": "true"}, *parts)
+
+
+def _line(name: str, x1: float, x2: float, y1: float, y2: float) -> Html:
+    ends = {"x1": round(x1, 1), "x2": round(x2, 1), "y1": y1, "y2": y2}
+    return tag("line", {"class": name, **ends})
+
+
+def _confusion(matrix: np.ndarray, classes: Sequence[str]) -> Html:
+    shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
+    names = [classes[i] if i < len(classes) else str(i) for i in range(len(matrix))]
+    summary = tag("summary", {}, f"Confusion matrix, {len(matrix)} classes")
+    note = tag("p", {"class": "empty"}, "Rows: true class; columns: predicted, in the same order.")
+    if len(matrix) > _WRITTEN:
+        image = image_uri(heat_colours(shares))
+        alt = f"confusion matrix of {len(matrix)} classes, bright where predicted often"
+        inside = tag("img", {"class": "matrix", "src": image, "alt": alt})
+        return tag("details", {"open": ""}, summary, note, inside)
+    rows = []
+    for name, counts, row in zip(names, matrix, shares, strict=True):
+        cells = [
+            tag(
+                "td",
+                {"style": f"--v:{share:.3f}", "class": "strong" if share > 0.55 else None},
+                f"{count:g}",
+            )
+            for count, share in zip(counts, row, strict=True)
+        ]
+        rows.append(tag("tr", {}, tag("th", {"scope": "row"}, name), *cells))
+    table = tag("table", {"class": "confusion"}, tag("tbody", {}, *rows))
+    return tag("details", {"open": ""}, summary, note, scrolling(table, "confusion matrix"))
+
+
+def _per_class(rows: Sequence[Mapping[str, Any]]) -> Html:
+    body = []
+    for row in rows[:_CLASSES]:
+        value, _, _ = _share(row.get("top1"))
+        cells = [str(row.get("class", "")), str(row.get("n", "")), _percent(value)]
+        marked = [tag("td", {"class": "number" if i else None}, c) for i, c in enumerate(cells)]
+        body.append(tag("tr", {}, *marked))
+    left = len(rows) - _CLASSES
+    more = [tag("p", {"class": "empty"}, f"and {left} more")] if left > 0 else []
+    names = zip(("class", "clips", "top-1"), (None, "number", "number"), strict=True)
+    head = tag("tr", {}, *(tag("th", {"class": name}, title) for title, name in names))
+    table = tag("table", {}, tag("thead", {}, head), tag("tbody", {}, *body))
+    summary = tag("summary", {}, f"Each of {len(rows)} classes")
+    return tag("details", {}, summary, scrolling(table, "accuracy of each class"), join(more))
+
+
+def _matrix(value: object) -> np.ndarray | None:
+    """A square matrix of counts, or None."""
+    rows = _list(value)
+    if not rows or any(not isinstance(row, list) or len(row) != len(rows) for row in rows):
+        return None
+    numbers = [[_float(cell) for cell in row] for row in rows]
+    if any(cell is None or cell < 0 for row in numbers for cell in row):
+        return None
+    return np.array(numbers, np.float64)
+
+
+def _share(value: object) -> tuple[float | None, float | None, float | None]:
+    """Value, low and high of a share, where it has them."""
+    if isinstance(value, dict):
+        low, high = _float(value.get("low")), _float(value.get("high"))
+        return _float(value.get("value")), low, high
+    return _float(value), None, None
+
+
+def _percent(value: float | None) -> str:
+    return "" if value is None else f"{value:.1%}"
+
+
+def _float(value: object) -> float | None:
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
+        return float(value)
+    return None
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
