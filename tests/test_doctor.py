@@ -49,7 +49,11 @@ def test_all_back_ends_are_listed(diagnose):
 
 def test_what_extras_bring_is_listed_with_their_names(diagnose):
     _, checks = diagnose()
-    for name in ("scikit-learn (the demo's probe)", "TensorBoard (run.tensorboard)"):
+    for name in (
+        "scikit-learn (the demo's probe)",
+        "TensorBoard (run.tensorboard)",
+        "timm (DINOv2, CLIP, SigLIP)",
+    ):
         assert checks[name]["usable"] or checks[name]["fix"].startswith("pip install 'ivn[")
 
 

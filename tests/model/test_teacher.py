@@ -297,7 +297,7 @@ def test_a_checkpoint_without_all_weights_is_refused(transformers, tmp_path):
     weights = load_file(file)
     del weights[next(name for name in weights if name.endswith("head.probe"))]
     save_file(weights, file, metadata={"format": "pt"})
-    with pytest.raises(ValueError, match=r"lacks 1 of the vision tower's weights.*head\.probe"):
+    with pytest.raises(ValueError, match=r"lacks 1 of the weights of a Sig.*head\.probe"):
         build_teacher(TeacherConfig("siglip", str(tmp_path), 32, (1,)))
 
 

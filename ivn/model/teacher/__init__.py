@@ -1,11 +1,23 @@
 """Frozen teachers, of images and of clips, behind one protocol."""
 
+from collections.abc import Callable
+
 import torch
 
 from .efficientnet import load_efficientnet
-from .protocol import ImageNetwork, Targets, TeacherConfig
+from .protocol import ImageNetwork, TappedNetwork, Targets, TeacherConfig
 from .siglip import load_siglip
 from .teacher import Teacher
+from .timm_vit import load_timm
+from .tubes import load_videomae, load_vjepa2
+
+_LOADERS: dict[str, Callable[[TeacherConfig], TappedNetwork]] = {
+    "efficientnet": load_efficientnet,
+    "siglip": load_siglip,
+    "timm": load_timm,
+    "videomae": load_videomae,
+    "vjepa2": load_vjepa2,
+}
 
 __all__ = ["ImageNetwork", "Targets", "Teacher", "TeacherConfig", "build_teacher", "release_taps"]
 
@@ -17,8 +29,7 @@ def build_teacher(config: TeacherConfig) -> Teacher:
         ImportError: its extra is not installed.
         ValueError: the source, the image size or the taps do not fit.
     """
-    load = load_efficientnet if config.kind == "efficientnet" else load_siglip
-    return Teacher(load(config).to(getattr(torch, config.dtype)))
+    return Teacher(_LOADERS[config.kind](config).to(getattr(torch, config.dtype)))
 
 
 def release_taps(depth: int, interval: float, count: int = 6) -> tuple[int, ...]:

@@ -27,9 +27,11 @@ class TeacherConfig:
     """Which network teaches, and where it is tapped.
 
     Attributes:
-        kind: "efficientnet" (Lite0, weights from a package) or "siglip".
-        source: folder or hub id of a SigLIP or fixed-resolution SigLIP2 checkpoint; "" for
-            efficientnet. With random weights the hub id alone tells the sizes.
+        kind: "efficientnet" (Lite0, weights from a package), "siglip", "timm" (vision transformers
+            of timm: SigLIP, CLIP, DINOv2 and others), "videomae", "vjepa2" or "internvideo2".
+        source: "" for efficientnet; for siglip, videomae and vjepa2 the folder or hub id of a
+            checkpoint of transformers; for timm the model's name, hf-hub:ID or a folder; for
+            internvideo2 a file of its weights. With random weights a known name is enough.
         image_size: side of the frames that the teacher sees, in pixels.
         taps: numbers of blocks, ascending; tap n is the stream after n blocks have run, which is
             the input of block n. For efficientnet (1,): the network counts as one block.
@@ -37,7 +39,7 @@ class TeacherConfig:
         dtype: of the frozen weights and of what is computed from them.
     """
 
-    kind: Literal["efficientnet", "siglip"]
+    kind: Literal["efficientnet", "siglip", "timm", "videomae", "vjepa2", "internvideo2"]
     source: str
     image_size: int
     taps: tuple[int, ...]
@@ -200,10 +202,46 @@ class ClipNetwork(TappedNetwork):
         return 1
 
 
-def check_taps(taps: tuple[int, ...], depth: int) -> None:
-    """Refuse taps that do not ascend or lie outside ``[0, depth]``."""
-    if list(taps) != sorted(set(taps)) or any(not 0 <= tap <= depth for tap in taps):
+def run_blocks(
+    hidden: Tensor,
+    blocks: nn.ModuleList,
+    taps: tuple[int, ...],
+    tap: Tap | None,
+    *,
+    to_end: bool,
+    arguments: tuple[None, ...] = (),
+) -> Tensor:
+    """The stream ``hidden`` after the last block, or, unless ``to_end``, after the last tapped.
+
+    Args:
+        hidden: ``[B, N, D]``, the input of the first block.
+        blocks: each called with the stream and ``arguments``; what they give after the stream is
+            dropped.
+        taps: as a teacher's.
+        tap: gets each tapped layer, if it is given.
+        to_end: run the blocks after the last tapped too.
+        arguments: of every block.
+    """
+    tapped = {} if tap is None else {block: k for k, block in enumerate(taps)}
+    last = len(blocks) if to_end else max(tapped, default=0)
+    for number in range(last + 1):
+        if tap is not None and number in tapped:
+            tap(tapped[number], hidden)
+        if number < last:
+            output = blocks[number](hidden, *arguments)
+            hidden = output[0] if isinstance(output, tuple) else output
+    return hidden
+
+
+def saliency(tokens: Tensor) -> Tensor:
+    """The length of each token ``[..., N, D] -> [..., N]``, in at least fp32."""
+    return torch.linalg.vector_norm(tokens.to(wide_dtype(tokens.dtype)), dim=-1)
+
+
+def check_taps(taps: tuple[int, ...], depth: int, *, first: int = 0) -> None:
+    """Refuse taps that do not ascend or lie outside ``[first, depth]``."""
+    if list(taps) != sorted(set(taps)) or any(not first <= tap <= depth for tap in taps):
         raise ValueError(
-            f"taps are {list(taps)}, expected ascending numbers of blocks in [0, {depth}]: this "
-            f"teacher has {depth}; [{depth}] is its last one's output"
+            f"taps are {list(taps)}, expected ascending numbers of blocks in [{first}, {depth}]: "
+            f"this teacher has {depth}; [{depth}] is its last one's output"
         )

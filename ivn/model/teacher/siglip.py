@@ -3,9 +3,7 @@
 Legend: I images, n tokens of an image, D width, H heads of the pooling head.
 """
 
-import importlib
 import re
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -13,7 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..layers import wide_dtype
-from .protocol import ImageNetwork, Tap, TeacherConfig, check_taps
+from . import hf
+from .protocol import Final, ImageNetwork, Tap, TeacherConfig, check_taps, run_blocks
 
 # Vision towers whose sizes are known without their files: width, MLP, blocks, heads.
 _TOWERS = {
@@ -29,6 +28,7 @@ class SiglipNetwork(ImageNetwork):
     """The vision tower's own blocks and head, run without keeping what is not tapped."""
 
     positions: Tensor
+    has_head = True
 
     def __init__(self, model: nn.Module, *, taps: tuple[int, ...], image_size: int) -> None:
         super().__init__()
@@ -52,16 +52,11 @@ class SiglipNetwork(ImageNetwork):
     def features(
         self, images: Tensor, tap: Tap | None, *, pooled: bool, attention: bool
     ) -> tuple[Tensor, Tensor]:
-        tapped = {} if tap is None else {block: k for k, block in enumerate(self.taps)}
-        last = len(self.blocks) if pooled or attention else max(tapped, default=0)
-        hidden = self.patch_embedding(images).flatten(2).transpose(1, 2) + self.positions
-        for block in range(last + 1):
-            if tap is not None and block in tapped:
-                tap(tapped[block], hidden)
-            if block < last:
-                hidden = self.blocks[block](hidden, None)
+        hidden = self._embed(images)
+        to_end = pooled or attention
+        hidden = run_blocks(hidden, self.blocks, self.taps, tap, to_end=to_end, arguments=(None,))
         empty = hidden.new_empty(len(images), 0)
-        if not (pooled or attention):
+        if not to_end:
             return empty, empty
         tokens = self.post_layernorm(hidden)
         weights = self._probe_attention(tokens)
@@ -69,6 +64,17 @@ class SiglipNetwork(ImageNetwork):
             self._pool(tokens, weights) if pooled else empty,
             weights.mean(1) if attention else empty,
         )
+
+    def final_images(self, images: Tensor, *, pooled: bool) -> Final:
+        hidden = self._embed(images)
+        hidden = run_blocks(hidden, self.blocks, (), None, to_end=True, arguments=(None,))
+        tokens = self.post_layernorm(hidden)
+        empty = tokens.new_empty(len(images), 0)
+        vector = self._pool(tokens, self._probe_attention(tokens)) if pooled else empty
+        return Final(tokens, tokens[:, :0], vector)
+
+    def _embed(self, images: Tensor) -> Tensor:
+        return self.patch_embedding(images).flatten(2).transpose(1, 2) + self.positions
 
     def _probe_attention(self, tokens: Tensor) -> Tensor:
         """Softmax of the probe's query with each token's key, ``[I, H, n]`` in fp32 or wider.
@@ -110,21 +116,13 @@ def load_siglip(config: TeacherConfig) -> SiglipNetwork:
             "the siglip teacher has no source: give stage.teacher.source, a folder or a hub id "
             "such as google/siglip2-base-patch16-256"
         )
-    library = _transformers()
+    kind = hf.transformers().SiglipVisionModel
     if config.weights == "random":
-        model = _random(library, _sizes(library, config))
+        model = hf.random_model(kind, _sizes(config.source))
     else:
-        model = _pretrained(library, config.source)
+        sizes = vision_config(config.source)
+        model = hf.pretrained_model(kind, config.source, sizes, unread=("text_model", "logit_"))
     return SiglipNetwork(model, taps=config.taps, image_size=config.image_size)
-
-
-def _transformers() -> ModuleType:
-    try:
-        return importlib.import_module("transformers")
-    except ImportError as error:
-        raise ImportError(
-            f'the siglip teacher needs transformers ({error}): pip install "ivn[hf]"'
-        ) from None
 
 
 def named_sizes(source: str) -> dict[str, int]:
@@ -140,16 +138,9 @@ def named_sizes(source: str) -> dict[str, int]:
     return sizes | {"patch_size": patch_size, "image_size": image_size}
 
 
-def _sizes(library: ModuleType, config: TeacherConfig) -> Any:
-    named = named_sizes(config.source)
-    return library.SiglipVisionConfig(**named) if named else _vision_config(library, config.source)
-
-
-def _vision_config(library: ModuleType, source: str) -> Any:
-    try:
-        config = library.AutoConfig.from_pretrained(source, trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        raise _cannot_load(source, error) from None
+def vision_config(source: str) -> Any:
+    """The config of a checkpoint's vision tower."""
+    config = hf.read_config(source)
     if config.model_type == "siglip":
         return config.vision_config
     if config.model_type != "siglip_vision_model":
@@ -160,42 +151,6 @@ def _vision_config(library: ModuleType, source: str) -> Any:
     return config
 
 
-def _random(library: ModuleType, config: Any) -> nn.Module:
-    # transformers draws from the global generator: lend it a seed of its own.
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(0)
-        return library.SiglipVisionModel._from_config(config, attn_implementation="sdpa")
-
-
-def _pretrained(library: ModuleType, source: str) -> nn.Module:
-    config = _vision_config(library, source)
-    # A hub checkpoint also holds the text tower, of which transformers would otherwise report
-    # every weight as unexpected.
-    ignored = {"_keys_to_ignore_on_load_unexpected": ["text_model", "logit_"]}
-    tower: Any = type("SiglipVisionModel", (library.SiglipVisionModel,), ignored)
-    try:
-        model, info = tower.from_pretrained(
-            source,
-            config=config,
-            dtype=torch.float32,
-            attn_implementation="sdpa",
-            use_safetensors=True,  # never unpickle
-            output_loading_info=True,
-        )
-    except (OSError, RuntimeError, ValueError) as error:
-        raise _cannot_load(source, error) from None
-    if info["missing_keys"]:
-        missing = sorted(info["missing_keys"])
-        raise ValueError(
-            f"teacher source {source!r} lacks {len(missing)} of the vision tower's weights, first "
-            f"{missing[0]!r}"
-        )
-    return model
-
-
-def _cannot_load(source: str, error: Exception) -> ValueError:
-    reason = str(error).strip().splitlines()[0]
-    return ValueError(
-        f"teacher source {source!r} is neither a folder with a SigLIP checkpoint nor a hub id "
-        f"that can be read: {reason}"
-    )
+def _sizes(source: str) -> Any:
+    named = named_sizes(source)
+    return hf.transformers().SiglipVisionConfig(**named) if named else vision_config(source)

@@ -1,0 +1,113 @@
+"""Networks of transformers: found, read without unpickling, and how their pixels are normalised."""
+
+import importlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import nn
+
+Pixels = tuple[tuple[float, float, float], tuple[float, float, float]]  # mean, standard deviation
+
+_PROCESSORS = ("preprocessor_config.json", "video_preprocessor_config.json")
+
+
+def transformers() -> ModuleType:
+    """The library, which an extra installs."""
+    try:
+        return importlib.import_module("transformers")
+    except ImportError as error:
+        raise ImportError(
+            f'this network needs transformers ({error}): pip install "ivn[hf]"'
+        ) from None
+
+
+def read_config(source: str) -> Any:
+    """The config of a checkpoint: a folder's, or a hub id's."""
+    try:
+        return transformers().AutoConfig.from_pretrained(source, trust_remote_code=False)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise cannot_load(source, error) from None
+
+
+def random_model(kind: Any, config: Any) -> Any:
+    """A model of class ``kind`` with random weights, always the same."""
+    # transformers draws from the global generator: lend it a seed of its own.
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(0)
+        return kind._from_config(config, attn_implementation="sdpa")
+
+
+def pretrained_model(kind: Any, source: str, config: Any, *, unread: Sequence[str] = ()) -> Any:
+    """A model of class ``kind`` with a checkpoint's weights, in fp32, all of them.
+
+    ``unread`` are patterns of keys of the checkpoint that it has no use for: transformers would
+    report every one of them.
+    """
+    # Of transformers' own module: it renames the keys of its own classes alone.
+    members = {
+        "_keys_to_ignore_on_load_unexpected": list(unread),
+        "__module__": kind.__module__,
+    }
+    quiet: Any = type(kind.__name__, (kind,), members)
+    try:
+        model, info = quiet.from_pretrained(
+            source,
+            config=config,
+            dtype=torch.float32,
+            attn_implementation="sdpa",
+            use_safetensors=True,  # never unpickle
+            output_loading_info=True,
+        )
+    except (OSError, RuntimeError, ValueError) as error:
+        raise cannot_load(source, error) from None
+    if info["missing_keys"]:
+        missing = sorted(info["missing_keys"])
+        raise ValueError(
+            f"{source!r} lacks {len(missing)} of the weights of a {kind.__name__}, first "
+            f"{missing[0]!r}"
+        )
+    return model
+
+
+def pixel_statistics(source: str, usual: Pixels) -> Pixels:
+    """Mean and deviation that a checkpoint's image processor states; ``usual`` without one."""
+    hub = importlib.import_module("transformers.utils.hub")
+    for name in _PROCESSORS:
+        try:
+            file = hub.cached_file(source, name, _raise_exceptions_for_missing_entries=False)
+        except OSError:  # neither a folder nor a repository within reach
+            return usual
+        if file is None:
+            continue
+        try:
+            stated = json.loads(Path(file).read_text("utf-8"))
+            mean, std = (
+                tuple(map(float, stated["image_mean"])),
+                tuple(map(float, stated["image_std"])),
+            )
+        except (KeyError, ValueError, TypeError):
+            continue
+        if len(mean) == len(std) == 3:
+            return mean, std
+    return usual
+
+
+def cannot_load(source: str, error: Exception) -> ValueError:
+    """What to say of a checkpoint that transformers could not load."""
+    reason = str(error).strip().splitlines()[0]
+    return ValueError(
+        f"{source!r} is neither a folder with such a checkpoint (as safetensors) nor a hub id that "
+        f"can be read: {reason}"
+    )
+
+
+def square(module: nn.Module, name: str, value: Any) -> int:
+    """``value`` of a config, a number or two equal ones, as a number."""
+    sides = (value, value) if isinstance(value, int) else tuple(value)
+    if len(set(sides)) != 1:
+        raise ValueError(f"{type(module).__name__}: {name} is {value}, expected a square")
+    return sides[0]

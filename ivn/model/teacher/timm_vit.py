@@ -1,0 +1,185 @@
+"""Vision transformers of timm as teachers: SigLIP, CLIP, DINOv2 and whatever runs alike.
+
+Legend: I images, n tokens of an image, p prefix tokens (cls and registers), D width, H heads.
+"""
+
+import contextlib
+import importlib
+import pickle
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from ..layers import wide_dtype
+from .protocol import Final, ImageNetwork, Tap, TeacherConfig, check_taps, saliency
+
+
+class TimmNetwork(ImageNetwork):
+    """A transformer with ``forward_intermediates``, run by timm itself.
+
+    Taps are the stream before the last norm, without prefix tokens. Pooled is what goes into its
+    classifier. Attention is that of its attention pool where it has one (SigLIP), else that of its
+    cls token in the last block, averaged over heads (CLIP, DINOv2), else the length of the tokens
+    after the last block.
+    """
+
+    def __init__(self, model: Any, *, taps: tuple[int, ...]) -> None:
+        super().__init__()
+        embed: Any = getattr(model, "patch_embed", None)
+        needed = ("forward_intermediates", "forward_head", "blocks", "num_prefix_tokens")
+        if not all(hasattr(model, name) for name in needed) or not hasattr(embed, "grid_size"):
+            raise ValueError(
+                f"timm's {type(model).__name__} is no vision transformer with "
+                "forward_intermediates: choose one such as vit_base_patch14_dinov2"
+            )
+        check_taps(taps, len(model.blocks), first=1)
+        rows, columns = embed.grid_size
+        if rows != columns:
+            raise ValueError(f"the model has {rows} x {columns} tokens, expected a square")
+        self.taps, self.grid, self.width = taps, rows, model.num_features
+        self.image_size, patch = embed.img_size[0], embed.patch_size[0]
+        if self.image_size != rows * patch:
+            raise ValueError(
+                f"image_size is {self.image_size}, expected a multiple of the teacher's patch size "
+                f"{patch}: {patch * 16} for 16 x 16 tokens"
+            )
+        pixels = _timm("timm.data").resolve_model_data_config(model)
+        self.mean, self.std = tuple(pixels["mean"]), tuple(pixels["std"])
+        self.prefix = model.num_prefix_tokens
+        self.cls_tokens = int(getattr(model, "cls_token", None) is not None)
+        self.pool = _attention_pool(model)
+        self.has_head = self.pool is not None
+        self.model = model
+
+    def features(
+        self, images: Tensor, tap: Tap | None, *, pooled: bool, attention: bool
+    ) -> tuple[Tensor, Tensor]:
+        empty = images.new_empty(len(images), 0)
+        to_end = pooled or attention
+        if tap is None and not to_end:
+            return empty, empty
+        depth = len(self.model.blocks)
+        wanted = sorted({*(() if tap is None else self.taps), *((depth,) if to_end else ())})
+        with self._watched(attention) as seen:
+            found = self.model.forward_intermediates(
+                images,
+                indices=[number - 1 for number in wanted],
+                output_fmt="NLC",
+                intermediates_only=not to_end,
+                stop_early=not to_end,
+            )
+        last, layers = found if to_end else (empty, found)
+        if tap is not None:
+            for k, number in enumerate(self.taps):
+                tap(k, layers[wanted.index(number)])
+        vector = self.model.forward_head(last, pre_logits=True) if pooled else empty
+        if not attention:
+            return vector, empty
+        if self.pool is not None:
+            return vector, self._pool_attention(last)
+        return vector, seen[0] if seen else saliency(layers[-1])
+
+    def final_images(self, images: Tensor, *, pooled: bool) -> Final:
+        hidden = self.model.forward_features(images)
+        empty = hidden.new_empty(len(images), 0)
+        vector = self.model.forward_head(hidden, pre_logits=True) if pooled else empty
+        return Final(hidden[:, self.prefix :], hidden[:, : self.cls_tokens], vector)
+
+    def _pool_attention(self, hidden: Tensor) -> Tensor:
+        """Attention of the pool's query to each token, averaged over its heads, ``[I, n]``."""
+        pool: Any = self.pool
+        tokens = hidden if self.model.pool_include_prefix else hidden[:, self.prefix :]
+        if pool.pos_embed is not None:
+            tokens = tokens + pool.pos_embed.to(tokens.dtype)
+        key, _ = pool.kv(tokens).chunk(2, dim=-1)
+        q, k = (x.unflatten(-1, (pool.num_heads, -1)) for x in (pool.q(pool.latent), key))
+        scores = torch.einsum("lhd,inhd->ihln", pool.q_norm(q)[0] * pool.scale, pool.k_norm(k))
+        weights = scores.softmax(-1, dtype=wide_dtype(scores.dtype)).mean((1, 2))
+        return weights[:, -(self.grid**2) :]
+
+    @contextlib.contextmanager
+    def _watched(self, attention: bool) -> Iterator[list[Tensor]]:
+        """Collects the cls token's attention in the last block, ``[I, n]``, where it is wanted."""
+        seen: list[Tensor] = []
+        attend: Any = getattr(self.model.blocks[-1], "attn", None)
+        drop = getattr(attend, "attn_drop", None)
+        if not attention or self.pool is not None or not self.cls_tokens or drop is None:
+            yield seen
+            return
+
+        def keep(_: Any, inputs: tuple[Tensor, ...]) -> None:
+            rows = inputs[0][:, :, 0, self.prefix :]  # [I, H, n]
+            seen.append(rows.to(wide_dtype(rows.dtype)).mean(1))
+
+        # A fused attention has no weights to see; the last block alone runs without.
+        fused, attend.fused_attn = attend.fused_attn, False
+        handle = drop.register_forward_pre_hook(keep)
+        try:
+            yield seen
+        finally:
+            attend.fused_attn = fused
+            handle.remove()
+
+
+def load_timm(config: TeacherConfig) -> TimmNetwork:
+    """The network that ``config`` names, on the CPU in fp32."""
+    if not config.source:
+        raise ValueError(
+            "the timm teacher has no source: give stage.teacher.source, a name such as "
+            "vit_base_patch14_dinov2.lvd142m, hf-hub:ID or a folder"
+        )
+    return read_timm(
+        config.source, weights=config.weights, taps=config.taps, image_size=config.image_size
+    )
+
+
+def read_timm(
+    source: str, *, weights: str, taps: tuple[int, ...], image_size: int | None
+) -> TimmNetwork:
+    """A network by timm's name, ``hf-hub:ID`` or folder; without ``image_size`` at its own.
+
+    timm resamples the positions of a checkpoint to ``image_size``.
+    """
+    timm = _timm("timm")
+    name = f"local-dir:{source}" if Path(source).is_dir() else source
+    size = {} if image_size is None else {"img_size": image_size}
+    try:
+        # timm draws from the global generator: lend it a seed of its own.
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(0)
+            model = timm.create_model(
+                name, pretrained=weights == "pretrained", num_classes=0, **size
+            )
+    except (OSError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        raise ValueError(f"timm cannot load {source!r}: {_one_line(error)}") from None
+    except (AssertionError, TypeError) as error:
+        at = "" if image_size is None else f" for frames of {image_size} pixels"
+        raise ValueError(
+            f"timm cannot build {source!r}{at}, expected a vision transformer: {_one_line(error)}"
+        ) from None
+    except SafetensorError as error:
+        raise ValueError(f"the weights of {source!r} are damaged: {_one_line(error)}") from None
+    return TimmNetwork(model.eval(), taps=taps)
+
+
+def _attention_pool(model: Any) -> Any:
+    """The model's pool with a learnt query, or None."""
+    kind = _timm("timm.layers").AttentionPoolLatent
+    pool = getattr(model, "attn_pool", None)
+    return pool if isinstance(pool, kind) else None
+
+
+def _timm(module: str) -> ModuleType:
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ImportError(f'this network needs timm ({error}): pip install "ivn[timm]"') from None
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]

@@ -1,0 +1,198 @@
+"""VideoMAE and V-JEPA 2 as teachers, read through transformers: tokens of tubes of two frames.
+
+Legend: B clips, T frames, t = T / 2 slots, n tokens of a slot, N = t * n, D width.
+"""
+
+import re
+from abc import abstractmethod
+from typing import Any
+
+from torch import Tensor, nn
+
+from ivn.data.clip import IMAGENET_MEAN, IMAGENET_STD
+
+from ..positions import GridPositions
+from . import hf
+from .protocol import ClipNetwork, Final, Tap, TeacherConfig, check_taps, run_blocks, saliency
+
+TUBE = 2
+
+# Sizes that are known without files: width, blocks, heads.
+_WIDTHS = {
+    "small": (384, 12, 6),
+    "base": (768, 12, 12),
+    "large": (1024, 24, 16),
+    "huge": (1280, 32, 16),
+    "l": (1024, 24, 16),
+    "h": (1280, 32, 16),
+    "g": (1408, 40, 22),
+}
+_VIDEOMAE = re.compile(r"MCG-NJU/videomae-(small|base|large|huge)(-.+)?")
+_VJEPA2 = re.compile(r"facebook/vjepa2-vit([lhg])-fpc(\d+)-(\d+)(-.+)?")
+_TINY = {"hidden_size": 48, "num_hidden_layers": 4, "num_attention_heads": 4}
+
+
+class TubeNetwork(ClipNetwork):
+    """A transformer over a clip's tubes; taps are its stream before any last norm.
+
+    Neither network has a pooling head or a cls token: pooled is the mean of the tokens behind the
+    last norm, attention the length of the tokens before it.
+    """
+
+    mean, std = IMAGENET_MEAN, IMAGENET_STD
+    frames_per_slot = TUBE
+    blocks: nn.ModuleList
+    norm: nn.Module
+
+    def __init__(self, config: Any, *, taps: tuple[int, ...], image_size: int) -> None:
+        super().__init__()
+        self.patch_size = hf.square(self, "patch_size", config.patch_size)
+        check_taps(taps, config.num_hidden_layers)
+        if config.tubelet_size != TUBE:
+            raise ValueError(
+                f"its {config.model_type} has tokens of {config.tubelet_size} frames, not {TUBE}"
+            )
+        if image_size < self.patch_size or image_size % self.patch_size:
+            raise ValueError(
+                f"image_size is {image_size}, expected a multiple of the teacher's patch size "
+                f"{self.patch_size}: {self.patch_size * 16} for 16 x 16 tokens"
+            )
+        self.taps, self.image_size = taps, image_size
+        self.grid, self.width = image_size // self.patch_size, config.hidden_size
+
+    def look(
+        self, clips: Tensor, tap: Tap | None, *, pooled: bool, attention: bool
+    ) -> tuple[Tensor, Tensor]:
+        to_end = pooled or attention
+        hidden = run_blocks(self.embed(clips), self.blocks, self.taps, tap, to_end=to_end)
+        B, t = len(clips), clips.shape[1] // TUBE
+        vector = self.norm(hidden).mean(1, keepdim=True) if pooled else clips.new_empty(B, 1, 0)
+        lengths = saliency(hidden).unflatten(1, (t, -1)) if attention else None
+        return vector, clips.new_empty(B, t, 0) if lengths is None else lengths
+
+    def final(self, clips: Tensor, *, pooled: bool) -> Final:
+        tokens = self.norm(run_blocks(self.embed(clips), self.blocks, (), None, to_end=True))
+        return Final(tokens, tokens[:, :0], tokens.new_empty(len(clips), 0))
+
+    @abstractmethod
+    def embed(self, clips: Tensor) -> Tensor:
+        """The input of the first block, ``[B, N, D]``, of clips ``[B, T, 3, S, S]``."""
+
+
+class VideoMAENetwork(TubeNetwork):
+    """VideoMAE's encoder; its fixed sines over 8 x 14 x 14 tubes are interpolated to others."""
+
+    positions: Tensor
+
+    def __init__(self, model: Any, *, taps: tuple[int, ...], image_size: int) -> None:
+        config = model.config
+        super().__init__(config, taps=taps, image_size=image_size)
+        side = hf.square(self, "image_size", config.image_size) // self.patch_size
+        self.projection = model.embeddings.patch_embeddings.projection
+        self.register_buffer("positions", model.embeddings.position_embeddings, persistent=False)
+        self._positions = GridPositions((config.num_frames // TUBE, side, side))
+        self.blocks = model.encoder.layer
+        # A checkpoint fine-tuned on its mean has its last norm in the classifier.
+        self.norm = nn.Identity() if model.layernorm is None else model.layernorm
+
+    def embed(self, clips: Tensor) -> Tensor:
+        tubes = self.projection(clips.transpose(1, 2)).flatten(2).mT
+        return tubes + self._positions(
+            self.positions, (clips.shape[1] // TUBE, self.grid, self.grid)
+        )
+
+
+class VJEPA2Network(TubeNetwork):
+    """V-JEPA 2's encoder, without its predictor; its rotary positions serve every grid."""
+
+    def __init__(self, model: Any, *, taps: tuple[int, ...], image_size: int) -> None:
+        super().__init__(model.config, taps=taps, image_size=image_size)
+        encoder = model.encoder
+        self.embeddings, self.blocks, self.norm = (
+            encoder.embeddings,
+            encoder.layer,
+            encoder.layernorm,
+        )
+        for layer in encoder.layer:
+            layer.attention.grid_size = self.grid
+
+    def embed(self, clips: Tensor) -> Tensor:
+        return self.embeddings(clips)
+
+
+def load_videomae(config: TeacherConfig) -> VideoMAENetwork:
+    """The network that ``config`` names, on the CPU in fp32."""
+    library = hf.transformers()
+    kind, sizes = library.VideoMAEModel, _named_videomae(config.source)
+    known = library.VideoMAEConfig(**sizes) if sizes and config.weights == "random" else None
+    model = _model(kind, "videomae", config, known, unread=("decoder", "mask_token", "classifier"))
+    network = VideoMAENetwork(model, taps=config.taps, image_size=config.image_size)
+    network.mean, network.std = _pixels(config)
+    return network
+
+
+def load_vjepa2(config: TeacherConfig) -> VJEPA2Network:
+    """The network that ``config`` names, on the CPU in fp32."""
+    library = hf.transformers()
+    kind, sizes = library.VJEPA2Model, _named_vjepa2(config.source)
+    known = library.VJEPA2Config(**sizes) if sizes and config.weights == "random" else None
+    model = _model(kind, "vjepa2", config, known, unread=("pooler", "classifier"))
+    network = VJEPA2Network(model, taps=config.taps, image_size=config.image_size)
+    network.mean, network.std = _pixels(config)
+    return network
+
+
+def _model(
+    kind: Any, model_type: str, config: TeacherConfig, known: Any, *, unread: tuple[str, ...]
+) -> Any:
+    if not config.source:
+        raise ValueError(
+            f"the {model_type} teacher has no source: give stage.teacher.source, a folder or a hub "
+            "id such as MCG-NJU/videomae-base or facebook/vjepa2-vitl-fpc64-256"
+        )
+    if known is not None:
+        return hf.random_model(kind, known)
+    read = hf.read_config(config.source)
+    if read.model_type != model_type:
+        raise ValueError(
+            f"{config.source!r} is a {read.model_type!r} checkpoint, expected {model_type!r}"
+        )
+    if config.weights == "random":
+        return hf.random_model(kind, read)
+    return hf.pretrained_model(kind, config.source, read, unread=unread)
+
+
+def _pixels(config: TeacherConfig) -> hf.Pixels:
+    usual = (IMAGENET_MEAN, IMAGENET_STD)
+    # Random weights need no network, and known names no files.
+    return usual if config.weights == "random" else hf.pixel_statistics(config.source, usual)
+
+
+def _named_videomae(source: str) -> dict[str, int]:
+    """Sizes by a name on the hub, or of "tiny", for tests; else nothing."""
+    if source == "tiny":
+        return _TINY | {"intermediate_size": 96, "image_size": 64, "num_frames": 4}
+    named = _VIDEOMAE.fullmatch(source)
+    if named is None:
+        return {}
+    width, depth, heads = _WIDTHS[named[1]]
+    sizes = {"hidden_size": width, "num_hidden_layers": depth, "num_attention_heads": heads}
+    return sizes | {"intermediate_size": 4 * width}
+
+
+def _named_vjepa2(source: str) -> dict[str, Any]:
+    if source == "tiny":
+        predictor = {"pred_hidden_size": 24, "pred_num_hidden_layers": 1}
+        sizes = {"mlp_ratio": 2.0, "crop_size": 64, "frames_per_clip": 4}
+        return _TINY | sizes | predictor | {"pred_num_attention_heads": 2}
+    named = _VJEPA2.fullmatch(source)
+    if named is None:
+        return {}
+    width, depth, heads = _WIDTHS[named[1]]
+    sizes = {"hidden_size": width, "num_hidden_layers": depth, "num_attention_heads": heads}
+    ratio = 48 / 11 if named[1] == "g" else 4.0
+    return sizes | {
+        "mlp_ratio": ratio,
+        "frames_per_clip": int(named[2]),
+        "crop_size": int(named[3]),
+    }
