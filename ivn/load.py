@@ -10,12 +10,14 @@ from .model import weights
 from .model.encoder import Encoder, build_encoder
 from .model.model import Model
 from .model.predictor import PredictorConfig
+from .model.teacher import read_network
 from .model.weights import Size, load_diffusion_decoder
 from .presets import PRESETS
-from .probe.frozen import Frozen, FrozenEncoder, FrozenPixels
+from .probe.frozen import Frozen, FrozenEncoder, FrozenNetwork, FrozenPixels
 
 __all__ = ["EncoderError", "load_diffusion_decoder", "load_encoder", "load_frozen", "load_model"]
 
+_FRAMES = 16  # of clips for what takes any number
 _HUB_FILES = ("config.json", "model.safetensors")
 
 
@@ -102,8 +104,12 @@ def load_frozen(
     >>> frozen.features(clips, "mean")                # uint8 [B, T, S, S, 3] -> [B, C]
 
     Args:
-        source: what :func:`load_encoder` takes, or "raw" for statistics of raw pixels.
-        frames: of the clips that it will see; the encoder's own number without it.
+        source: what :func:`load_encoder` takes; "timm:NAME" (or timm:hf-hub:ID, timm:FOLDER) for
+            a vision transformer of timm; "hf:ID" or "hf:FOLDER" for a video or image encoder of
+            transformers (VideoMAE, V-JEPA 2, SigLIP, CLIP, DINOv2, ViT and others), each with
+            "@random" behind it for random weights; "raw" for statistics of raw pixels.
+        frames: of the clips that it will see; without it the encoder's own number, and 16 where
+            it takes any.
         size: side of their frames, in pixels; the encoder's own without it.
         device: where the encoder computes; the CPU without it.
         dtype: of its parameters and its arithmetic; fp32 without it.
@@ -114,8 +120,14 @@ def load_frozen(
     """
     try:
         if source == "raw":
-            spec = ClipSpec(16 if frames is None else frames, 224 if size is None else size)
+            spec = ClipSpec(_FRAMES if frames is None else frames, 224 if size is None else size)
             return FrozenPixels(source, spec)
+        if source.startswith(("timm:", "hf:")):
+            network = read_network(source, image_size=size).to(_device(device), _dtype(dtype))
+            spec = ClipSpec(
+                _FRAMES if frames is None else frames, network.image_size, network.mean, network.std
+            )
+            return FrozenNetwork(source, network, spec)
         encoder = load_encoder(source, device=device, dtype=dtype)
         return FrozenEncoder(source, encoder, _spec(source, encoder, frames, size))
     except (ValueError, ImportError) as error:

@@ -18,6 +18,8 @@ from torch import Tensor
 
 from ivn.data.clip import ClipSpec
 from ivn.model.encoder import CLS_TOKENS, Encoder
+from ivn.model.layers import wide_dtype
+from ivn.model.teacher.protocol import Network
 
 Pool = Literal["none", "frames", "mean", "attn", "cls"]
 
@@ -109,7 +111,7 @@ def pooled_tokens(tokens: Tensor, slots: int, pool: Pool) -> Tensor:
     """Tokens ``[B, N, C]``, time-major, as "none", "frames" or "mean"; means in at least fp32."""
     if pool == "none":
         return tokens.unflatten(1, (slots, -1))
-    wide = tokens.to(torch.promote_types(tokens.dtype, torch.float32))
+    wide = tokens.to(wide_dtype(tokens.dtype))
     return wide.mean(1) if pool == "mean" else wide.unflatten(1, (slots, -1)).mean(2)
 
 
@@ -147,6 +149,57 @@ class FrozenEncoder(Frozen):
 
     def _state(self) -> Mapping[str, Tensor]:
         return self.encoder.state_dict()
+
+
+class FrozenNetwork(Frozen):
+    """A network of another library, behind its own last norm.
+
+    A network of images looks at every frame: a slot is a frame, "cls" are the frames' cls tokens in
+    time order, "attn" the mean over frames of its attention pool.
+    """
+
+    def __init__(self, name: str, network: Network, spec: ClipSpec) -> None:
+        if spec.frames % network.frames_per_slot:
+            raise ValueError(
+                f"{name}: clips of {spec.frames} frames, expected a multiple of "
+                f"{network.frames_per_slot}"
+            )
+        slots = spec.frames // network.frames_per_slot
+        super().__init__(
+            name,
+            spec,
+            slots=slots,
+            width=network.width,
+            pools=(
+                "none",
+                "frames",
+                "mean",
+                *(("attn",) if network.has_head else ()),
+                *(("cls",) if network.cls_tokens else ()),
+            ),
+            clips_at_once=_TOKENS_AT_ONCE // (slots * network.grid**2),
+        )
+        self.network = network.eval().requires_grad_(False)
+
+    def _features(self, clips: Tensor, pool: Pool) -> Tensor:
+        network = self.network
+        device = next(network.parameters()).device
+        mean, std = (
+            torch.tensor(x, device=device)[:, None, None] for x in (network.mean, network.std)
+        )
+        pixels = clips.to(device).permute(0, 1, 4, 2, 3).to(wide_dtype(network.dtype)) / 255
+        final = network.final(((pixels - mean) / std).to(network.dtype), pooled=pool == "attn")
+        if pool == "attn":
+            return final.pooled
+        return final.cls if pool == "cls" else pooled_tokens(final.tokens, self.slots, pool)
+
+    def _sizes(self) -> dict[str, Any]:
+        network = self.network
+        pixels = {"mean": network.mean, "std": network.std}
+        return {"network": type(network).__name__} | pixels | dict(network.facts)
+
+    def _state(self) -> Mapping[str, Tensor]:
+        return self.network.state_dict()
 
 
 class FrozenPixels(Frozen):

@@ -5,10 +5,11 @@ from collections.abc import Callable
 import torch
 
 from .efficientnet import load_efficientnet
-from .protocol import ImageNetwork, TappedNetwork, Targets, TeacherConfig
+from .hf_images import read_transformers
+from .protocol import ImageNetwork, Network, TappedNetwork, Targets, TeacherConfig
 from .siglip import load_siglip
 from .teacher import Teacher
-from .timm_vit import load_timm
+from .timm_vit import load_timm, read_timm
 from .tubes import load_videomae, load_vjepa2
 
 _LOADERS: dict[str, Callable[[TeacherConfig], TappedNetwork]] = {
@@ -30,6 +31,25 @@ def build_teacher(config: TeacherConfig) -> Teacher:
         ValueError: the source, the image size or the taps do not fit.
     """
     return Teacher(_LOADERS[config.kind](config).to(getattr(torch, config.dtype)))
+
+
+def read_network(source: str, *, image_size: int | None) -> Network:
+    """A frozen network of another library: ``timm:NAME`` or ``hf:ID-or-folder``.
+
+    ``@random`` behind it gives random weights of the class.
+
+    Raises:
+        ImportError: its extra is not installed.
+        ValueError: it cannot be read, or not at this ``image_size``.
+    """
+    library, _, name = source.partition(":")
+    weights = "random" if name.endswith("@random") else "pretrained"
+    name = name.removesuffix("@random")
+    if library not in ("timm", "hf") or not name:
+        raise ValueError(f"no encoder {source!r}: expected timm:NAME or hf:ID-or-folder")
+    if library == "timm":
+        return read_timm(name, weights=weights, taps=(), image_size=image_size)
+    return read_transformers(name, weights=weights, image_size=image_size)
 
 
 def release_taps(depth: int, interval: float, count: int = 6) -> tuple[int, ...]:

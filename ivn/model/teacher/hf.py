@@ -8,10 +8,10 @@ from types import ModuleType
 from typing import Any
 
 import torch
-from torch import nn
 
 Pixels = tuple[tuple[float, float, float], tuple[float, float, float]]  # mean, standard deviation
 
+_FACTS = ("model_type", "num_attention_heads", "layer_norm_eps", "hidden_act", "patch_size")
 _PROCESSORS = ("preprocessor_config.json", "video_preprocessor_config.json")
 
 
@@ -33,15 +33,17 @@ def read_config(source: str) -> Any:
         raise cannot_load(source, error) from None
 
 
-def random_model(kind: Any, config: Any) -> Any:
+def random_model(kind: Any, config: Any, **options: bool) -> Any:
     """A model of class ``kind`` with random weights, always the same."""
     # transformers draws from the global generator: lend it a seed of its own.
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
-        return kind._from_config(config, attn_implementation="sdpa")
+        return kind._from_config(config, attn_implementation="sdpa", **options)
 
 
-def pretrained_model(kind: Any, source: str, config: Any, *, unread: Sequence[str] = ()) -> Any:
+def pretrained_model(
+    kind: Any, source: str, config: Any, *, unread: Sequence[str] = (), **options: bool
+) -> Any:
     """A model of class ``kind`` with a checkpoint's weights, in fp32, all of them.
 
     ``unread`` are patterns of keys of the checkpoint that it has no use for: transformers would
@@ -61,6 +63,7 @@ def pretrained_model(kind: Any, source: str, config: Any, *, unread: Sequence[st
             attn_implementation="sdpa",
             use_safetensors=True,  # never unpickle
             output_loading_info=True,
+            **options,
         )
     except (OSError, RuntimeError, ValueError) as error:
         raise cannot_load(source, error) from None
@@ -105,9 +108,14 @@ def cannot_load(source: str, error: Exception) -> ValueError:
     )
 
 
-def square(module: nn.Module, name: str, value: Any) -> int:
+def facts(config: Any) -> dict[str, Any]:
+    """What of a network its weights do not tell, as plain values."""
+    return {name: getattr(config, name) for name in _FACTS if hasattr(config, name)}
+
+
+def square(name: str, value: Any) -> int:
     """``value`` of a config, a number or two equal ones, as a number."""
     sides = (value, value) if isinstance(value, int) else tuple(value)
     if len(set(sides)) != 1:
-        raise ValueError(f"{type(module).__name__}: {name} is {value}, expected a square")
+        raise ValueError(f"the checkpoint's {name} is {value}, expected a square")
     return sides[0]

@@ -6,9 +6,10 @@ K tapped layers, V tokens of a clip that are kept, c cls tokens.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -93,6 +94,7 @@ class Network(nn.Module, ABC):
         frames_per_slot: frames of a token.
         cls_tokens: of an image, or of a clip.
         has_head: a pooling head with attention of its own.
+        facts: what of the network its weights do not tell, as plain values.
     """
 
     image_size: int
@@ -103,6 +105,7 @@ class Network(nn.Module, ABC):
     frames_per_slot: int = 1
     cls_tokens: int = 0
     has_head: bool = False
+    facts: Mapping[str, Any] = MappingProxyType({})
 
     @property
     def dtype(self) -> torch.dtype:
@@ -163,13 +166,7 @@ class ImageNetwork(TappedNetwork):
         return pooled_frames, weights
 
     def final(self, clips: Tensor, *, pooled: bool) -> Final:
-        tokens, cls, heads = self.final_images(clips.flatten(0, 1), pooled=pooled)
-        B, T = clips.shape[:2]
-        return Final(
-            tokens.unflatten(0, (B, T)).flatten(1, 2),
-            cls.unflatten(0, (B, T)).flatten(1, 2),
-            heads.unflatten(0, (B, T)).to(wide_dtype(heads.dtype)).mean(1),
-        )
+        return per_clip(self.final_images(clips.flatten(0, 1), pooled=pooled), len(clips))
 
     @abstractmethod
     def features(
@@ -200,6 +197,13 @@ class ClipNetwork(TappedNetwork):
 
     def pooled_vectors(self, frames: int) -> int:
         return 1
+
+
+def per_clip(images: Final, clips: int) -> Final:
+    """The features of the frames of ``clips`` clips as features of the clips."""
+    tokens, cls, pooled = (part.unflatten(0, (clips, -1)) for part in images)
+    wide = pooled.to(wide_dtype(pooled.dtype))
+    return Final(tokens.flatten(1, 2), cls.flatten(1, 2), wide.mean(1))
 
 
 def run_blocks(

@@ -41,7 +41,7 @@ class SiglipNetwork(ImageNetwork):
             raise ValueError(f"image_size is {image_size}, expected at least {patch_size}")
         self.taps, self.image_size = taps, image_size
         self.grid = image_size // patch_size
-        self.width = tower.config.hidden_size
+        self.width, self.facts = tower.config.hidden_size, hf.facts(tower.config)
         self.patch_embedding = tower.embeddings.patch_embedding
         self.blocks = tower.encoder.layers
         self.post_layernorm = tower.post_layernorm
@@ -116,13 +116,23 @@ def load_siglip(config: TeacherConfig) -> SiglipNetwork:
             "the siglip teacher has no source: give stage.teacher.source, a folder or a hub id "
             "such as google/siglip2-base-patch16-256"
         )
+    return read_siglip(
+        config.source, weights=config.weights, taps=config.taps, image_size=config.image_size
+    )
+
+
+def read_siglip(
+    source: str, *, weights: str, taps: tuple[int, ...], image_size: int | None
+) -> SiglipNetwork:
+    """A tower by folder, hub id or known name; without ``image_size`` at its own."""
     kind = hf.transformers().SiglipVisionModel
-    if config.weights == "random":
-        model = hf.random_model(kind, _sizes(config.source))
+    if weights == "random":
+        model = hf.random_model(kind, _sizes(source))
     else:
-        sizes = vision_config(config.source)
-        model = hf.pretrained_model(kind, config.source, sizes, unread=("text_model", "logit_"))
-    return SiglipNetwork(model, taps=config.taps, image_size=config.image_size)
+        sizes = vision_config(source)
+        model = hf.pretrained_model(kind, source, sizes, unread=("text_model", "logit_"))
+    size = model.config.image_size if image_size is None else image_size
+    return SiglipNetwork(model, taps=taps, image_size=size)
 
 
 def named_sizes(source: str) -> dict[str, int]:

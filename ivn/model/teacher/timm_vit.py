@@ -54,6 +54,9 @@ class TimmNetwork(ImageNetwork):
         self.cls_tokens = int(getattr(model, "cls_token", None) is not None)
         self.pool = _attention_pool(model)
         self.has_head = self.pool is not None
+        # Heads do not show in the sizes of weights; the architecture's name tells them.
+        heads = getattr(getattr(model.blocks[-1], "attn", None), "num_heads", 0)
+        self.facts = {"architecture": model.pretrained_cfg.get("architecture"), "heads": heads}
         self.model = model
 
     def features(

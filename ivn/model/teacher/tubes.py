@@ -29,6 +29,9 @@ _WIDTHS = {
 }
 _VIDEOMAE = re.compile(r"MCG-NJU/videomae-(small|base|large|huge)(-.+)?")
 _VJEPA2 = re.compile(r"facebook/vjepa2-vit([lhg])-fpc(\d+)-(\d+)(-.+)?")
+# What checkpoints also hold, and the encoder has no use for.
+_BEHIND_VIDEOMAE = ("decoder", "mask_token", "classifier", "fc_norm")
+_BEHIND_VJEPA2 = ("pooler", "classifier")
 _TINY = {"hidden_size": 48, "num_hidden_layers": 4, "num_attention_heads": 4}
 
 
@@ -46,7 +49,7 @@ class TubeNetwork(ClipNetwork):
 
     def __init__(self, config: Any, *, taps: tuple[int, ...], image_size: int) -> None:
         super().__init__()
-        self.patch_size = hf.square(self, "patch_size", config.patch_size)
+        self.patch_size = hf.square("patch_size", config.patch_size)
         check_taps(taps, config.num_hidden_layers)
         if config.tubelet_size != TUBE:
             raise ValueError(
@@ -57,7 +60,7 @@ class TubeNetwork(ClipNetwork):
                 f"image_size is {image_size}, expected a multiple of the teacher's patch size "
                 f"{self.patch_size}: {self.patch_size * 16} for 16 x 16 tokens"
             )
-        self.taps, self.image_size = taps, image_size
+        self.taps, self.image_size, self.facts = taps, image_size, hf.facts(config)
         self.grid, self.width = image_size // self.patch_size, config.hidden_size
 
     def look(
@@ -87,7 +90,7 @@ class VideoMAENetwork(TubeNetwork):
     def __init__(self, model: Any, *, taps: tuple[int, ...], image_size: int) -> None:
         config = model.config
         super().__init__(config, taps=taps, image_size=image_size)
-        side = hf.square(self, "image_size", config.image_size) // self.patch_size
+        side = hf.square("image_size", config.image_size) // self.patch_size
         self.projection = model.embeddings.patch_embeddings.projection
         self.register_buffer("positions", model.embeddings.position_embeddings, persistent=False)
         self._positions = GridPositions((config.num_frames // TUBE, side, side))
@@ -120,56 +123,67 @@ class VJEPA2Network(TubeNetwork):
         return self.embeddings(clips)
 
 
-def load_videomae(config: TeacherConfig) -> VideoMAENetwork:
+def load_videomae(config: TeacherConfig) -> TubeNetwork:
     """The network that ``config`` names, on the CPU in fp32."""
-    library = hf.transformers()
-    kind, sizes = library.VideoMAEModel, _named_videomae(config.source)
-    known = library.VideoMAEConfig(**sizes) if sizes and config.weights == "random" else None
-    model = _model(kind, "videomae", config, known, unread=("decoder", "mask_token", "classifier"))
-    network = VideoMAENetwork(model, taps=config.taps, image_size=config.image_size)
-    network.mean, network.std = _pixels(config)
-    return network
+    return _load("videomae", config)
 
 
-def load_vjepa2(config: TeacherConfig) -> VJEPA2Network:
+def load_vjepa2(config: TeacherConfig) -> TubeNetwork:
     """The network that ``config`` names, on the CPU in fp32."""
-    library = hf.transformers()
-    kind, sizes = library.VJEPA2Model, _named_vjepa2(config.source)
-    known = library.VJEPA2Config(**sizes) if sizes and config.weights == "random" else None
-    model = _model(kind, "vjepa2", config, known, unread=("pooler", "classifier"))
-    network = VJEPA2Network(model, taps=config.taps, image_size=config.image_size)
-    network.mean, network.std = _pixels(config)
-    return network
+    return _load("vjepa2", config)
 
 
-def _model(
-    kind: Any, model_type: str, config: TeacherConfig, known: Any, *, unread: tuple[str, ...]
-) -> Any:
+def _load(model_type: str, config: TeacherConfig) -> TubeNetwork:
     if not config.source:
         raise ValueError(
             f"the {model_type} teacher has no source: give stage.teacher.source, a folder or a hub "
             "id such as MCG-NJU/videomae-base or facebook/vjepa2-vitl-fpc64-256"
         )
-    if known is not None:
-        return hf.random_model(kind, known)
-    read = hf.read_config(config.source)
-    if read.model_type != model_type:
-        raise ValueError(
-            f"{config.source!r} is a {read.model_type!r} checkpoint, expected {model_type!r}"
-        )
-    if config.weights == "random":
-        return hf.random_model(kind, read)
-    return hf.pretrained_model(kind, config.source, read, unread=unread)
+    return read_tubes(
+        model_type,
+        config.source,
+        weights=config.weights,
+        taps=config.taps,
+        image_size=config.image_size,
+    )
 
 
-def _pixels(config: TeacherConfig) -> hf.Pixels:
-    usual = (IMAGENET_MEAN, IMAGENET_STD)
-    # Random weights need no network, and known names no files.
-    return usual if config.weights == "random" else hf.pixel_statistics(config.source, usual)
+def read_tubes(
+    model_type: str, source: str, *, weights: str, taps: tuple[int, ...], image_size: int | None
+) -> TubeNetwork:
+    """A "videomae" or "vjepa2" by folder, hub id or known name; else at its own ``image_size``."""
+    library, usual = hf.transformers(), (IMAGENET_MEAN, IMAGENET_STD)
+    model_class, config_class, network_class, unread = {
+        "videomae": ("VideoMAEModel", "VideoMAEConfig", VideoMAENetwork, _BEHIND_VIDEOMAE),
+        "vjepa2": ("VJEPA2Model", "VJEPA2Config", VJEPA2Network, _BEHIND_VJEPA2),
+    }[model_type]
+    kind, sizes = getattr(library, model_class), named_sizes(model_type, source)
+    if weights == "random" and sizes:
+        model = hf.random_model(kind, getattr(library, config_class)(**sizes))
+    else:
+        config = hf.read_config(source)
+        if config.model_type != model_type:
+            raise ValueError(
+                f"{source!r} is a {config.model_type!r} checkpoint, expected {model_type!r}"
+            )
+        if weights == "random":
+            model = hf.random_model(kind, config)
+        else:
+            model = hf.pretrained_model(kind, source, config, unread=unread)
+            usual = hf.pixel_statistics(source, usual)
+    own = getattr(model.config, "crop_size" if model_type == "vjepa2" else "image_size")
+    size = hf.square("image_size", own) if image_size is None else image_size
+    network = network_class(model, taps=taps, image_size=size)
+    network.mean, network.std = usual
+    return network
+
+
+def named_sizes(model_type: str, source: str) -> dict[str, Any]:
+    """Sizes by a name on the hub, or of "tiny", for tests; else nothing."""
+    return _named_videomae(source) if model_type == "videomae" else _named_vjepa2(source)
 
 
 def _named_videomae(source: str) -> dict[str, int]:
-    """Sizes by a name on the hub, or of "tiny", for tests; else nothing."""
     if source == "tiny":
         return _TINY | {"intermediate_size": 96, "image_size": 64, "num_frames": 4}
     named = _VIDEOMAE.fullmatch(source)
