@@ -160,42 +160,125 @@ def run_report(
     return report([Path(run) for run in runs], out=out, clips=clips)
 
 
-@app.command(name="data")
-def run_data(
-    what: tyro.conf.Positional[Literal["render"]],
-    world: tyro.conf.Positional[Literal["vizdoom"]],
+@app.command(name="probe")
+def run_probe(
+    task: tyro.conf.Positional[Literal["classify"]],
     /,
     *,
-    clips: Annotated[int, tyro.conf.arg(metavar="N")],
-    out: Annotated[str, tyro.conf.arg(metavar="DIR")],
-    frames: Annotated[int, tyro.conf.arg(metavar="N")] = 16,
-    size: Annotated[int, tyro.conf.arg(metavar="PIXELS")] = 112,
-    fps: Annotated[float, tyro.conf.arg(metavar="FPS")] = 17.5,
+    encoder: Annotated[tuple[str, ...], _optional("E ...")] = (),
+    data: Annotated[str, _optional("FOLDER|LIST")] = "",
+    test: Annotated[str, _optional("LIST")] = "",
+    label: Annotated[str, tyro.conf.arg(metavar="NAME")] = "label",
+    heads: Annotated[str, tyro.conf.arg(metavar="KIND,...")] = "linear,knn",
+    pool: Annotated[
+        Literal["mean", "frames", "attn", "cls"], tyro.conf.arg(metavar="POOL")
+    ] = "mean",
+    tokens: Annotated[Literal["all", "frames"], tyro.conf.arg(metavar="TOKENS")] = "all",
+    clips: Annotated[int, tyro.conf.arg(metavar="N")] = 1,
+    crops: Annotated[int, tyro.conf.arg(metavar="N")] = 1,
+    train_views: Annotated[int, tyro.conf.arg(metavar="N")] = 1,
+    folds: Annotated[int, tyro.conf.arg(metavar="N")] = 5,
+    holdout: Flag = False,
+    epochs: Annotated[int, tyro.conf.arg(metavar="N")] = 20,
+    batch: Annotated[int, tyro.conf.arg(metavar="N")] = 64,
+    lr: Annotated[tuple[float, ...], _optional("LR ...")] = (),
+    wd: Annotated[tuple[float, ...], _optional("WD ...")] = (),
+    frames: Annotated[int, _optional("T")] = 0,
+    size: Annotated[int, _optional("S")] = 0,
     seed: Annotated[int, tyro.conf.arg(metavar="N")] = 0,
-    maps: Annotated[str, _optional("MAP,...")] = "",
-    workers: Annotated[int, _optional("N")] = 0,
+    device: Annotated[Literal["auto", "cpu", "cuda"], tyro.conf.arg(metavar="DEVICE")] = "auto",
+    workers: Annotated[int, tyro.conf.arg(metavar="N")] = 2,
+    cache: Annotated[str, _optional("DIR")] = "",
+    out: Annotated[str, _optional("DIR")] = "",
 ) -> int:
-    """Render a world with ground truth: clips, the action in each, depth, objects, positions.
+    """Measure what frozen encoders have learnt, beside baselines.
+    $ ivn probe classify --encoder RUN --data LIST --label NAME
+    $ ivn probe classify --encoder RUN hf:FOLDER --data LIST --test LIST --heads attentive
 
-    Needs VizDoom: pip install "ivn[vizdoom]". The same seed gives the same clips. A rendering that
-    was cut off goes on when the command is given again; nothing is overwritten.
+    Videos are judged by heads that saw no video of their group, file or content. Raw pixels, and
+    for a run its random-weight twin, stand beside. The last line printed is the result as JSON.
 
     Args:
-        what: render.
-        world: vizdoom, a walk through the maps of Freedoom.
-        clips: how many, best a multiple of 7, the number of actions.
-        out: a folder: new, or one that the same command began.
-        frames: of a clip.
-        size: of a frame, which is square.
-        fps: frames a second, 35 over a whole number.
-        seed: of everything random.
-        maps: some of MAP01 to MAP32 and E1M1 to E4M9; the former by default.
-        workers: clips rendered at a time; one for each core by default.
+        task: classify, the classes of labelled videos.
+        encoder: runs, weights, presets, hub ids, timm:NAME, hf:FOLDER or raw; all share one split.
+        data: a folder, a list or a manifest of videos.
+        test: videos to judge by, instead of folds of the data.
+        label: which label of the list.
+        heads: some of linear, knn, attentive, attentive4.
+        pool: features that linear and knn read: mean, frames, attn or cls.
+        tokens: what attentive heads read: all tokens, or their mean over each frame (frames).
+        clips: clips of each tested video; probabilities are averaged over clips x crops.
+        crops: crops of each of those clips.
+        train_views: views of each training video, the central one and random ones.
+        folds: parts of the data, each judged by heads of the others.
+        holdout: judge one of the folds alone.
+        epochs: of the training of heads.
+        batch: samples of one of its steps.
+        lr: learning rates of the grid, instead of the kind's own.
+        wd: weight decays of the grid, instead of the kind's own.
+        frames: frames that encoders see, instead of their own number.
+        size: side of those frames in pixels, instead of their own.
+        seed: of splits, heads, random views and intervals.
+        device: cpu or cuda; auto takes the GPU where there is one.
+        workers: threads that decode.
+        cache: a folder for features, which are computed once; ~/.cache/ivn/features by default.
+        out: a new folder for result.json and heads; RUN/probes/TASK where the encoder is a run.
     """
-    from ivn.data.render.command import render_world
+    if not encoder:
+        raise UsageError("give --encoder E: a run, weights, a preset, a hub id or raw")
+    if not data:
+        raise UsageError(f"ivn probe {task}: give --data FOLDER|LIST")
+    from ivn.probing import Clips, Place, Training, run_classify
 
-    named = tuple(filter(None, maps.split(",")))
-    return render_world(clips, out, frames, size, fps, seed, named, workers)
+    place = Place(device, workers, cache, out)
+    return run_classify(
+        encoder,
+        data=data,
+        test=test,
+        label=label,
+        heads=tuple(filter(None, heads.split(","))),
+        pool=pool,
+        tokens="none" if tokens == "all" else tokens,
+        views=(clips, crops, train_views),
+        folds=folds,
+        holdout=holdout,
+        lr=lr,
+        wd=wd,
+        training=Training(epochs, batch_size=batch, seed=seed, device=place.resolved_device()),
+        clips=Clips(frames, size),
+        place=place,
+    )
+
+
+@app.command(name="predict")
+def run_predict(
+    videos: tyro.conf.Positional[Annotated[tuple[str, ...], tyro.conf.arg(metavar="VIDEO ...")]],
+    /,
+    *,
+    head: Annotated[str, _optional("HEAD")] = "",
+    encoder: Annotated[str, _optional("E")] = "",
+    top: Annotated[int, tyro.conf.arg(metavar="N")] = 5,
+    json: Flag = False,
+    device: Annotated[Literal["auto", "cpu", "cuda"], tyro.conf.arg(metavar="DEVICE")] = "auto",
+) -> int:
+    """Say which classes videos are of, by a head that ivn probe classify has saved.
+    $ ivn predict VIDEO --head RUN/probes/classify
+
+    Args:
+        videos: files, folders or lists.
+        head: a saved head (NAME.safetensors), or the folder of a result for its best.
+        encoder: where the encoder is now, if it was moved; any other is refused.
+        top: how many classes to print.
+        json: print all classes, for programs.
+        device: cpu or cuda; auto takes the GPU where there is one.
+    """
+    if not videos or not head:
+        raise UsageError("give VIDEO ... and --head HEAD")
+    from ivn import probing
+
+    return probing.run_predict(
+        videos, head=head, encoder=encoder, top=top, as_json=json, device=device
+    )
 
 
 @app.command(name="bench")
@@ -292,6 +375,7 @@ def _run() -> int:
         from ivn.config import ConfigError
         from ivn.data.source import DataError
         from ivn.load import EncoderError
+        from ivn.probe.errors import ProbeError
         from ivn.train.errors import RunError
 
         if isinstance(error, ConfigError):
@@ -300,7 +384,7 @@ def _run() -> int:
 
         if isinstance(error, BenchError):
             return _fail(error, error.code)
-        if isinstance(error, (RunError, DataError, EncoderError, LibraryError)):
+        if isinstance(error, (RunError, DataError, EncoderError, ProbeError, LibraryError)):
             return _fail(error, 1)
         raise
 

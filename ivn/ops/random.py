@@ -41,7 +41,7 @@ class Purpose(IntEnum):
     SAMPLING = 12
     MOTION = 13
     BOOTSTRAP = 14
-    WORLD = 15
+    HEAD = 15
 
 
 def make_keys(

@@ -15,6 +15,7 @@ INNER_FOLDS = 4
 STRENGTHS = tuple(10.0**power for power in range(-5, 1))
 RESAMPLES = 10_000
 CONFIDENCE = 0.95
+_DRAWS_AT_ONCE = 2**24
 
 
 def check_installed() -> None:
@@ -72,9 +73,10 @@ def interval(scores: np.ndarray, groups: np.ndarray, *, seed: int) -> tuple[floa
     """
     names, index = np.unique(groups, return_inverse=True)
     sums, counts = np.bincount(index, scores), np.bincount(index)
-    keys = make_keys(seed, 0, range(RESAMPLES))
-    drawn = integers(keys, Purpose.BOOTSTRAP, len(names), len(names)).numpy()
-    means = sums[drawn].sum(1) / counts[drawn].sum(1)
+    # So many at a time, whatever the number of groups, that memory is bounded.
+    parts = make_keys(seed, 0, range(RESAMPLES)).split(max(1, _DRAWS_AT_ONCE // len(names)))
+    drawn = (integers(keys, Purpose.BOOTSTRAP, len(names), len(names)).numpy() for keys in parts)
+    means = np.concatenate([sums[some].sum(1) / counts[some].sum(1) for some in drawn])
     low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return float(low), float(high)
 

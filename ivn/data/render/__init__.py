@@ -1,1 +1,0 @@
-"""Worlds whose ground truth is known, rendered as clips with a manifest."""

@@ -1,0 +1,190 @@
+"""Features on disk: computed once, written in shards, found again after a kill.
+
+CACHE/<identity>/<pool>/<shard>.safetensors, a tensor a view, by the key of its file and view. A
+shard is written under a temporary name, then renamed: what is there is whole.
+"""
+
+import json
+import os
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from hashlib import sha256
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ivn.data.source import Source
+from ivn.train.errors import why
+
+from .errors import ProbeError
+from .frozen import Frozen, Pool
+from .views import AnyView
+
+_SHARD_BYTES = 2**26
+_SHARD_ENTRIES = 2**13
+_SHARD_SECONDS = 20.0
+_RESIDENT_BYTES = 2**30
+_LARGEST_HALF = 6e4
+
+
+def default_folder() -> Path:
+    """Where features are kept if nobody says where: ``$XDG_CACHE_HOME/ivn/features``."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ivn" / "features"
+
+
+def entry(source: Source, view: AnyView) -> str:
+    """The key of a view of a file as it is now: its place, size and time of change, its window."""
+    real = os.path.realpath(source.path)
+    # A file that cannot be read has no features either.
+    found = os.stat(real) if os.path.exists(real) else None
+    version = [found.st_size, found.st_mtime_ns] if found else []
+    said = json.dumps([real, version, source.start, source.end, view.name])
+    return sha256(said.encode()).hexdigest()[:40]
+
+
+def compact(features: Tensor, pool: Pool) -> Tensor:
+    """As features are kept and heads see them: tokens, which are many, in half precision.
+
+    Numbers that half precision does not hold, and all pooled features, stay in fp32.
+    """
+    if pool != "none" or features.abs().max() > _LARGEST_HALF:
+        return features
+    return features.half()
+
+
+class Store:
+    """The features of one encoder in one pool.
+
+    Args:
+        root: of all features.
+        frozen: the encoder.
+        pool: which of its features.
+
+    Attributes:
+        folder: of the shards.
+        damaged: shards that could not be read; what was in them is computed again.
+    """
+
+    def __init__(self, root: Path, frozen: Frozen, pool: Pool) -> None:
+        self.folder = root / frozen.identity[:32] / pool
+        self.pool: Pool = pool
+        self.damaged: list[Path] = []
+        self._place: dict[str, Path] = {}
+        self._pending: dict[str, Tensor] = {}
+        self._bytes, self._since = 0, time.monotonic()
+        self._open: dict[Path, safe_open] = {}
+        for shard in sorted(self.folder.glob("[!.]*.safetensors")):
+            self._index(shard)
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._place or key in self._pending
+
+    def put(self, key: str, features: Tensor) -> None:
+        """Keep the features of one view; written now and then, and by :meth:`flush`."""
+        value = compact(features, self.pool).contiguous().clone()
+        self._pending[key] = value
+        self._bytes += value.nbytes
+        late = time.monotonic() - self._since > _SHARD_SECONDS
+        if late or self._bytes > _SHARD_BYTES or len(self._pending) >= _SHARD_ENTRIES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is pending.
+
+        Raises:
+            ProbeError: it could not be written.
+        """
+        self._since = time.monotonic()
+        if not self._pending:
+            return
+        name = sha256("".join(self._pending).encode()).hexdigest()[:16]
+        shard = self.folder / f"{name}.safetensors"
+        temporary = self.folder / f".tmp-{os.getpid()}-{name}"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            save_file(self._pending, temporary)
+            temporary.replace(shard)
+        except (OSError, SafetensorError) as error:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise ProbeError(
+                f"{self.folder}: features could not be written ({why(error, self.folder)}); "
+                "choose another folder with --cache"
+            ) from error
+        self._place |= dict.fromkeys(self._pending, shard)
+        self._pending, self._bytes = {}, 0
+
+    def get(self, key: str) -> Tensor:
+        """The features of a view, as :func:`compact` gave them."""
+        if key in self._pending:
+            return self._pending[key]
+        shard = self._place[key]
+        if shard not in self._open:
+            self._open[shard] = safe_open(shard, "pt")
+        return self._open[shard].get_tensor(key)
+
+    def _index(self, shard: Path) -> None:
+        try:
+            with safe_open(shard, "pt") as file:
+                keys = list(file.keys())
+        except (OSError, SafetensorError):
+            self.damaged.append(shard)
+            return
+        self._place |= dict.fromkeys(keys, shard)
+
+
+class Features(Protocol):
+    """Features of n clips in each of some views."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one view's features."""
+
+    def take(self, clips: Tensor, views: Tensor) -> Tensor:
+        """Features of these clips in these views, ``[b] -> [b, ...]``."""
+
+
+class HeldFeatures:
+    """Features in memory, ``[n, V, ...]``."""
+
+    def __init__(self, features: Tensor) -> None:
+        self.features = features
+        self.shape = tuple(features.shape[2:])
+
+    def take(self, clips: Tensor, views: Tensor) -> Tensor:
+        return self.features[clips, views]
+
+
+class StoredFeatures:
+    """Features in a store.
+
+    Held in memory where they take less than 1 GB, else read from disk as they are asked for.
+
+    Args:
+        store: that has all of them.
+        keys: of each clip's views, ``[n][V]``; None for a view that nobody will ask for.
+    """
+
+    def __init__(self, store: Store, keys: Sequence[Sequence[str | None]]) -> None:
+        self._store = store
+        there = [key for own in keys for key in own if key is not None]
+        row = {key: number for number, key in enumerate(dict.fromkeys(there))}
+        self._keys = list(row)
+        self._row = torch.tensor([[-1 if key is None else row[key] for key in own] for own in keys])
+        first = store.get(self._keys[0])
+        self.shape = tuple(first.shape)
+        self._all: Tensor | None = None
+        if first.nbytes * len(self._keys) <= _RESIDENT_BYTES:
+            self._all = torch.stack([store.get(key) for key in self._keys])
+
+    def take(self, clips: Tensor, views: Tensor) -> Tensor:
+        rows = self._row[clips, views]
+        assert rows.min() >= 0, "a view that was not extracted"
+        if self._all is not None:
+            return self._all[rows]
+        return torch.stack([self._store.get(self._keys[row]) for row in rows.tolist()])

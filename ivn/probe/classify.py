@@ -1,0 +1,388 @@
+"""Classes of videos from frozen features, judged on videos of other sources.
+
+Legend: n clips, K classes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ivn.data.source import Source
+
+from .cache import default_folder
+from .errors import ProbeError
+from .extract import extract
+from .fit import Kind, Point, Scores, Task, arranged_shape, kinds
+from .frozen import Frozen, Pool
+from .heads import LinearHead
+from .metrics import TOP, confusion, hits, per_class, share
+from .readout import HEADS, Readout
+from .results import Result, Row
+from .split import check_apart, folds_of, groups_of
+from .train import Training
+from .views import AnyView, grid, training_views
+
+LEAST_GROUPS = 2  # of a class: one to learn from, one to judge by
+
+Split = tuple[Tensor, Tensor]  # clips to train on, clips to test
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A head for use, of one encoder.
+
+    Attributes:
+        encoder: that it reads.
+        head: its kind.
+        pool: the features that it reads.
+        shape: of one view's features, as it takes them.
+        point: of the grid; ``points`` are all of it.
+        validation: share told right of the training videos held out when it was chosen.
+        clips: videos that it was fitted to.
+        readout: itself.
+    """
+
+    encoder: Frozen
+    head: str
+    pool: Pool
+    shape: tuple[int, ...]
+    point: Point
+    points: Sequence[Point]
+    validation: float
+    clips: int
+    readout: Readout
+
+
+@dataclass
+class Classified(Result):
+    """A result, with what belongs to each of its rows.
+
+    Attributes:
+        heads: for use.
+        best: which of them did best when it was chosen, baselines left aside.
+        tested: the videos that were judged.
+        told: probabilities of their classes, float32 ``[n, K]``.
+    """
+
+    heads: Sequence[Fitted] = ()
+    best: int = 0
+    tested: Sequence[Source] = ()
+    told: Sequence[np.ndarray] = ()
+
+
+@dataclass(frozen=True)
+class Data:
+    """Labelled videos.
+
+    Attributes:
+        sources: of n clips: those to train on, then those of a test list.
+        labels: index into ``classes``, int64 ``[n]``.
+        groups: ``[n]``; what no split parts.
+        classes: names.
+        tests: how many of them are of the test list.
+    """
+
+    sources: Sequence[Source]
+    labels: np.ndarray
+    groups: np.ndarray
+    classes: list[str]
+    tests: int = 0
+
+    def only(self, kept: Sequence[int]) -> "Data":
+        """Of these clips alone."""
+        first = len(self.sources) - self.tests
+        return Data(
+            [self.sources[clip] for clip in kept],
+            self.labels[kept],
+            self.groups[kept],
+            self.classes,
+            sum(clip >= first for clip in kept),
+        )
+
+
+def classify(
+    frozen: Sequence[Frozen],
+    sources: Sequence[Source],
+    *,
+    test: Sequence[Source] = (),
+    label: str = "label",
+    heads: Sequence[str] = ("linear", "knn"),
+    pool: Pool = "mean",
+    tokens: Pool = "none",
+    clips: int = 1,
+    crops: int = 1,
+    train_views: int = 1,
+    folds: int = 5,
+    holdout: bool = False,
+    lr: Sequence[float] = (),
+    wd: Sequence[float] = (),
+    training: Training | None = None,
+    seed: int = 0,
+    baselines: Sequence[Frozen] = (),
+    cache: Path | None = None,
+    workers: int = 2,
+) -> Classified:
+    """How well heads on frozen features tell the classes of videos from other sources.
+
+    Without ``test``, videos are split into folds by what belongs together
+    (:mod:`ivn.probe.split`): each fold is judged by heads of the others, or with ``holdout`` one
+    fold alone is. Test labels choose nothing: see :mod:`ivn.probe.fit`.
+
+    >>> result = classify([ivn.load_frozen("run1")], list_clips("clips.csv"), heads=["linear"])
+    >>> result.rows[0].scores["top1"].value
+
+    Args:
+        frozen: encoders; all are judged on the same split.
+        sources: labelled videos; those without the label are left out.
+        test: videos to judge by, instead of folds; of none of the training groups.
+        label: which label.
+        heads: some of "linear", "knn", "attentive", "attentive4".
+        pool: features that linear and knn read; flattened where they are no vector.
+        tokens: features that attentive heads read: "none" for all tokens, "frames" for their
+            mean over space.
+        clips, crops: views of each tested video, whose probabilities are averaged.
+        train_views: views of each training video: the central one, and random ones.
+        folds: of the split.
+        holdout: judge by one fold alone.
+        lr, wd: of the grid, instead of the kind's own.
+        training: of the heads.
+        seed: of the split, the heads, random views and intervals.
+        baselines: further encoders; their rows are marked.
+        cache: folder of features; the user's own without it.
+        workers: threads that decode.
+
+    Raises:
+        ProbeError: the videos, labels or features do not serve; in a line.
+    """
+    training = training or Training(seed=seed)
+    found = kinds(heads, training, lr=lr, wd=wd)
+    data = labelled(sources, test, label=label)
+    _splits(data, folds=folds, holdout=holdout, seed=seed)  # before minutes of work
+    views, learn, judge = _views(training_views(train_views, seed=seed), grid(clips, crops))
+    every = [*frozen, *baselines]
+    wanted = [(one, _pools(found, pool, tokens)) for one in every]
+    extracted = extract(
+        wanted,
+        data.sources,
+        views,
+        needed=_needed(data, len(views), learn, judge),
+        cache=cache or default_folder(),
+        workers=workers,
+    )
+    data = data.only(extracted.kept)
+    _check_classes(data)
+    splits = _splits(data, folds=folds, holdout=holdout, seed=seed)
+    tested = torch.cat([test for _, test in splits])
+    labels, groups = data.labels[tested], data.groups[tested]
+    rows, fitted, told = [], [], []
+    for one, features in zip(every, extracted.features, strict=True):
+        for kind in found:
+            own = _pool_of(kind, pool, tokens)
+            task = Task(
+                features[own], torch.from_numpy(data.labels), data.groups, len(data.classes), learn
+            )
+            probabilities, head = _run(kind, task, splits, judge, one, own, training.device)
+            fitted.append(head)
+            told.append(probabilities)
+            right = hits(probabilities, labels, 1)
+            top5 = hits(probabilities, labels, TOP) if len(data.classes) > TOP else None
+            rows.append(
+                Row(
+                    one.name,
+                    kind.name,
+                    {
+                        "top1": share(right, groups, seed=seed),
+                        "top5": None if top5 is None else share(top5, groups, seed=seed),
+                    },
+                    {**head.point, "validation": head.validation},
+                    baseline=one in baselines,
+                )
+            )
+    best = max(range(len(found) * len(frozen)), key=lambda row: fitted[row].validation)
+    table = confusion(told[best].argmax(1), labels, len(data.classes))
+    facts = {
+        "label": label,
+        "classes": data.classes,
+        "n": len(labels),
+        "groups": len(np.unique(groups)),
+        "chance": 1 / len(data.classes),
+        "majority": _majority(data, splits),
+        "views": {"clips": clips, "crops": crops, "train": train_views},
+        "pool": pool,
+        "tokens": tokens,
+        "confusion": table.tolist(),
+        "confusion_of": {"encoder": rows[best].encoder, "head": rows[best].head},
+        "per_class": per_class(table, data.classes),
+        "split": _described(data, splits, folds=folds, holdout=holdout, seed=seed),
+    }
+    return Classified(
+        "classify",
+        facts,
+        rows,
+        every,
+        extracted.skipped,
+        heads=fitted,
+        best=best,
+        tested=[data.sources[clip] for clip in tested],
+        told=told,
+    )
+
+
+def labelled(sources: Sequence[Source], test: Sequence[Source], *, label: str) -> Data:
+    """The videos that have ``label``, with what belongs together found out.
+
+    Raises:
+        ProbeError: none has it, there is one class alone, or the two lists do not fit together.
+    """
+    train = [source for source in sources if label in source.labels]
+    if not train:
+        raise ProbeError(_no_label(sources, label, "training"))
+    classes = sorted({source.labels[label] for source in train}, key=_natural)
+    if len(classes) < 2:
+        raise ProbeError(
+            f"all {len(train)} videos are of the class {classes[0]!r} of {label!r}: expected at "
+            "least two classes"
+        )
+    judged = [source for source in test if label in source.labels]
+    if test:
+        if not judged:
+            raise ProbeError(_no_label(test, label, "test"))
+        if unknown := sorted({source.labels[label] for source in judged} - set(classes)):
+            raise ProbeError(
+                f"the test videos have {len(unknown)} classes of {label!r} that no training video "
+                f"has: {_few(unknown)}; the training videos have {_few(classes)}"
+            )
+        check_apart(train, judged)
+    every = [*train, *judged]
+    number = {name: place for place, name in enumerate(classes)}
+    labels = np.array([number[source.labels[label]] for source in every], np.int64)
+    data = Data(every, labels, groups_of(every), classes, len(judged))
+    _check_classes(data)
+    return data
+
+
+def _check_classes(data: Data) -> None:
+    """See that every class can be learnt, and without a test list also judged."""
+    first = len(data.sources) - data.tests
+    least = 1 if data.tests else LEAST_GROUPS
+    for number, name in enumerate(data.classes):
+        count = len(np.unique(data.groups[:first][data.labels[:first] == number]))
+        if count < least:
+            raise ProbeError(
+                f"class {name!r} has usable videos in {count} group{'s' * (count != 1)}, expected "
+                f"at least {least}: one is held out while the others train; give more videos of "
+                "it, or a list without it"
+            )
+
+
+def _splits(data: Data, *, folds: int, holdout: bool, seed: int) -> list[Split]:
+    clips = torch.arange(len(data.sources))
+    if data.tests:
+        return [(clips[: -data.tests], clips[-data.tests :])]
+    fold = torch.from_numpy(folds_of(data.groups, data.labels, folds, seed=seed))
+    held = range(1) if holdout else range(folds)
+    return [(clips[fold != one], clips[fold == one]) for one in held]
+
+
+def _run(
+    kind: Kind,
+    task: Task,
+    splits: Sequence[Split],
+    views: Sequence[int],
+    encoder: Frozen,
+    pool: Pool,
+    device: str,
+) -> tuple[np.ndarray, Fitted]:
+    """Probabilities of all tested clips, and the head for use.
+
+    With one split that head is the one that was judged. With several it is fitted to all clips,
+    at the point of the grid that did best over the inner splits of all.
+    """
+    found: list[Tensor] = []
+    total: Scores | None = None
+    for train, test in splits:
+        scores = kind.scores(task, train)
+        total = scores if total is None else total + scores
+        clips, point = train, kind.points[scores.best()]
+        readout = kind.fitted(task, train, point)
+        found.append(readout.probabilities(task.features, test, views, device=device))
+    assert total is not None
+    best = total.best()
+    if len(splits) > 1:
+        clips, point = torch.cat([test for _, test in splits]).sort().values, kind.points[best]
+        readout = kind.fitted(task, clips, point)
+    validation = float(total.right[best] / total.count)
+    shape = arranged_shape(HEADS.get(kind.name, LinearHead), task.features)
+    fitted = Fitted(
+        encoder, kind.name, pool, shape, point, kind.points, validation, len(clips), readout
+    )
+    return torch.cat(found).numpy(), fitted
+
+
+def _views(learn: Sequence[AnyView], judge: Sequence[AnyView]) -> tuple[list[AnyView], Any, Any]:
+    """All views, each once, and where those to learn from and to judge by are among them."""
+    every = list(dict.fromkeys([*learn, *judge]))
+    return every, [every.index(view) for view in learn], [every.index(view) for view in judge]
+
+
+def _needed(data: Data, views: int, learn: Sequence[int], judge: Sequence[int]) -> np.ndarray:
+    """Which views of each video anything looks at, bool ``[n, views]``."""
+    needed = np.zeros((len(data.sources), views), bool)
+    needed[:, learn] = needed[:, judge] = True
+    if data.tests:
+        needed[:] = False
+        needed[: -data.tests, learn] = needed[-data.tests :, judge] = True
+    return needed
+
+
+def _pool_of(kind: Kind, pool: Pool, tokens: Pool) -> Pool:
+    return pool if kind.name in ("linear", "knn") else tokens
+
+
+def _pools(found: Sequence[Kind], pool: Pool, tokens: Pool) -> list[Pool]:
+    return list(dict.fromkeys(_pool_of(kind, pool, tokens) for kind in found))
+
+
+def _majority(data: Data, splits: Sequence[Split]) -> float:
+    """The share told right by always guessing the training videos' commonest class."""
+    right = count = 0
+    for train, test in splits:
+        guess = np.bincount(data.labels[train], minlength=len(data.classes)).argmax()
+        right, count = right + int((data.labels[test] == guess).sum()), count + len(test)
+    return right / count
+
+
+def _described(
+    data: Data, splits: Sequence[Split], *, folds: int, holdout: bool, seed: int
+) -> dict[str, Any]:
+    kind = "test list" if data.tests else "hold-out" if holdout else "folds"
+    return {
+        "kind": kind,
+        "folds": len(splits) if kind == "folds" else None,
+        "share": 1 / folds if kind == "hold-out" else None,
+        "seed": seed,
+        "groups": len(np.unique(data.groups)),
+        "train": [len(train) for train, _ in splits],
+        "test": [len(test) for _, test in splits],
+    }
+
+
+def _no_label(sources: Sequence[Source], label: str, side: str) -> str:
+    others = sorted({name for source in sources for name in source.labels})
+    there = f"they have {_few(others)}" if others else "they have no labels at all"
+    return f"none of {len(sources)} {side} videos has the label {label!r}: {there}"
+
+
+def _few(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return ", ".join(map(repr, names[:5])) + more
+
+
+def _natural(name: str) -> tuple[bool, int, str]:
+    """Whole numbers by value, before words."""
+    return (not name.isdecimal(), int(name) if name.isdecimal() else 0, name)

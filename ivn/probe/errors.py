@@ -1,0 +1,5 @@
+"""What is wrong with a probe's input."""
+
+
+class ProbeError(ValueError):
+    """Data, labels, features or a head cannot be used; the message says what to do, in a line."""

@@ -1,0 +1,170 @@
+"""Heads on disk: NAME.safetensors with the weights, NAME.json with what they are for."""
+
+import json
+import os
+import re
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from ivn.train.errors import why
+from ivn.train.folder import write_text
+
+from .classify import Fitted
+from .errors import ProbeError
+from .frozen import Frozen, Pool
+from .readout import Readout, from_state
+from .results import describe
+from .views import grid
+
+FORMAT = 1
+FOLDER = "heads"
+
+
+@dataclass(frozen=True)
+class SavedHead:
+    """A head as :func:`load` found it.
+
+    Attributes:
+        card: the JSON beside its weights.
+        readout: itself.
+    """
+
+    card: dict[str, Any]
+    readout: Readout
+
+    @property
+    def encoder(self) -> str:
+        """Name of the encoder that it was fitted to."""
+        return str(self.card["encoder"]["name"])
+
+    @property
+    def classes(self) -> list[str]:
+        return list(self.card["classes"])
+
+    @property
+    def pool(self) -> Pool:
+        return self.card["pool"]
+
+    def check(self, frozen: Frozen) -> None:
+        """See that ``frozen`` is the encoder that the head was fitted to.
+
+        Raises:
+            ProbeError: it has other sizes or other weights; both are told.
+        """
+        own, other = self.card["encoder"], describe(frozen)
+        for name, words in (
+            ("width", "features of a token"),
+            ("frames", "frames"),
+            ("size", "pixels a side"),
+            ("slots", "time slots"),
+        ):
+            if own[name] != other[name]:
+                raise ProbeError(
+                    f"the head was fitted to {own['name']} with {own[name]} {words}, but "
+                    f"{frozen.name} has {other[name]}: give the encoder that it was fitted to"
+                )
+        if own["identity"] != other["identity"]:
+            raise ProbeError(
+                f"the head was fitted to {own['name']} ({own['identity'][:12]}), but {frozen.name} "
+                f"has other weights ({other['identity'][:12]}): give the encoder that it was "
+                "fitted to, with --encoder, or fit a new head"
+            )
+
+
+def save(fitted: Fitted, folder: Path, *, facts: dict[str, Any]) -> Path:
+    """Write a head into ``folder``; gives the path of its weights, whose name nothing else has.
+
+    Args:
+        fitted: the head.
+        folder: made if it is not there.
+        facts: of the result that it is part of.
+
+    Raises:
+        ProbeError: it could not be written.
+    """
+    stem = re.sub(r"[^\w.-]+", "-", Path(fitted.encoder.name).name).strip("-.") or "encoder"
+    name = f"{stem}-{fitted.head}"
+    taken = [name, *(f"{name}-{number}" for number in range(2, 1000))]
+    path = next(place for one in taken if not (place := folder / f"{one}.safetensors").exists())
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".tmp-{path.name}")
+        save_file(fitted.readout.state(), temporary)
+        card = {
+            "format": FORMAT,
+            "kind": fitted.head,
+            "encoder": describe(fitted.encoder) | {"name": _anywhere(fitted.encoder.name)},
+            "pool": fitted.pool,
+            "shape": list(fitted.shape),
+            "classes": facts["classes"],
+            "label": facts["label"],
+            "views": {name: facts["views"][name] for name in ("clips", "crops")},
+            "chosen": fitted.point,
+            "grid": list(fitted.points),
+            "validation": fitted.validation,
+            "fitted_to": fitted.clips,
+            "weights_sha256": sha256(temporary.read_bytes()).hexdigest(),
+        }
+        write_text(path.with_suffix(".json"), json.dumps(card, indent=2) + "\n")
+        temporary.replace(path)
+    except (OSError, SafetensorError) as error:
+        raise ProbeError(f"{path} could not be written ({why(error, path)})") from error
+    return path
+
+
+def load(path: Path) -> SavedHead:
+    """A head from its weights, its card, or the folder of the result that has it as its best.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ProbeError: it is damaged, or was changed.
+    """
+    place = _best(path) if path.is_dir() else path
+    weights, card_file = place.with_suffix(".safetensors"), place.with_suffix(".json")
+    for file in (weights, card_file):
+        if not file.exists():
+            raise FileNotFoundError(
+                f"no head at {file}: expected NAME.safetensors with NAME.json beside it, or the "
+                "folder of a result"
+            )
+    try:
+        card = json.loads(card_file.read_text("utf-8"))
+        if card["format"] != FORMAT:
+            raise ProbeError(f"{card_file} has format {card['format']}, expected {FORMAT}")
+        if sha256(weights.read_bytes()).hexdigest() != card["weights_sha256"]:
+            raise ProbeError(f"{weights} is not the file that {card_file.name} was written for")
+        grid(card["views"]["clips"], card["views"]["crops"])
+        readout = from_state(
+            card["kind"], load_file(weights), card["shape"], len(card["classes"]), card["chosen"]
+        )
+    except ProbeError:
+        raise
+    except (ValueError, LookupError, TypeError, AttributeError, SafetensorError) as error:
+        raise ProbeError(
+            f"{card_file} and {weights.name} are not a head as it was written ({error})"
+        ) from error
+    return SavedHead(card, readout)
+
+
+def _best(folder: Path) -> Path:
+    """The head that the result in ``folder`` calls its best."""
+    file = folder / "result.json"
+    try:
+        named = json.loads(file.read_text("utf-8"))["best_head"]
+        if not isinstance(named, str) or Path(named).is_absolute() or ".." in Path(named).parts:
+            raise ValueError
+    except (OSError, ValueError, LookupError, TypeError):
+        raise FileNotFoundError(
+            f"no head in {folder}: expected a result.json there that names its best head"
+        ) from None
+    return folder / named
+
+
+def _anywhere(name: str) -> str:
+    """A name that means the same from any folder."""
+    return os.path.abspath(name) if os.path.exists(name) else name

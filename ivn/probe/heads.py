@@ -1,0 +1,247 @@
+"""Heads that read frozen features out, many at once: every parameter has a head a row.
+
+Legend: H heads, b samples, N tokens, C width, K classes, A attention heads, d = C / A.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ivn.ops.random import Purpose, make_keys, uniform
+
+Parameters = Mapping[str, Tensor]  # by name, [H, ...] each
+
+ATTENTION_HEADS = 16
+_NARROWEST = 32  # of an attention head
+_STD = 0.02
+_BLOCKS = 3
+_MLP_RATIO = 4
+
+
+@dataclass(frozen=True)
+class Start:
+    """How a parameter begins: normal, cut at two deviations, or one value."""
+
+    shape: tuple[int, ...]
+    std: float = 0.0
+    value: float = 0.0
+
+
+class Head(ABC):
+    """A kind of head, for features of one shape.
+
+    Args:
+        shape: of one view's features, as :meth:`arranged` gives them.
+        classes: K.
+    """
+
+    def __init__(self, shape: tuple[int, ...], classes: int) -> None:
+        self.shape, self.classes = shape, classes
+
+    @staticmethod
+    @abstractmethod
+    def arranged(features: Tensor) -> Tensor:
+        """Features of views, ``[b, ...]``, as the head takes them; channels come last."""
+
+    @abstractmethod
+    def starts(self) -> dict[str, Start]:
+        """Its parameters."""
+
+    @abstractmethod
+    def logits(self, parameters: Parameters, x: Tensor) -> Tensor:
+        """Of every sample by every head, ``[H, b, K]``; ``x`` is arranged and standardised."""
+
+    @abstractmethod
+    def floats(self) -> int:
+        """Numbers that one head holds of one sample in training, about."""
+
+    def initial(self, *, seed: int, count: int) -> dict[str, Tensor]:
+        """Keyed parameters of ``count`` heads that all start alike, fp32 on the CPU."""
+        key = make_keys(seed, 0, [0])
+        out = {}
+        for layer, (name, start) in enumerate(self.starts().items()):
+            value = torch.full(start.shape, start.value)
+            if start.std:
+                value = start.std * _cut_normal(key, value.numel(), layer).view(start.shape)
+            out[name] = value.expand(count, *start.shape).clone()
+        return out
+
+
+class LinearHead(Head):
+    """One matrix on a vector of features."""
+
+    @staticmethod
+    def arranged(features: Tensor) -> Tensor:
+        return features.flatten(1)
+
+    def starts(self) -> dict[str, Start]:
+        (C,) = self.shape
+        return {"weight": Start((self.classes, C), _STD), "bias": Start((self.classes,))}
+
+    def logits(self, parameters: Parameters, x: Tensor) -> Tensor:
+        return torch.einsum("bc,hkc->hbk", x, parameters["weight"]) + parameters["bias"][:, None]
+
+    def floats(self) -> int:
+        return 4 * self.classes
+
+
+class AttentiveHead(Head):
+    """One cross-attention with one learned query over all tokens, LayerNorm, one matrix.
+
+    Multi-head attention as ``torch.nn.MultiheadAttention`` has it, of a query that is not
+    projected, over normalised tokens. With one query the key matrix can be applied to it instead
+    of to every token, and the value matrix to the weighted mean: the same numbers for ``C`` times
+    fewer operations, and the large products are shared by all heads.
+    """
+
+    def __init__(self, shape: tuple[int, ...], classes: int) -> None:
+        super().__init__(shape, classes)
+        self.heads = attention_heads(shape[-1])
+
+    @staticmethod
+    def arranged(features: Tensor) -> Tensor:
+        return features.flatten(1, -2)
+
+    def starts(self) -> dict[str, Start]:
+        C, K = self.shape[-1], self.classes
+        return {
+            "query": Start((C,), _STD),
+            "key.weight": Start((C, C), C**-0.5),
+            "value.weight": Start((C, C), C**-0.5),
+            "value.bias": Start((C,)),
+            "out.weight": Start((C, C), C**-0.5),
+            "out.bias": Start((C,)),
+            "norm.weight": Start((C,), value=1.0),
+            "norm.bias": Start((C,)),
+            "weight": Start((K, C), _STD),
+            "bias": Start((K,)),
+        }
+
+    def logits(self, parameters: Parameters, x: Tensor) -> Tensor:
+        p, A = parameters, self.heads
+        x = F.layer_norm(x, x.shape[-1:])
+        query = p["query"].unflatten(1, (A, -1))  # [H, A, d]
+        key, value = (p[f"{name}.weight"].unflatten(1, (A, -1)) for name in ("key", "value"))
+        # A bias of the keys would add the same to every token's score, and change nothing.
+        probe = torch.einsum("had,hadc->hac", query, key) * query.shape[2] ** -0.5
+        attention = (x @ probe.flatten(0, 1).mT).softmax(1)  # [b, N, H * A]
+        mean = (attention.mT @ x).unflatten(1, (-1, A))  # [b, H, A, C]
+        pooled = torch.einsum("bhac,hadc->hbad", mean, value).flatten(2)
+        pooled = pooled + p["value.bias"][:, None]
+        pooled = _linear(pooled, p, "out")
+        return _linear(_norm(pooled, p, "norm"), p, "")
+
+    def floats(self) -> int:
+        return 4 * self.heads * (self.shape[0] + self.shape[1])
+
+
+class Attentive4Head(Head):
+    """V-JEPA 2's attentive classifier: three self-attention blocks, then a cross-attention block.
+
+    Assran et al., "V-JEPA 2", 2025. Blocks are pre-norm, their MLPs four times as wide; the
+    cross-attention has one learned query, no output projection, and an MLP too. Output projections
+    of deeper blocks start smaller.
+    """
+
+    def __init__(self, shape: tuple[int, ...], classes: int) -> None:
+        super().__init__(shape, classes)
+        self.heads = attention_heads(shape[-1])
+
+    @staticmethod
+    def arranged(features: Tensor) -> Tensor:
+        return features.flatten(1, -2)
+
+    def starts(self) -> dict[str, Start]:
+        C, hidden = self.shape[-1], _MLP_RATIO * self.shape[-1]
+        out = {"query": Start((C,), _STD)}
+
+        def linear(name: str, rows: int, columns: int, std: float = _STD) -> None:
+            out[f"{name}.weight"] = Start((rows, columns), std)
+            out[f"{name}.bias"] = Start((rows,))
+
+        def norm(name: str) -> None:
+            out[f"{name}.weight"] = Start((C,), value=1.0)
+            out[f"{name}.bias"] = Start((C,))
+
+        for number in range(_BLOCKS):
+            smaller = _STD * (2 * (number + 1)) ** -0.5
+            norm(f"blocks.{number}.norm1")
+            linear(f"blocks.{number}.qkv", 3 * C, C)
+            linear(f"blocks.{number}.proj", C, C, smaller)
+            norm(f"blocks.{number}.norm2")
+            linear(f"blocks.{number}.fc1", hidden, C)
+            linear(f"blocks.{number}.fc2", C, hidden, smaller)
+        norm("cross.norm1")
+        linear("cross.q", C, C)
+        linear("cross.kv", 2 * C, C)
+        norm("cross.norm2")
+        linear("cross.fc1", hidden, C)
+        linear("cross.fc2", C, hidden, _STD * (2 * (_BLOCKS + 1)) ** -0.5)
+        out["weight"], out["bias"] = Start((self.classes, C), _STD), Start((self.classes,))
+        return out
+
+    def logits(self, parameters: Parameters, x: Tensor) -> Tensor:
+        p, (b, N, C) = parameters, x.shape
+        H = len(p["query"])
+        # [H, b * N, C]: a matrix product a head serves all samples.
+        x = x.reshape(1, b * N, C).expand(H, -1, -1)
+        for number in range(_BLOCKS):
+            name = f"blocks.{number}"
+            qkv = _linear(_norm(x, p, f"{name}.norm1"), p, f"{name}.qkv")
+            q, k, v = self._apart(qkv, b, 3)
+            x = x + _linear(self._together(q, k, v, H), p, f"{name}.proj")
+            x = x + _mlp(x, p, name)
+        query = p["query"][:, None]
+        (q,) = self._apart(_linear(query, p, "cross.q").expand(-1, b, -1), b, 1)
+        k, v = self._apart(_linear(_norm(x, p, "cross.norm1"), p, "cross.kv"), b, 2)
+        y = query + self._together(q, k, v, H)
+        y = y + _mlp(y, p, "cross")
+        return _linear(y, p, "")
+
+    def floats(self) -> int:
+        return 40 * self.shape[0] * self.shape[1]
+
+    def _apart(self, x: Tensor, b: int, parts: int) -> tuple[Tensor, ...]:
+        """``[H, b * N, parts * C]`` as ``parts`` of ``[H * b, A, N, d]``."""
+        x = x.unflatten(2, (parts, self.heads, -1)).unflatten(1, (b, -1)).flatten(0, 1)
+        return x.permute(2, 0, 3, 1, 4).unbind(0)
+
+    @staticmethod
+    def _together(q: Tensor, k: Tensor, v: Tensor, H: int) -> Tensor:
+        """Attention, as ``[H, b * N, C]``."""
+        out = F.scaled_dot_product_attention(q, k, v)
+        return out.transpose(1, 2).flatten(2).unflatten(0, (H, -1)).flatten(1, 2)
+
+
+def attention_heads(width: int) -> int:
+    """As many of 16 as divide the width into parts of at least 32; 1 for narrow features."""
+    fitting = [A for A in range(1, ATTENTION_HEADS + 1) if width % A == 0]
+    return max([A for A in fitting if width // A >= _NARROWEST], default=1)
+
+
+def _linear(x: Tensor, parameters: Parameters, name: str) -> Tensor:
+    """``[H, m, C] -> [H, m, D]``, by each head's own matrix."""
+    prefix = f"{name}." if name else ""
+    bias = parameters[f"{prefix}bias"][:, None]
+    return torch.baddbmm(bias, x, parameters[f"{prefix}weight"].mT)
+
+
+def _norm(x: Tensor, parameters: Parameters, name: str) -> Tensor:
+    weight, bias = (parameters[f"{name}.{part}"][:, None] for part in ("weight", "bias"))
+    return F.layer_norm(x, x.shape[-1:]) * weight + bias
+
+
+def _mlp(x: Tensor, parameters: Parameters, name: str) -> Tensor:
+    hidden = F.gelu(_linear(_norm(x, parameters, f"{name}.norm2"), parameters, f"{name}.fc1"))
+    return _linear(hidden, parameters, f"{name}.fc2")
+
+
+def _cut_normal(key: Tensor, count: int, layer: int) -> Tensor:
+    """Standard normal within two deviations, fp32 ``[count]``."""
+    u = uniform(key, Purpose.HEAD, count, layer=layer, dtype=torch.float64)[0]
+    edge = torch.special.ndtr(torch.tensor(2.0, dtype=torch.float64))
+    return torch.special.ndtri(1 - edge + u * (2 * edge - 1)).float()

@@ -1,0 +1,166 @@
+"""Splits that never part what belongs together.
+
+Videos belong together if their list says so (``Source.group``), if they are one file under two
+names, or two windows of it, or if their files have the same bytes.
+
+Legend: n videos, G groups.
+"""
+
+import hashlib
+import os
+from collections import defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+from torch import Tensor
+
+from ivn.data.source import Source
+from ivn.ops.random import Purpose, make_keys, random_words
+
+from .errors import ProbeError
+
+_TRIES = 20
+_CHUNK = 2**20
+
+Key = tuple[str, str]  # what two videos may share: its kind, and which
+
+
+def groups_of(sources: Sequence[Source]) -> np.ndarray:
+    """Which videos belong together, int64 ``[n]``, groups numbered from 0 in order.
+
+    A re-encoded copy has other bytes: only the ``group`` column of a list can tell of it.
+    """
+    parent = list(range(len(sources)))
+
+    def root(video: int) -> int:
+        while parent[video] != video:
+            parent[video] = parent[parent[video]]
+            video = parent[video]
+        return video
+
+    first: dict[Key, int] = {}
+    for video, keys in enumerate(_keys(sources)):
+        for key in keys:
+            one, other = root(first.setdefault(key, video)), root(video)
+            parent[max(one, other)] = min(one, other)
+    roots = [root(video) for video in range(len(sources))]
+    number = {root: place for place, root in enumerate(dict.fromkeys(roots))}
+    return np.array([number[root] for root in roots], np.int64)
+
+
+def check_apart(train: Sequence[Source], test: Sequence[Source]) -> None:
+    """See that no video of ``test`` belongs to one of ``train``.
+
+    Raises:
+        ProbeError: one does; both are named.
+    """
+    keys = _keys([*train, *test])
+    seen: dict[Key, int] = {}
+    for video, own in enumerate(keys[: len(train)]):
+        for key in own:
+            seen.setdefault(key, video)
+    found = [
+        (video, key) for video, own in enumerate(keys[len(train) :]) for key in own if key in seen
+    ]
+    if not found:
+        return
+    video, (kind, what) = found[0]
+    one, other = train[seen[kind, what]].path, test[video].path
+    why = {
+        "file": "are one file",
+        "content": "have the same bytes",
+        "group": f"are of the group {what!r}",
+    }[kind]
+    count = len({video for video, _ in found})
+    raise ProbeError(
+        f"{count} of {len(test)} test videos belong to training videos: {one} and {other} {why}; "
+        "keep what belongs together on one side"
+    )
+
+
+def folds_of(
+    groups: np.ndarray, labels: np.ndarray, folds: int, *, seed: int, every_class: bool = True
+) -> np.ndarray:
+    """The fold of each video, int64 ``[n]`` in ``[0, folds)``; no group is parted.
+
+    Groups are dealt out one by one, the most uneven first, each to the fold where it leaves the
+    classes most evenly spread.
+
+    Args:
+        groups: ``[n]``.
+        labels: index of each video's class, ``[n]``.
+        folds: how many, at least 2.
+        seed: of the order among equals.
+        every_class: see to it that each class is in two folds at least, so that whichever is held
+            out, another has it.
+
+    Raises:
+        ProbeError: there are too few groups, or ``every_class`` cannot be had.
+    """
+    names, index = np.unique(groups, return_inverse=True)
+    if folds < 2:
+        raise ProbeError(f"{folds} folds, expected at least 2")
+    if len(names) < folds:
+        raise ProbeError(
+            f"{len(names)} groups of videos, expected at least {folds}, one a fold: give more "
+            "videos, or fewer folds with --folds"
+        )
+    classes = int(labels.max()) + 1
+    counts = np.zeros((len(names), classes))
+    np.add.at(counts, (index, labels), 1)
+    for attempt in range(_TRIES):
+        fold = _dealt(counts, folds, make_keys(seed, attempt, range(len(names))))
+        spread = [len(set(fold[counts[:, which] > 0])) for which in range(classes)]
+        if not every_class or min(number for number in spread if number) > 1:
+            return fold[index]
+    raise ProbeError(
+        f"the classes cannot be spread over {folds} folds without parting a group: one would be in "
+        "one fold alone; give more groups of each class, or other folds with --folds"
+    )
+
+
+def _dealt(counts: np.ndarray, folds: int, keys: Tensor) -> np.ndarray:
+    """The fold of each group, by its ``counts [G, classes]``."""
+    words = random_words(keys, Purpose.ORDER, 1)[:, 0].numpy()
+    share = counts / np.maximum(counts.sum(0), 1)
+    fold = np.zeros(len(counts), np.int64)
+    held = np.zeros((folds, counts.shape[1]))
+    size = np.zeros(folds)
+    for group in np.lexsort((words, -share.std(1))):
+        after = held[None] + np.eye(folds)[:, :, None] * share[group]
+        uneven = after.std(1).mean(1).round(12)
+        best = int(np.lexsort((words[:folds], size, uneven))[0])
+        fold[group] = best
+        held[best] += share[group]
+        size[best] += counts[group].sum()
+    return fold
+
+
+def _keys(sources: Sequence[Source]) -> list[list[Key]]:
+    """What each video shares with whatever belongs to it."""
+    real = [os.path.realpath(source.path) for source in sources]
+    content = _contents(real)
+    return [
+        [("file", path)]
+        + ([("group", source.group)] if source.group else [])
+        + ([("content", content[path])] if path in content else [])
+        for source, path in zip(sources, real, strict=True)
+    ]
+
+
+def _contents(paths: Sequence[str]) -> dict[str, str]:
+    """SHA-256 of the files that are as large as another; the others have no like."""
+    by_size: defaultdict[int, list[str]] = defaultdict(list)
+    for path in dict.fromkeys(paths):
+        if os.path.isfile(path) and (size := os.path.getsize(path)):
+            by_size[size].append(path)
+    alike = [path for same in by_size.values() if len(same) > 1 for path in same]
+    return {path: _digest(path) for path in alike}
+
+
+def _digest(path: str) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()

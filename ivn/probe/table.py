@@ -1,0 +1,80 @@
+"""Results in words, for people."""
+
+import io
+from typing import Any
+
+from .metrics import Share
+from .results import Result, Row
+
+_WIDTH = 100
+
+
+def classify_table(found: Result) -> str:
+    """Every head on every encoder, with what guessing would give, and the classes of the best."""
+    facts = found.facts
+    lines = [
+        f"{facts['n']} videos of {len(facts['classes'])} classes in {facts['groups']} groups, "
+        f"{_split(facts['split'])}",
+        f"always the commonest class: {facts['majority']:.1%}, by chance: {facts['chance']:.1%}",
+    ]
+    if found.skipped:
+        lines.append(f"{len(found.skipped)} videos could not be used")
+    head = ["encoder", "head", "top-1", "95% interval", "top-5", "chosen"]
+    body = [
+        [
+            row.encoder,
+            row.head,
+            _value(row.scores["top1"]),
+            _interval(row.scores["top1"]),
+            _value(row.scores["top5"]),
+            _chosen(row),
+        ]
+        for row in found.rows
+    ]
+    lines.append(_table(head, body))
+    best = facts["confusion_of"]
+    lines.append(f"classes, by {best['head']} on {best['encoder']}:")
+    rows = [
+        [one["class"], str(one["n"]), "" if one["top1"] is None else f"{one['top1']:.1%}"]
+        for one in facts["per_class"]
+    ]
+    lines.append(_table(["class", "videos", "top-1"], rows))
+    return "\n".join(lines)
+
+
+def _split(split: dict[str, Any]) -> str:
+    if split["kind"] == "folds":
+        return f"each judged by heads of other groups ({split['folds']} folds)"
+    if split["kind"] == "hold-out":
+        return f"judged by heads of {split['train'][0]} videos of other groups"
+    return f"judged by heads of the {split['train'][0]} videos of the training list"
+
+
+def _value(share: Share | None) -> str:
+    return "" if share is None else f"{share.value:.1%}"
+
+
+def _interval(share: Share | None) -> str:
+    return "" if share is None else f"{share.low:.1%} - {share.high:.1%}"
+
+
+def _chosen(row: Row) -> str:
+    return ", ".join(
+        f"{name} {row.extra[name]:g}" for name in ("lr", "wd", "k") if name in row.extra
+    )
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False)
+    for number, name in enumerate(head):
+        table.add_column(name, justify="left" if number == 0 else "right", overflow="fold")
+    for row in rows:
+        # As they are: a name of a class may look like markup.
+        table.add_row(*(Text(cell) for cell in row))
+    text = io.StringIO()
+    Console(file=text, width=_WIDTH, color_system=None).print(table)
+    return "\n".join(line.rstrip() for line in text.getvalue().splitlines())

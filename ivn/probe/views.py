@@ -1,0 +1,160 @@
+"""Looks at a video: which frames, and which square of them.
+
+Legend: V views, T frames, S side of a frame in pixels.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from hashlib import sha256
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ivn.data.augment import Crop, cut, multi_scale_crop
+from ivn.data.container import Window, opened
+from ivn.data.decode import decode
+from ivn.data.sampling import frame_numbers
+from ivn.data.source import Source
+from ivn.ops.random import make_keys
+
+Shape = tuple[int, int]  # T and S of a clip
+
+_HALF = Fraction(1, 2)
+# Decoded frames that are held at a time; eight clips of 16 frames of 720p pass it.
+_BYTES_AT_ONCE = 2**28
+
+
+@dataclass(frozen=True)
+class View:
+    """A fixed look at a video.
+
+    The window is cut into T equal parts, and of each one frame is seen: every clip spans the whole
+    window at the same rate, as encoders of sparse frames were trained.
+
+    Attributes:
+        phase: which frame of each part, as a share of its length; 1/2 is the middle.
+        place: of the largest square along the longer side; 0 is its start, 1/2 the middle.
+    """
+
+    phase: Fraction = _HALF
+    place: Fraction = _HALF
+
+    @property
+    def name(self) -> str:
+        """The same for the same view, whatever grid it belongs to."""
+        return f"{self.phase} {self.place}"
+
+    def frames(self, total: int, frames: int, source: Source) -> list[int]:
+        """Frame numbers of ``frames`` frames of a window of ``total``."""
+        return [int((part + self.phase) * total / frames) for part in range(frames)]
+
+    def crop(self, height: int, width: int, source: Source) -> Crop:
+        """The square of a frame."""
+        side = min(height, width)
+        return Crop(int((height - side) * self.place), int((width - side) * self.place), side, side)
+
+
+@dataclass(frozen=True)
+class RandomView:
+    """A keyed random look: a random frame of each part, one of TSN's crops, never mirrored.
+
+    It depends on the file's name and window and on nothing else, so that it can be kept.
+
+    Attributes:
+        seed: of the draws.
+        number: of the view; others are independent.
+    """
+
+    seed: int
+    number: int
+
+    @property
+    def name(self) -> str:
+        return f"random {self.seed} {self.number}"
+
+    def frames(self, total: int, frames: int, source: Source) -> list[int]:
+        return frame_numbers(total, frames, self._key(source))
+
+    def crop(self, height: int, width: int, source: Source) -> Crop:
+        return multi_scale_crop(height, width, self._key(source), flip=False)
+
+    def _key(self, source: Source) -> Tensor:
+        words = f"{Path(source.path).name} {source.start} {source.end}"
+        digest = sha256(words.encode("utf-8", "surrogateescape")).digest()
+        return make_keys(self.seed, self.number, [int.from_bytes(digest[:4], "big")])
+
+
+AnyView = View | RandomView
+
+
+def grid(clips: int, crops: int) -> list[View]:
+    """The views of ``clips`` clips, each in ``crops`` crops, clip by clip.
+
+    Clip ``c`` of n sees each part of the window at ``(2 c + 1) / 2 n`` of it; crops lie evenly
+    along the longer side, one in the middle. One clip of one crop is what inference sees.
+
+    Raises:
+        ValueError: there are none.
+    """
+    if clips < 1 or crops < 1:
+        raise ValueError(f"{clips} clips x {crops} crops: expected at least 1 of each")
+    places = [Fraction(crop, crops - 1) if crops > 1 else _HALF for crop in range(crops)]
+    return [
+        View(Fraction(2 * clip + 1, 2 * clips), place) for clip in range(clips) for place in places
+    ]
+
+
+def training_views(count: int, *, seed: int) -> list[AnyView]:
+    """The central view, and ``count - 1`` keyed random ones.
+
+    Raises:
+        ValueError: there are none.
+    """
+    if count < 1:
+        raise ValueError(f"{count} training views: expected at least 1")
+    return [View(), *(RandomView(seed, number) for number in range(1, count))]
+
+
+def read_views(
+    source: Source, views: Sequence[AnyView], shapes: Iterable[Shape]
+) -> dict[Shape, Tensor]:
+    """Every view of a video in every shape, uint8 ``[V, T, S, S, 3]`` each.
+
+    One pass over the file serves all, unless their frames would not fit into 256 MB: then views
+    are read some at a time.
+
+    Raises:
+        DecodeError: the file cannot be used.
+    """
+    shapes = sorted(set(shapes))
+    out = {(T, S): torch.empty(len(views), T, S, S, 3, dtype=torch.uint8) for T, S in shapes}
+    together = max(1, _BYTES_AT_ONCE // (_frame_bytes(source) * sum({T for T, _ in shapes})))
+    for start in range(0, len(views), together):
+        some = range(start, min(start + together, len(views)))
+        slots: dict[tuple[int, int], list[int]] = {}
+
+        def choose(total: int, some: range = some, slots: dict = slots) -> list[int]:
+            wanted = {
+                (number, T): views[number].frames(total, T, source)
+                for number in some
+                for T in {T for T, _ in shapes}
+            }
+            distinct = sorted({frame for frames in wanted.values() for frame in frames})
+            place = {frame: slot for slot, frame in enumerate(distinct)}
+            slots.clear()
+            slots.update({key: [place[f] for f in frames] for key, frames in wanted.items()})
+            return distinct
+
+        video = decode(source.path, choose, start=source.start, end=source.end)
+        for number in some:
+            crop = views[number].crop(video.shape[1], video.shape[2], source)
+            for T, S in shapes:
+                out[T, S][number] = cut(video[slots[number, T]], crop, S)
+    return out
+
+
+def _frame_bytes(source: Source) -> int:
+    with opened(source.path, Window()) as (_, stream, _):
+        return max(1, 3 * stream.width * stream.height)

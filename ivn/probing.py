@@ -1,0 +1,200 @@
+"""Probes and predictions as commands: names in, a table, files and a line of JSON out."""
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from ivn.config import read
+from ivn.data.decode import DecodeError
+from ivn.data.source import list_clips
+from ivn.load import load_frozen
+from ivn.model.encoder import build_encoder
+from ivn.probe import headfile, results
+from ivn.probe.cache import default_folder
+from ivn.probe.classify import Classified, classify
+from ivn.probe.frozen import Frozen, FrozenEncoder, Pool
+from ivn.probe.predict import predict
+from ivn.probe.table import classify_table
+from ivn.probe.train import Training
+from ivn.train import folder
+
+RAW = "raw"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a probe computes and what it leaves behind.
+
+    Attributes:
+        device: of encoders and heads; "auto" is the GPU where there is one.
+        workers: threads that decode.
+        cache: folder of features; "" is the user's own.
+        out: folder of the result; "" is that of the run, if the first encoder is one.
+    """
+
+    device: str = "auto"
+    workers: int = 2
+    cache: str = ""
+    out: str = ""
+
+    def resolved_device(self) -> str:
+        if self.device != "auto":
+            return self.device
+        return "cuda" if torch.cuda.is_available() else "cpu"
+
+    def folder(self, task: str, encoder: str) -> Path | None:
+        """Where the result goes, which is free; None is nowhere.
+
+        Raises:
+            ProbeError: ``out`` holds a result.
+        """
+        if self.out:
+            results.check_new(Path(self.out))
+            return Path(self.out)
+        if not _is_run(encoder):
+            return None
+        parent = Path(encoder) / "probes"
+        names = [task, *(f"{task}-{number}" for number in range(2, 10_000))]
+        return next(parent / name for name in names if not (parent / name).exists())
+
+
+@dataclass(frozen=True)
+class Clips:
+    """What encoders see; 0 is their own number."""
+
+    frames: int = 0
+    size: int = 0
+
+
+def run_classify(
+    encoders: Sequence[str],
+    *,
+    data: str,
+    test: str,
+    label: str,
+    heads: Sequence[str],
+    pool: Pool,
+    tokens: Pool,
+    views: tuple[int, int, int],
+    folds: int,
+    holdout: bool,
+    lr: Sequence[float],
+    wd: Sequence[float],
+    training: Training,
+    clips: Clips,
+    place: Place,
+) -> int:
+    """Probe encoders, and the baselines beside them; print a table, then all of it as JSON."""
+    out = place.folder("classify", encoders[0])
+    sources = list_clips(data)
+    frozen, baselines = subjects(encoders, clips, place.resolved_device(), pool)
+    found = classify(
+        frozen,
+        sources,
+        test=list_clips(test) if test else (),
+        label=label,
+        heads=heads,
+        pool=pool,
+        tokens=tokens,
+        clips=views[0],
+        crops=views[1],
+        train_views=views[2],
+        folds=folds,
+        holdout=holdout,
+        lr=lr,
+        wd=wd,
+        training=training,
+        seed=training.seed,
+        baselines=baselines,
+        cache=Path(place.cache) if place.cache else default_folder(),
+        workers=place.workers,
+    )
+    found.facts |= {"data": data, "test": test}
+    if out is not None:
+        _save_heads(found, out)
+    return _finish(found, classify_table(found), out)
+
+
+def run_predict(
+    videos: Sequence[str], *, head: str, encoder: str, top: int, as_json: bool, device: str
+) -> int:
+    """Print the classes of each video; 1 if one could not be used."""
+    saved = headfile.load(Path(head))
+    spec = saved.card["encoder"]
+    frozen = load_frozen(
+        encoder or saved.encoder,
+        frames=spec["frames"],
+        size=spec["size"],
+        device=Place(device=device).resolved_device(),
+    )
+    saved.check(frozen)
+    failed, found = [], []
+    for source in [source for video in videos for source in list_clips(video)]:
+        try:
+            found.append(predict(source, saved, frozen))
+        except DecodeError as error:
+            failed.append(str(error))
+    if as_json:
+        lines = [{"path": one.path, "classes": one.classes} for one in found]
+        print(json.dumps(lines))
+    else:
+        for one in found:
+            best = list(one.classes.items())[:top]
+            print(f"{one.path}: " + ", ".join(f"{name} {value:.1%}" for name, value in best))
+    for reason in failed:
+        print(f"ivn: {reason}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def subjects(
+    encoders: Sequence[str], clips: Clips, device: str, pool: Pool
+) -> tuple[list[Frozen], list[Frozen]]:
+    """The encoders, and what stands beside them: random twins of runs, and raw pixels."""
+    names = list(dict.fromkeys(encoders))
+    frames, size = clips.frames or None, clips.size or None
+    found = [load_frozen(name, frames=frames, size=size, device=device) for name in names]
+    beside: list[Frozen] = [
+        _twin(name, one, device) for name, one in zip(names, found, strict=True) if _is_run(name)
+    ]
+    if RAW not in names:
+        spec = found[0].spec
+        beside.append(load_frozen(RAW, frames=spec.frames, size=spec.size))
+    return found, [one for one in beside if pool in one.pools]
+
+
+def _twin(run: str, frozen: Frozen, device: str) -> Frozen:
+    """The encoder of a run as it was before its first step, had it begun at random."""
+    config = read(Path(run) / folder.CONFIG)
+    encoder = build_encoder(config.model.encoder, seed=config.data.seed).to(device)
+    return FrozenEncoder(f"{run}, random weights", encoder, frozen.spec)
+
+
+def _is_run(name: str) -> bool:
+    return (Path(name) / folder.CONFIG).is_file()
+
+
+def _save_heads(found: Classified, out: Path) -> None:
+    """Write the heads of all encoders but baselines, and name the best in the result."""
+    for number, (head, row) in enumerate(zip(found.heads, found.rows, strict=True)):
+        if not row.baseline:
+            path = headfile.save(head, out / headfile.FOLDER, facts=found.facts)
+            row.extra["saved"] = os.fspath(path.relative_to(out))
+            if number == found.best:
+                found.facts["best_head"] = row.extra["saved"]
+
+
+def _finish(found: results.Result, table: str, out: Path | None) -> int:
+    if out is not None:
+        results.write(found, out)
+    for one in found.skipped:
+        print(f"skipped: {one.reason}", file=sys.stderr)
+    print(table)
+    if out is not None:
+        print(f"result: {out}")
+    print(json.dumps(found.json()))
+    return 0

@@ -1,0 +1,100 @@
+"""What belongs together is on one side of every split."""
+
+import os
+import shutil
+
+import numpy as np
+import pytest
+
+from ivn.data.source import Source
+from ivn.probe.errors import ProbeError
+from ivn.probe.split import check_apart, folds_of, groups_of
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Three files of one size, two of them with the same bytes."""
+    for name, text in (("a", b"one"), ("b", b"two"), ("c", b"six")):
+        (tmp_path / name).write_bytes(text)
+    shutil.copy(tmp_path / "a", tmp_path / "copy")
+    os.symlink(tmp_path / "b", tmp_path / "link")
+    return tmp_path
+
+
+def sources(folder, *names, **options):
+    return [Source(str(folder / name), **options) for name in names]
+
+
+def test_groups_are_names_files_and_contents(files):
+    found = groups_of(
+        [
+            *sources(files, "a", "b"),
+            *sources(files, "copy"),
+            *sources(files, "link", start=1.0, end=2.0),
+            *sources(files, "c", group="x"),
+            Source("missing", group="x"),
+            Source("missing too"),
+        ]
+    )
+    assert found.tolist() == [0, 1, 0, 1, 2, 2, 3]
+
+
+def test_belonging_together_is_passed_on(files):
+    one, other = Source(str(files / "a"), group="x"), Source(str(files / "copy"), group="y")
+    between = [Source(str(files / "b"), group="y"), Source(str(files / "link"), group="z")]
+    assert groups_of([one, *between, other]).tolist() == [0] * 4
+
+
+def test_empty_files_are_not_the_same_video(tmp_path):
+    for name in "ab":
+        (tmp_path / name).touch()
+    assert groups_of(sources(tmp_path, "a", "b")).tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "words"),
+    [
+        ("copy", {}, "have the same bytes"),
+        ("link", {"start": 3.0, "end": 4.0}, "are one file"),
+        ("c", {"group": "x"}, "are of the group 'x'"),
+    ],
+)
+def test_a_test_video_that_belongs_to_a_training_video_is_named(files, name, options, words):
+    train = [*sources(files, "a", "b"), Source("elsewhere", group="x")]
+    with pytest.raises(ProbeError, match=rf"1 of 2 test videos .*{name}.* {words}"):
+        check_apart(train, [Source("other"), *sources(files, name, **options)])
+    check_apart(train, sources(files, "c"))
+
+
+def planted(groups: int, classes: int):
+    """Groups of one to four videos, each of one class."""
+    size = 1 + np.arange(groups) % 4
+    return np.repeat(np.arange(groups), size), np.repeat(np.arange(groups) % classes, size)
+
+
+def test_no_fold_parts_a_group_and_each_has_every_class():
+    groups, labels = planted(60, 3)
+    fold = folds_of(groups, labels, 5, seed=0)
+    for group in np.unique(groups):
+        assert len(set(fold[groups == group])) == 1
+    for label in range(3):
+        counts = np.bincount(fold[labels == label], minlength=5)
+        assert counts.max() <= counts.min() + 4  # a group at most
+    assert not np.array_equal(fold, folds_of(groups, labels, 5, seed=1))
+    assert np.array_equal(fold, folds_of(groups, labels, 5, seed=0))
+
+
+def test_a_class_of_two_groups_is_in_two_folds():
+    for seed in range(30):
+        groups = np.arange(12)
+        labels = np.array([0] * 10 + [1] * 2)
+        fold = folds_of(groups, labels, 5, seed=seed)
+        assert len(set(fold[labels == 1])) == 2
+
+
+def test_too_few_groups_and_classes_that_cannot_be_spread_are_refused():
+    with pytest.raises(ProbeError, match="4 groups of videos, expected at least 5"):
+        folds_of(np.arange(4), np.array([0, 0, 1, 1]), 5, seed=0)
+    with pytest.raises(ProbeError, match="one would be in one fold alone"):
+        folds_of(np.arange(6), np.array([0, 0, 0, 0, 0, 1]), 2, seed=0)
+    assert folds_of(np.arange(6), np.eye(6, dtype=int)[5], 2, seed=0, every_class=False).max() == 1
