@@ -148,7 +148,7 @@ class PlainStep:
         """A view's visible tokens of stage two as booleans; drawn as the stage does."""
         assert isinstance(self.stage, Stage2)
         grid = self.model.grid(self.video)
-        visible, _ = self.stage.mask(self.batch, grid, view)
+        visible, _ = self.stage.mask(self.batch, view=view)
         assert isinstance(visible, Tensor)
         return plain.to_mask(visible, grid[0] * grid[1] * grid[2])
 

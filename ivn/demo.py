@@ -147,6 +147,7 @@ def draw(out: Path, sizes: Sizes) -> Path:
         targets = stage.look(batch)
         visible, masked = stage.mask(batch, targets.attention)
         z = stage.student(video, visible, masked).predicted
+        assert stage.decoder is not None
         patches = stage.decoder.sample(z, batch.keys, steps=sizes.sampling_steps, limit=BRIGHTEST)
         features = {label: encoder(video) for label, encoder in encoders.items()}
         features["teacher"] = targets.layers[-1]

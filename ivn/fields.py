@@ -9,6 +9,8 @@ import typing
 from collections.abc import Iterator
 from typing import Any, Literal, Union
 
+from . import toml
+
 _ENTRY = re.compile(r"(\w+(?:, \w+)*): (.*)")
 _SENTENCE_END = re.compile(r"\.(?=\s|$)")
 
@@ -82,11 +84,10 @@ def _inside(key: str, hint: Any) -> Iterator[Table]:
     elif len(classes) == 1:
         yield from tables(classes[0], key)
     elif classes:
-        kinds = " | ".join(map(_kind, classes))
-        text = f"{kinds}; another kind brings all its own defaults"
+        text = f"{' | '.join(map(_kinds, classes))}; another kind brings all its own defaults"
         yield Table(f"{key}: one of several kinds", (Field(f"{key}.kind", "choice", text),))
         for one in classes:
-            yield from tables(one, key, _kind(one))
+            yield from tables(one, key, _kinds(one))
 
 
 def _field(key: str, hint: Any, entry: str) -> Field:
@@ -138,8 +139,8 @@ def _is_kind(name: str, hint: Any) -> bool:
     return name == "kind" and len(typing.get_args(hint)) == 1
 
 
-def _kind(cls: Any) -> str:
-    return typing.get_args(typing.get_type_hints(cls)["kind"])[0]
+def _kinds(cls: Any) -> str:
+    return " | ".join(toml.kinds(cls))
 
 
 def _join(key: str, name: str) -> str:

@@ -9,7 +9,7 @@ from .data.clip import ClipSpec
 from .model import weights
 from .model.encoder import Encoder, build_encoder
 from .model.model import Model
-from .model.predictor import PredictorConfig
+from .model.predictor import AnyPredictorConfig
 from .model.teacher import read_network
 from .model.weights import Size, load_diffusion_decoder
 from .presets import PRESETS
@@ -71,7 +71,7 @@ def load_model(
     num_frames: int | None = None,
     num_heads: int | None = None,
     pool_heads: int | None = None,
-    predictor: PredictorConfig | None = None,
+    predictor: AnyPredictorConfig | None = None,
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
 ) -> Model:

@@ -30,7 +30,7 @@ def start(
         config: of the run.
         data: a folder of videos, a video, or a list of them.
         out: the run's folder: new, or empty.
-        init: where the encoder and predictor come from; "" leaves their random weights.
+        init: where the encoder and predictor come from; "" leaves their own first weights.
         show_config: print the whole config first.
 
     Returns:
@@ -115,16 +115,17 @@ def _parts(
         )
     if fresh and not init and isinstance(config.stage, Stage2Config):
         raise ValueError("stage two predicts the features of a stage-one encoder: give --init RUN")
+    encoder_alone = isinstance(config.stage, Stage2Config) and config.stage.start == "encoder"
     stage = stages.build(
         config.model,
         config.stage,
         seed=config.data.seed,
         batch_size=config.optim.batch_size,
-        pretrained=fresh and not init,
+        pretrained=fresh and (encoder_alone or not init),
     )
     if fresh and init:
-        new = stages.initialise(stage, init)
-        print(f"encoder and predictor from {init}; new: {', '.join(new) or 'nothing'}")
+        taken, new = stages.initialise(stage, init)
+        print(f"{' and '.join(taken)} from {init}; new: {', '.join(new) or 'nothing'}")
     loader = ClipLoader(
         sources,
         stage.clip_specs,

@@ -1,7 +1,9 @@
 """Frozen dataclasses to TOML and back, strictly: an unknown key or a wrong type is an error.
 
 Fields may be bool, int, float, str, Literal, tuple, another dataclass, or a union of dataclasses
-that are told apart by their first field, ``kind: Literal[...]``.
+that are told apart by their field ``kind: Literal[...]``. A table without a kind is of the class
+whose ``kind`` says so (``metadata=WITHOUT_KIND``), if one does: it was written before there were
+others.
 """
 
 import dataclasses
@@ -15,6 +17,8 @@ from collections.abc import Iterator
 from typing import Any, Literal, TypeVar, Union
 
 T = TypeVar("T")
+
+WITHOUT_KIND = {"without_kind": True}
 
 
 class ConfigError(ValueError):
@@ -60,44 +64,51 @@ def override(value: T, *assignments: str) -> T:
     Raises:
         ConfigError: as :func:`loads`.
     """
-    current, table = value, encode(value)
+    table = encode(value)
     for assignment in assignments:
-        if _assign(table, assignment, current):
-            # The fields of the new kind, for assignments that follow.
-            current = decode(table, type(value))
-            table = encode(current)
+        _assign(table, assignment, type(value))
     return decode(table, type(value))
 
 
-def _assign(table: dict[str, Any], assignment: str, value: Any) -> bool:
-    """Put one field into the ``table`` of ``value``; gives whether that made it another kind."""
+def _assign(table: dict[str, Any], assignment: str, cls: Any) -> None:
+    """Put one field into the ``table`` of a ``cls``."""
     dotted, equals, text = assignment.partition("=")
     path = dotted.strip().split(".")
     if not equals or not all(path):
         raise ConfigError(f"{assignment!r}: expected key=value, such as optim.lr=1e-3")
     group: Any = table
+    hint = cls
     for depth, key in enumerate(path[:-1]):
-        group = _child(group, key, ".".join(path[: depth + 1]))
+        group, parent = _child(group, key, ".".join(path[: depth + 1])), group
+        hint = _hint(hint, parent, key)
     key = path[-1]
     old = _child(group, key, dotted.strip())
     new = text.strip() if isinstance(old, str) else _parse(text.strip())
     if isinstance(old, str) and new[:1] in ("'", '"'):
         new = _parse(new)
-    other_kind = key == "kind" and new != old and _tells_the_class(value, path)
-    if other_kind:
+    if key == "kind" and new not in kinds(_class(hint, group)):
+        # The fields of the new kind, for assignments that follow.
+        fresh = encode(decode({"kind": new}, hint, ".".join(path[:-1])))
         group.clear()
-    if isinstance(group, list):
+        group.update(fresh)
+    elif isinstance(group, list):
         group[int(key)] = new
     else:
         group[key] = new
-    return other_kind
 
 
-def _tells_the_class(value: Any, path: list[str]) -> bool:
-    """Whether the field at ``path`` has one value in its dataclass, and others in its siblings."""
-    for key in path[:-1]:
-        value = value[int(key)] if isinstance(value, tuple) else getattr(value, key)
-    return len(typing.get_args(typing.get_type_hints(type(value))[path[-1]])) == 1
+def _hint(hint: Any, group: Any, key: str) -> Any:
+    """The type of what is under ``key`` in ``group``, which is of the type ``hint``."""
+    if typing.get_origin(hint) is tuple:
+        return typing.get_args(hint)[0]
+    return typing.get_type_hints(_class(hint, group))[key]
+
+
+def _class(hint: Any, group: dict[str, Any]) -> Any:
+    """The dataclass that the table ``group`` of the type ``hint`` describes."""
+    if typing.get_origin(hint) not in (Union, types.UnionType):
+        return hint
+    return next(cls for cls in typing.get_args(hint) if group["kind"] in kinds(cls))
 
 
 def encode(value: Any) -> Any:
@@ -174,12 +185,12 @@ def _decode_dataclass(value: Any, cls: Any, path: str) -> Any:
 
 
 def _decode_union(value: Any, classes: tuple[Any, ...], path: str) -> Any:
-    kinds = {_kind(cls): cls for cls in classes}
-    kind = value.get("kind") if isinstance(value, dict) else None
-    if kind not in kinds:
-        expected = _choices(tuple(kinds))
-        raise ConfigError(f"{path}.kind is {kind!r}, expected {expected}{_near(kind, kinds)}")
-    return _decode_dataclass(value, kinds[kind], path)
+    known = {kind: cls for cls in classes for kind in kinds(cls)}
+    kind = value.get("kind", _unspoken(classes)) if isinstance(value, dict) else None
+    if kind not in known:
+        expected = _choices(tuple(known))
+        raise ConfigError(f"{path}.kind is {kind!r}, expected {expected}{_near(kind, known)}")
+    return _decode_dataclass(value, known[kind], path)
 
 
 def _decode_tuple(value: Any, args: tuple[Any, ...], path: str) -> tuple[Any, ...]:
@@ -193,8 +204,18 @@ def _decode_tuple(value: Any, args: tuple[Any, ...], path: str) -> tuple[Any, ..
     return tuple(decode(item, hint, f"{path}.{i}") for i, (item, hint) in pairs)
 
 
-def _kind(cls: Any) -> str:
-    return typing.get_args(typing.get_type_hints(cls)["kind"])[0]
+def kinds(cls: Any) -> tuple[str, ...]:
+    """What the field ``kind`` of a dataclass may be."""
+    return typing.get_args(typing.get_type_hints(cls)["kind"])
+
+
+def _unspoken(classes: tuple[Any, ...]) -> str | None:
+    """The kind of a table that has none, or None where each has to say its own."""
+    for cls in classes:
+        (field,) = (field for field in dataclasses.fields(cls) if field.name == "kind")
+        if field.metadata == WITHOUT_KIND:
+            return kinds(cls)[0]
+    return None
 
 
 def _child(group: Any, key: str, dotted: str) -> Any:

@@ -10,6 +10,12 @@ from ivn.presets import PRESETS
 
 TABLES = list(fields.tables(Config))
 FIELDS = [field for table in TABLES for field in table.fields]
+
+
+def teacher(key):
+    return f"{key}.kind=siglip", f"{key}.taps=[1]"
+
+
 # Between them every kind of every table.
 CONFIGS = [
     override(PRESETS[name](), *changes)
@@ -17,6 +23,9 @@ CONFIGS = [
         ("stage1-tiny", []),
         ("stage1-tiny", ["model.decoder.kind=pixel"]),
         ("stage2-tiny-official", []),
+        ("stage1-tiny", ["model.predictor.kind=vit", *teacher("stage.second_teacher")]),
+        ("stage2-tiny", ["stage.target.kind=momentum", "stage.pixel_decoder.kind=pixel"]),
+        ("stage2-tiny", [*teacher("stage.target"), *teacher("stage.teacher")]),
     ]
 ]
 

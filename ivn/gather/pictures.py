@@ -116,7 +116,7 @@ def _reconstructions(
 ) -> list[Strip]:
     strips = []
     for run in runs:
-        if not isinstance(run.stage, Stage1) or run.encoder is None:
+        if not isinstance(run.stage, Stage1) or run.encoder is None or run.stage.decoder is None:
             continue
         for number, clip in enumerate(shown):
             try:

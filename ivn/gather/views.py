@@ -21,7 +21,7 @@ from ivn.model.patch import normalised, patch_grid
 from ivn.ops.random import Purpose, make_keys, normal
 from ivn.report.content import Film, Pixels, Strip
 from ivn.report.picture import grey_out, paste_patches
-from ivn.stages import Stage1, Stage2
+from ivn.stages import Stage1
 
 from .clips import Clip
 from .opened import Opened
@@ -56,18 +56,19 @@ def look(run: Opened, clip: Clip, number: int) -> Look:
     video = batch.clips["student"]
     frames = video[0].cpu().numpy()
     grid = patch_grid(video, run.config.model.encoder.patch_size)
-    if isinstance(stage, Stage1):
-        targets = stage.look(batch)
-        visible, _ = stage.mask(batch, targets.attention)
-        heat = attention_of(stage, batch, targets.attention)[0].unflatten(1, grid[1:])
-        return Look(frames, [Mask("visible", _index(visible))], heat.float().cpu().numpy())
-    assert isinstance(stage, Stage2)
-    views = range(len(stage.config.views))
+    assert stage is not None
+    told, views = stage.semantic.look(batch).attention, stage.masking.views
     masks = [
-        Mask(f"visible, view {view + 1}", _index(stage.mask(batch, grid, view)[0]))
-        for view in views
+        Mask(
+            f"visible, view {view + 1}" if views > 1 else "visible",
+            _index(stage.mask(batch, told, view=view)[0]),
+        )
+        for view in range(views)
     ]
-    return Look(frames, masks, None)
+    if not isinstance(stage, Stage1) or stage.teacher is None:
+        return Look(frames, masks, None)
+    heat = attention_of(stage, batch, told)[0].unflatten(1, grid[1:])
+    return Look(frames, masks, heat.float().cpu().numpy())
 
 
 @torch.no_grad()
@@ -95,6 +96,7 @@ def reconstructions(run: Opened, clip: Clip, number: int) -> list[Strip]:
 
     first = [Film("frame", pixels), Film("visible", grey)]
     decoder = stage.decoder
+    assert decoder is not None
     if not isinstance(decoder, DiffusionDecoder):
         found = decoder.sample(z, batch.keys, limit=BRIGHTEST)
         return [Strip(f"{clip.name}: drawn at once", [*first, drawn("prediction", found)])]

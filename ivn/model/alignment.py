@@ -20,22 +20,36 @@ class Alignment(nn.Module):
     """
 
     def __init__(
-        self, layers: int, width: int, teacher_width: int, pool_width: int, grid: Grid
+        self,
+        layers: int,
+        width: int,
+        teacher_width: int,
+        pool_width: int,
+        teacher_pool_width: int,
+        grid: Grid,
     ) -> None:
-        """``pool_width`` 0 leaves the pooled head out."""
+        """``pool_width`` 0 leaves the pooled head out, ``layers`` 0 the positions too.
+
+        ``teacher_pool_width`` 0 is the teacher's own.
+        """
         super().__init__()
         self.grid = grid
-        N = grid[0] * grid[1] * grid[2]
-        self.pos_embed = nn.Parameter(torch.empty(1, CLS_TOKENS + N, width))
+        if layers:
+            N = grid[0] * grid[1] * grid[2]
+            self.pos_embed = nn.Parameter(torch.empty(1, CLS_TOKENS + N, width))
         self.layers = nn.ModuleList(ProjectionHead(width, teacher_width) for _ in range(layers))
-        self.pooled = ProjectionHead(pool_width, teacher_width) if pool_width else None
+        goal = teacher_pool_width or teacher_width
+        self.pooled = ProjectionHead(pool_width, goal) if pool_width else None
         self._positions = GridPositions(grid)
 
     def reset_parameters(self, generator: Generator | None = None) -> None:
-        reset_table(self.pos_embed, self.grid)
+        if len(self.layers):
+            reset_table(self.pos_embed, self.grid)
 
     def forward(self, features: list[Tensor], visible_index: Tensor, grid: Grid) -> list[Tensor]:
         """What each head takes, ``[B, V, C]``, of each of the tapped ``[B, 4 + V, C]``."""
+        if not features:
+            return []
         table, rows = self._positions(self.pos_embed, grid), visible_index + CLS_TOKENS
 
         def placed(feature: Tensor) -> Tensor:

@@ -7,10 +7,18 @@ import torch
 from torch import nn
 
 from .alignment import Alignment
-from .decoder import Decoder, DecoderConfig, LatentHeadConfig, build_decoder
+from .decoder import (
+    Decoder,
+    DecoderConfig,
+    LatentHeadConfig,
+    PixelDecoder,
+    PixelDecoderConfig,
+    build_decoder,
+    build_pixel_decoder,
+)
 from .encoder import Encoder, EncoderConfig
 from .layers import materialise
-from .predictor import Predictor, PredictorConfig, load_modernbert
+from .predictor import AnyPredictorConfig, Predictor, load_pretrained
 
 
 @dataclass(frozen=True)
@@ -23,22 +31,29 @@ class ModelConfig:
     """
 
     encoder: EncoderConfig
-    predictor: PredictorConfig
+    predictor: AnyPredictorConfig
     decoder: DecoderConfig
     dtype: Literal["float32", "bfloat16"] = "float32"
 
 
 @dataclass(frozen=True)
 class AlignmentSizes:
-    """Alignment heads: how many, the teacher's width, and whether one is for the pooled vector."""
+    """Alignment heads: how many, the teacher's width, and whether one is for the pooled vector.
+
+    ``pooled_width`` is that of the teacher's pooled vectors, 0 where they are as wide as tokens.
+    """
 
     layers: int
     teacher_width: int
     pooled: bool
+    pooled_width: int = 0
 
 
 class Model(nn.Module):
-    """An encoder and, where there are any, the parts around it."""
+    """An encoder and, where there are any, the parts around it.
+
+    A pixel decoder of its own stands beside a latent one, second heads face a second teacher.
+    """
 
     def __init__(
         self,
@@ -46,12 +61,17 @@ class Model(nn.Module):
         predictor: Predictor | None,
         decoder: Decoder | None,
         alignment: Alignment | None,
+        *,
+        pixel_decoder: PixelDecoder | None = None,
+        second_alignment: Alignment | None = None,
     ) -> None:
         super().__init__()
         self.encoder = encoder
         self.predictor = predictor
         self.decoder = decoder
         self.alignment = alignment
+        self.pixel_decoder = pixel_decoder
+        self.second_alignment = second_alignment
 
     def compute_in(self, dtype: torch.dtype) -> "Model":
         """Compute in ``dtype``, whatever the parameters' dtype; gives the model back."""
@@ -65,6 +85,10 @@ def build_model(
     *,
     seed: int,
     pretrained: bool = True,
+    predicts: bool = True,
+    latent_width: int = 0,
+    pixel_decoder: PixelDecoderConfig | None = None,
+    second_alignment: AlignmentSizes | None = None,
 ) -> Model:
     """A model with weights from ``seed`` and, as its config says, from a text encoder.
 
@@ -73,24 +97,41 @@ def build_model(
         alignment: heads to build for a teacher.
         seed: of the random weights.
         pretrained: False leaves the text encoder's weights out: a checkpoint brings others.
+        predicts: False leaves predictor and decoder out. All else has the same weights either way.
+        latent_width: features that a latent decoder predicts; 0: the encoder's.
+        pixel_decoder: of a decoder of pixels beside the first.
+        second_alignment: heads to build for a second teacher.
     """
     width, grid = config.encoder.width, config.encoder.grid
+
+    def heads_of(sizes: AlignmentSizes | None) -> Alignment | None:
+        if sizes is None:
+            return None
+        pool_width = config.encoder.pool_width if sizes.pooled else 0
+        pooled = (pool_width, sizes.pooled_width)
+        return Alignment(sizes.layers, width, sizes.teacher_width, *pooled, grid)
+
     with torch.device("meta"):
         encoder = Encoder(config.encoder)
         predictor = Predictor(config.predictor, width, grid)
         latent = isinstance(config.decoder, LatentHeadConfig)
-        pixels = 3 * config.encoder.patch_size**2
-        decoder = build_decoder(
-            config.decoder,
-            condition=config.predictor.width,
-            target=width if latent else pixels,
+        pixels, condition = 3 * config.encoder.patch_size**2, config.predictor.width
+        target = (latent_width or width) if latent else pixels
+        decoder = build_decoder(config.decoder, condition=condition, target=target)
+        beside = None
+        if pixel_decoder is not None:
+            beside = build_pixel_decoder(pixel_decoder, condition=condition, target=pixels)
+        model = Model(
+            encoder,
+            predictor,
+            decoder,
+            heads_of(alignment),
+            pixel_decoder=beside,
+            second_alignment=heads_of(second_alignment),
         )
-        heads = None
-        if alignment is not None:
-            pool_width = config.encoder.pool_width if alignment.pooled else 0
-            heads = Alignment(alignment.layers, width, alignment.teacher_width, pool_width, grid)
-        model = Model(encoder, predictor, decoder, heads)
     materialise(model, torch.Generator().manual_seed(seed))
-    if pretrained and config.predictor.init == "modernbert":
-        load_modernbert(predictor, config.predictor.source)
+    if not predicts:
+        model.predictor = model.decoder = None
+    elif pretrained:
+        load_pretrained(predictor)
     return model.compute_in(getattr(torch, config.dtype))

@@ -1,9 +1,12 @@
 """The predictor: the last layers of a text encoder (ModernBERT) as a model of the masked tokens.
 
+Or, in their place, the layers of a plain ViT (``vit.py``).
+
 Legend: B batch, N tokens of the clip, V visible tokens, C encoder width, W predictor width.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
@@ -12,11 +15,13 @@ from torch import Generator, Tensor, nn
 
 from ivn.ops import place_tokens
 from ivn.ops.attention import attention, local_attention, rotate
+from ivn.toml import WITHOUT_KIND
 
 from .encoder import CLS_TOKENS
 from .layers import LayerNorm, Linear, ProjectionHead
 from .packed import Index, Packed
 from .positions import Grid, GridPositions, reset_table
+from .vit import ViTLayer, ViTPredictorConfig
 
 
 @dataclass(frozen=True)
@@ -27,13 +32,14 @@ class PredictorConfig:
         width: features of a token.
         heads: attention heads.
         hidden: features inside a gated MLP.
-        layers: how many of the text encoder's last layers.
+        layers: how many of the text encoder's last layers (Table 1b: 2, 5 or 8).
         total_layers: layers of that text encoder; a layer's place in it decides its kind.
         global_every: layers whose number this divides see the whole sequence, others a window.
         local_window: tokens to either side that a layer with a window sees.
         global_theta: base of the rotary positions in layers that see the whole sequence.
         local_theta: base of the rotary positions in layers with a window.
-        init: "modernbert" takes the weights of ``source``, "scratch" draws them.
+        init: "modernbert" takes the weights of ``source``, "scratch" draws them (Table 1b: no
+            initialisation; Table 1a: without text initialisation).
         source: folder or hub id of the text encoder.
     """
 
@@ -48,16 +54,22 @@ class PredictorConfig:
     local_theta: float = 10000.0
     init: Literal["modernbert", "scratch"] = "modernbert"
     source: str = "answerdotai/ModernBERT-large"
+    kind: Literal["modernbert"] = field(default="modernbert", kw_only=True, metadata=WITHOUT_KIND)
 
     def __post_init__(self) -> None:
         sizes = (self.width, self.heads, self.hidden, self.layers, self.local_window)
         if min(*sizes, self.total_layers, self.global_every) < 1:
             raise ValueError(f"sizes must be at least 1, not those of {self}")
+        if self.layers > self.total_layers:
+            raise ValueError(f"layers is {self.layers}, expected 1 to {self.total_layers}")
 
     @property
     def layer_ids(self) -> range:
         """The places of the layers in the text encoder."""
         return range(self.total_layers - self.layers, self.total_layers)
+
+
+AnyPredictorConfig = PredictorConfig | ViTPredictorConfig
 
 
 class PredictorLayer(nn.Module):
@@ -105,31 +117,37 @@ class Predictor(nn.Module):
     """Predicts every token of a clip from the visible ones.
 
     A mask token stands in for each token that is not visible; positions tell them apart. All of
-    them and the cls tokens then attend to each other.
+    them and the cls tokens then attend to each other. A ViT ends in a LayerNorm, the layers of the
+    text encoder in none.
     """
 
-    def __init__(self, config: PredictorConfig, encoder_width: int, grid: Grid) -> None:
+    def __init__(self, config: AnyPredictorConfig, encoder_width: int, grid: Grid) -> None:
         super().__init__()
         if config.width % (2 * config.heads):
             raise ValueError(
                 f"width {config.width} does not divide into {config.heads} heads of even size"
             )
-        if not 0 < config.layers <= config.total_layers:
-            raise ValueError(f"layers is {config.layers}, expected 1 to {config.total_layers}")
         self.config = config
         self.grid = grid
         N = grid[0] * grid[1] * grid[2]
         self.mask_token = nn.Parameter(torch.empty(1, 1, encoder_width))
         self.pos_embed = nn.Parameter(torch.empty(1, CLS_TOKENS + N, encoder_width))
         self.proj = ProjectionHead(encoder_width, config.width)
-        self.layers = nn.ModuleList(PredictorLayer(config, i) for i in config.layer_ids)
+        layers: list[nn.Module]
+        if isinstance(config, PredictorConfig):
+            layers = [PredictorLayer(config, i) for i in config.layer_ids]
+            self.norm: nn.Module = nn.Identity()
+        else:
+            layers = [ViTLayer(config, i) for i in range(config.depth)]
+            self.norm = LayerNorm(config.width, eps=1e-6)
+        self.layers = nn.ModuleList(layers)
         self._positions = GridPositions(grid)
 
     def reset_parameters(self, generator: Generator | None = None) -> None:
         nn.init.trunc_normal_(self.mask_token, std=0.02, generator=generator)
         reset_table(self.pos_embed, self.grid)
         for layer in self.layers:
-            assert isinstance(layer, PredictorLayer)
+            assert isinstance(layer, PredictorLayer | ViTLayer)
             layer.rescale_outputs(generator)
 
     def forward(self, hidden: Tensor, visible_index: Index, grid: Grid) -> Tensor:
@@ -155,7 +173,27 @@ class Predictor(nn.Module):
         x = self.proj(tokens.view(-1, len(positions), hidden.shape[2]))
         for layer in self.layers:
             x = layer(x)
-        return x[:, CLS_TOKENS:]
+        return self.norm(x[:, CLS_TOKENS:])
+
+
+def predictor_config(card: Mapping[str, Any]) -> AnyPredictorConfig:
+    """The config of a predictor as a checkpoint's card has it; without a kind a ModernBERT's."""
+    kind = ViTPredictorConfig if card.get("kind") == "vit" else PredictorConfig
+    return kind(**card)
+
+
+def with_layers(config: AnyPredictorConfig, count: int) -> AnyPredictorConfig:
+    """The same sizes with ``count`` layers."""
+    if isinstance(config, PredictorConfig):
+        return replace(config, layers=count)
+    return replace(config, depth=count)
+
+
+def load_pretrained(predictor: Predictor) -> None:
+    """Copy the text encoder's layers into ``predictor``, if its config says so."""
+    config = predictor.config
+    if isinstance(config, PredictorConfig) and config.init == "modernbert":
+        load_modernbert(predictor, config.source)
 
 
 def load_modernbert(predictor: Predictor, source: str) -> None:
@@ -180,6 +218,7 @@ def load_modernbert(predictor: Predictor, source: str) -> None:
     )
     text, loading = loaded
     theirs, ours = text.config, predictor.config
+    assert isinstance(ours, PredictorConfig)
     thetas = _thetas(theirs)
     pairs = {
         "width": (theirs.hidden_size, ours.width),

@@ -3,7 +3,6 @@
 import json
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +10,16 @@ import torch
 from torch import nn
 
 from .alignment import Alignment
-from .decoder import Decoder, DiffusionDecoder, LatentHead, PixelHead
+from .decoder import Decoder, DiffusionDecoder, LatentHead, PixelDecoder, PixelHead
 from .encoder import CLS_TOKENS, Encoder, EncoderConfig
 from .model import Model
-from .predictor import Predictor, PredictorConfig
+from .predictor import (
+    AnyPredictorConfig,
+    Predictor,
+    PredictorConfig,
+    predictor_config,
+    with_layers,
+)
 from .state import State, read_state, spelt, training_parts, weights_file
 
 Size = int | tuple[int, int]
@@ -36,7 +41,7 @@ def read_encoder(path: Path, sizes: Sizes) -> Encoder:
     return _encoder(training_parts(read_state(file)), sizes, file).eval()
 
 
-def read_model(path: Path, sizes: Sizes, predictor: PredictorConfig | None) -> Model:
+def read_model(path: Path, sizes: Sizes, predictor: AnyPredictorConfig | None) -> Model:
     """Encoder, predictor, decoder and alignment heads of a checkpoint, as :func:`read_encoder`.
 
     Without ``predictor`` its sizes are those of the ``config.json`` beside the weights, or of
@@ -45,7 +50,7 @@ def read_model(path: Path, sizes: Sizes, predictor: PredictorConfig | None) -> M
     file = weights_file(path, "encoder")
     parts = defaultdict(dict, training_parts(read_state(file)))
     if file.name == "encoder.safetensors":
-        for name in ("predictor", "decoder", "alignment"):
+        for name in ("predictor", "decoder", "alignment", "pixel_decoder", "second_alignment"):
             beside = file.with_name(f"{name}.safetensors")
             if beside.exists():
                 parts[name] = read_state(beside)
@@ -55,6 +60,8 @@ def read_model(path: Path, sizes: Sizes, predictor: PredictorConfig | None) -> M
         _predictor(parts["predictor"], predictor, encoder.config, file),
         _decoder(parts, file),
         _alignment(parts["alignment"], encoder.config, file),
+        pixel_decoder=_pixel_decoder(parts["pixel_decoder"], file),
+        second_alignment=_alignment(parts["second_alignment"], encoder.config, file),
     ).eval()
 
 
@@ -83,20 +90,21 @@ def _encoder(parts: Mapping[str, State], given: Sizes, file: Path) -> Encoder:
 
 
 def _predictor(
-    state: State, sizes: PredictorConfig | None, encoder: EncoderConfig, file: Path
+    state: State, sizes: AnyPredictorConfig | None, encoder: EncoderConfig, file: Path
 ) -> Predictor | None:
     if not state:
         return None
     if sizes is None:
         beside = _config_beside(file).get("predictor")
-        sizes = PredictorConfig(**beside) if beside else PredictorConfig()
-    found = _shape(state, "layers.0.attn.Wo.weight", str(file), 2)[0]
+        sizes = predictor_config(beside) if beside else PredictorConfig()
+    output = "Wo" if isinstance(sizes, PredictorConfig) else "proj"
+    found = _shape(state, f"layers.0.attn.{output}.weight", str(file), 2)[0]
     if found != sizes.width:
         raise ValueError(
             f"{file}: its predictor is {found} wide, not {sizes.width}: its heads, windows and "
             "places cannot be read off the weights, pass predictor=PredictorConfig(...)"
         )
-    sizes = replace(sizes, layers=_count(state, "layers"))
+    sizes = with_layers(sizes, _count(state, "layers"))
     return _filled(Predictor, (sizes, encoder.width, encoder.grid), state, file)
 
 
@@ -188,13 +196,17 @@ def _filled(kind: type[nn.Module], arguments: tuple, state: State, file: Path) -
 def _decoder(parts: Mapping[str, State], file: Path) -> Decoder | None:
     # Our own files call it "decoder"; its keys tell which it is.
     state = parts["diffusion"] or parts["latent"] or parts["decoder"]
+    if "head.0.weight" in state:
+        arguments = (state["head.0.weight"].shape[1], state["head.2.weight"].shape[0])
+        return _filled(LatentHead, arguments, state, file)
+    return _pixel_decoder(state, file)
+
+
+def _pixel_decoder(state: State, file: Path) -> PixelDecoder | None:
     if not state:
         return None
     if "net.time_embed.mlp.0.weight" in state:
         return _diffusion(state, file)
-    if "head.0.weight" in state:
-        arguments = (state["head.0.weight"].shape[1], state["head.2.weight"].shape[0])
-        return _filled(LatentHead, arguments, state, file)
     weights = [value for key, value in sorted(state.items()) if key.endswith("weight")]
     width, condition = weights[0].shape
     return _filled(PixelHead, (len(weights[-1]), condition, width, len(weights)), state, file)
@@ -210,9 +222,14 @@ def _diffusion(state: State, file: Path) -> DiffusionDecoder:
 def _alignment(state: State, encoder: EncoderConfig, file: Path) -> Alignment | None:
     if not state:
         return None
-    teacher_width = _shape(state, "layers.0.norm.weight", str(file), 1)[0]
-    pool_width = encoder.pool_width if "pooled.norm.weight" in state else 0
-    arguments = (_count(state, "layers"), encoder.width, teacher_width, pool_width, encoder.grid)
+    layers = _count(state, "layers")
+    pooled = "pooled.norm.weight"
+    pool_width, goal = 0, 0
+    if pooled in state:
+        pool_width, goal = encoder.pool_width, _shape(state, pooled, str(file), 1)[0]
+    norm = "layers.0.norm.weight" if layers else pooled
+    teacher_width = _shape(state, norm, str(file), 1)[0]
+    arguments = (layers, encoder.width, teacher_width, pool_width, goal, encoder.grid)
     return _filled(Alignment, arguments, state, file)
 
 

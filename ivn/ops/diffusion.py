@@ -18,7 +18,7 @@ from torch import Tensor
 from ._dtype import compiled_dtype, wide_dtype
 from ._library import TYPES, call, check_range
 from ._triton import register_triton
-from .random import Purpose, normal_reference
+from .random import Purpose, draw_kind, normal_reference
 
 _LN2 = math.log(2.0)
 _HALF_BIN = 1 / 255
@@ -62,13 +62,14 @@ def noisy_target(
     steps: Tensor,
     *,
     purpose: Purpose = Purpose.NOISE,
+    layer: int = 0,
     dtype: torch.dtype,
 ) -> Tensor:
     """``x_t``: each row of ``target`` with the noise of its step, ready for a matrix product.
 
     Args:
         target: ``[R, D]`` fp32 or fp64: rows of one sample after another. A constant.
-        keys: ``[B, 4]`` int64; the noise is ``normal(keys, purpose, P * D)``.
+        keys: ``[B, 4]`` int64; the noise is ``normal(keys, purpose, P * D, layer=layer)``.
         timestep: ``[R]`` int64 in ``[0, S)``. On a CPU another value is a ValueError.
         steps: ``[S, 6]``, the columns of :class:`Steps`, in the dtype of ``target``.
         dtype: of the result: fp32, bf16 or fp16, or fp64 for fp64.
@@ -80,7 +81,8 @@ def noisy_target(
     if wide_dtype(dtype) != target.dtype:
         raise ValueError(f"noisy_target: dtype is {dtype} for a target of {target.dtype}")
     given = [one.detach().contiguous() for one in (target, keys, timestep, steps)]
-    return _noisy_target(*given, int(purpose) << 24, compiled_dtype(dtype)).to(dtype)
+    kind = draw_kind("noisy_target", purpose, layer)
+    return _noisy_target(*given, kind, compiled_dtype(dtype)).to(dtype)
 
 
 def diffusion_loss(
@@ -91,13 +93,14 @@ def diffusion_loss(
     steps: Tensor,
     *,
     purpose: Purpose = Purpose.NOISE,
+    layer: int = 0,
 ) -> LossTerms:
     """Both terms of the hybrid objective for each row, means over its dimensions.
 
     Args:
         output: the network's ``[R, 2 * D]``: noise, then variance; fp32, bf16, fp16 or fp64.
             Differentiable: the squared error reaches the noise, the bound the variance, only.
-        target, keys, timestep, steps, purpose: as given to :func:`noisy_target`.
+        target, keys, timestep, steps, purpose, layer: as given to :func:`noisy_target`.
 
     Returns:
         Two ``[R]`` in the dtype of ``target``, in which they are computed.
@@ -116,7 +119,7 @@ def diffusion_loss(
         )
     rows = output.to(compiled_dtype(output.dtype)).contiguous()
     given = [one.detach().contiguous() for one in (target, keys, timestep, steps)]
-    return LossTerms(*_diffusion_loss(rows, *given, int(purpose) << 24))
+    return LossTerms(*_diffusion_loss(rows, *given, draw_kind("diffusion_loss", purpose, layer)))
 
 
 def add_noise(target: Tensor, noise: Tensor, timestep: Tensor, steps: Tensor) -> Tensor:

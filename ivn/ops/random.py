@@ -41,7 +41,8 @@ class Purpose(IntEnum):
     SAMPLING = 12
     MOTION = 13
     BOOTSTRAP = 14
-    HEAD = 15
+    WORLD = 15
+    HEAD = 16
 
 
 def make_keys(

@@ -1,15 +1,20 @@
 """The two stages of pretraining: which parts they compose, and their objectives."""
 
 from pathlib import Path
+from typing import NamedTuple
+
+from torch import nn
 
 from ivn.model.model import AlignmentSizes, ModelConfig, build_model
-from ivn.model.teacher import build_teacher
-from ivn.model.weights import read_model, recorded
+from ivn.model.teacher import Teacher, TeacherConfig, build_teacher
+from ivn.model.weights import read_encoder, read_model, recorded
 
 from .blocks import Blocks, MaskError
-from .parts import ParameterGroup, Stage, Term
+from .parts import ParameterGroup, Stage
+from .semantic import NoTeacher
 from .stage1 import Stage1, Stage1Config
-from .stage2 import Stage2, Stage2Config
+from .stage2 import FrozenStart, MomentumTarget, Stage2, Stage2Config
+from .terms import Term
 
 StageConfig = Stage1Config | Stage2Config
 
@@ -39,29 +44,72 @@ def build(
             f"stage.size is {config.size}, expected a multiple of model.encoder.patch_size "
             f"{model.encoder.patch_size}"
         )
-    if isinstance(config, Stage2Config):
-        student = build_model(model, None, seed=seed, pretrained=pretrained)
-        return Stage2(config, student, global_batch=batch_size)
-    teacher = build_teacher(config.teacher)
     side = config.size // model.encoder.patch_size
+    teacher = _teacher(config.teacher, config.needs_teacher, side, "teacher")
+    if isinstance(config, Stage2Config):
+        target = _teacher(config.target, isinstance(config.target, TeacherConfig), side, "target")
+        student = build_model(
+            model,
+            _heads(teacher, layers=config.layers_weight > 0, pooled=False),
+            seed=seed,
+            pretrained=pretrained,
+            latent_width=target.width if target else 0,
+            pixel_decoder=config.pixel_decoder if config.pixels_weight else None,
+        )
+        return Stage2(
+            config, student, global_batch=batch_size, image_teacher=teacher, target=target
+        )
+    second = _teacher(config.second_teacher, config.aligns_second, side, "second_teacher")
+    student = build_model(
+        model,
+        _heads(teacher, layers=config.layers_weight > 0, pooled=config.pools),
+        seed=seed,
+        pretrained=pretrained,
+        predicts=config.pixels_weight > 0,
+        second_alignment=_heads(second, layers=True, pooled=False),
+    )
+    return Stage1(config, student, teacher, second_teacher=second, global_batch=batch_size)
+
+
+def _teacher(
+    config: TeacherConfig | NoTeacher | FrozenStart | MomentumTarget,
+    needed: bool,
+    side: int,
+    name: str,
+) -> Teacher | None:
+    """The teacher of ``stage.<name>``, if it is needed, for frames of ``side`` tokens."""
+    if not (needed and isinstance(config, TeacherConfig)):
+        return None
+    teacher = build_teacher(config)
     if teacher.grid != side:
         raise ValueError(
-            f"the teacher sees {teacher.grid} x {teacher.grid} tokens of a frame and the student "
-            f"{side} x {side}: choose stage.teacher.image_size or stage.size so that they agree"
+            f"the {name.replace('_', ' ')} sees {teacher.grid} x {teacher.grid} tokens of a frame "
+            f"and the student {side} x {side}: choose stage.{name}.image_size or stage.size so "
+            "that they agree"
         )
-    sizes = AlignmentSizes(teacher.num_taps, teacher.width, config.align_pooled)
-    return Stage1(config, build_model(model, sizes, seed=seed, pretrained=pretrained), teacher)
+    return teacher
 
 
-def initialise(stage: Stage, source: str | Path) -> list[str]:
-    """Start ``stage`` from another run's encoder and predictor, key by key.
+def _heads(teacher: Teacher | None, *, layers: bool, pooled: bool) -> AlignmentSizes | None:
+    if teacher is None or not (layers or pooled):
+        return None
+    taps = teacher.num_taps if layers else 0
+    return AlignmentSizes(taps, teacher.width, pooled, teacher.pooled_width)
+
+
+class Start(NamedTuple):
+    """Which of a stage's parts another run brought, and which begin anew."""
+
+    taken: list[str]
+    new: list[str]
+
+
+def initialise(stage: Stage, source: str | Path) -> Start:
+    """Start ``stage`` from another run's encoder and, where it takes it, predictor, key by key.
 
     Args:
-        stage: to fill; a stage two then freezes its teacher as the loaded encoder.
+        stage: to fill; see :attr:`Stage.inherited`.
         source: a run folder, one of its checkpoints, or the release's training checkpoint.
-
-    Returns:
-        The parts that the source does not bring, which therefore start anew.
 
     Raises:
         ValueError: sizes differ, keys are missing or left over.
@@ -73,10 +121,16 @@ def initialise(stage: Stage, source: str | Path) -> list[str]:
         "num_heads": encoder.heads,
         "pool_heads": encoder.pool_heads,
     }
-    _check_recorded(stage, Path(source))
-    loaded = read_model(Path(source), sizes, stage.predictor.config)
-    for name in ("encoder", "predictor"):
-        ours, theirs = stage.parts[name], getattr(loaded, name)
+    taken = [name for name in stage.inherited if name in stage.parts]
+    _check_recorded(stage, Path(source), taken)
+    loaded: dict[str, nn.Module | None] = {}
+    if stage.predictor is not None and "predictor" in taken:
+        model = read_model(Path(source), sizes, stage.predictor.config)
+        loaded = {"encoder": model.encoder, "predictor": model.predictor}
+    else:
+        loaded["encoder"] = read_encoder(Path(source), sizes)
+    for name in taken:
+        ours, theirs = stage.parts[name], loaded[name]
         if theirs is None:
             raise ValueError(
                 f"{source} has no {name}: give the run folder or a training checkpoint"
@@ -90,17 +144,17 @@ def initialise(stage: Stage, source: str | Path) -> list[str]:
                     f"this stage needs {expected.get(key, 'none')}"
                 )
         ours.load_state_dict(theirs.state_dict())
-    if isinstance(stage, Stage2):
-        stage.freeze_teacher()
-    return [name for name in stage.parts if name not in ("encoder", "predictor")]
+    stage.after_start()
+    return Start(taken, [name for name in stage.parts if name not in taken])
 
 
-def _check_recorded(stage: Stage, source: Path) -> None:
+def _check_recorded(stage: Stage, source: Path, parts: list[str]) -> None:
     """Refuse a source whose card tells of other sizes, those too that no tensor's shape shows."""
     card = recorded(source)
-    for part in ("encoder", "predictor"):
+    for part in parts:
         ours = getattr(stage, part).config
-        for name, theirs in card.get(part, {}).items():
+        # The kind first: sizes of another kind tell nothing.
+        for name, theirs in sorted(card.get(part, {}).items(), key=lambda item: item[0] != "kind"):
             if name in _NO_SIZES or getattr(ours, name, theirs) == theirs:
                 continue
             raise ValueError(
@@ -111,7 +165,10 @@ def _check_recorded(stage: Stage, source: Path) -> None:
 
 __all__ = [
     "Blocks",
+    "FrozenStart",
     "MaskError",
+    "MomentumTarget",
+    "NoTeacher",
     "ParameterGroup",
     "Stage",
     "Stage1",
@@ -119,6 +176,7 @@ __all__ = [
     "Stage2",
     "Stage2Config",
     "StageConfig",
+    "Start",
     "Term",
     "build",
     "initialise",

@@ -4,52 +4,56 @@ Legend: B batch, T frames, V visible and P masked tokens, K aligned blocks, C en
 D teacher's width, W predictor's width.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ivn.data.clip import Batch, ClipSpec
-from ivn.model.decoder import LatentHead, PixelDecoder
-from ivn.model.layers import wide_dtype
+from ivn.model.decoder import PixelDecoder
 from ivn.model.model import Model
-from ivn.model.patch import normalised, patch_grid
-from ivn.model.positions import Grid
+from ivn.model.patch import patch_grid
 from ivn.model.teacher import Targets, Teacher, TeacherConfig
-from ivn.ops import gather_tokens
-from ivn.ops.masking import other_tokens, sample_tokens, top_tokens
 
-from . import masks
-from .parts import Stage, Term, check_clip, mean_term, pixel_target
-
-Mask = Literal["semantic_topk", "semantic_sampled", "random", "tube", "frame_difference"]
+from .blocks import Blocks
+from .masks import Mask, Masking, check_mask
+from .parts import NO_ATTENTION, Seen, Stage, check_clip
+from .semantic import STUDENT, AlignmentLoss, AlignmentTargets, NoTeacher, SemanticTeacher
+from .terms import Term
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stage1Config:
     """Semantic-guided pixel reconstruction.
 
+    A term whose weight is 0 is left out, with all that only it needs: networks, teacher, passes.
+
     Attributes:
-        teacher: the image network to align with; its taps pair with the student's last blocks.
-        frames: of the student's clips.
+        teacher: the network to align with; its taps pair with the student's last blocks (Table 2:
+            DINOv2, CLIP or SigLIP).
+        frames: of the student's clips (Table 4: 8, 16 or 32).
         size: side of the student's frames, in pixels.
         mask: "semantic_topk" keeps the tokens that the teacher attends to most, frame by frame,
             "semantic_sampled" draws them by that attention, "random" draws them evenly, "tube"
             draws the same places for all frames, "frame_difference" keeps those that change most
-            from frame to frame.
-        mask_ratio: share of a frame's tokens that is masked.
+            from frame to frame, "multi_block" is stage two's (Table 4: semantic or multi-block).
+        mask_ratio: share of a frame's tokens that is masked, but for "multi_block".
+        blocks: what "multi_block" hides.
         align_pooled: also align the pooled vector with the teacher's, averaged over the frames.
         alignment_loss: "negative_cosine" or "two_minus_two_cosine", of twice the gradient.
         renormalise_pooled: give the averaged pooled target length one again.
         teacher_input: "decoded" shows the teacher its own resize of the decoded frames, "student"
             the student's pixels, enlarged.
+        second_teacher: another network to align with, by its taps alone (Table 2: InternVideo2's
+            stage one, SigLIP and VideoMAE).
         decay_predictor_tokens: weight decay on the predictor's positions and mask token.
-        layers_weight: factor in the loss on the alignment of the blocks' visible tokens.
+        layers_weight: factor in the loss on the alignment of the blocks' visible tokens (Table 1a:
+            0 and no pooled term leave pixels only).
         pooled_weight: factor in the loss on the alignment of the pooled vector.
-        pixels_weight: factor in the loss on the reconstruction of the masked pixels.
+        pixels_weight: factor in the loss on the reconstruction of the masked pixels (Tables 1a and
+            2: 0 aligns only).
+        second_weight: factor in the loss on the alignment with the second teacher.
     """
 
     kind: Literal["stage1"] = "stage1"
@@ -58,179 +62,180 @@ class Stage1Config:
     size: int = 224
     mask: Mask = "semantic_topk"
     mask_ratio: float = 0.8
+    blocks: Blocks = field(default_factory=lambda: Blocks(8, 0.15))
     align_pooled: bool = False
-    alignment_loss: Literal["negative_cosine", "two_minus_two_cosine"] = "negative_cosine"
+    alignment_loss: AlignmentLoss = "negative_cosine"
     renormalise_pooled: bool = True
     teacher_input: Literal["decoded", "student"] = "decoded"
+    second_teacher: TeacherConfig | NoTeacher = field(default_factory=NoTeacher)
     decay_predictor_tokens: bool = False
     layers_weight: float = 1.0
     pooled_weight: float = 1.0
     pixels_weight: float = 1.0
+    second_weight: float = 1.0
 
     def __post_init__(self) -> None:
         check_clip(self.frames, self.size)
-        if not 0 < self.mask_ratio < 1:
-            raise ValueError(f"mask_ratio is {self.mask_ratio}, expected above 0 and below 1")
-        weights = (self.layers_weight, self.pooled_weight, self.pixels_weight)
+        check_mask(self.mask, self.mask_ratio, self.frames)
+        weights = (self.layers_weight, self.pooled_weight, self.pixels_weight, self.second_weight)
         if min(weights) < 0:
             raise ValueError(f"the terms' weights are {weights}, expected at least 0")
-        if self.mask == "frame_difference" and self.frames < 2:
-            raise ValueError(f"mask frame_difference needs 2 frames or more, not {self.frames}")
+        if not (self.layers_weight or self.pools or self.pixels_weight or self.aligns_second):
+            raise ValueError(
+                "all terms have weight 0, which leaves nothing to learn: give layers_weight, "
+                "pixels_weight, or another term's, above 0"
+            )
+        if self.mask == "multi_block" and self.blocks.truncate == "none":
+            raise ValueError(
+                'blocks.truncate is "none", which leaves clips of different lengths: stage one '
+                'needs "random" or "prefix"'
+            )
+        for name, teacher, used in (
+            ("teacher", self.teacher, self.layers_weight > 0),
+            ("second_teacher", self.second_teacher, self.aligns_second),
+        ):
+            if used and isinstance(teacher, TeacherConfig) and not teacher.taps:
+                raise ValueError(f"{name}.taps is empty, expected the blocks to align with")
 
+    @property
+    def pools(self) -> bool:
+        """Whether the pooled vector is aligned."""
+        return self.align_pooled and self.pooled_weight > 0
 
-class Seen(NamedTuple):
-    """What the student makes of a clip's visible tokens.
+    @property
+    def aligns_second(self) -> bool:
+        """Whether a second teacher is aligned with."""
+        return isinstance(self.second_teacher, TeacherConfig) and self.second_weight > 0
 
-    Attributes:
-        tapped_layers: its last K blocks, each with the positions of its head, ``[B, V, C]``.
-        aligned_pooled: its pooled vector there, ``[B, D]``; without that head ``[B, 0]``.
-        predicted: the predictor's tokens in the masked places, ``[B, P, W]``.
-    """
-
-    tapped_layers: list[Tensor]
-    aligned_pooled: Tensor
-    predicted: Tensor
-
-
-class AlignmentTargets(NamedTuple):
-    """The teacher's side: K ``layers`` ``[B, V, D]`` and ``pooled`` ``[B, D]``."""
-
-    layers: Sequence[Tensor]
-    pooled: Tensor
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether a term or the mask asks anything of the teacher."""
+        return self.layers_weight > 0 or self.pools or self.mask.startswith("semantic")
 
 
 class Stage1(Stage):
-    """The student of stage one beside its teacher."""
+    """The student of stage one beside its teacher.
 
-    decoder: PixelDecoder
+    Args:
+        config: of the stage.
+        model: with the parts that the config's terms need.
+        teacher: where the config needs one.
+        second_teacher: where the config has one.
+        global_batch: clips of the global batch, on which multi-block masks depend.
+    """
 
-    def __init__(self, config: Stage1Config, model: Model, teacher: Teacher | None) -> None:
-        tokens = ("predictor.pos_embed", "predictor.mask_token")
-        super().__init__(model, decayed_tokens=tokens if config.decay_predictor_tokens else ())
-        if model.alignment is None or isinstance(model.decoder, LatentHead):
-            raise ValueError("stage one needs alignment heads and a decoder of pixels")
-        masks.visible_per_frame(
-            (config.size // model.encoder.config.patch_size) ** 2, config.mask_ratio
+    decoder: PixelDecoder | None
+
+    def __init__(
+        self,
+        config: Stage1Config,
+        model: Model,
+        teacher: Teacher | None,
+        *,
+        second_teacher: Teacher | None = None,
+        global_batch: int = 1,
+    ) -> None:
+        aligns = config.layers_weight > 0 or config.pools
+        _check_parts(config, model, aligns)
+        super().__init__(
+            model,
+            predicts=config.pixels_weight > 0,
+            decay_predictor_tokens=config.decay_predictor_tokens,
         )
-        if len(model.alignment.layers) > model.encoder.config.depth:
-            raise ValueError(
-                f"{len(model.alignment.layers)} aligned layers need as many blocks, the encoder "
-                f"has {model.encoder.config.depth}"
-            )
         self.config = config
-        self.alignment = model.alignment
-        self.teacher: Teacher | None = teacher
+        self.masking = Masking(config.mask, config.mask_ratio, (config.blocks,), global_batch)
+        self.masking.check(config.size // model.encoder.config.patch_size)
+        self.alignment = model.alignment if aligns else None
+        self.second_alignment = model.second_alignment if config.aligns_second else None
+        self.teacher, self.second_teacher = teacher, second_teacher
+        self.semantic = SemanticTeacher(
+            teacher,
+            self.alignment,
+            clip="teacher" if config.teacher_input == "decoded" else STUDENT,
+            attention=self.masking.semantic,
+            loss=config.alignment_loss,
+            renormalise_pooled=config.renormalise_pooled,
+        )
+        self.second = SemanticTeacher(
+            second_teacher,
+            self.second_alignment,
+            clip="second_teacher",
+            loss=config.alignment_loss,
+        )
+        self.aligned_blocks = max(self.semantic.blocks, self.second.blocks)
+        depth = model.encoder.config.depth
+        if self.aligned_blocks > depth:
+            raise ValueError(
+                f"{self.aligned_blocks} aligned layers need as many blocks, the encoder has {depth}"
+            )
         # Only the pooled term reaches the pooling head.
-        self.encoder.clip_projector.requires_grad_(config.align_pooled)
-        self.clip_specs = {"student": ClipSpec(config.frames, config.size)}
-        if config.teacher_input == "decoded":
-            mean, std = (0.5,) * 3, (0.5,) * 3
-            frames = config.teacher.frames_for(config.frames)
-            spec = ClipSpec(frames, config.teacher.image_size, mean, std)
-            self.clip_specs["teacher"] = spec
-        self.loss_weights = {"layers": config.layers_weight, "pixels": config.pixels_weight}
-        if config.align_pooled:
-            self.loss_weights["pooled"] = config.pooled_weight
+        self.encoder.clip_projector.requires_grad_(config.pools)
+        self.clip_specs = {STUDENT: ClipSpec(config.frames, config.size)}
+        for teaching in (self.semantic, self.second):
+            self.clip_specs |= teaching.clip_specs(config.frames)
+        weights = {
+            "layers": config.layers_weight,
+            "pixels": config.pixels_weight,
+            "pooled": config.pooled_weight * config.pools,
+            "second": config.second_weight * config.aligns_second,
+        }
+        self.loss_weights = {name: weight for name, weight in weights.items() if weight}
 
     @property
     def parts(self) -> dict[str, nn.Module]:
-        return super().parts | {"alignment": self.alignment}
+        heads = {"alignment": self.alignment, "second_alignment": self.second_alignment}
+        return super().parts | {name: part for name, part in heads.items() if part is not None}
 
     def loss(self, batch: Batch) -> dict[str, Term]:
-        video = batch.clips["student"]
         seen_by_teacher = self.look(batch)
         visible, masked = self.mask(batch, seen_by_teacher.attention)
-        seen = self.student(video, visible, masked, keys=batch.keys)
+        seen = self.student(batch.clips[STUDENT], visible, masked, keys=batch.keys)
         terms = self.alignment_terms(seen, self.alignment_targets(seen_by_teacher, visible))
-        target = self.pixel_target(video, masked)
-        terms["pixels"] = mean_term(self.decoder.loss(target, seen.predicted, batch.keys))
+        if self.second_alignment is not None:
+            terms["second"] = self.second_term(batch, seen, visible)
+        if self.decoder is not None:
+            terms["pixels"] = self.pixel_term(self.decoder, batch, masked, seen.predicted)
         return terms
 
     def look(self, batch: Batch) -> Targets:
-        """The teacher's features, pooled vectors and attention."""
-        assert self.teacher is not None
-        pooled, attention = self.config.align_pooled, self.config.mask.startswith("semantic")
-        if self.config.teacher_input == "decoded":
-            return self.teacher(batch.clips["teacher"], pooled=pooled, attention=attention)
-        pixels = normalised(batch.clips["student"])
-        return self.teacher.from_student(pixels, pooled=pooled, attention=attention)
+        """The teacher's features, pooled vectors and attention; empty where nothing needs them."""
+        return self.semantic.look(batch)
 
-    def mask(self, batch: Batch, attention: Tensor) -> tuple[Tensor, Tensor]:
-        """The visible tokens ``[B, V]`` and the masked ``[B, P]``, both ascending.
-
-        ``attention`` is the teacher's, ``[B, T, L]``; masks that are not semantic never read it.
-        """
-        video, keys = batch.clips["student"], batch.keys
-        grid = patch_grid(video, self.encoder.config.patch_size)
-        V = masks.visible_per_frame(grid[1] * grid[2], self.config.mask_ratio)
-        match self.config.mask:
-            case "semantic_topk":
-                visible = top_tokens(attention, V)
-            case "semantic_sampled":
-                visible = sample_tokens(attention, keys, V)
-            case "random":
-                visible = masks.evenly(keys, grid, V)
-            case "tube":
-                visible = masks.tube(keys, grid, V)
-            case "frame_difference":
-                visible = masks.frame_difference(self._embeddings(video, grid), V)
-        return visible, other_tokens(visible, grid[0] * grid[1] * grid[2])
-
-    @torch.no_grad()
-    def _embeddings(self, video: Tensor, grid: Grid) -> Tensor:
-        """The student's embeddings of all patches, ``[B, T, L, C]``."""
-        every = torch.arange(grid[0] * grid[1] * grid[2], device=video.device)
-        tokens = self.encoder.patch_embed(
-            video, every.expand(len(video), -1), wide_dtype(self.encoder.dtype)
-        )
-        return tokens.unflatten(1, (grid[0], -1))
+    def mask(
+        self, batch: Batch, attention: Tensor = NO_ATTENTION, *, view: int = 0
+    ) -> tuple[Tensor, Tensor]:
+        """As of every stage; never packed."""
+        visible, masked = super().mask(batch, attention, view=view)
+        assert isinstance(visible, Tensor) and isinstance(masked, Tensor)
+        return visible, masked
 
     def alignment_targets(self, seen: Targets, visible: Tensor) -> AlignmentTargets:
         """The teacher's visible tokens, and its frames' mean direction."""
-        layers = [gather_tokens(layer, visible) for layer in seen.layers]
-        pooled = F.normalize(seen.pooled, dim=-1).mean(1)
-        if self.config.renormalise_pooled:
-            pooled = F.normalize(pooled, dim=-1)
-        return AlignmentTargets(layers, pooled)
-
-    def student(
-        self, video: Tensor, visible: Tensor, masked: Tensor, *, keys: Tensor | None = None
-    ) -> Seen:
-        """Encode the ``visible`` ``[B, V]``, predict the ``masked`` ``[B, P]``."""
-        grid = patch_grid(video, self.encoder.config.patch_size)
-        depth, K = self.encoder.config.depth, len(self.alignment.layers)
-        taps = range(depth - K, depth)
-        hidden, tapped = self.encoder.hidden(video, visible, taps=taps, keys=keys)
-        dtype = self.encoder.dtype
-        features = [tapped[tap].to(dtype) for tap in taps]
-        layers = self.alignment(features, visible, grid)
-        pooled = hidden.new_empty(len(video), 0)
-        if self.alignment.pooled is not None:
-            pooled = self.alignment.pooled(self.encoder.pool_hidden(hidden))
-        predicted = self.predictor(hidden.to(dtype), visible, grid)
-        return Seen(layers, pooled, gather_tokens(predicted, masked))
+        return self.semantic.targets(seen, visible)
 
     def alignment_terms(self, seen: Seen, target: AlignmentTargets) -> dict[str, Term]:
         """The semantic terms: the visible tokens' and, if asked for, the pooled vector's."""
-        distances = self.alignment.distances(seen.tapped_layers, target.layers)
-        terms = {"layers": mean_term(self._alignment_loss(1 - torch.stack(distances)))}
-        if self.config.align_pooled:
-            ours = seen.aligned_pooled.to(wide_dtype(seen.aligned_pooled.dtype))
-            cosine = (F.normalize(ours, dim=-1) * target.pooled.to(ours.dtype)).sum(-1)
-            terms["pooled"] = mean_term(self._alignment_loss(cosine))
-        return terms
+        return self.semantic.terms(seen.tapped_layers, seen.aligned_pooled, target)
 
-    def pixel_target(self, video: Tensor, masked: Tensor) -> Tensor:
-        """What the decoder reconstructs: ``[B, P, 3 * p * p]`` normalised pixels."""
-        dtype = wide_dtype(self.encoder.dtype)
-        return pixel_target(video, masked, self.encoder.config.patch_size, dtype)
-
-    def _alignment_loss(self, cosine: Tensor) -> Tensor:
-        return -cosine if self.config.alignment_loss == "negative_cosine" else 2 - 2 * cosine
+    def second_term(self, batch: Batch, seen: Seen, visible: Tensor) -> Term:
+        """The visible tokens' alignment with the second teacher."""
+        target = self.second.targets(self.second.look(batch), visible)
+        grid = patch_grid(batch.clips[STUDENT], self.encoder.config.patch_size)
+        hidden = seen.features[-1]
+        ours = self.second.student(self.encoder, seen.features, hidden, visible, grid)
+        return self.second.terms(*ours, target)["layers"]
 
     def cosines(self, means: Mapping[str, float]) -> dict[str, float]:
         """The aligned terms'; ``pooled`` times its target's length, if that is not made one."""
         aligned = {name: mean for name, mean in means.items() if name != "pixels"}
-        if self.config.alignment_loss == "negative_cosine":
-            return {name: -mean for name, mean in aligned.items()}
-        return {name: 1 - mean / 2 for name, mean in aligned.items()}
+        return self.semantic.cosines(aligned)
+
+
+def _check_parts(config: Stage1Config, model: Model, aligns: bool) -> None:
+    """Refuse a model without a part that the config's terms need."""
+    if config.pixels_weight and (
+        model.predictor is None or not isinstance(model.decoder, PixelDecoder)
+    ):
+        raise ValueError("stage one needs a predictor and a decoder of pixels")
+    if aligns and model.alignment is None:
+        raise ValueError("stage one needs alignment heads")

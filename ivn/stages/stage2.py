@@ -5,111 +5,251 @@ Legend: B batch, V visible and P masked tokens, C encoder's width, W predictor's
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ivn.data.clip import Batch, ClipSpec
-from ivn.model.decoder import LatentHead
-from ivn.model.encoder import CLS_TOKENS
+from ivn.model.decoder import DiffusionConfig, LatentHead, PixelDecoderConfig
+from ivn.model.encoder import CLS_TOKENS, Encoder
 from ivn.model.model import Model
 from ivn.model.packed import Index, size, take
-from ivn.model.patch import patch_grid
-from ivn.model.positions import Grid
-from ivn.ops.masking import other_tokens
+from ivn.model.teacher import Teacher, TeacherConfig
 from ivn.ops.random import Purpose
 
-from .blocks import Blocks, batch_keys, multi_block, multi_block_packed
-from .parts import Stage, Term, check_clip, mean_term
+from .blocks import Blocks
+from .masks import Mask, Masking, check_mask
+from .parts import Stage, check_clip
+from .semantic import STUDENT, NoTeacher, SemanticTeacher, teacher_clip
+from .terms import Term, mean_term
+
+
+@dataclass(frozen=True)
+class FrozenStart:
+    """The target is the encoder that the run starts from, frozen."""
+
+    kind: Literal["start"] = "start"
+
+
+@dataclass(frozen=True)
+class MomentumTarget:
+    """The target follows the encoder: a running mean of its weights (Table 3: V-JEPA's target).
+
+    Attributes:
+        momentum: share of the target that each optimiser step leaves (Table 3: 0.9998).
+    """
+
+    kind: Literal["momentum"] = "momentum"
+    momentum: float = 0.9998
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.momentum <= 1:
+            raise ValueError(f"momentum is {self.momentum}, expected 0 to 1")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stage2Config:
-    """Latent prediction against a frozen encoder.
+    """Latent prediction.
 
     Attributes:
-        frames: of the clips.
+        frames: of the clips (Table 4: 8, 16 or 32).
         size: side of the clips' frames, in pixels.
+        mask: "multi_block" hides the blocks of ``views``; the others are stage one's, in one view:
+            "semantic_topk" and "semantic_sampled" by the image teacher's attention (Table 4:
+            semantic or multi-block), "random", "tube" and "frame_difference".
+        mask_ratio: share of a frame's tokens that is masked, but for "multi_block".
         views: the masks under which each clip is seen, one student pass each.
-        teacher_drop_path: leave stochastic depth on in the frozen teacher.
+        target: what is predicted: the start, its running mean, or another network's last tap at the
+            masked tokens (Table 3).
+        teacher_drop_path: leave stochastic depth on in the target, where that is our encoder.
+        start: "encoder_and_predictor" are taken from --init, or the "encoder" alone (Table 3:
+            V-JEPA's predictor, which starts from nothing).
+        teacher: an image network for semantic masks and for the alignment of visible tokens.
+        layers_weight: factor in the loss on the alignment of the blocks' visible tokens with the
+            teacher's, as in stage one (Table 3: 1 adds it).
+        pixels_weight: factor in the loss on the reconstruction of the masked pixels (Table 3: 1
+            adds it).
+        pixel_decoder: of the masked pixels, beside the decoder of latents.
         decay_predictor_tokens: weight decay on the predictor's positions and mask token.
     """
 
     kind: Literal["stage2"] = "stage2"
     frames: int = 32
     size: int = 224
+    mask: Mask = "multi_block"
+    mask_ratio: float = 0.8
     views: tuple[Blocks, ...] = (Blocks(8, 0.15), Blocks(2, 0.7))
+    target: FrozenStart | MomentumTarget | TeacherConfig = field(default_factory=FrozenStart)
     teacher_drop_path: bool = False
+    start: Literal["encoder_and_predictor", "encoder"] = "encoder_and_predictor"
+    teacher: TeacherConfig | NoTeacher = field(default_factory=NoTeacher)
+    layers_weight: float = 0.0
+    pixels_weight: float = 0.0
+    pixel_decoder: PixelDecoderConfig = field(default_factory=DiffusionConfig)
     decay_predictor_tokens: bool = False
 
     def __post_init__(self) -> None:
         check_clip(self.frames, self.size)
+        check_mask(self.mask, self.mask_ratio, self.frames)
         if not self.views:
             raise ValueError("views is empty, expected at least one mask")
+        if min(self.layers_weight, self.pixels_weight) < 0:
+            raise ValueError(
+                f"the terms' weights are {(self.layers_weight, self.pixels_weight)}, expected at "
+                "least 0"
+            )
+        masking = self.masking(1)
+        if masking.packed and (self.layers_weight or self.pixels_weight):
+            raise ValueError(
+                'a view with truncate "none" leaves clips of different lengths, which have neither '
+                'aligned tokens nor pixels: choose "random" or "prefix", or weights of 0'
+            )
+        self._check_teachers(masking)
+
+    def _check_teachers(self, masking: Masking) -> None:
+        if isinstance(self.teacher, NoTeacher):
+            if masking.semantic:
+                raise ValueError(
+                    f"mask {self.mask} follows an image teacher's attention: choose teacher.kind"
+                )
+            if self.layers_weight:
+                raise ValueError(
+                    f"layers_weight {self.layers_weight} aligns visible tokens with an image "
+                    "teacher: choose teacher.kind"
+                )
+        elif self.layers_weight and not self.teacher.taps:
+            raise ValueError("teacher.taps is empty, expected the blocks to align with")
+        if isinstance(self.target, TeacherConfig) and not self.target.taps:
+            raise ValueError("target.taps is empty, expected the block to predict")
+
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether a term or the mask asks anything of the image teacher."""
+        return self.layers_weight > 0 or self.mask.startswith("semantic")
+
+    def masking(self, global_batch: int) -> Masking:
+        """The masks for global batches of so many clips."""
+        return Masking(self.mask, self.mask_ratio, self.views, global_batch)
 
 
 class Stage2(Stage):
-    """The student of stage two beside a frozen copy of the encoder it starts from."""
+    """The student of stage two beside its target: by default the encoder it starts from, frozen.
+
+    Args:
+        config: of the stage.
+        model: with the parts that the config's terms need.
+        global_batch: clips of the global batch, on which multi-block masks depend.
+        image_teacher: where the config needs one.
+        target: the network to predict, where the config has another than our encoder.
+    """
 
     decoder: LatentHead
 
-    def __init__(self, config: Stage2Config, model: Model, *, global_batch: int) -> None:
-        tokens = ("predictor.pos_embed", "predictor.mask_token")
-        super().__init__(model, decayed_tokens=tokens if config.decay_predictor_tokens else ())
-        if not isinstance(model.decoder, LatentHead):
-            raise ValueError('stage two predicts latents: model.decoder.kind must be "latent"')
+    def __init__(
+        self,
+        config: Stage2Config,
+        model: Model,
+        *,
+        global_batch: int,
+        image_teacher: Teacher | None = None,
+        target: Teacher | None = None,
+    ) -> None:
+        if model.predictor is None or not isinstance(model.decoder, LatentHead):
+            raise ValueError(
+                "stage two predicts latents: it needs a predictor, and model.decoder.kind must be "
+                '"latent"'
+            )
+        super().__init__(model, predicts=True, decay_predictor_tokens=config.decay_predictor_tokens)
         self.config = config
-        self.global_batch = global_batch
+        self.masking = config.masking(global_batch)
+        self.masking.check(config.size // model.encoder.config.patch_size)
+        if config.start == "encoder":
+            self.inherited = ("encoder",)
         # Nothing of this stage reaches the pooling head.
         self.encoder.clip_projector.requires_grad_(False)
-        self.teacher = copy.deepcopy(self.encoder).requires_grad_(False)
-        self.clip_specs = {"student": ClipSpec(config.frames, config.size)}
-        self.loss_weights = {f"view{i}": 1.0 for i in range(1, len(config.views) + 1)}
+        self.teacher: Encoder | Teacher
+        self.teacher = target or copy.deepcopy(self.encoder).requires_grad_(False)
+        self.alignment = model.alignment if config.layers_weight else None
+        self.pixel_decoder = model.pixel_decoder if config.pixels_weight else None
+        self.image_teacher = image_teacher
+        self.semantic = SemanticTeacher(
+            image_teacher, self.alignment, clip="teacher", attention=self.masking.semantic
+        )
+        self.aligned_blocks = self.semantic.blocks
+        self.clip_specs = {STUDENT: ClipSpec(config.frames, config.size)}
+        self.clip_specs |= self.semantic.clip_specs(config.frames)
+        if target is not None:
+            self.clip_specs["target"] = teacher_clip(target, config.frames)
+        self.loss_weights = {f"view{i}": 1.0 for i in range(1, self.masking.views + 1)}
+        beside = {"layers": config.layers_weight, "pixels": config.pixels_weight}
+        self.loss_weights |= {name: weight for name, weight in beside.items() if weight}
         self.train(self.training)
+
+    @property
+    def parts(self) -> dict[str, nn.Module]:
+        beside = {"alignment": self.alignment, "pixel_decoder": self.pixel_decoder}
+        return super().parts | {name: part for name, part in beside.items() if part is not None}
 
     def train(self, mode: bool = True) -> "Stage2":
         super().train(mode)
         self.teacher.train(mode and self.config.teacher_drop_path)
         return self
 
-    def freeze_teacher(self) -> None:
-        """Make the teacher what the encoder now is."""
-        self.teacher.load_state_dict(self.encoder.state_dict())
+    def after_start(self) -> None:
+        """The target is what the encoder now is, where it is one."""
+        if isinstance(self.teacher, Encoder):
+            self.teacher.load_state_dict(self.encoder.state_dict())
+
+    @torch.no_grad()
+    def after_step(self) -> None:
+        """The target moves towards the encoder, where it does."""
+        if isinstance(self.config.target, MomentumTarget):
+            pairs = zip(self.teacher.parameters(), self.encoder.parameters(), strict=True)
+            target, encoder = zip(*pairs, strict=True)
+            torch._foreach_lerp_(target, encoder, 1 - self.config.target.momentum)
 
     def loss(self, batch: Batch) -> dict[str, Term]:
-        video, keys = batch.clips["student"], batch.keys
-        grid = patch_grid(video, self.encoder.config.patch_size)
-        features = self.look(video, keys)
-        terms = {}
-        for view in range(len(self.config.views)):
-            visible, masked = self.mask(batch, grid, view)
-            predicted = self.predict(video, visible, masked, keys=keys, view=view)
-            terms[f"view{view + 1}"] = self.latent_term(predicted, take(features, masked))
+        features, seen_by_teacher = self.target(batch), self.semantic.look(batch)
+        terms: dict[str, Term] = {}
+        for view in range(self.masking.views):
+            visible, masked = self.mask(batch, seen_by_teacher.attention, view=view)
+            seen = self.student(batch.clips[STUDENT], visible, masked, keys=batch.keys, view=view)
+            terms[f"view{view + 1}"] = self.latent_term(seen.predicted, take(features, masked))
+            if self.alignment is not None:
+                assert isinstance(visible, Tensor)
+                target = self.semantic.targets(seen_by_teacher, visible)
+                found = self.semantic.terms(seen.tapped_layers, seen.aligned_pooled, target)
+                _add(terms, "layers", found["layers"])
+            if self.pixel_decoder is not None:
+                assert isinstance(masked, Tensor)
+                # Layer 0 is stage one's: under the same seed its noise was the same clip's.
+                _add(
+                    terms,
+                    "pixels",
+                    self.pixel_term(
+                        self.pixel_decoder, batch, masked, seen.predicted, layer=view + 1
+                    ),
+                )
         return terms
 
     def counts(self, batch: Batch) -> dict[str, int]:
-        if all(blocks.truncate != "none" for blocks in self.config.views):
+        if not self.masking.packed:
             return {}
-        grid = patch_grid(batch.clips["student"], self.encoder.config.patch_size)
-        masked = [self.mask(batch, grid, view)[1] for view in range(len(self.config.views))]
+        masked = [self.mask(batch, view=view)[1] for view in range(self.masking.views)]
         return {f"view{i}": size(index) for i, index in enumerate(masked, 1)}
 
-    def mask(self, batch: Batch, grid: Grid, view: int) -> tuple[Index, Index]:
-        """The visible tokens of a view, ``[B, V]``, and the masked; both packed where none go."""
-        blocks, device = self.config.views[view], batch.keys.device
-        keys = batch.host_keys
-        whole = batch_keys(keys, self.global_batch)
-        if blocks.truncate == "none":
-            seen, hidden = multi_block_packed(keys, whole, grid, blocks, view=view)
-            return seen.to(device, non_blocking=True), hidden.to(device, non_blocking=True)
-        visible = multi_block(keys, whole, grid, blocks, view=view).to(device, non_blocking=True)
-        return visible, other_tokens(visible, grid[0] * grid[1] * grid[2])
+    def target(self, batch: Batch) -> Tensor:
+        """What is predicted of each token of the whole clip, ``[B, N, C]``, or ``[B, N, D]``."""
+        if isinstance(self.teacher, Encoder):
+            return self.look(batch.clips[STUDENT], batch.keys)
+        return self.teacher(batch.clips["target"], pooled=False, attention=False).layers[-1]
 
     @torch.no_grad()
     def look(self, video: Tensor, keys: Tensor | None = None) -> Tensor:
-        """The teacher's features of the whole clip, ``[B, N, C]``."""
+        """The target encoder's features of the whole clip, ``[B, N, C]``."""
+        assert isinstance(self.teacher, Encoder)
         hidden, _ = self.teacher.hidden(video, keys=keys, purpose=Purpose.TEACHER_DROP_PATH)
         return hidden[:, CLS_TOKENS:]
 
@@ -123,14 +263,17 @@ class Stage2(Stage):
         view: int = 0,
     ) -> Tensor:
         """The predictor's tokens in the ``masked`` places: ``[B, P, W]``, or packed."""
-        grid = patch_grid(video, self.encoder.config.patch_size)
-        hidden, _ = self.encoder.hidden(video, visible, keys=keys, view=view)
-        predicted = self.predictor(hidden.to(self.encoder.dtype), visible, grid)
-        return take(predicted, masked)
+        return self.student(video, visible, masked, keys=keys, view=view).predicted
 
     def latent_term(self, predicted: Tensor, target: Tensor) -> Term:
         """``2 - 2 cos`` of each masked token: the decoder's of ``[B, P, W]``, and ``[B, P, C]``."""
         return mean_term(2 * self.decoder.distance(predicted, target))
 
     def cosines(self, means: Mapping[str, float]) -> dict[str, float]:
-        return {name: 1 - mean / 2 for name, mean in means.items()}
+        found = {name: 1 - mean / 2 for name, mean in means.items() if name.startswith("view")}
+        aligned = {name: mean for name, mean in means.items() if name == "layers"}
+        return found | self.semantic.cosines(aligned)
+
+
+def _add(terms: dict[str, Term], name: str, term: Term) -> None:
+    terms[name] = terms[name] + term if name in terms else term

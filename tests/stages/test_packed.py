@@ -62,7 +62,7 @@ def test_packed_features_and_gradients_are_those_of_each_clip_alone(stage, batch
     video, keys = batch.clips["student"], batch.keys
     if kind == "float":
         video = normalised(video, torch.float64)
-    visible, masked = stage.mask(batch, GRID, 0)
+    visible, masked = stage.mask(batch, view=0)
     assert len(set(visible.lengths)) > 1
     together = stage.decoder(stage.predict(video, visible, masked, keys=keys, view=0)[0])
     rows = zip(alone(visible), alone(masked), strict=True)
@@ -83,7 +83,7 @@ def test_packed_features_and_gradients_are_those_of_each_clip_alone(stage, batch
 
 
 def test_the_streams_of_a_packed_batch_begin_with_the_cls_tokens(stage, batch):
-    visible, _ = stage.mask(batch, GRID, 1)
+    visible, _ = stage.mask(batch, view=1)
     video = batch.clips["student"]
     hidden, tapped = stage.encoder.hidden(video, visible, taps=[0], keys=batch.keys)
     assert hidden.shape == tapped[0].shape == (1, B * CLS_TOKENS + sum(visible.lengths), 32)
@@ -99,7 +99,7 @@ def test_the_streams_of_a_packed_batch_begin_with_the_cls_tokens(stage, batch):
 def test_packed_terms_count_every_masked_token(stage, batch):
     terms = stage.loss(batch)
     for view in range(2):
-        _, masked = stage.mask(batch, GRID, view)
+        _, masked = stage.mask(batch, view=view)
         assert int(terms[f"view{view + 1}"].count) == sum(masked.lengths)
 
 

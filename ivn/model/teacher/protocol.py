@@ -41,9 +41,9 @@ class TeacherConfig:
     """
 
     kind: Literal["efficientnet", "siglip", "timm", "videomae", "vjepa2", "internvideo2"]
-    source: str
-    image_size: int
-    taps: tuple[int, ...]
+    source: str = ""
+    image_size: int = 256
+    taps: tuple[int, ...] = ()
     weights: Literal["pretrained", "random"] = "pretrained"
     dtype: Literal["float32", "bfloat16"] = "float32"
 

@@ -1,0 +1,1 @@
+"""Worlds whose ground truth is known, rendered as clips with a manifest."""
