@@ -17,7 +17,7 @@ from ivn.ops.random import Purpose, uniform
 from .block import Block
 from .layers import materialise, wide_dtype
 from .packed import Index, Packed
-from .patch import PatchEmbed, end_to_end, patch_grid
+from .patch import PatchEmbed, PlainPatchEmbed, end_to_end, patch_grid
 from .pool import AttentionPool
 from .positions import Grid, GridPositions, reset_table
 
@@ -42,6 +42,8 @@ class EncoderConfig:
         drop_path: share of samples that skip the last block; it grows linearly over the depth.
         layer_scale: start of the factors on each branch.
         residual_dtype: dtype of the stream between blocks; "compute" is the dtype of the branches.
+        family: "internvideo_next", or "internvideo2" for its predecessor, frozen: one cls token
+            instead of four, and no norms around the embedding of the patches.
     """
 
     width: int
@@ -57,6 +59,7 @@ class EncoderConfig:
     drop_path: float = 0.0
     layer_scale: float = 1e-5
     residual_dtype: Literal["compute", "float32"] = "compute"
+    family: Literal["internvideo_next", "internvideo2"] = "internvideo_next"
 
     def __post_init__(self) -> None:
         sizes = (self.width, self.heads, self.hidden, self.num_frames, self.patch_size)
@@ -64,6 +67,11 @@ class EncoderConfig:
             raise ValueError(f"sizes must be at least 1, not those of {self}")
         if not 0 <= self.drop_path < 1:
             raise ValueError(f"drop_path is {self.drop_path}, expected 0 up to below 1")
+
+    @property
+    def cls_tokens(self) -> int:
+        """How many go before the tokens of a clip."""
+        return CLS_TOKENS if self.family == "internvideo_next" else 1
 
     @property
     def grid(self) -> Grid:
@@ -87,9 +95,11 @@ class Encoder(nn.Module):
         self.config = config
         self.compute_dtype: torch.dtype | None = None
         C, N = config.width, config.grid[0] * config.grid[1] * config.grid[2]
-        self.patch_embed = PatchEmbed(config.patch_size, C)
-        self.cls_token = nn.Parameter(torch.empty(1, CLS_TOKENS, C))
-        self.pos_embed = nn.Parameter(torch.empty(1, CLS_TOKENS + N, C))
+        norms = config.family == "internvideo_next"
+        embed: type[PatchEmbed | PlainPatchEmbed] = PatchEmbed if norms else PlainPatchEmbed
+        self.patch_embed = embed(config.patch_size, C)
+        self.cls_token = nn.Parameter(torch.empty(1, config.cls_tokens, C))
+        self.pos_embed = nn.Parameter(torch.empty(1, config.cls_tokens + N, C))
         self.blocks = nn.ModuleList(
             Block(C, config.heads, config.hidden, config.layer_scale) for _ in range(config.depth)
         )
@@ -121,7 +131,7 @@ class Encoder(nn.Module):
                 Any T, H and W that the patch size divides.
             keep: ``[B, K]`` int64, ascending: encode these tokens only.
             layers: blocks, counted from 0 (or back from -1), after which to take the tokens.
-            cls: also give the four cls tokens, ``[B, 4, C]``, as the second of a pair.
+            cls: also give the cls tokens, ``[B, 4, C]``, as the second of a pair.
             keys: ``[B, 4]`` random keys; needed in training when ``drop_path`` is above 0.
 
         Returns:
@@ -134,9 +144,11 @@ class Encoder(nn.Module):
         taps = () if layers is None else tuple(layer % depth for layer in layers)
         hidden, tapped = self.hidden(video, keep, taps=taps, keys=keys)
 
+        c = self.config.cls_tokens
+
         def parts(x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-            tokens = x[:, CLS_TOKENS:]
-            return (tokens, x[:, :CLS_TOKENS]) if cls else tokens
+            tokens = x[:, c:]
+            return (tokens, x[:, :c]) if cls else tokens
 
         return parts(hidden) if layers is None else [parts(tapped[tap]) for tap in taps]
 
@@ -157,13 +169,17 @@ class Encoder(nn.Module):
         keys: Tensor | None = None,
         purpose: Purpose = Purpose.DROP_PATH,
         view: int = 0,
+        stop: int = 0,
     ) -> tuple[Tensor, dict[int, Tensor]]:
         """The stream after the last block, ``[B, 4 + K, C]``, cls tokens first, and after ``taps``.
+
+        With ``stop`` above 0 only so many blocks run.
 
         ``purpose`` and ``view`` tell passes over one clip apart: each drops its own branches. With
         ``keep`` packed the clips lie end to end, each behind its cls tokens: ``[1, 4 * B + S, C]``.
         """
         B, grid = len(video), patch_grid(video, self.config.patch_size)
+        c = self.config.cls_tokens
         index = self._index(video, grid) if keep is None else self._checked(keep, B, grid)
         positions = self._positions(self.pos_embed, grid)
         wide = self.config.residual_dtype == "float32"
@@ -171,25 +187,25 @@ class Encoder(nn.Module):
         drop = self._drop_factors(B, keys, purpose, view)
         lengths: tuple[int, ...] = ()
         if isinstance(index, Packed):
-            lengths = tuple(CLS_TOKENS + length for length in index.lengths)
+            lengths = tuple(c + length for length in index.lengths)
             rows = index.rows(grid[0] * grid[1] * grid[2])
             tokens = self.patch_embed(end_to_end(video), rows, self.dtype)
-            slots = index.rows(len(positions)) + CLS_TOKENS
+            slots = index.rows(len(positions)) + c
             x = add_positions(tokens, slots, positions, positions[:0], clips=B, dtype=stream)
-            cls = (self.cls_token + positions[:CLS_TOKENS]).to(stream)
+            cls = (self.cls_token + positions[:c]).to(stream)
             x = index.behind(cls.expand(B, -1, -1), x)
             repeats = torch.tensor(lengths).to(drop.device, non_blocking=True)
             drop = drop.repeat_interleave(repeats, 0, output_size=x.shape[1]).transpose(0, 1)
         else:
             tokens = self.patch_embed(video, index, self.dtype)
             cls = self.cls_token[0]
-            x = add_positions(tokens, index + CLS_TOKENS, positions, cls, dtype=stream)
+            x = add_positions(tokens, index + c, positions, cls, dtype=stream)
         drop = drop.expand(-1, x.shape[1], -1, -1)
         # Each block ends with the norm that the next begins with; the last norm goes nowhere.
         norms = [block.get_parameter("norm1.weight") for block in self.blocks]
         normed = rms_norm(x, norms[0], dtype=self.dtype) if norms else x
         tapped = {}
-        for i, block in enumerate(self.blocks):
+        for i, block in enumerate(self.blocks[:stop] if stop else self.blocks):
             x, normed = block(x, normed, drop[:, :, i], norms[min(i + 1, len(norms) - 1)], lengths)
             if i in taps:
                 tapped[i] = x

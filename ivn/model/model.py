@@ -35,6 +35,13 @@ class ModelConfig:
     decoder: DecoderConfig
     dtype: Literal["float32", "bfloat16"] = "float32"
 
+    def __post_init__(self) -> None:
+        if self.encoder.family != "internvideo_next":
+            raise ValueError(
+                f"encoder.family is {self.encoder.family!r}, expected 'internvideo_next': an "
+                "InternVideo2 is a teacher or a frozen encoder, predictors go with four cls tokens"
+            )
+
 
 @dataclass(frozen=True)
 class AlignmentSizes:

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from ivn.data.clip import IMAGENET_MEAN, IMAGENET_STD
-from ivn.ops import gather_patches
+from ivn.ops import gather_patches, gather_target_patches
 from ivn.ops.patches import row_length
 
 from .layers import RMSNorm, unit_rms
@@ -83,6 +83,33 @@ class PatchEmbed(nn.Module):
     def _padded(self, rows: Tensor) -> Tensor:
         """``[..., p * p * 3]`` with zeros behind it, as long as the gathered patches' rows."""
         return F.pad(rows, (0, row_length(self.patch_size) - rows.shape[-1]))
+
+
+class PlainPatchEmbed(nn.Module):
+    """Embedding by projection alone, InternVideo2's: as :class:`PatchEmbed`, without its norms."""
+
+    def __init__(self, patch_size: int, width: int) -> None:
+        super().__init__()
+        self.patch_size = patch_size
+        shape = (1, patch_size, patch_size)
+        self.proj = _PatchProjection(3, width, kernel_size=shape, stride=shape)
+
+    def forward(self, video: Tensor, index: Tensor, dtype: torch.dtype) -> Tensor:
+        """Tokens ``[B, K, C]`` of the patches at ``index``; arguments as :class:`PatchEmbed`'s."""
+        if video.dtype == torch.uint8:
+            rows = gather_target_patches(
+                video,
+                index,
+                patch_size=self.patch_size,
+                mean=IMAGENET_MEAN,
+                std=IMAGENET_STD,
+                dtype=dtype,
+            )
+        else:
+            fastest = take_patches(video, index, self.patch_size).to(dtype)
+            rows = fastest.unflatten(2, (-1, 3)).mT.flatten(2)  # channels slowest, as the weight
+        weight, bias = self.proj.weight, self.proj.bias
+        return F.linear(rows, weight.flatten(1).to(dtype), bias.to(dtype))
 
 
 def take_patches(video: Tensor, index: Tensor, patch_size: int) -> Tensor:

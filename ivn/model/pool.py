@@ -5,7 +5,7 @@ from torch import Generator, Tensor, nn
 
 from ivn.ops.attention import attention
 
-from .layers import LayerNorm, Linear
+from .layers import LayerNorm, Linear, wide_dtype
 
 
 class AttentionPool(nn.Module):
@@ -23,6 +23,11 @@ class AttentionPool(nn.Module):
         query = self.norm1_q(x.mean(1, keepdim=True))
         return self.cross_attn(query, self.norm1_k(x), self.norm1_v(x))[:, 0]
 
+    def weights(self, x: Tensor) -> Tensor:
+        """The query's attention to each token, averaged over heads, ``[B, N]`` in fp32 or wider."""
+        query = self.norm1_q(x.mean(1, keepdim=True))
+        return self.cross_attn.weights(query, self.norm1_k(x))
+
 
 class _CrossAttention(nn.Module):
     def __init__(self, width: int, heads: int, out: int) -> None:
@@ -38,8 +43,14 @@ class _CrossAttention(nn.Module):
             nn.init.zeros_(self.get_parameter(f"{name}_bias"))
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        heads = []
-        for name, x in zip("qkv", inputs, strict=True):
-            projected = getattr(self, name)(x) + getattr(self, f"{name}_bias").to(x.dtype)
-            heads.append(projected.unflatten(-1, (self.heads, -1)))
+        heads = [self._heads(name, x) for name, x in zip("qkv", inputs, strict=True)]
         return self.proj(attention(*heads).flatten(2))
+
+    def weights(self, query: Tensor, tokens: Tensor) -> Tensor:
+        q, k = self._heads("q", query), self._heads("k", tokens)
+        scores = torch.einsum("bqhd,bnhd->bhn", q * q.shape[-1] ** -0.5, k)
+        return scores.softmax(-1, dtype=wide_dtype(scores.dtype)).mean(1)
+
+    def _heads(self, name: str, x: Tensor) -> Tensor:
+        projected = getattr(self, name)(x) + getattr(self, f"{name}_bias").to(x.dtype)
+        return projected.unflatten(-1, (self.heads, -1))

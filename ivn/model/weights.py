@@ -4,14 +4,15 @@ import json
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
 
 from .alignment import Alignment
 from .decoder import Decoder, DiffusionDecoder, LatentHead, PixelDecoder, PixelHead
-from .encoder import CLS_TOKENS, Encoder, EncoderConfig
+from .encoder import Encoder, EncoderConfig
+from .internvideo2 import encoder_state, inferred_sizes
 from .model import Model
 from .predictor import (
     AnyPredictorConfig,
@@ -38,7 +39,7 @@ def read_encoder(path: Path, sizes: Sizes) -> Encoder:
         ValueError: a size is missing or wrong, or keys are missing or unexpected.
     """
     file = weights_file(path, "encoder")
-    return _encoder(training_parts(read_state(file)), sizes, file).eval()
+    return _encoder(_parts(file), sizes, file).eval()
 
 
 def read_model(path: Path, sizes: Sizes, predictor: AnyPredictorConfig | None) -> Model:
@@ -48,7 +49,7 @@ def read_model(path: Path, sizes: Sizes, predictor: AnyPredictorConfig | None) -
     ModernBERT-large's last layers.
     """
     file = weights_file(path, "encoder")
-    parts = defaultdict(dict, training_parts(read_state(file)))
+    parts = defaultdict(dict, _parts(file))
     if file.name == "encoder.safetensors":
         for name in ("predictor", "decoder", "alignment", "pixel_decoder", "second_alignment"):
             beside = file.with_name(f"{name}.safetensors")
@@ -83,8 +84,16 @@ def load_diffusion_decoder(path: str | Path) -> DiffusionDecoder:
     return _diffusion(own, file).eval()
 
 
+def _parts(file: Path) -> dict[str, State]:
+    state = read_state(file)
+    internvideo2 = encoder_state(state)
+    return {"encoder": internvideo2} if internvideo2 else training_parts(state)
+
+
 def _encoder(parts: Mapping[str, State], given: Sizes, file: Path) -> Encoder:
     sizes = {**_sizes_beside(file), **given}
+    if _family(parts["encoder"]) == "internvideo2":
+        sizes = inferred_sizes(parts["encoder"], sizes)
     config = _encoder_config(parts["encoder"], sizes, str(file))
     return _filled(Encoder, (config,), parts["encoder"], file)
 
@@ -129,6 +138,7 @@ def _encoder_config(state: State, sizes: Sizes, where: str) -> EncoderConfig:
         patch_size=_shape(state, "patch_embed.proj.weight", where, 5)[4],
         pool_heads=sizes["pool_heads"],
         pool_width=_shape(state, "clip_projector.cross_attn.proj.weight", where, 2)[0],
+        family=_family(state),
     )
     if config.depth != sizes.get("depth", config.depth):
         raise ValueError(
@@ -136,12 +146,19 @@ def _encoder_config(state: State, sizes: Sizes, where: str) -> EncoderConfig:
         )
     rows = _shape(state, "pos_embed", where, 3)[1]
     frames, h, w = config.grid
-    if rows != CLS_TOKENS + frames * h * w:
+    if rows != config.cls_tokens + frames * h * w:
         raise ValueError(
             f"{where}: pos_embed has {rows} rows, but {frames} frames of {height} x {width} "
-            f"pixels need {CLS_TOKENS} + {frames} * {h} * {w}: check num_frames and image_size"
+            f"pixels need {config.cls_tokens} + {frames} * {h} * {w}: check num_frames and "
+            "image_size"
         )
     return config
+
+
+def _family(state: State) -> Literal["internvideo_next", "internvideo2"]:
+    token = state.get("cls_token")
+    lone = token is not None and token.ndim == 3 and token.shape[1] == 1
+    return "internvideo2" if lone else "internvideo_next"
 
 
 _NOT_IN_SHAPES = ("image_size", "num_frames", "num_heads", "pool_heads")

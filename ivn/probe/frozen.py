@@ -17,9 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ivn.data.clip import ClipSpec
-from ivn.model.encoder import CLS_TOKENS, Encoder
+from ivn.model.encoder import Encoder
 from ivn.model.layers import wide_dtype
-from ivn.model.teacher.protocol import Network
+from ivn.model.teacher.protocol import FeatureNetwork
 
 Pool = Literal["none", "frames", "mean", "attn", "cls"]
 
@@ -140,9 +140,10 @@ class FrozenEncoder(Frozen):
         hidden, _ = self.encoder.hidden(clips.to(self.encoder.pos_embed.device))
         if pool == "attn":
             return self.encoder.pool_hidden(hidden)
+        c = self.encoder.config.cls_tokens
         if pool == "cls":
-            return hidden[:, :CLS_TOKENS]
-        return pooled_tokens(hidden[:, CLS_TOKENS:], self.slots, pool)
+            return hidden[:, :c]
+        return pooled_tokens(hidden[:, c:], self.slots, pool)
 
     def _sizes(self) -> dict[str, Any]:
         return asdict(self.encoder.config)
@@ -158,7 +159,7 @@ class FrozenNetwork(Frozen):
     time order, "attn" the mean over frames of its attention pool.
     """
 
-    def __init__(self, name: str, network: Network, spec: ClipSpec) -> None:
+    def __init__(self, name: str, network: FeatureNetwork, spec: ClipSpec) -> None:
         if spec.frames % network.frames_per_slot:
             raise ValueError(
                 f"{name}: clips of {spec.frames} frames, expected a multiple of "

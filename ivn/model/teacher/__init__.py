@@ -6,7 +6,8 @@ import torch
 
 from .efficientnet import load_efficientnet
 from .hf_images import read_transformers
-from .protocol import ImageNetwork, Network, TappedNetwork, Targets, TeacherConfig
+from .internvideo2 import load_internvideo2
+from .protocol import FeatureNetwork, ImageNetwork, TappedNetwork, Targets, TeacherConfig
 from .siglip import load_siglip
 from .teacher import Teacher
 from .timm_vit import load_timm, read_timm
@@ -18,6 +19,7 @@ _LOADERS: dict[str, Callable[[TeacherConfig], TappedNetwork]] = {
     "timm": load_timm,
     "videomae": load_videomae,
     "vjepa2": load_vjepa2,
+    "internvideo2": load_internvideo2,
 }
 
 __all__ = ["ImageNetwork", "Targets", "Teacher", "TeacherConfig", "build_teacher", "release_taps"]
@@ -33,7 +35,7 @@ def build_teacher(config: TeacherConfig) -> Teacher:
     return Teacher(_LOADERS[config.kind](config).to(getattr(torch, config.dtype)))
 
 
-def read_network(source: str, *, image_size: int | None) -> Network:
+def read_network(source: str, *, image_size: int | None) -> FeatureNetwork:
     """A frozen network of another library: ``timm:NAME`` or ``hf:ID-or-folder``.
 
     ``@random`` behind it gives random weights of the class.

@@ -12,7 +12,7 @@ from torch import Tensor
 from ivn.data.clip import IMAGENET_MEAN, IMAGENET_STD
 
 from . import hf, siglip, tubes
-from .protocol import Final, Network, per_clip
+from .protocol import FeatureNetwork, Final, per_clip
 
 _HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 _IMAGENET = (IMAGENET_MEAN, IMAGENET_STD)
@@ -40,7 +40,7 @@ _SIGLIP = ("siglip", "siglip_vision_model")
 _UNREAD = ("text_", "logit_scale", "visual_projection", "pooler", "classifier", "decoder")
 
 
-class TransformersImages(Network):
+class TransformersImages(FeatureNetwork):
     """A model of transformers that looks at each image by itself; its ``last_hidden_state``."""
 
     def __init__(self, model: Any, family: _Family, image_size: int) -> None:
@@ -63,7 +63,7 @@ class TransformersImages(Network):
         return per_clip(images, len(clips))
 
 
-def read_transformers(source: str, *, weights: str, image_size: int | None) -> Network:
+def read_transformers(source: str, *, weights: str, image_size: int | None) -> FeatureNetwork:
     """A video or image encoder of transformers, by folder or hub id.
 
     With random weights some hub ids tell all sizes: those of SigLIP, VideoMAE and V-JEPA 2.

@@ -92,9 +92,6 @@ class Network(nn.Module, ABC):
         width: features of a token.
         mean, std: of the pixels, in [0, 1], that the network was trained on.
         frames_per_slot: frames of a token.
-        cls_tokens: of an image, or of a clip.
-        has_head: a pooling head with attention of its own.
-        facts: what of the network its weights do not tell, as plain values.
     """
 
     image_size: int
@@ -103,14 +100,25 @@ class Network(nn.Module, ABC):
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
     std: tuple[float, float, float] = (0.5, 0.5, 0.5)
     frames_per_slot: int = 1
-    cls_tokens: int = 0
-    has_head: bool = False
-    facts: Mapping[str, Any] = MappingProxyType({})
 
     @property
     def dtype(self) -> torch.dtype:
         """In which the network computes."""
         return next(self.parameters()).dtype
+
+
+class FeatureNetwork(Network):
+    """A network as its own library uses it.
+
+    Attributes:
+        cls_tokens: of an image, or of a clip.
+        has_head: a pooling head with attention of its own.
+        facts: what of the network its weights do not tell, as plain values.
+    """
+
+    cls_tokens: int = 0
+    has_head: bool = False
+    facts: Mapping[str, Any] = MappingProxyType({})
 
     @abstractmethod
     def final(self, clips: Tensor, *, pooled: bool) -> Final:
@@ -165,9 +173,6 @@ class ImageNetwork(TappedNetwork):
         pooled_frames, weights = (output.unflatten(0, clips.shape[:2]) for output in found)
         return pooled_frames, weights
 
-    def final(self, clips: Tensor, *, pooled: bool) -> Final:
-        return per_clip(self.final_images(clips.flatten(0, 1), pooled=pooled), len(clips))
-
     @abstractmethod
     def features(
         self, images: Tensor, tap: Tap | None, *, pooled: bool, attention: bool
@@ -180,16 +185,6 @@ class ImageNetwork(TappedNetwork):
             pooled: ask for ``[I, P]``; otherwise ``[I, 0]``.
             attention: ask for ``[I, n]``; otherwise ``[I, 0]``.
         """
-
-    def final_images(self, images: Tensor, *, pooled: bool) -> Final:
-        """As :meth:`final`, of images ``[I, 3, S, S]``: ``[I, n, D]``, ``[I, c, D]``, ``[I, P]``.
-
-        Here: the last tapped layer, without cls tokens or head.
-        """
-        layers: dict[int, Tensor] = {}
-        self.features(images, layers.__setitem__, pooled=False, attention=False)
-        tokens = layers[len(self.taps) - 1]
-        return Final(tokens, tokens[:, :0], tokens.new_empty(len(images), 0))
 
 
 class ClipNetwork(TappedNetwork):

@@ -12,7 +12,16 @@ from torch import Tensor, nn
 
 from ..layers import wide_dtype
 from . import hf
-from .protocol import Final, ImageNetwork, Tap, TeacherConfig, check_taps, run_blocks
+from .protocol import (
+    FeatureNetwork,
+    Final,
+    ImageNetwork,
+    Tap,
+    TeacherConfig,
+    check_taps,
+    per_clip,
+    run_blocks,
+)
 
 # Vision towers whose sizes are known without their files: width, MLP, blocks, heads.
 _TOWERS = {
@@ -24,7 +33,7 @@ _TOWERS = {
 _NAME = re.compile(rf"google/siglip2?-({'|'.join(_TOWERS)})-patch(\d+)-(\d+)")
 
 
-class SiglipNetwork(ImageNetwork):
+class SiglipNetwork(ImageNetwork, FeatureNetwork):
     """The vision tower's own blocks and head, run without keeping what is not tapped."""
 
     positions: Tensor
@@ -65,13 +74,13 @@ class SiglipNetwork(ImageNetwork):
             weights.mean(1) if attention else empty,
         )
 
-    def final_images(self, images: Tensor, *, pooled: bool) -> Final:
-        hidden = self._embed(images)
+    def final(self, clips: Tensor, *, pooled: bool) -> Final:
+        hidden = self._embed(clips.flatten(0, 1))
         hidden = run_blocks(hidden, self.blocks, (), None, to_end=True, arguments=(None,))
         tokens = self.post_layernorm(hidden)
-        empty = tokens.new_empty(len(images), 0)
+        empty = tokens.new_empty(len(tokens), 0)
         vector = self._pool(tokens, self._probe_attention(tokens)) if pooled else empty
-        return Final(tokens, tokens[:, :0], vector)
+        return per_clip(Final(tokens, tokens[:, :0], vector), len(clips))
 
     def _embed(self, images: Tensor) -> Tensor:
         return self.patch_embedding(images).flatten(2).transpose(1, 2) + self.positions

@@ -16,10 +16,19 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from ..layers import wide_dtype
-from .protocol import Final, ImageNetwork, Tap, TeacherConfig, check_taps, saliency
+from .protocol import (
+    FeatureNetwork,
+    Final,
+    ImageNetwork,
+    Tap,
+    TeacherConfig,
+    check_taps,
+    per_clip,
+    saliency,
+)
 
 
-class TimmNetwork(ImageNetwork):
+class TimmNetwork(ImageNetwork, FeatureNetwork):
     """A transformer with ``forward_intermediates``, run by timm itself.
 
     Taps are the stream before the last norm, without prefix tokens. Pooled is what goes into its
@@ -87,11 +96,12 @@ class TimmNetwork(ImageNetwork):
             return vector, self._pool_attention(last)
         return vector, seen[0] if seen else saliency(layers[-1])
 
-    def final_images(self, images: Tensor, *, pooled: bool) -> Final:
-        hidden = self.model.forward_features(images)
-        empty = hidden.new_empty(len(images), 0)
+    def final(self, clips: Tensor, *, pooled: bool) -> Final:
+        hidden = self.model.forward_features(clips.flatten(0, 1))
+        empty = hidden.new_empty(len(hidden), 0)
         vector = self.model.forward_head(hidden, pre_logits=True) if pooled else empty
-        return Final(hidden[:, self.prefix :], hidden[:, : self.cls_tokens], vector)
+        images = Final(hidden[:, self.prefix :], hidden[:, : self.cls_tokens], vector)
+        return per_clip(images, len(clips))
 
     def _pool_attention(self, hidden: Tensor) -> Tensor:
         """Attention of the pool's query to each token, averaged over its heads, ``[I, n]``."""

@@ -13,7 +13,16 @@ from ivn.data.clip import IMAGENET_MEAN, IMAGENET_STD
 
 from ..positions import GridPositions
 from . import hf
-from .protocol import ClipNetwork, Final, Tap, TeacherConfig, check_taps, run_blocks, saliency
+from .protocol import (
+    ClipNetwork,
+    FeatureNetwork,
+    Final,
+    Tap,
+    TeacherConfig,
+    check_taps,
+    run_blocks,
+    saliency,
+)
 
 TUBE = 2
 
@@ -35,7 +44,7 @@ _BEHIND_VJEPA2 = ("pooler", "classifier")
 _TINY = {"hidden_size": 48, "num_hidden_layers": 4, "num_attention_heads": 4}
 
 
-class TubeNetwork(ClipNetwork):
+class TubeNetwork(ClipNetwork, FeatureNetwork):
     """A transformer over a clip's tubes; taps are its stream before any last norm.
 
     Neither network has a pooling head or a cls token: pooled is the mean of the tokens behind the
