@@ -43,12 +43,14 @@ def load_encoder(
     ...                            num_heads=12, pool_heads=16)
 
     Args:
-        source: a run folder, a checkpoint folder, a weights file, a preset's name or a hub id.
+        source: a run folder, a checkpoint folder, a weights file (InternVideo2's, too), a preset's
+            name or a hub id.
         image_size: pixels of the checkpoint's position table, one number or (height, width).
         num_frames: frames of that table.
         num_heads, pool_heads: attention heads of the blocks and of the pooling head.
             These four are taken from the ``config.json`` beside the weights, or from here where
-            there is none; clips of other sizes and lengths are then simply passed in.
+            there is none (a released InternVideo2 needs none); clips of other sizes and lengths
+            are then simply passed in.
         device: where the encoder goes; the CPU without it.
         dtype: of its parameters and its arithmetic; fp32 without it.
 

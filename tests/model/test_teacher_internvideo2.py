@@ -297,6 +297,7 @@ def test_released_sizes_have_the_described_numbers_of_parameters(name, millions)
 
 
 def test_a_stage_learns_from_it():
+    from ivn.config import ConfigError
     from tests.small import random_batch, small_config, small_stage
 
     settings = small_config(
@@ -308,4 +309,6 @@ def test_a_stage_learns_from_it():
     stage = small_stage(settings)
     assert stage.clip_specs["teacher"].frames == 4
     terms = stage.loss(random_batch(stage))
-    assert terms["layers"].total.isfinite()
+    assert terms["layers"].total.isfinite() and terms["pooled"].total.isfinite()
+    with pytest.raises(ConfigError, match=r"encoder\.family is 'internvideo2', expected"):
+        small_config("stage1-tiny", "model.encoder.family=internvideo2")
