@@ -1,7 +1,7 @@
 """The whole method in miniature: both stages on the bundled clips, then what they have learnt."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -12,9 +12,12 @@ from torch import Tensor
 
 from ivn import run
 from ivn.config import Config, override
-from ivn.data.clip import IMAGENET_MEAN, IMAGENET_STD, Batch, ClipSpec
+from ivn.data.clip import Batch, ClipSpec
 from ivn.data.reader import read_centre
 from ivn.data.source import BUNDLED_CLIPS, Source, list_clips
+from ivn.gather.records import PROBES, RESULT
+from ivn.gather.views import BRIGHTEST
+from ivn.gather.write import report
 from ivn.load import load_encoder, load_model
 from ivn.model.teacher import build_teacher
 from ivn.ops.random import make_keys
@@ -29,9 +32,6 @@ from ivn.train import folder
 from ivn.train.errors import RunError
 
 SHOWN = ("car-detection-1.mp4", "asl-book.mp4", "big-buck-bunny.mp4")
-# The largest magnitude of a normalised pixel.
-BRIGHTEST = max((1 - mean) / std for mean, std in zip(IMAGENET_MEAN, IMAGENET_STD, strict=True))
-
 
 # The probed features, and what the table calls them.
 TRAINED, RANDOM = "trained", "random"
@@ -74,7 +74,7 @@ def demo(out: Path, sizes: Sizes = FULL) -> int:
     The last line printed is the measurement, as JSON.
 
     Args:
-        out: a new folder; it gets ``stage1/``, ``stage2/`` and ``demo.png``.
+        out: a new folder; it gets ``stage1/``, ``stage2/``, ``demo.png`` and ``report.html``.
         sizes: how much to do of everything.
 
     Returns:
@@ -107,7 +107,10 @@ def demo(out: Path, sizes: Sizes = FULL) -> int:
         print(f"{stage}: {losses(out / stage)}")
     print(f"picture: {draw(out, sizes)}\n", flush=True)
     found = measure(out, sizes)
-    print(evaluate.table(found, LABELS))
+    keep(found, out / "stage2")
+    print("\nthe page", flush=True)
+    report([out / stage for stage in sizes.steps], out=str(out / "report.html"))
+    print(f"\n{evaluate.table(found, LABELS)}")
     print("pretraining saw the real clips, without labels; procedural scenes are new to it\n")
     print(json.dumps(found))
     return 0
@@ -177,6 +180,39 @@ def measure(out: Path, sizes: Sizes) -> dict[str, Any]:
     )
     outcome = evaluate.probe(samples, seed=config.data.seed)
     return evaluate.summary(outcome, compare=(TRAINED, RANDOM))
+
+
+def keep(found: Mapping[str, Any], run_dir: Path) -> Path:
+    """Writes the measurement among a run's probes, in the form that all of them have."""
+    rows = [
+        {
+            "encoder": LABELS[name],
+            "head": "linear",
+            "top1": {key: row[key] for key in ("value", "low", "high")},
+            "top5": None,
+            "lr": None,
+            "wd": None,
+        }
+        for name, row in found["accuracy"].items()
+    ]
+    result = {
+        "format": 1,
+        "task": "motion",
+        "encoder": {"name": str(run_dir), "identity": ""},
+        "data": "frames of the bundled clips and drawn scenes under a moving camera",
+        "label": "camera motion",
+        "classes": found["motions"],
+        "n": found["n"],
+        "groups": found["groups"],
+        "chance": found["chance"],
+        "majority": found["chance"],
+        "views": {"clips": 1, "crops": 1},
+        "rows": rows,
+    }
+    place = run_dir / PROBES / "motion" / RESULT
+    place.parent.mkdir(parents=True)
+    folder.write_text(place, json.dumps(result, indent=2) + "\n")
+    return place
 
 
 def _pictures(sizes: Sizes, *, seed: int) -> Iterator[Picture]:

@@ -33,3 +33,8 @@ def test_a_small_demo_ends_with_its_measurement_as_one_line_of_json(tmp_path, ca
         assert f"{row['value']:.1%}" in said
     assert found["difference"]["of"] == ["trained", "random"]
     assert (tmp_path / "demo" / "demo.png").exists()
+    page = (tmp_path / "demo" / "report.html").read_text()
+    assert f"report: {tmp_path / 'demo' / 'report.html'}" in lines
+    for name, row in found["accuracy"].items():
+        assert demo.LABELS[name] in page and f"{row['low']:.1%} to {row['high']:.1%}" in page
+    assert "Not on this page" in page  # stage one has no probe

@@ -2,6 +2,7 @@
 
 import platform
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -9,9 +10,9 @@ import torch
 
 from ivn.config import Config, differences
 from ivn.data.source import Source, list_clips
-from ivn.report.content import Content, Missing, Run
+from ivn.report.content import Content, Missing
 
-from .opened import Opened, open_first, open_run
+from .opened import Opened, first_run, open_run
 from .pictures import Pictures, pictures
 from .records import read_run
 
@@ -31,34 +32,32 @@ def gather(paths: Sequence[Path], *, clips: str = "") -> Content:
     """
     given = list_clips(Path(clips).absolute()) if clips else []
     names = short_names(paths)
-    runs: list[Run] = []
-    configs: dict[str, Config] = {}
+    # All of them before anything slow: one may be no run.
+    read = [read_run(path, name) for path, name in zip(paths, names, strict=True)]
+    missing = [list(run.missing) for run, _, _ in read]
+    configs = {run.name: config for run, config, _ in read if config is not None}
     opened: dict[Path, Opened] = {}
-    read = []
-    for path, name in zip(paths, names, strict=True):
-        run, config, source = read_run(path, name)
-        runs.append(run)
-        read.append((path, name, config, source))
-    # Only now: that one of them is no run shows before anything slow begins.
-    missing: list[list[Missing]] = [list(run.missing) for run in runs]
-    for lacks, (path, name, config, _) in zip(missing, read, strict=True):
+    for path, (run, config, _), lacks in zip(paths, read, missing, strict=True):
         if config is not None:
-            configs[name] = config
-            opened[path.resolve()] = open_run(path, name, config, lacks)
-    first = []
-    for lacks, (_, _, config, source) in zip(missing, read, strict=True):
-        if config is not None:
-            first += [one for one in [open_first(source, opened, lacks)] if one is not None]
+            opened[path.resolve()] = open_run(path, config, run.name, lacks)
+    first: dict[Path, Opened] = {}
+    for (_, config, source), lacks in zip(read, missing, strict=True):
+        start = first_run(source, lacks) if config is not None else None
+        if start is not None and start[0] not in opened | first:
+            name = start[0].name if start[0].name not in names else str(start[0])
+            own: list[Missing] = []
+            first[start[0]] = open_run(*start, name, own)
+            lacks += [Missing(f"{one.what} of {name}, its start", one.why) for one in own]
     rest: list[Missing] = []
-    sources = given or _sources([source.get("data") for *_, source in read], rest)
+    sources = given or _sources([source.get("data") for _, _, source in read], rest)
     found = Pictures()
     if sources and opened:
-        found = pictures(list(opened.values()), _distinct(first), sources, rest)
-    runs = [
-        Run(**{**vars(run), "missing": lacks}) for run, lacks in zip(runs, missing, strict=True)
-    ]
+        found = pictures(list(opened.values()), list(first.values()), sources, rest)
     return Content(
-        runs=runs,
+        runs=[
+            replace(run, missing=tuple(lacks))
+            for (run, _, _), lacks in zip(read, missing, strict=True)
+        ],
         between=_between(configs, names),
         masks=found.masks,
         reconstructions=found.reconstructions,
@@ -92,14 +91,6 @@ def _sources(places: Sequence[object], missing: list[Missing]) -> list[Source]:
     why = "; ".join(reasons) or "no run tells where its clips are"
     missing.append(Missing("all pictures", f"{why}. Give others with --clips FOLDER|LIST"))
     return []
-
-
-def _distinct(runs: Sequence[Opened]) -> list[Opened]:
-    """Runs that several started from, once."""
-    found: dict[str, Opened] = {}
-    for run in runs:
-        found.setdefault(run.name, run)
-    return list(found.values())
 
 
 def _between(configs: dict[str, Config], names: Sequence[str]) -> list[tuple[str, tuple[str, ...]]]:

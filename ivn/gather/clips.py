@@ -54,7 +54,8 @@ def read_some(
 
 def spread(sources: Sequence[Source], count: int) -> list[Source]:
     """All sources: first ``count`` that are evenly spaced, then the others."""
-    first = [i * len(sources) // count for i in range(min(count, len(sources)))]
+    count = min(count, len(sources))
+    first = [i * len(sources) // count for i in range(count)]
     rest = sorted(set(range(len(sources))) - set(first))
     return [sources[i] for i in (*first, *rest)]
 

@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from ivn import stages
-from ivn.config import Config, ConfigError, read
+from ivn.config import Config, read
 from ivn.model.encoder import Encoder, build_encoder
 from ivn.model.state import read_state
 from ivn.model.teacher import Teacher
@@ -50,12 +50,15 @@ class Opened:
         return twin.eval().requires_grad_(False)
 
 
-def open_run(path: Path, name: str, config: Config, missing: list[Missing]) -> Opened:
+def open_run(path: Path, config: Config, name: str, missing: list[Missing]) -> Opened:
     """The run in ``path``; what of it cannot be had goes to ``missing``."""
     saved = checkpoint.latest(path)
     stage = _stage(config, missing)
     encoder = None
-    if saved is not None:
+    if saved is None:
+        lost = "weights, and all that is drawn with them"
+        missing.append(Missing(lost, "there is no checkpoint: none was saved before the run ended"))
+    else:
         try:
             if stage is not None:
                 _fill(stage.parts, saved)
@@ -70,33 +73,30 @@ def open_run(path: Path, name: str, config: Config, missing: list[Missing]) -> O
     return Opened(name, config, stage, encoder)
 
 
-def open_first(
-    source: Mapping[str, Any], opened: Mapping[Path, Opened], missing: list[Missing]
-) -> Opened | None:
-    """The run that a run started from, opened; None where it is among ``opened`` or is not there.
+def first_run(source: Mapping[str, Any], missing: list[Missing]) -> tuple[Path, Config] | None:
+    """The folder and config of the run that a run started from; None where there is none.
 
     Args:
         source: what the run's folder says of its data and first weights.
-        opened: runs by their folders.
-        missing: gets a line where there was one and cannot be opened.
+        missing: gets a line where there was one and it cannot be read.
     """
     init = source.get("init")
     if not isinstance(init, str) or not init:
         return None
-    path = Path(init)
-    if path.resolve() in opened:
-        return None
-    what = "the encoder and the teacher of stage one"
-    if not (path / folder.CONFIG).is_file():
-        reason = "is no run folder" if path.exists() else "is gone"
-        missing.append(Missing(what, f"{init}, where this run starts from, {reason}"))
-        return None
+    what = "the encoder and the teacher that this run started from"
     try:
-        config = read(path / folder.CONFIG)
-    except (OSError, ConfigError) as error:
-        missing.append(Missing(what, str(error)))
-        return None
-    return open_run(path, path.name, config, missing)
+        path = Path(init).resolve()
+        # A run, or one of its checkpoints.
+        places = [
+            place for place in (path, *path.parents[1:2]) if (place / folder.CONFIG).is_file()
+        ]
+        if places:
+            return places[0], read(places[0] / folder.CONFIG)
+        reason = f"{init} is {'no run' if path.exists() else 'gone'}"
+    except (OSError, ValueError) as error:
+        reason = str(error)
+    missing.append(Missing(what, reason))
+    return None
 
 
 def _stage(config: Config, missing: list[Missing]) -> Stage | None:

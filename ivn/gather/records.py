@@ -1,7 +1,6 @@
 """What a run's folder holds in words and numbers; what cannot be read of it is told, not raised."""
 
 import json
-import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
@@ -10,14 +9,14 @@ from typing import Any
 
 from ivn.config import Config, differences, from_toml
 from ivn.presets import PRESETS
-from ivn.report.content import Log, Missing, Run, Series
+from ivn.report.content import Log, Missing, Run, Series, finite
 from ivn.toml import ConfigError
 from ivn.train import checkpoint, folder
 
 PROBES = "probes"
 RESULT = "result.json"
-# Beyond this a probe's file is no result that was written for people.
-_LARGEST_RESULT = 8 * 2**20
+# Of a file with a result or a source: beyond this it was not written for people.
+_LARGEST = 8 * 2**20
 
 
 def read_run(path: Path, name: str) -> tuple[Run, Config | None, dict[str, Any]]:
@@ -38,10 +37,7 @@ def read_run(path: Path, name: str) -> tuple[Run, Config | None, dict[str, Any]]
     log = _log(path, missing)
     saved = checkpoint.latest(path)
     card: dict[str, Any] = {}
-    if saved is None:
-        lost = "weights, and all that is drawn with them"
-        missing.append(Missing(lost, "no checkpoint was saved before the run ended"))
-    else:
+    if saved is not None:
         card = _json(saved / checkpoint.CARD, "the checkpoint's card", missing)
     preset = config.name if config is not None and config.name in PRESETS else ""
     run = Run(
@@ -76,6 +72,8 @@ def _config(path: Path, missing: list[Missing]) -> tuple[str, Config | None]:
 
 def _json(file: Path, what: str, missing: list[Missing]) -> dict[str, Any]:
     try:
+        if file.stat().st_size > _LARGEST:
+            raise ValueError(f"it is larger than {_LARGEST >> 20} MB")
         content = json.loads(file.read_text("utf-8"))
         if isinstance(content, dict):
             return content
@@ -107,7 +105,8 @@ def _log(path: Path, missing: list[Missing]) -> Log | None:
             steps, values = points.setdefault(name, ([], []))
             steps.append(step)
             values.append(value)
-        for one in row.get("replacements") or ():
+        replacements = row.get("replacements")
+        for one in replacements if isinstance(replacements, list) else ():
             if isinstance(one, dict):
                 replaced[str(one.get("path")), str(one.get("reason"))] += 1
     return Log(
@@ -128,8 +127,9 @@ def _rows(lines: list[bytes]) -> tuple[dict[int, dict[str, Any]], int]:
             row = json.loads(line)
         except (ValueError, RecursionError):
             row = None
-        if isinstance(row, dict) and type(row.get("step")) is int:
-            rows[row["step"]] = row
+        step = row.get("step") if isinstance(row, dict) else None
+        if type(step) is int and 0 <= step < 2**53:
+            rows[step] = row
         else:
             odd += 1
     return dict(sorted(rows.items())), odd
@@ -140,25 +140,18 @@ def _numbers(row: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, fl
     for name, value in row.items():
         if isinstance(value, dict):
             yield from _numbers(value, f"{prefix}{name}.")
-        elif type(value) not in (int, float) or not math.isfinite(value):
-            continue
         elif prefix or name not in ("step", "epoch", "replaced"):
-            yield f"{prefix}{name}", float(value)
+            number = finite(value)
+            if number is not None:
+                yield f"{prefix}{name}", number
 
 
 def _probes(path: Path, missing: list[Missing]) -> dict[str, dict[str, Any]]:
-    found = {}
-    for file in sorted((path / PROBES).glob(f"*/{RESULT}")):
-        name = file.parent.name
-        if file.stat().st_size > _LARGEST_RESULT:
-            missing.append(Missing(f"probe {name}", f"{RESULT} is larger than a result is"))
-        elif content := _json(file, f"probe {name}", missing):
-            found[name] = content
-    if not found:
-        missing.append(
-            Missing("probes", f"there is none in {PROBES}/: ivn probe TASK --encoder RUN adds one")
-        )
-    return found
+    results = {
+        file.parent.name: _json(file, f"probe {file.parent.name}", missing)
+        for file in sorted((path / PROBES).glob(f"*/{RESULT}"))
+    }
+    return {name: content for name, content in results.items() if content}
 
 
 def _facts(
@@ -196,7 +189,7 @@ def _recorded(card: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if card.get("ivn"):
         yield "ivn", str(card["ivn"])
     if card.get("git_commit"):
-        yield "commit", str(card["git_commit"])
+        yield "commit", str(card["git_commit"])[:12]
     for group in ("machine", "versions"):
         table = card.get(group)
         if isinstance(table, dict) and table:

@@ -29,6 +29,7 @@ def report(paths: Sequence[Path], *, out: str = "", clips: str = "") -> int:
         FileExistsError: the page would replace something else.
         OSError, DataError: what else is wrong, in a line.
     """
+    paths = list(dict.fromkeys(paths))
     for path in paths:
         if not (path / folder.CONFIG).is_file():
             raise FileNotFoundError(f"{path} holds no run: expected {folder.CONFIG} in it")

@@ -13,6 +13,16 @@ from numpy.typing import NDArray
 
 Pixels = NDArray[np.uint8]
 
+_LARGEST = 1e300
+
+
+def finite(value: object) -> float | None:
+    """A number that somebody has written, or None where it is none that can be drawn."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    # JSON's whole numbers have no largest.
+    return float(value) if -_LARGEST < value < _LARGEST else None
+
 
 @dataclass(frozen=True)
 class Missing:

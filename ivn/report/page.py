@@ -11,6 +11,7 @@ from .html import Html, join, tag
 
 _HERE = Path(__file__).parent
 GENERATOR = "ivn report"
+_FEW = 14  # rows of a table that is open from the start
 
 
 def render(content: Content) -> str:
@@ -138,7 +139,8 @@ def _losses(run: Run) -> list[tuple[str, str]]:
             tenth = max(1, len(series.values) // 10)
             first = sum(series.values[:tenth]) / tenth
             last = sum(series.values[-tenth:]) / tenth
-            found.append((name.removeprefix("terms."), f"{first:.4f} \u2192 {last:.4f}"))
+            change = f"{first:.3g} \u2192 {last:.3g}"
+            found.append((name.removeprefix("terms."), change))
     return found
 
 
@@ -214,9 +216,11 @@ def _probes(runs: Sequence[Run]) -> Html:
     found = [
         probes.probe(run.name, name, result) for run in runs for name, result in run.probes.items()
     ]
-    if not found:
-        said = "No probe yet: ivn probe TASK --encoder RUN measures the frozen encoder."
-        return tag("p", {"class": "empty"}, said)
+    without = [run.name for run in runs if not run.probes]
+    if without:
+        has = f"{', '.join(without)} {'has' if len(without) == 1 else 'have'}"
+        said = f"{has} no probe yet: ivn probe TASK --encoder RUN measures a frozen encoder."
+        found.append(tag("p", {"class": "empty"}, said))
     return tag("div", {"class": "stack"}, *found)
 
 
@@ -225,7 +229,11 @@ def _config(content: Content) -> Html:
     if content.between:
         parts.append(tag("h3", {"class": "group"}, "Where the runs differ"))
         heads = ["setting", *(run.name for run in content.runs)]
-        parts.append(_table(heads, [[key, *values] for key, values in content.between]))
+        table = _table(heads, [[key, *values] for key, values in content.between])
+        if len(content.between) > _FEW:
+            summary = tag("summary", {}, f"{len(content.between)} settings")
+            table = tag("details", {}, summary, table)
+        parts.append(table)
     for run in content.runs:
         title = f"{run.name} and its preset {run.preset}" if run.preset else run.name
         parts.append(tag("h3", {"class": "group"}, title))
@@ -243,8 +251,14 @@ def _config(content: Content) -> Html:
     return join(parts)
 
 
+def _setting(value: str) -> Html:
+    if value == "absent":
+        return tag("td", {"class": "absent"}, "absent")
+    return tag("td", {}, tag("code", {}, value))
+
+
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Html:
-    body = [tag("tr", {}, *(tag("td", {}, tag("code", {}, cell)) for cell in row)) for row in rows]
+    body = [tag("tr", {}, *(_setting(cell) for cell in row)) for row in rows]
     head = tag("tr", {}, *(tag("th", {}, name) for name in heads))
     table = tag("table", {"class": "wide"}, tag("thead", {}, head), tag("tbody", {}, *body))
     return curves.scrolling(table, "settings")

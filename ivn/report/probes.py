@@ -1,11 +1,11 @@
 """The section of probe results, as ``result.json`` has them; what is absent is left out."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from .content import finite
 from .curves import scrolling
 from .html import Html, join, tag
 from .images import heat_colours, image_uri
@@ -22,7 +22,7 @@ def probe(run: str, name: str, result: Mapping[str, Any]) -> Html:
     if said := _said(result):
         parts.append(tag("p", {"class": "lead"}, said))
     rows = [row for row in _list(result.get("rows")) if isinstance(row, dict)]
-    chance = _float(result.get("chance"))
+    chance = finite(result.get("chance"))
     if rows:
         parts.append(_rows(rows, chance))
     else:
@@ -38,11 +38,11 @@ def probe(run: str, name: str, result: Mapping[str, Any]) -> Html:
 
 def _said(result: Mapping[str, Any]) -> str:
     words = []
-    n, groups = result.get("n"), result.get("groups")
-    if isinstance(n, int):
-        words.append(f"{n} clips" + (f" in {groups} groups" if isinstance(groups, int) else ""))
+    n, groups = finite(result.get("n")), finite(result.get("groups"))
+    if n is not None:
+        words.append(f"{n:.0f} clips" + (f" in {groups:.0f} groups" if groups is not None else ""))
     for key, label in (("chance", "chance"), ("majority", "the most frequent class")):
-        value = _float(result.get(key))
+        value = finite(result.get(key))
         if value is not None:
             words.append(f"{label} {value:.1%}")
     views = result.get("views")
@@ -61,7 +61,7 @@ def _rows(rows: Sequence[Mapping[str, Any]], chance: float | None) -> Html:
         value, low, high = _share(row.get("top1"))
         five, _, _ = _share(row.get("top5"))
         tuned = ", ".join(
-            f"{row[key]:g}" for key in ("lr", "wd") if _float(row.get(key)) is not None
+            f"{row[key]:g}" for key in ("lr", "wd") if finite(row.get(key)) is not None
         )
         interval = "" if low is None or high is None else f"{low:.1%} to {high:.1%}"
         cells = [
@@ -89,6 +89,8 @@ def _range(
     value: float | None, low: float | None, high: float | None, chance: float | None
 ) -> Html:
     """Accuracy from 0 to 100% as a mark with its interval, and chance as a dashed line."""
+    if any(share is not None and not 0 <= share <= 1 for share in (value, low, high, chance)):
+        return Html("")
     if value is None:
         return Html("")
     parts = [_line("axis", 0, 150, 7, 7)]
@@ -151,7 +153,7 @@ def _matrix(value: object) -> np.ndarray | None:
     rows = _list(value)
     if not rows or any(not isinstance(row, list) or len(row) != len(rows) for row in rows):
         return None
-    numbers = [[_float(cell) for cell in row] for row in rows]
+    numbers = [[finite(cell) for cell in row] for row in rows]
     if any(cell is None or cell < 0 for row in numbers for cell in row):
         return None
     return np.array(numbers, np.float64)
@@ -160,19 +162,13 @@ def _matrix(value: object) -> np.ndarray | None:
 def _share(value: object) -> tuple[float | None, float | None, float | None]:
     """Value, low and high of a share, where it has them."""
     if isinstance(value, dict):
-        low, high = _float(value.get("low")), _float(value.get("high"))
-        return _float(value.get("value")), low, high
-    return _float(value), None, None
+        low, high = finite(value.get("low")), finite(value.get("high"))
+        return finite(value.get("value")), low, high
+    return finite(value), None, None
 
 
 def _percent(value: float | None) -> str:
     return "" if value is None else f"{value:.1%}"
-
-
-def _float(value: object) -> float | None:
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
-        return float(value)
-    return None
 
 
 def _list(value: object) -> list[Any]:

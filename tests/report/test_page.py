@@ -107,3 +107,130 @@ def test_only_a_page_of_ours_is_replaced(trained, tmp_path):
     said = command("report", run)
     assert assert_one_line(said, "report.html is no page of ivn report and stays as it is") == 1
     assert (run / "report.html").read_text() == "mine"
+
+
+RESULT = {
+    "task": "classify",
+    "classes": [HOSTILE, "walk"],
+    "n": 20,
+    "groups": 7,
+    "chance": 0.5,
+    "majority": 0.55,
+    "views": {"clips": 2, "crops": 3},
+    "rows": [
+        {
+            "encoder": LABEL,
+            "head": "attentive",
+            "top1": {"value": 0.75, "low": 0.62, "high": 0.87},
+            "top5": {"value": 0.999},
+            "lr": 0.01,
+            "wd": 0.1,
+        },
+        {"encoder": "raw", "head": "linear", "top1": 0.5, "top5": None},
+    ],
+    "confusion": [[8, 2], [3, 7]],
+    "per_class": [{"class": HOSTILE, "n": 10, "top1": 0.8}],
+}
+# What no probe has written, and a page has to live with.
+ODD = {"task": 7, "rows": [{"top1": "<b>", "lr": "x"}, 3], "confusion": [[1], "x"], "n": 10**400}
+
+
+@pytest.fixture(scope="module")
+def broken(trained, tmp_path_factory):
+    """The page of runs that each lack something, and what the command says of them."""
+    place = tmp_path_factory.mktemp("broken")
+
+    def copied(name, source):
+        run = place / name
+        shutil.copytree(trained / source, run)
+        return run
+
+    def edit(file, change):
+        text = file.read_text()
+        assert change(text) != text
+        file.write_text(change(text))
+
+    (place / "broken.mp4").write_bytes(b"no video")
+    lines = ["broken.mp4", *(str(BUNDLED_CLIPS / name) for name in FILES)]
+    (place / "list.csv").write_text("\n".join(["path", *lines]))
+    killed = copied("killed", "one")
+    shutil.rmtree(killed / "checkpoints")
+    (killed / "log.jsonl").write_text("")
+    (killed / "run.json").write_text(json.dumps({"data": str(place / "list.csv"), "init": ""}))
+    torn = copied('torn" onload="alert(2)', "one")
+    edit(torn / "log.jsonl", lambda text: text[:-200])
+    for file in torn.glob("checkpoints/*/encoder.safetensors"):
+        file.write_bytes(file.read_bytes()[:1000])
+    orphan = copied("orphan", "two")
+    edit(orphan / "run.json", lambda text: text.replace("/one", "/gone"))
+    edit(orphan / "config.toml", lambda text: text.replace('"stage2-tiny"', f"'{HOSTILE}'"))
+    foreign = copied("foreign", "two")
+    edit(foreign / "config.toml", lambda text: f"from_another_version = 1\n{text}")
+    odd = copied("odd", "two")
+    (odd / "run.json").write_text("[")
+    for name, text in {
+        "classify": json.dumps(RESULT),
+        "odd": json.dumps(ODD),
+        "torn": '{"task": ',
+        "deep": "[" * 10**5,
+    }.items():
+        (odd / "probes" / name).mkdir(parents=True)
+        (odd / "probes" / name / "result.json").write_text(text)
+    (odd / "log.jsonl").write_text(
+        '{"step": 1, "loss": 2.0, "terms": 3, "lr": "<b>", "clips_per_s": 1e999}\n'
+        '{"step": 2, "loss": null, "replacements": 5}\n'
+        f'{{"step": {10**400}}}\n[]\n\n'
+    )
+    unread = copied("unread", "one")
+    gone = f'source = "{place / "siglip"}"\n'
+    edit(
+        unread / "config.toml",
+        lambda text: text.replace("efficientnet", "siglip").replace('source = ""\n', gone),
+    )
+    file = place / "page.html"
+    runs = [killed, torn, orphan, foreign, odd, unread]
+    code, out, err = command("report", *runs, "-o", file)
+    assert (code, err) == (0, ""), err
+    return file, [line for line in out.splitlines() if line.startswith("missing: ")]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("killed: curves and timing", "log.jsonl is empty"),
+        ("killed: weights", "there is no checkpoint"),
+        ('torn" onload="alert(2): 1 of 4 lines', "cut off or damaged"),
+        ('torn" onload="alert(2): trained weights', "encoder.safetensors cannot be read"),
+        ("orphan: the encoder and the teacher that this run started from", "/gone is gone"),
+        ("foreign: everything that needs the config", "from_another_version: unknown key"),
+        ("odd: data and first weights", "run.json cannot be read"),
+        ("odd: probe torn", "result.json cannot be read"),
+        ("odd: probe deep", "result.json cannot be read"),
+        ("odd: 3 of 5 lines of the log",),
+        ("unread: masks", "the stage cannot be built here", "siglip"),
+        ("clip broken.mp4",),
+    ],
+)
+def test_what_a_run_lacks_is_told(broken, words):
+    _, lines = broken
+    (line,) = [line for line in lines if line.startswith(f"missing: {words[0]}")]
+    assert all(word in line for word in words)
+
+
+def test_broken_runs_are_shown_with_all_they_have(browser, broken):
+    file, lines = broken
+    with opened(browser, file, width=390) as (page, seen):
+        assert drawn(page) > 40
+        assert page.evaluate("document.documentElement.scrollWidth") == 390
+        text = page.locator("body").inner_text()
+        for shown in (HOSTILE, LABEL, 'torn" onload="alert(2)', "62.0% to 87.0%", "99.9%"):
+            assert shown in text
+        assert page.locator("article").count() == 6
+        told = page.locator(".missing").all_inner_texts()
+        for line in lines:
+            assert any(line.partition(": ")[2].rpartition(": ")[2] in one for one in told)
+        # Killed before its first checkpoint, a run still has its masks.
+        assert page.get_by_text("visible · killed").count() == 3
+        assert page.get_by_text("stage 2, orphan").count() > 0
+    assert seen.requests == [file.as_uri()]
+    assert (seen.errors, seen.dialogs) == ([], [])
