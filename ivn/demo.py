@@ -15,8 +15,8 @@ from ivn.config import Config, override
 from ivn.data.clip import Batch, ClipSpec
 from ivn.data.reader import read_centre
 from ivn.data.source import BUNDLED_CLIPS, Source, list_clips
+from ivn.gather.reconstructions import BRIGHTEST
 from ivn.gather.records import PROBES, RESULT
-from ivn.gather.views import BRIGHTEST
 from ivn.gather.write import report
 from ivn.load import load_encoder, load_model
 from ivn.model.teacher import build_teacher

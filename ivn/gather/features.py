@@ -5,7 +5,6 @@ Legend: t time slots, h x w tokens of a slot, C features.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
 import torch
@@ -17,7 +16,7 @@ from ivn.model.patch import normalised
 from ivn.model.teacher import Teacher
 from ivn.report.content import Film, Neighbours
 from ivn.report.picture import pca_colours
-from ivn.stages import Stage1
+from ivn.stages import Stage1, Stage2
 
 from .clips import Clip, Views
 from .opened import Opened
@@ -50,28 +49,51 @@ def eyes(runs: Sequence[Opened], given: Sequence[str]) -> list[Eye]:
         given: names of the runs of the page.
     """
     found: list[Eye] = []
-    teachers: list[object] = []
-    twins: list[object] = []
-    several = len({run.config.stage.kind for run in runs}) < len(runs)
+    seen: list[tuple[str, object]] = []
     for run in runs:
-        if run.teacher is not None and isinstance(run.stage, Stage1):
-            asked = run.stage.config.teacher
-            if asked not in teachers:
-                label = "teacher" if not teachers else f"teacher of {run.name}"
-                found.append(_teacher(run.stage, label, run.name))
-                teachers.append(asked)
+        for kind, config, teacher, clip in _teachers(run):
+            if (kind, config) not in seen:
+                seen.append((kind, config))
+                label = (
+                    kind if [name for name, _ in seen].count(kind) == 1 else f"{kind}, {run.name}"
+                )
+                found.append(_teacher(teacher, clip, label, run))
+    twins: list[object] = []
     for run in runs:
         sizes = run.config.model.encoder
         if sizes not in twins and run.encoder is not None:
-            label = "random" if not twins else f"random, as {run.name}"
-            found.append(_encoder(run.untrained(), label, run.name))
             twins.append(sizes)
+            label = "random" if len(twins) == 1 else f"random, as {run.name}"
+            found.append(_encoder(run.untrained(), label, run.name))
+    kinds = [run.config.stage.kind for run in runs]
     for run in runs:
         if run.encoder is not None:
-            stage = {"stage1": "stage 1", "stage2": "stage 2"}[run.config.stage.kind]
-            mark = "" if not several and run.name in given else f", {run.name}"
-            found.append(_encoder(run.encoder, f"{stage}{mark}", run.name))
+            kind = run.config.stage.kind
+            alone = kinds.count(kind) == 1 and run.name in given
+            label = {"stage1": "stage 1", "stage2": "stage 2"}[kind]
+            found.append(
+                _encoder(run.encoder, label if alone else f"{label}, {run.name}", run.name)
+            )
     return found
+
+
+def _teachers(run: Opened) -> list[tuple[str, object, Teacher, str]]:
+    """What a run calls its teachers, their configs, themselves and the clips that they see."""
+    stage = run.stage
+    found: list[tuple[str, object, Teacher | None, str]] = []
+    if stage is not None:
+        semantic = stage.semantic
+        found.append(("teacher", run.config.stage.teacher, semantic.teacher, semantic.clip))
+    if isinstance(stage, Stage1):
+        config = stage.config.second_teacher
+        found.append(("second teacher", config, stage.second_teacher, stage.second.clip))
+    if isinstance(stage, Stage2) and isinstance(stage.teacher, Teacher):
+        found.append(("target", stage.config.target, stage.teacher, "target"))
+    return [
+        (kind, config, teacher, clip)
+        for kind, config, teacher, clip in found
+        if teacher is not None and teacher.num_taps
+    ]
 
 
 def film(eye: Eye, features: Floats) -> Film:
@@ -115,11 +137,9 @@ def _see_encoder(encoder: Encoder, views: Views) -> Tensor:
 
 
 @torch.no_grad()
-def _see_teacher(stage: Stage1, views: Views) -> Tensor:
-    teacher = cast(Teacher, stage.teacher)
-    where = next(stage.parameters()).device
-    if "teacher" in views:
-        targets = teacher(views["teacher"].to(where), pooled=False, attention=False)
+def _see_teacher(teacher: Teacher, clip: str, views: Views, where: torch.device) -> Tensor:
+    if clip in views and clip != "student":
+        targets = teacher(views[clip].to(where), pooled=False, attention=False)
     else:
         video = normalised(views["student"].to(where))
         targets = teacher.from_student(video, pooled=False, attention=False)
@@ -132,11 +152,11 @@ def _encoder(encoder: Encoder, label: str, group: str) -> Eye:
     return Eye(label, group, lambda views: _see_encoder(encoder, views), cost)
 
 
-def _teacher(stage: Stage1, label: str, group: str) -> Eye:
-    teacher = cast(Teacher, stage.teacher)
-    tokens = stage.config.frames * teacher.grid**2
+def _teacher(teacher: Teacher, clip: str, label: str, run: Opened) -> Eye:
+    where = next(teacher.network.parameters()).device
+    tokens = run.config.stage.frames * teacher.grid**2
     cost = 2.0 * sum(p.numel() for p in teacher.network.parameters()) * tokens
-    return Eye(label, group, lambda views: _see_teacher(stage, views), cost)
+    return Eye(label, run.name, lambda views: _see_teacher(teacher, clip, views, where), cost)
 
 
 def cost(found: Sequence[Eye]) -> float:

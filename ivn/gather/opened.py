@@ -13,9 +13,8 @@ from ivn import stages
 from ivn.config import Config, read
 from ivn.model.encoder import Encoder, build_encoder
 from ivn.model.state import read_state
-from ivn.model.teacher import Teacher
 from ivn.report.content import Missing
-from ivn.stages import Stage, Stage1
+from ivn.stages import Stage
 from ivn.train import checkpoint, folder
 from ivn.train.errors import RunError
 
@@ -38,11 +37,6 @@ class Opened:
     config: Config
     stage: Stage | None
     encoder: Encoder | None
-
-    @property
-    def teacher(self) -> Teacher | None:
-        """The image teacher, where the run has one."""
-        return self.stage.teacher if isinstance(self.stage, Stage1) else None
 
     def untrained(self) -> Encoder:
         """An encoder of the same sizes with random weights."""

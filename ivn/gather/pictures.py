@@ -9,13 +9,13 @@ from ivn.data.clip import ClipSpec
 from ivn.data.source import Source
 from ivn.report.content import Film, Gallery, Missing, Strip
 from ivn.report.images import heat, thumbnail
-from ivn.stages import Stage1
 
 from . import features
 from .clips import Clip, Specs, read_some
 from .features import Eye, Floats
 from .opened import FAILURES, Opened, device
-from .views import Look, look, mask_films, reconstructions
+from .reconstructions import decoder_of, reconstructions
+from .views import Look, look, mask_films
 
 SHOWN = 3  # clips of masks, reconstructions and features
 GALLERY = 24  # clips that neighbours are looked for among
@@ -116,16 +116,15 @@ def _reconstructions(
 ) -> list[Strip]:
     strips = []
     for run in runs:
-        if not isinstance(run.stage, Stage1) or run.encoder is None or run.stage.decoder is None:
+        if run.stage is None or run.encoder is None or decoder_of(run.stage) is None:
             continue
-        for number, clip in enumerate(shown):
-            try:
-                found = reconstructions(run, clip, number)
-            except FAILURES as error:
-                _tell(missing, f"reconstructions of {run.name}", error)
-                break
-            prefix = f"{run.name}, " if len(runs) > 1 else ""
-            strips += [Strip(f"{prefix}{strip.title}", strip.films) for strip in found]
+        try:
+            found = reconstructions(run, shown)
+        except FAILURES as error:
+            _tell(missing, f"reconstructions of {run.name}", error)
+            continue
+        prefix = f"{run.name}, " if len(runs) > 1 else ""
+        strips += [Strip(f"{prefix}{strip.title}", strip.films) for strip in found]
     return strips
 
 

@@ -11,6 +11,8 @@ from .html import Html, join, tag
 from .images import heat_colours, image_uri
 
 _WRITTEN = 16  # classes up to which a confusion matrix is a table of numbers
+_NAMES = {"top1": "top-1", "top5": "top-5"}
+_TUNED = ("lr", "wd", "C", "k", "temperature")  # what a head may have been chosen by
 _CLASSES = 400  # of the per-class table, at most
 
 
@@ -55,34 +57,45 @@ def _said(result: Mapping[str, Any]) -> str:
 
 
 def _rows(rows: Sequence[Mapping[str, Any]], chance: float | None) -> Html:
-    heads = ["encoder", "head", "top-1", "95% interval", "", "top-5", "rate, decay"]
+    """A line a head, a column a score; the first score with its interval drawn."""
+    scores = list(
+        dict.fromkeys(key for row in rows for key, value in row.items() if _is_score(key, value))
+    )
     body = []
     for row in rows:
-        value, low, high = _share(row.get("top1"))
-        five, _, _ = _share(row.get("top5"))
-        tuned = ", ".join(
-            f"{row[key]:g}" for key in ("lr", "wd") if finite(row.get(key)) is not None
-        )
-        interval = "" if low is None or high is None else f"{low:.1%} to {high:.1%}"
-        cells = [
-            tag("td", {}, str(row.get("encoder", ""))),
-            tag("td", {}, str(row.get("head", ""))),
-            tag("td", {"class": "number"}, _percent(value)),
-            tag("td", {"class": "number"}, interval),
-            tag("td", {}, _range(value, low, high, chance)),
-            tag("td", {"class": "number"}, _percent(five)),
-            tag("td", {"class": "number"}, tuned),
-        ]
-        body.append(tag("tr", {}, *cells))
-    right = (2, 3, 5, 6)
-    head = [tag("th", {"class": "number" if i in right else None}, h) for i, h in enumerate(heads)]
+        cells = [tag("td", {}, str(row.get(key, ""))) for key in ("encoder", "head")]
+        for number, score in enumerate(scores):
+            value, low, high = _share(row.get(score))
+            cells.append(_number(_percent(value)))
+            if number == 0:
+                interval = low is not None and high is not None
+                cells.append(_number(f"{low:.1%} to {high:.1%}" if interval else ""))
+                cells.append(tag("td", {}, _range(value, low, high, chance)))
+        tuned = ((key, finite(row.get(key))) for key in _TUNED)
+        said = ", ".join(f"{key} {value:g}" for key, value in tuned if value is not None)
+        body.append(tag("tr", {}, *cells, _number(said)))
+    heads = [tag("th", {}, "encoder"), tag("th", {}, "head")]
+    for number, score in enumerate(scores):
+        heads.append(tag("th", {"class": "number"}, _NAMES.get(score, score.replace("_", " "))))
+        if number == 0:
+            heads += [tag("th", {"class": "number"}, "interval"), tag("th", {}, "")]
+    heads.append(tag("th", {"class": "number"}, "chosen"))
     table = tag(
         "table",
         {"class": "wide"},
-        tag("thead", {}, tag("tr", {}, *head)),
+        tag("thead", {}, tag("tr", {}, *heads)),
         tag("tbody", {}, *body),
     )
-    return scrolling(table, "accuracies")
+    return scrolling(table, "scores")
+
+
+def _is_score(key: str, value: object) -> bool:
+    """Whether a row's entry is a share of clips, by its form or by its name."""
+    return key in _NAMES or (isinstance(value, dict) and "value" in value)
+
+
+def _number(text: str) -> Html:
+    return tag("td", {"class": "number"}, text)
 
 
 def _range(
@@ -122,10 +135,14 @@ def _confusion(matrix: np.ndarray, classes: Sequence[str]) -> Html:
         cells = [
             tag(
                 "td",
-                {"style": f"--v:{share:.3f}", "class": "strong" if share > 0.55 else None},
+                {
+                    "style": f"--v:{share:.3f}",
+                    "class": "strong" if share > 0.55 else None,
+                    "title": f"{name}, taken for {names[column]}",
+                },
                 f"{count:g}",
             )
-            for count, share in zip(counts, row, strict=True)
+            for column, (count, share) in enumerate(zip(counts, row, strict=True))
         ]
         rows.append(tag("tr", {}, tag("th", {"scope": "row"}, name), *cells))
     table = tag("table", {"class": "confusion"}, tag("tbody", {}, *rows))
