@@ -54,7 +54,7 @@ def tables(cls: Any, key: str = "", kind: str = "") -> Iterator[Table]:
         title = _first_sentence(inspect.getdoc(cls) or "")
         yield Table(f"{key or 'the run'}{kind and f', kind {kind}'}: {title}", tuple(own))
     for name, hint in hints.items():
-        yield from _inside(_join(key, name), hint)
+        yield from _inside(_join(key, name), hint, _first_sentence(words.get(name, "")))
 
 
 def layout(found: typing.Iterable[Table], width: int) -> str:
@@ -76,15 +76,16 @@ def layout(found: typing.Iterable[Table], width: int) -> str:
     return "\n".join(lines[1:])
 
 
-def _inside(key: str, hint: Any) -> Iterator[Table]:
-    """The tables below the field ``key``; none for a plain value."""
+def _inside(key: str, hint: Any, words: str) -> Iterator[Table]:
+    """The tables below the field ``key``, of which ``words`` are said; none for a plain value."""
     classes = _classes(hint)
     if typing.get_origin(hint) is tuple and classes:
         yield from tables(classes[0], f"{key}.0")
     elif len(classes) == 1:
         yield from tables(classes[0], key)
     elif classes:
-        text = f"{' | '.join(map(_kinds, classes))}; another kind brings all its own defaults"
+        all_kinds = " | ".join(map(_kinds, classes))
+        text = f"{words}{words and ': '}{all_kinds}; another kind brings all its own defaults"
         yield Table(f"{key}: one of several kinds", (Field(f"{key}.kind", "choice", text),))
         for one in classes:
             yield from tables(one, key, _kinds(one))

@@ -152,7 +152,11 @@ def test_entries_are_read_with_their_continuations_choices_and_kinds():
         ("finish", "choice", '"matt" or "gloss"'),
         ("spots", "list", "on it"),
         ("colour", "str", ""),
-        ("shape.kind", "choice", "round | square; another kind brings all its own defaults"),
+        (
+            "shape.kind",
+            "choice",
+            "of its rim: round | square; another kind brings all its own defaults",
+        ),
         ("shape.radius", "float", "in metres"),
         ("shape.side", "float", ""),
         ("spots.0.radius", "float", "in metres"),

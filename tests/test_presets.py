@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from ivn.config import differences
+from ivn.config import differences, override
 from ivn.presets import PRESETS, SCALES
 from tests.processes import ROOT
 
@@ -22,6 +22,22 @@ def differing(stage, size):
     rows = [(re.sub(r"\.\d+\b", "", key), (a, b)) for key, a, b in differences(*pair)]
     assert all(dict(rows)[key] == values for key, values in rows)
     return dict(rows)
+
+
+ABLATION = re.compile(r"^\| ([1-4][abc]?) \| ([^|`]+) \| `([^`]+)` \|$", re.MULTILINE)
+ABLATIONS = ABLATION.findall((ROOT / "docs" / "presets.md").read_text())
+
+
+@pytest.mark.parametrize(("table", "row", "settings"), ABLATIONS)
+def test_every_row_of_the_ablations_is_settings_that_can_be_given(table, row, settings):
+    of_stage_two = table == "3" or "stage two" in row
+    config = PRESETS[f"stage{2 if of_stage_two else 1}-base"]()
+    assert override(config, *settings.split()).name == config.name
+
+
+def test_all_tables_of_ablations_are_documented():
+    assert [table for table, *_ in ABLATIONS].count("3") == 6
+    assert {table for table, *_ in ABLATIONS} == {"1a", "1b", "1c", "2", "3", "4"}
 
 
 @pytest.mark.parametrize("stage", "12")

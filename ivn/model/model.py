@@ -26,7 +26,9 @@ class ModelConfig:
     """The three networks of a student.
 
     Attributes:
-        encoder, predictor, decoder: their sizes.
+        encoder: what is trained for its features.
+        predictor: from the visible tokens to all of them (Table 1b).
+        decoder: from a predicted token to its target, pixels or a latent vector (Table 1c).
         dtype: in which the networks compute; parameters, statistics and losses are fp32.
     """
 

@@ -1,5 +1,6 @@
 """The two stages of pretraining: which parts they compose, and their objectives."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -46,8 +47,17 @@ def build(
         )
     side = config.size // model.encoder.patch_size
     teacher = _teacher(config.teacher, config.needs_teacher, side, "teacher")
+    student_input = isinstance(config, Stage1Config) and config.teacher_input == "student"
+    if student_input and teacher is not None and teacher.frames_for(1) > 1:
+        raise ValueError(
+            f"a {config.teacher.kind} teacher sees {teacher.frames_for(config.frames)} frames, the "
+            f'student {config.frames}: choose stage.teacher_input "decoded"'
+        )
     if isinstance(config, Stage2Config):
-        target = _teacher(config.target, isinstance(config.target, TeacherConfig), side, "target")
+        answer = config.target
+        if isinstance(answer, TeacherConfig):
+            answer = replace(answer, taps=answer.taps[-1:])
+        target = _teacher(answer, True, side, "target")
         student = build_model(
             model,
             _heads(teacher, layers=config.layers_weight > 0, pooled=False),
@@ -133,7 +143,8 @@ def initialise(stage: Stage, source: str | Path) -> Start:
         ours, theirs = stage.parts[name], loaded[name]
         if theirs is None:
             raise ValueError(
-                f"{source} has no {name}: give the run folder or a training checkpoint"
+                f"{source} has no {name}: give the run folder or a training checkpoint, or start "
+                "from its encoder alone with --set stage.start=encoder"
             )
         expected = {key: tuple(value.shape) for key, value in ours.state_dict().items()}
         given = {key: tuple(value.shape) for key, value in theirs.state_dict().items()}

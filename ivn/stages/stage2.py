@@ -61,17 +61,17 @@ class Stage2Config:
             semantic or multi-block), "random", "tube" and "frame_difference".
         mask_ratio: share of a frame's tokens that is masked, but for "multi_block".
         views: the masks under which each clip is seen, one student pass each.
-        target: what is predicted: the start, its running mean, or another network's last tap at the
-            masked tokens (Table 3).
+        target: what is predicted of the masked tokens (Table 3), by the encoder as it starts, by a
+            running mean of it, or by another network at its last tap.
         teacher_drop_path: leave stochastic depth on in the target, where that is our encoder.
         start: "encoder_and_predictor" are taken from --init, or the "encoder" alone (Table 3:
             V-JEPA's predictor, which starts from nothing).
-        teacher: an image network for semantic masks and for the alignment of visible tokens.
+        teacher: a network for semantic masks (Table 4) and to align visible tokens with (Table 3).
         layers_weight: factor in the loss on the alignment of the blocks' visible tokens with the
             teacher's, as in stage one (Table 3: 1 adds it).
         pixels_weight: factor in the loss on the reconstruction of the masked pixels (Table 3: 1
             adds it).
-        pixel_decoder: of the masked pixels, beside the decoder of latents.
+        pixel_decoder: of masked pixels that have a weight (Table 3), beside the decoder of latents.
         decay_predictor_tokens: weight decay on the predictor's positions and mask token.
     """
 

@@ -50,15 +50,31 @@ def callers() -> set[str]:
     return names
 
 
+def teacher(name: str) -> list[str]:
+    settings = ("kind=siglip", "source=tiny", "image_size=64", "taps=[4]", "weights=random")
+    return [f"stage.{name}.{setting}" for setting in settings]
+
+
 STAGES = {
     "stage1": ("stage1-tiny", []),
     "stage1 official": ("stage1-tiny-official", []),
     **{
         f"stage1 {mask}": ("stage1-tiny", [f"stage.mask={mask}"])
-        for mask in ("random", "tube", "frame_difference")
+        for mask in ("random", "tube", "frame_difference", "multi_block")
     },
+    "stage1 pixel only": ("stage1-tiny", ["stage.layers_weight=0"]),
+    "stage1 align only": ("stage1-tiny", ["stage.pixels_weight=0", *teacher("second_teacher")]),
     "stage2": ("stage2-tiny", []),
     "stage2 official": ("stage2-tiny-official", []),
+    "stage2 momentum": ("stage2-tiny", ["stage.target.kind=momentum"]),
+    "stage2 taught": ("stage2-tiny", teacher("target")),
+    "stage2 all terms": (
+        "stage2-tiny",
+        [
+            *("stage.mask=semantic_topk", "stage.layers_weight=1", "stage.pixels_weight=1"),
+            *("stage.pixel_decoder.width=32", *teacher("teacher")),
+        ],
+    ),
     "stage2 packed": ("stage2-tiny", ["stage.views.0.truncate=none", "stage.views.1.scale=0.4"]),
 }
 

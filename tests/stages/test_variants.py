@@ -333,6 +333,29 @@ def test_the_second_term_is_the_cosine_to_the_second_teacher():
     torch.testing.assert_close(term.total / term.count, expected)
 
 
+@pytest.mark.parametrize(
+    ("preset", "key", "clip"),
+    [
+        (S1, "stage.teacher", "teacher"),
+        (S1, "stage.second_teacher", "second_teacher"),
+        (S2, "stage.target", "target"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["videomae", "vjepa2"])
+def test_a_network_of_clips_sees_two_frames_to_a_token(preset, key, clip, kind):
+    changes = [f"{key}.kind={kind}", *teacher(key)[1:], "stage.mask=random"]
+    row = Row(preset, *changes)
+    assert row.batch.clips[clip].shape[1] == 8 and row.batch.clips["student"].shape[1] == 4
+    assert row.trained == row.handed
+    assert all(mean.isfinite() for mean in row.loss.means.values())
+
+
+def test_a_network_of_clips_is_not_shown_the_students_frames():
+    video = ["stage.teacher.kind=vjepa2", "stage.teacher_input=student", "stage.mask=random"]
+    with pytest.raises(ValueError, match=r"sees 8 frames, the student 4: .*teacher_input"):
+        small_stage(small_config(S1, *video))
+
+
 # Table 3.
 
 
@@ -579,6 +602,12 @@ def test_health_and_micro_batches_work_in_each(rows, preset, changes):
     divided = compute_gradients(row.stage, row.batch, 2)
     for name, mean in row.loss.means.items():
         torch.testing.assert_close(divided.means[name], mean, rtol=1e-5, atol=1e-6)
+    largest = max(float(gradient.abs().max()) for gradient in row.gradients.values())
+    for name, parameter in row.stage.named_parameters():
+        if name in row.gradients:
+            torch.testing.assert_close(
+                parameter.grad, row.gradients[name], rtol=1e-3, atol=1e-5 * largest, msg=name
+            )
 
 
 REFUSED = {

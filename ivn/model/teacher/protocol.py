@@ -29,7 +29,8 @@ class TeacherConfig:
 
     Attributes:
         kind: "efficientnet" (Lite0, weights from a package), "siglip", "timm" (vision transformers
-            of timm: SigLIP, CLIP, DINOv2 and others), "videomae", "vjepa2" or "internvideo2".
+            of timm: SigLIP, CLIP, DINOv2 and others), "videomae", "vjepa2" or "internvideo2"
+            (Tables 2 and 3).
         source: "" for efficientnet; for siglip, videomae and vjepa2 the folder or hub id of a
             checkpoint of transformers; for timm the model's name, hf-hub:ID or a folder; for
             internvideo2 a file of its weights. With random weights a known name is enough.

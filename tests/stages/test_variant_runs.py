@@ -1,0 +1,139 @@
+"""Rows of the ablations as runs, through the command line: on real clips, saved, taken up again."""
+
+import json
+import shutil
+
+import pytest
+import torch
+
+import ivn
+from ivn.config import from_toml, override, read, to_toml
+from ivn.data.loader import ClipLoader
+from ivn.data.source import BUNDLED_CLIPS
+from ivn.model.decoder import DiffusionDecoder
+from ivn.model.predictor import PredictorConfig
+from ivn.model.vit import ViTLayer
+from ivn.presets import PRESETS
+from ivn.train import checkpoint, folder
+from tests.command import SMALL, assert_one_line, command
+from tests.small import STAGE1
+
+from .test_variants import PIXELS, VISIBLE, VIT, teacher
+
+pytest.importorskip("av")
+pytest.importorskip("transformers")
+
+VJEPA = [*VIT, "model.predictor.depth=2", "stage.start=encoder", "stage.target.kind=momentum"]
+
+
+def pretrain(preset, out, *changes, init=""):
+    arguments = ["--data", BUNDLED_CLIPS, "--out", out, *(["--init", init] if init else [])]
+    small = [*SMALL, *STAGE1] if preset.startswith("stage1") else SMALL
+    return command("pretrain", preset, *arguments, "--set", *small, *changes)
+
+
+def state(run):
+    return checkpoint.load(checkpoint.latest(run))
+
+
+def logged(run):
+    read = [json.loads(text) for text in (run / folder.LOG).read_text().splitlines()]
+    return [{key: line[key] for key in ("step", "loss", "terms", "grad_norm")} for line in read]
+
+
+@pytest.fixture(scope="module")
+def stage1(tmp_path_factory):
+    """Two steps of stage one."""
+    out = tmp_path_factory.mktemp("stage1") / "run"
+    assert pretrain("stage1-tiny", out, "optim.steps=2")[::2] == (0, "")
+    return out
+
+
+def test_pixel_only_without_any_teacher(tmp_path):
+    nowhere = ["stage.teacher.weights=pretrained", "stage.teacher.source=/nowhere"]
+    changes = ["stage.layers_weight=0", "stage.mask=random", "optim.steps=2"]
+    out = tmp_path / "run"
+    assert pretrain("stage1-tiny", out, *changes, *nowhere)[::2] == (0, "")
+    assert [set(line["terms"]) for line in logged(out)] == [{"pixels"}] * 2
+    assert ivn.load_model(out).alignment is None
+
+
+def test_align_only_is_saved_without_predictor_and_a_stage_two_may_start_from_it(tmp_path):
+    out = tmp_path / "run"
+    two = [*teacher("stage.second_teacher"), "optim.steps=2"]
+    assert pretrain("stage1-tiny", out, "stage.pixels_weight=0", *two)[::2] == (0, "")
+    model = ivn.load_model(out)
+    assert model.predictor is None and model.decoder is None
+    assert model.alignment is not None and model.second_alignment is not None
+    said = pretrain("stage2-tiny", tmp_path / "no", init=out)
+    assert assert_one_line(said, "has no predictor", "stage.start=encoder") == 1
+    begin = ["stage.start=encoder", "optim.steps=1"]
+    code, said, err = pretrain("stage2-tiny", tmp_path / "run2", *begin, init=out)
+    assert (code, err) == (0, "")
+    assert f"encoder from {out}; new: predictor, decoder" in said
+
+
+def test_aligned_tokens_and_pixels_in_stage_two(tmp_path, stage1):
+    out = tmp_path / "run"
+    changes = [*VISIBLE, *PIXELS, "stage.mask=semantic_topk", "optim.steps=2"]
+    code, said, err = pretrain("stage2-tiny", out, *changes, init=stage1)
+    assert (code, err) == (0, "")
+    new = "decoder, alignment, pixel_decoder"
+    assert f"encoder and predictor from {stage1}; new: {new}" in said
+    assert [set(line["terms"]) for line in logged(out)] == [{"view1", "layers", "pixels"}] * 2
+    model = ivn.load_model(out)
+    saved = state(out)["stage"]
+    assert isinstance(model.pixel_decoder, DiffusionDecoder)
+    for name, value in model.pixel_decoder.state_dict().items():
+        assert torch.equal(value, saved[f"pixel_decoder.{name}"])
+
+
+class Killed(BaseException):
+    """Ends the run here, as a kill would: nothing catches it."""
+
+
+def test_a_momentum_target_and_a_vit_predictor_survive_a_kill(tmp_path, stage1, monkeypatch):
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    code, said, err = pretrain("stage2-tiny", whole, *VJEPA, init=stage1)
+    assert (code, err) == (0, "")
+    assert f"encoder from {stage1}; new: predictor, decoder" in said
+    original = ClipLoader.__next__
+
+    def dying(loader):
+        if loader.step == 3:
+            raise Killed
+        return original(loader)
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(ClipLoader, "__next__", dying)
+        pretrain("stage2-tiny", cut, *VJEPA, init=stage1)
+    halfway = state(cut)["stage"]
+    assert command("pretrain", "--resume", cut)[::2] == (0, "")
+    assert logged(cut) == logged(whole)
+    ours, theirs = state(cut)["stage"], state(whole)["stage"]
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    name = "blocks.0.attn.qkv.weight"
+    target, encoder = theirs[f"teacher.{name}"], theirs[f"encoder.{name}"]
+    assert not torch.equal(target, encoder) and not torch.equal(target, halfway[f"teacher.{name}"])
+    assert all(isinstance(layer, ViTLayer) for layer in ivn.load_model(whole).predictor.layers)
+
+
+def test_what_was_saved_before_there_were_kinds_is_a_modernbert(tmp_path, stage1):
+    old = tmp_path / "old"
+    shutil.copytree(stage1, old)
+    card = checkpoint.latest(old) / checkpoint.CARD
+    content = json.loads(card.read_text())
+    assert content["config"]["model"]["predictor"].pop("kind") == "modernbert"
+    card.write_text(json.dumps(content))
+    config = (old / folder.CONFIG).read_text().replace('kind = "modernbert"\n', "")
+    (old / folder.CONFIG).write_text(config)
+    assert isinstance(read(old / folder.CONFIG).model.predictor, PredictorConfig)
+    assert isinstance(ivn.load_model(old).predictor.config, PredictorConfig)
+    assert pretrain("stage2-tiny", tmp_path / "run", "optim.steps=1", init=old)[::2] == (0, "")
+    assert command("pretrain", "--resume", old)[0] == 0
+
+
+def test_a_vit_predictor_is_written_and_read_back():
+    config = override(PRESETS["stage2-tiny"](), *VJEPA)
+    assert from_toml(to_toml(config)) == config
