@@ -198,9 +198,19 @@ def run_data(
     return render_world(clips, out, frames, size, fps, seed, named, workers)
 
 
+# Options that some probes have no use for, and their defaults.
+_TRAINED: tuple[tuple[str, object], ...] = (
+    *(("test", ""), ("heads", "linear,knn"), ("tokens", "all"), ("train_views", 1), ("folds", 5)),
+    *(("holdout", False), ("epochs", 20), ("batch", 64), ("lr", ()), ("wd", ())),
+)
+_VIEWED: tuple[tuple[str, object], ...] = (
+    *(("label", "label"), ("pool", "mean"), ("clips", 1), ("crops", 1)),
+)
+
+
 @app.command(name="probe")
 def run_probe(
-    task: tyro.conf.Positional[Literal["classify"]],
+    task: tyro.conf.Positional[Literal["classify", "motion", "retrieve"]],
     /,
     *,
     encoder: Annotated[tuple[str, ...], _optional("E ...")] = (),
@@ -237,13 +247,14 @@ def run_probe(
     for a run its random-weight twin, stand beside. The last line printed is the result as JSON.
 
     Args:
-        task: classify, the classes of labelled videos.
+        task: classify, the classes of labelled videos; motion, ten camera motions over frames of
+            the data, or of bundled clips; retrieve, the nearest videos.
         encoder: runs, weights, presets, hub ids, timm:NAME, hf:FOLDER or raw; all share one split.
         data: a folder, a list or a manifest of videos.
         test: videos to judge by, instead of folds of the data.
         label: which label of the list.
         heads: some of linear, knn, attentive, attentive4.
-        pool: features that linear and knn read: mean, frames, attn or cls.
+        pool: features that linear, knn and retrieve read: mean, frames, attn or cls.
         tokens: what attentive heads read: all tokens, or their mean over each frame (frames).
         clips: clips of each tested video; probabilities are averaged over clips x crops.
         crops: crops of each of those clips.
@@ -264,11 +275,30 @@ def run_probe(
     """
     if not encoder:
         raise UsageError("give --encoder E: a run, weights, a preset, a hub id or raw")
-    if not data:
+    if task != "motion" and not data:
         raise UsageError(f"ivn probe {task}: give --data FOLDER|LIST")
-    from ivn.probing import Clips, Place, Training, run_classify
+    from ivn.probing import Clips, Place, Training, run_classify, run_motion, run_retrieve
 
-    place = Place(device, workers, cache, out)
+    place, seen = Place(device, workers, cache, out), Clips(frames, size)
+    if task != "classify":
+        own = [*_TRAINED, *(_VIEWED if task == "motion" else ())]
+        given = locals()
+        if unused := [name for name, default in own if given[name] != default]:
+            option = unused[0].replace("_", "-")
+            raise UsageError(f"ivn probe {task} has no use for --{option}")
+    if task == "motion":
+        return run_motion(encoder, data=data, seed=seed, clips=seen, place=place)
+    if task == "retrieve":
+        return run_retrieve(
+            encoder,
+            data=data,
+            label=label,
+            pool=pool,
+            views=(clips, crops),
+            seed=seed,
+            clips=seen,
+            place=place,
+        )
     return run_classify(
         encoder,
         data=data,
@@ -283,7 +313,7 @@ def run_probe(
         lr=lr,
         wd=wd,
         training=Training(epochs, batch_size=batch, seed=seed, device=place.resolved_device()),
-        clips=Clips(frames, size),
+        clips=seen,
         place=place,
     )
 

@@ -3,8 +3,9 @@
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -18,12 +19,16 @@ from ivn.probe import headfile, results
 from ivn.probe.cache import default_folder
 from ivn.probe.classify import Classified, classify
 from ivn.probe.frozen import Frozen, FrozenEncoder, Pool
+from ivn.probe.movement import Frames, probe_motion
 from ivn.probe.predict import predict
-from ivn.probe.table import classify_table
+from ivn.probe.retrieve import retrieve
+from ivn.probe.scenes import Picture, procedural_pictures, real_pictures, real_scenes
+from ivn.probe.table import classify_table, motion_table, retrieve_table
 from ivn.probe.train import Training
 from ivn.train import folder
 
 RAW = "raw"
+PER_SCENE, PROCEDURAL = 2, 16  # pictures
 
 
 @dataclass(frozen=True)
@@ -120,6 +125,50 @@ def run_classify(
     return _finish(found, classify_table(found), out)
 
 
+def run_motion(encoders: Sequence[str], *, data: str, seed: int, clips: Clips, place: Place) -> int:
+    """Probe camera motion over bundled and drawn pictures, or over frames of videos."""
+    out = place.folder("motion", encoders[0])
+    frozen, baselines = subjects(encoders, clips, place.resolved_device(), "frames")
+    frames = Frames(list_clips(data), seed, [*frozen, *baselines]) if data else None
+    pictures = _bundled_pictures(seed) if frames is None else frames
+    total = PER_SCENE * len(real_scenes()) + PROCEDURAL if frames is None else len(frames)
+    found = probe_motion(frozen, _shown(pictures, total), seed=seed, baselines=baselines)
+    found.facts["data"] = data or "bundled clips and drawn scenes"
+    found.skipped = frames.skipped if frames else ()
+    return _finish(found, motion_table(found), out)
+
+
+def run_retrieve(
+    encoders: Sequence[str],
+    *,
+    data: str,
+    label: str,
+    pool: Pool,
+    views: tuple[int, int],
+    seed: int,
+    clips: Clips,
+    place: Place,
+) -> int:
+    """Probe which videos are nearest; print a table, then all of it as JSON."""
+    out = place.folder("retrieve", encoders[0])
+    sources = list_clips(data)
+    frozen, baselines = subjects(encoders, clips, place.resolved_device(), pool)
+    found = retrieve(
+        frozen,
+        sources,
+        label=label,
+        pool=pool,
+        clips=views[0],
+        crops=views[1],
+        seed=seed,
+        baselines=baselines,
+        cache=Path(place.cache) if place.cache else default_folder(),
+        workers=place.workers,
+    )
+    found.facts["data"] = data
+    return _finish(found, retrieve_table(found), out)
+
+
 def run_predict(
     videos: Sequence[str], *, head: str, encoder: str, top: int, as_json: bool, device: str
 ) -> int:
@@ -172,6 +221,20 @@ def _twin(run: str, frozen: Frozen, device: str) -> Frozen:
     config = read(Path(run) / folder.CONFIG)
     encoder = build_encoder(config.model.encoder, seed=config.data.seed).to(device)
     return FrozenEncoder(f"{run}, random weights", encoder, frozen.spec)
+
+
+def _bundled_pictures(seed: int) -> Iterator[Picture]:
+    """What the demo's camera moves over, too."""
+    return chain(real_pictures(PER_SCENE, seed=seed), procedural_pictures(PROCEDURAL, seed=seed))
+
+
+def _shown(pictures: Iterable[Picture], total: int) -> Iterable[Picture]:
+    from rich.console import Console
+    from rich.progress import track
+
+    console = Console(stderr=True)
+    hidden = not console.is_terminal
+    return track(pictures, "camera motion", total=total, console=console, disable=hidden)
 
 
 def _is_run(name: str) -> bool:

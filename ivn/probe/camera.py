@@ -1,14 +1,16 @@
 """The clips of moving cameras as features, with what is known of each clip."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from torch import Tensor
 
 from ivn.model.encoder import Encoder
 from ivn.model.teacher import Teacher
 
 from .features import clip_features, frame_features
+from .frozen import Frozen
 from .motion import MOTIONS, choose_view, clip_index, render
 from .scenes import Picture
 
@@ -69,6 +71,35 @@ def collect(
         seen = frame_features(teacher, distinct)[index]
         found.setdefault(TEACHER, []).append(seen.flatten(1).numpy())
         found.setdefault(FIRST_FRAME, []).append(seen[:, 0].numpy())
+        scenes += [picture.scene] * len(MOTIONS)
+        kinds += [picture.kind] * len(MOTIONS)
+    return Samples(
+        features={name: np.concatenate(parts) for name, parts in found.items()},
+        labels=np.tile(np.arange(len(MOTIONS)), len(scenes) // len(MOTIONS)),
+        scenes=np.array(scenes),
+        kinds=np.array(kinds),
+    )
+
+
+def collect_frozen(pictures: Iterable[Picture], encoders: Sequence[Frozen]) -> Samples:
+    """As :func:`collect`, by frozen encoders of any kind, each in clips of its own size.
+
+    Features are under an encoder's identity: those of its time slots, averaged over space.
+    """
+    found: dict[str, list[np.ndarray]] = {}
+    scenes: list[str] = []
+    kinds: list[str] = []
+    distinct = {encoder.identity: encoder for encoder in encoders}
+    for picture in pictures:
+        clips: dict[tuple[int, int], Tensor] = {}
+        for identity, encoder in distinct.items():
+            frames, size = encoder.spec.frames, encoder.spec.size
+            if (frames, size) not in clips:
+                view = choose_view(picture, frames=frames, size=size)
+                shown = render(picture, view, frames=frames, size=size)
+                clips[frames, size] = shown[clip_index(frames)]
+            slots = encoder.features(clips[frames, size], "frames")
+            found.setdefault(identity, []).append(slots.flatten(1).numpy())
         scenes += [picture.scene] * len(MOTIONS)
         kinds += [picture.kind] * len(MOTIONS)
     return Samples(

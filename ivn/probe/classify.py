@@ -162,6 +162,7 @@ def classify(
     training = training or Training(seed=seed)
     found = kinds(heads, training, lr=lr, wd=wd)
     data = labelled(sources, test, label=label)
+    _check_classes(data)
     _splits(data, folds=folds, holdout=holdout, seed=seed)  # before minutes of work
     views, learn, judge = _views(training_views(train_views, seed=seed), grid(clips, crops))
     every = [*frozen, *baselines]
@@ -261,9 +262,7 @@ def labelled(sources: Sequence[Source], test: Sequence[Source], *, label: str) -
     every = [*train, *judged]
     number = {name: place for place, name in enumerate(classes)}
     labels = np.array([number[source.labels[label]] for source in every], np.int64)
-    data = Data(every, labels, groups_of(every), classes, len(judged))
-    _check_classes(data)
-    return data
+    return Data(every, labels, groups_of(every), classes, len(judged))
 
 
 def _check_classes(data: Data) -> None:

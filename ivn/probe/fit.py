@@ -253,7 +253,11 @@ NAMES = ("knn", *HEADS)
 def inner_folds(task: Task, clips: Tensor, *, seed: int) -> Tensor:
     """The inner fold of each of ``clips``, by groups, int64."""
     groups, labels = task.groups[clips], task.labels[clips].numpy()
-    count = min(INNER_FOLDS, len(np.unique(groups)))
+    if (count := min(INNER_FOLDS, len(np.unique(groups)))) < 2:
+        raise ProbeError(
+            "the training videos are 1 group, expected at least 2: the heads are chosen by the one "
+            "and fitted to the other"
+        )
     return torch.from_numpy(folds_of(groups, labels, count, seed=seed, every_class=False))
 
 

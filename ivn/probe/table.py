@@ -42,6 +42,60 @@ def classify_table(found: Result) -> str:
     return "\n".join(lines)
 
 
+def motion_table(found: Result) -> str:
+    """Every encoder's accuracy over all camera motions and over each kind of picture."""
+    facts = found.facts
+    kinds = sorted(facts["kinds"], reverse=True)
+    shares = ", ".join(f"{facts['kinds'][kind]} of {kind} pictures" for kind in kinds)
+    lines = [
+        f"{facts['n']} clips of {len(facts['classes'])} camera motions ({shares}) in "
+        f"{facts['groups']} scenes, each judged by a linear readout of others "
+        f"({facts['split']['folds']} folds)",
+        f"by chance: {facts['chance']:.1%}",
+    ]
+    if found.skipped:
+        lines.append(f"{len(found.skipped)} videos could not be used")
+    rows = [
+        [
+            row.encoder,
+            _value(row.scores["top1"]),
+            _interval(row.scores["top1"]),
+            *(f"{row.extra['by_kind'][kind]:.1%}" for kind in kinds),
+        ]
+        for row in found.rows
+    ]
+    lines.append(_table(["encoder", "accuracy", "95% interval", *kinds], rows))
+    return "\n".join(lines)
+
+
+def retrieve_table(found: Result) -> str:
+    """Every encoder's recall and mean average precision."""
+    facts = found.facts
+    lines = [
+        f"{facts['n']} queries of {len(facts['classes'])} classes in {facts['groups']} groups, "
+        f"among {facts['gallery']} videos; those of the query's own group do not answer",
+        "by chance: "
+        + ", ".join(f"recall@{k} {value:.1%}" for k, value in facts["chance_recall"].items()),
+    ]
+    if facts["unasked"]:
+        lines.append(f"{facts['unasked']} videos have no other of their class and did not ask")
+    if found.skipped:
+        lines.append(f"{len(found.skipped)} videos could not be used")
+    names = ["recall1", "recall5", "recall10", "map"]
+    rows = [
+        [
+            row.encoder,
+            _value(row.scores["recall1"]),
+            _interval(row.scores["recall1"]),
+            *(_value(row.scores[name]) for name in names[1:]),
+        ]
+        for row in found.rows
+    ]
+    head = ["encoder", "recall@1", "95% interval", "recall@5", "recall@10", "mAP"]
+    lines.append(_table(head, rows))
+    return "\n".join(lines)
+
+
 def _split(split: dict[str, Any]) -> str:
     if split["kind"] == "folds":
         return f"each judged by heads of other groups ({split['folds']} folds)"
