@@ -70,8 +70,13 @@ def expected(model: nn.Module, images: torch.Tensor, taps) -> tuple[torch.Tensor
 @pytest.mark.parametrize("size", [64, 96])
 @pytest.mark.parametrize(
     ("config", "changes"),
-    [(CLS, {}), (MAP, {}), (MEAN, {"class_token": False, "global_pool": "avg"})],
-    ids=["cls token", "attention pool", "mean"],
+    [
+        (CLS, {}),
+        (CLS, {"reg_tokens": 4}),
+        (MAP, {}),
+        (MEAN, {"class_token": False, "global_pool": "avg"}),
+    ],
+    ids=["cls token", "registers", "attention pool", "mean"],
 )
 def test_a_teacher_equals_timm(tmp_path, config, changes, size):
     saved(tmp_path, config.source, 64, **changes)

@@ -110,20 +110,26 @@ def test_siglips_pooling_head_is_averaged_over_frames(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "pool"), [("test_vit.r160_in1k", "cls"), ("test_vit3.r160_in1k", "attn")]
+    ("name", "pool", "changes"),
+    [
+        ("test_vit.r160_in1k", "cls", {}),
+        ("test_vit.r160_in1k", "cls", {"reg_tokens": 4}),
+        ("test_vit3.r160_in1k", "attn", {}),
+    ],
+    ids=["cls token", "registers", "attention pool"],
 )
-def test_encoders_of_timm_are_behind_their_last_norm(tmp_path, name, pool):
+def test_encoders_of_timm_are_behind_their_last_norm(tmp_path, name, pool, changes):
     pytest.importorskip("timm")
     from tests.model.test_teacher_timm import saved
 
-    model = saved(tmp_path, name, 64).float()
+    model = saved(tmp_path, name, 64, **changes).float()
     frozen = load_frozen(f"timm:{tmp_path}", frames=3, size=64)
     video = clips(64)
     with torch.no_grad():
         hidden = model.forward_features(normalised(frozen, video).flatten(0, 1))
         pooled = model.forward_head(hidden, pre_logits=True)
     D = model.num_features
-    close(frozen.features(video, "none"), hidden[:, 1:].view(2, 3, 16, D))
+    close(frozen.features(video, "none"), hidden[:, -16:].view(2, 3, 16, D))
     by_head = hidden[:, 0].view(2, 3, D) if pool == "cls" else pooled.view(2, 3, D).mean(1)
     close(frozen.features(video, pool), by_head)
     assert frozen.pools == ("none", "frames", "mean", pool)

@@ -19,10 +19,6 @@ from ..layers import wide_dtype
 Tap = Callable[[int, Tensor], None]
 
 
-# Frames of a time slot of tokens, where it is not one.
-_FRAMES_PER_SLOT = {"videomae": 2, "vjepa2": 2}
-
-
 @dataclass(frozen=True)
 class TeacherConfig:
     """Which network teaches, and where it is tapped.
@@ -47,10 +43,6 @@ class TeacherConfig:
     taps: tuple[int, ...] = ()
     weights: Literal["pretrained", "random"] = "pretrained"
     dtype: Literal["float32", "bfloat16"] = "float32"
-
-    def frames_for(self, frames: int) -> int:
-        """Frames that the teacher sees where the student sees ``frames``, one to a token."""
-        return frames * _FRAMES_PER_SLOT.get(self.kind, 1)
 
 
 class Targets(NamedTuple):
