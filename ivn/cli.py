@@ -160,6 +160,48 @@ def run_report(
     return report([Path(run) for run in runs], out=out, clips=clips)
 
 
+@app.command(name="embed")
+def run_embed(
+    videos: tyro.conf.Positional[Annotated[tuple[str, ...], _optional("VIDEO ...")]] = (),
+    /,
+    *,
+    encoder: Annotated[str, tyro.conf.arg(metavar="E")],
+    out: Annotated[str, tyro.conf.arg(aliases=["-o"], metavar="FILE")],
+    pool: Annotated[
+        Literal["none", "frames", "mean", "attn", "cls"], tyro.conf.arg(metavar="POOL")
+    ] = "mean",
+    window: Annotated[int, _optional("FRAMES")] = 0,
+    stride: Annotated[int, _optional("FRAMES")] = 0,
+    fps: Annotated[float, _optional("FPS")] = 0.0,
+    batch_size: Annotated[int, tyro.conf.arg(metavar="N")] = 8,
+    device: Annotated[Literal["auto", "cpu", "cuda"], tyro.conf.arg(metavar="DEVICE")] = "auto",
+) -> int:
+    """Write the features of videos of any length to a file, window by window.
+
+    Cut off, it goes on when the command is given again. Broken videos are named and skipped, and
+    make the exit code 1.
+
+    Args:
+        videos: files, folders, lists or manifests.
+        encoder: a run, a .safetensors file, a preset (random weights), a hub id, timm:NAME,
+            hf:ID, or raw.
+        out: a new file: .npz, .safetensors or .parquet.
+        pool: none, frames, mean, attn or cls: tokens, their mean over space or over all, the
+            encoder's pooling head, or its cls tokens.
+        window: frames of a window; as many as the encoder sees by default.
+        stride: frames from the start of a window to that of the next; those of a window by default.
+        fps: frames a second to take; all that are in the file by default.
+        batch_size: windows that the encoder is given at a time.
+        device: cpu or cuda; auto takes the GPU where there is one.
+    """
+    if not videos:
+        raise UsageError("give at least one VIDEO: ivn embed VIDEO... --encoder E -o FILE")
+    from ivn.embed.run import Request, embed, loader
+
+    request = Request(videos, pool, Path(out), window, stride, fps, batch_size)
+    return embed(request, loader(encoder, device))
+
+
 @app.command(name="data")
 def run_data(
     what: tyro.conf.Positional[Literal["render"]],

@@ -144,6 +144,8 @@ def _extras() -> Iterator[Check]:
         package="scikit-learn",
         fix=fix,
     )
+    name, fix = "VizDoom (ivn data render)", "pip install 'ivn[vizdoom]'"
+    yield _package("extras", name, module="vizdoom", fix=fix)
     fix = "pip install 'ivn[tensorboard]'"
     yield _package("extras", "TensorBoard (run.tensorboard)", module="tensorboard", fix=fix)
 

@@ -13,7 +13,10 @@ from tests.processes import ROOT
 
 pytest.importorskip("av")
 DOCS = ROOT / "docs"
-COMMANDS = ("pretrain", "config", "demo", "report", "data", "probe", "predict", "bench", "doctor")
+COMMANDS = (
+    *("pretrain", "config", "demo", "report", "embed", "data"),
+    *("probe", "predict", "bench", "doctor"),
+)
 
 
 def blocks(document, language):

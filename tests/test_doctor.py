@@ -52,6 +52,7 @@ def test_what_extras_bring_is_listed_with_their_names(diagnose):
     for name in (
         "scikit-learn (the demo's probe)",
         "TensorBoard (run.tensorboard)",
+        "VizDoom (ivn data render)",
         "timm (DINOv2, CLIP, SigLIP)",
     ):
         assert checks[name]["usable"] or checks[name]["fix"].startswith("pip install 'ivn[")

@@ -7,6 +7,7 @@ seeking to each costs four times as much on clips of seconds with few key frames
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from av import Packet, VideoFrame
     from av.video.stream import VideoStream
 
-__all__ = ["DecodeError", "count_frames", "decode"]
+__all__ = ["DecodeError", "Shown", "count_frames", "decode", "frames_in_order"]
 
 
 def decode(
@@ -54,6 +55,58 @@ def decode(
             raise DecodeError(f"{path}: none of its {total} packets gives a frame")
         # Packets that show nothing (MPEG-4 in AVI, hidden VP8 frames) were counted as frames.
         total = seen
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A decoded frame, not yet converted.
+
+    Attributes:
+        time: seconds from the stream's start at which it appears.
+        rate: the stream's frames a second, on average.
+        image: gives uint8 ``[H, W, 3]``, RGB, upright, of the size of the window's first frame.
+    """
+
+    time: float
+    rate: float
+    image: Callable[[], Tensor]
+
+
+def frames_in_order(
+    path: str | os.PathLike[str], *, start: float = 0.0, end: float = -1.0
+) -> Iterator[Shown]:
+    """All frames of the window, one after another, in memory that does not grow with the video.
+
+    Args:
+        path, start, end: as :func:`decode`.
+
+    Raises:
+        DecodeError: as :func:`decode`, before the first frame where packets show it, else when the
+            damage is met.
+    """
+    path, window = os.fspath(path), _window(start, end)
+    _count_frames(path, window)
+    first: tuple[int, int] | None = None
+    with opened(path, window) as (_, stream, packets):
+        low, high = window.ticks(stream)
+        base, origin = float(stream.time_base or 1), stream.start_time or 0
+        rate = float(stream.average_rate or stream.guessed_rate or 25)
+        time = -1 / rate
+        for frame in _frames(stream, packets, high):
+            if frame.pts is not None and not low <= frame.pts < high:
+                continue
+            # A frame without a time stamp follows the one before.
+            time = time + 1 / rate if frame.pts is None else (frame.pts - origin) * base
+            width, height = first = first or (frame.width, frame.height)
+
+            def image(
+                frame: "VideoFrame" = frame, width: int = width, height: int = height
+            ) -> Tensor:
+                return torch.from_numpy(_upright_rgb(frame, width, height).copy())
+
+            yield Shown(time, rate, image)
+    if first is None:
+        raise DecodeError(f"{path}: no packet gives a frame")
 
 
 def count_frames(path: str | os.PathLike[str], *, start: float = 0.0, end: float = -1.0) -> int:

@@ -36,6 +36,21 @@ def write_mp4(path, frames, **options):
     )
 
 
+def write_with_a_jump(path, frames):
+    """A lossless video at 10 frames a second whose last frame appears a day after the others."""
+    import av
+
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=10)
+        stream.height, stream.width, stream.pix_fmt = 48, 64, "bgr0"
+        for index, image in enumerate(noise(frames + 1)):
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            frame.pts = index if index < frames else 864_000
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return Path(path)
+
+
 def write_sound(path, *, cover=False):
     """An MP4 with a second of silence and, at most, a cover picture."""
     import av

@@ -1,0 +1,1 @@
+"""``ivn embed``: features of videos of any length, in one file."""

@@ -1,0 +1,245 @@
+"""Videos in, one file of features out: streaming, in batches, going on where it was cut off."""
+
+import itertools
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from ivn.data.decode import DecodeError
+from ivn.data.source import DataError, Source, fingerprint, list_clips
+from ivn.data.windows import Window, Windows, windows_of
+from ivn.embed.files import Table, writer_for
+from ivn.embed.parts import Part, Parts, parts_beside
+from ivn.load import load_frozen
+from ivn.probe.frozen import Frozen, Pool
+from ivn.train.settings import resolve_device
+
+# A part is written when it has come to any of these.
+_PART_BYTES = 2**26
+_PART_WINDOWS = 1024
+_PART_SECONDS = 20.0
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to embed, and how.
+
+    Attributes:
+        videos: files, folders, lists or manifests.
+        pool: see :meth:`ivn.probe.frozen.Frozen.features`.
+        out: the file to come: .npz, .safetensors or .parquet.
+        window: frames of a window, as sampled; 0 for as many as the encoder sees.
+        stride: frames from window to window; 0 for those of a window.
+        fps: frames a second to sample; 0 for the file's own frames.
+        batch_size: windows that the encoder is given at a time; changes no feature.
+    """
+
+    videos: tuple[str, ...]
+    pool: Pool
+    out: Path
+    window: int = 0
+    stride: int = 0
+    fps: float = 0.0
+    batch_size: int = 8
+
+
+def loader(encoder: str, device: str) -> Callable[[], Frozen]:
+    """A function that loads the encoder onto cpu, cuda or, with auto, a GPU where there is one."""
+
+    def load() -> Frozen:
+        if device == "cuda" and not torch.cuda.is_available():
+            raise DataError("--device cuda, but PyTorch sees no GPU; ivn doctor says why")
+        return load_frozen(encoder, device=resolve_device(device))
+
+    return load
+
+
+def embed(request: Request, load: Callable[[], Frozen]) -> int:
+    """Write the features of all windows of all videos to ``request.out``.
+
+    Args:
+        request: what to embed.
+        load: gives the encoder, once the rest of the request makes sense.
+
+    Returns:
+        0; 1 where videos could not be used: they are named, the file holds the others.
+
+    Raises:
+        DataError: the request makes no sense, there are no videos, or none can be used.
+    """
+    out = request.out.absolute()
+    write = writer_for(out)
+    if out.exists():
+        raise DataError(f"{request.out}: is there already, and is not overwritten")
+    sources = [source for video in request.videos for source in list_clips(video)]
+    frozen = load()
+    cuts = _checked(request, frozen)
+    header = {
+        "format": 1,
+        "encoder": frozen.name,
+        "identity": frozen.identity,
+        "pool": request.pool,
+        "clip_frames": frozen.spec.frames,
+        "clip_size": frozen.spec.size,
+        "window": cuts.frames,
+        "stride": cuts.stride,
+        "fps": cuts.fps,
+        "ivn": version("ivn"),
+    }
+    console = Console(highlight=False, soft_wrap=True)
+    settings = header | {"videos": len(sources), "fingerprint": fingerprint(sources)}
+    with parts_beside(out, settings) as parts:
+        broken = _embed_missing(parts, sources, cuts, frozen, request, console)
+        table = _table(parts, sources, header, broken)
+        temporary = parts.folder / f"whole{out.suffix}"
+        write(temporary, table)
+        if out.exists():
+            raise DataError(f"{out}: has appeared meanwhile, and is not overwritten")
+        os.replace(temporary, out)
+        parts.discard()
+    windows, skipped = len(table.columns["video"]), len(broken)
+    console.print(
+        f"{windows} windows of {len(sources) - skipped} videos, features "
+        f"{[windows, *table.shape]}: {request.out}",
+        markup=False,
+    )
+    if skipped:
+        console.print(f"{skipped} of {len(sources)} videos skipped:", markup=False)
+        for reason in broken.values():
+            console.print(f"  {reason}", markup=False)
+    return 1 if skipped else 0
+
+
+def _checked(request: Request, frozen: Frozen) -> Windows:
+    """How videos are cut.
+
+    Raises:
+        DataError: the request makes no sense.
+    """
+    if request.pool not in frozen.pools:
+        raise DataError(f"--pool {request.pool}: {frozen.name} gives {', '.join(frozen.pools)}")
+    if request.batch_size < 1:
+        raise DataError(f"--batch-size {request.batch_size}: expected at least 1")
+    frames = request.window or frozen.spec.frames
+    try:
+        return Windows(frames, request.stride or frames, request.fps)
+    except ValueError as error:
+        raise DataError(str(error)) from error
+
+
+def _embed_missing(
+    parts: Parts,
+    sources: Sequence[Source],
+    cuts: Windows,
+    frozen: Frozen,
+    request: Request,
+    console: Console,
+) -> dict[int, str]:
+    """Make all parts that are missing; gives number and reason of the videos that are broken."""
+    done = [parts.columns(index) for index in range(len(parts))]
+    broken = dict(done[-1].broken) if done else {}
+    first = (int(done[-1].video[-1]), int(done[-1].number[-1]) + 1) if done else (0, 0)
+    count = sum(len(part.video) for part in done)
+    columns = MofNCompleteColumn(), BarColumn(None), TextColumn("{task.fields[windows]} windows")
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=len(sources), completed=first[0], windows=count)
+        growing = _Growing(parts, broken)
+        for batch in _batches(_stream(sources, cuts, frozen, first, broken), request.batch_size):
+            clips = torch.stack([window.clip for _, window in batch])
+            growing.add(batch, frozen.features(clips, request.pool).numpy())
+            count += len(batch)
+            bar.update(task, completed=batch[-1][0], windows=count)
+        growing.flush()
+        bar.update(task, completed=len(sources))
+    return broken
+
+
+class _Growing:
+    """The part that is being made."""
+
+    def __init__(self, parts: Parts, broken: dict[int, str]) -> None:
+        self._parts, self._broken = parts, broken
+        self._rows: list[tuple[int, int, float, float]] = []
+        self._features: list[np.ndarray] = []
+        self._since = time.monotonic()
+
+    def add(self, batch: Sequence[tuple[int, Window]], features: np.ndarray) -> None:
+        """Take in the features of some windows, ``[w, ...]``."""
+        self._rows += [(video, each.number, each.start, each.end) for video, each in batch]
+        self._features.append(features)
+        if (
+            len(self._rows) >= _PART_WINDOWS
+            or sum(array.nbytes for array in self._features) >= _PART_BYTES
+            or time.monotonic() - self._since >= _PART_SECONDS
+        ):
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what there is, if anything."""
+        if self._rows:
+            video, number, start, end = map(np.array, zip(*self._rows, strict=True))
+            features = np.concatenate(self._features)
+            self._parts.add(Part(features, video, number, start, end, self._broken))
+        self._rows, self._features, self._since = [], [], time.monotonic()
+
+
+def _stream(
+    sources: Sequence[Source],
+    cuts: Windows,
+    frozen: Frozen,
+    first: tuple[int, int],
+    broken: dict[int, str],
+) -> Iterator[tuple[int, Window]]:
+    """All windows from one on, with the number of their video; puts broken videos in ``broken``."""
+    for video in range(first[0], len(sources)):
+        number = first[1] if video == first[0] else 0
+        try:
+            for window in windows_of(sources[video], cuts, frozen.spec, first=number):
+                yield video, window
+        except DecodeError as error:
+            broken[video] = str(error)
+
+
+def _batches(stream: Iterator[tuple[int, Window]], size: int) -> Iterator[list[tuple[int, Window]]]:
+    while batch := list(itertools.islice(stream, size)):
+        yield batch
+
+
+def _table(
+    parts: Parts, sources: Sequence[Source], header: dict[str, object], broken: dict[int, str]
+) -> Table:
+    """All parts together, without the windows of videos that turned out to be broken later on."""
+    columns = [parts.columns(index) for index in range(len(parts))]
+    good = [~np.isin(part.video, list(broken)) for part in columns]
+    if not any(rows.any() for rows in good):
+        parts.discard()
+        reasons = "; ".join(list(broken.values())[:3])
+        raise DataError(f"none of {len(sources)} videos can be used: {reasons}")
+
+    def pieces() -> Iterator[np.ndarray]:
+        for index, rows in enumerate(good):
+            yield parts.features(index)[rows]
+
+    whole = {
+        name: np.concatenate(
+            [getattr(part, name)[rows] for part, rows in zip(columns, good, strict=True)]
+        )
+        for name in ("video", "start", "end")
+    }
+    skipped = [{"video": video, "reason": _text(reason)} for video, reason in broken.items()]
+    shape = parts.features(0).shape[1:]
+    header = header | {"shape": list(shape), "skipped": skipped}
+    return Table(header, [_text(source.path) for source in sources], shape, whole, pieces)
+
+
+def _text(name: str) -> str:
+    """A file's name as text, which it need not be."""
+    return name.encode("utf-8", "backslashreplace").decode()
