@@ -322,6 +322,7 @@ def run_probe(
     from ivn.probing import Clips, Place, Training, run_classify, run_motion, run_retrieve
 
     place, seen = Place(device, workers, cache, out), Clips(frames, size)
+    training = Training(epochs, batch_size=batch, seed=seed, device=place.resolved_device())
     if task != "classify":
         own = [*_TRAINED, *(_VIEWED if task == "motion" else ())]
         given = locals()
@@ -354,7 +355,7 @@ def run_probe(
         holdout=holdout,
         lr=lr,
         wd=wd,
-        training=Training(epochs, batch_size=batch, seed=seed, device=place.resolved_device()),
+        training=training,
         clips=seen,
         place=place,
     )

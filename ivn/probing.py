@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
-import torch
-
 from ivn.config import read
 from ivn.data.decode import DecodeError
 from ivn.data.source import list_clips
@@ -18,6 +16,7 @@ from ivn.model.encoder import build_encoder
 from ivn.probe import headfile, results
 from ivn.probe.cache import default_folder
 from ivn.probe.classify import Classified, classify
+from ivn.probe.errors import ProbeError
 from ivn.probe.frozen import Frozen, FrozenEncoder, Pool
 from ivn.probe.movement import Frames, probe_motion
 from ivn.probe.predict import predict
@@ -26,6 +25,7 @@ from ivn.probe.scenes import Picture, procedural_pictures, real_pictures, real_s
 from ivn.probe.table import classify_table, motion_table, retrieve_table
 from ivn.probe.train import Training
 from ivn.train import folder
+from ivn.train.settings import resolve_device
 
 RAW = "raw"
 PER_SCENE, PROCEDURAL = 2, 16  # pictures
@@ -47,10 +47,22 @@ class Place:
     cache: str = ""
     out: str = ""
 
+    def __post_init__(self) -> None:
+        if self.workers < 1:
+            raise ProbeError(f"{self.workers} workers, expected at least 1")
+
     def resolved_device(self) -> str:
-        if self.device != "auto":
-            return self.device
-        return "cuda" if torch.cuda.is_available() else "cpu"
+        """The device by its name.
+
+        Raises:
+            ProbeError: there is none.
+        """
+        try:
+            return resolve_device(self.device).type
+        except ValueError:
+            raise ProbeError(
+                "--device is cuda, but PyTorch sees no GPU; ivn doctor says why"
+            ) from None
 
     def folder(self, task: str, encoder: str) -> Path | None:
         """Where the result goes, which is free; None is nowhere.

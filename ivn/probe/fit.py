@@ -234,6 +234,10 @@ def kinds(
     Raises:
         ProbeError: there is no such kind.
     """
+    if min((*lr, *wd), default=1.0) < 0 or not np.isfinite([*lr, *wd]).all():
+        raise ProbeError(f"lr {list(lr)}, wd {list(wd)}: expected numbers of at least 0")
+    if not names:
+        raise ProbeError(f"no heads, expected some of {', '.join(sorted(NAMES))}")
     found: list[Kind] = []
     for name in dict.fromkeys(names):
         if name == "knn":

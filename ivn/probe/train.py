@@ -14,6 +14,7 @@ from ivn.data.order import epoch_order
 
 from .adamw import StackedAdamW
 from .cache import Features
+from .errors import ProbeError
 from .heads import Head, Parameters
 
 # Numbers that a pass may hold of its samples: 1 GB on a CPU, 8 GB on a GPU.
@@ -39,6 +40,13 @@ class Training:
     batch_size: int = 64
     seed: int = 0
     device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        if min(self.epochs, self.least_steps, self.batch_size) < 1 or not 0 <= self.seed < 2**63:
+            raise ProbeError(
+                f"{self.epochs} epochs, {self.least_steps} steps, batches of {self.batch_size}, "
+                f"seed {self.seed}: expected at least 1 of each, and a seed from 0 to below 2**63"
+            )
 
 
 @dataclass(frozen=True)

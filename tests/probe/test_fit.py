@@ -61,6 +61,9 @@ def test_what_only_a_pair_of_tokens_tells_needs_self_attention():
     assert accuracy(four, planted, train=240) > 0.95
     mean = planted[0].mean((2, 3))
     assert accuracy(linear, (mean, planted[1]), train=240) < 0.65
+    # One query can look for one of the four pairs, and is wrong about another.
+    one = NetworkKind("attentive", AttentiveHead, Grid((3e-3,), (0.01,), 1), training)
+    assert accuracy(one, planted, train=240) < 0.85
 
 
 def test_the_grid_is_judged_on_groups_it_was_not_trained_on(monkeypatch):
