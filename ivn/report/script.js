@@ -52,6 +52,10 @@
   for (const choice of all("input[name=scale]")) {
     choice.addEventListener("change", () => { root.dataset.scale = choice.value; });
   }
+  const say = (value) => {
+    const size = Math.abs(value);
+    return size && (size < 1e-3 || size >= 1e5) ? value.toExponential(2) : String(value);
+  };
   const nearest = (xs, x) => {
     let best = 0;
     for (let i = 1; i < xs.length; i++) {
@@ -73,7 +77,7 @@
       cursor.setAttribute("x1", x);
       cursor.setAttribute("x2", x);
       cursor.classList.add("on");
-      const values = own.map(({ n, i, one }) => (data.s.length > 1 ? `${n} ` : "") + one.y[i]);
+      const values = own.map(({ n, i, one }) => (data.s.length > 1 ? `${n} ` : "") + say(one.y[i]));
       output.textContent = `step ${at}: ${values.join(", ")}`;
     };
     const clear = () => { cursor.classList.remove("on"); output.textContent = ""; at = -1; };

@@ -83,6 +83,61 @@ def test_names_are_shown_and_not_run(browser, both):
     assert (seen.errors, seen.dialogs) == ([], [])
 
 
+def test_films_play_together_stop_and_follow_the_slider(browser, both):
+    moved = "[...document.querySelectorAll('.film[data-frames] img')].map(i => i.style.transform)"
+    with opened(browser, both) as (page, _):
+        button, slider = page.locator("#play"), page.locator("#when")
+        assert button.inner_text() == "Pause"
+        page.wait_for_timeout(800)
+        (share,) = set(page.evaluate(moved))
+        assert share.startswith("translateX(")
+        button.focus()
+        page.keyboard.press("Enter")
+        assert button.inner_text() == "Play"
+        slider.focus()
+        page.keyboard.press("End")
+        # Four frames: the last is shown.
+        assert set(page.evaluate(moved)) == {"translateX(-75%)"}
+        page.keyboard.press("Home")
+        assert set(page.evaluate(moved)) == {"translateX(0%)"}
+    with opened(browser, both, reduced_motion="reduce") as (page, _):
+        assert page.locator("#play").inner_text() == "Play"
+
+
+def test_charts_tell_values_to_keys_and_change_their_scale(browser, both):
+    with opened(browser, both) as (page, _):
+        chart = page.locator(".chart", has_text="learning rate")
+        chart.locator("svg").focus()
+        page.keyboard.press("ArrowRight")
+        page.keyboard.press("ArrowRight")
+        logged = [
+            json.loads((both.parent / run / "log.jsonl").read_text().splitlines()[1])["lr"]
+            for run in ("one", "two")
+        ]
+        said = chart.locator(".value").inner_text()
+        assert said == f"step 2: one {logged[0]:g}, two {logged[1]:.2e}".replace("e-0", "e-")
+        both_scales = page.locator("svg.both").first
+        assert both_scales.locator("g.lin").is_visible()
+        page.get_by_label("logarithmic").check()
+        assert both_scales.locator("g.log").is_visible()
+        assert not both_scales.locator("g.lin").is_visible()
+
+
+def test_the_theme_changes_when_asked(browser, both):
+    paper = "getComputedStyle(document.body).backgroundColor"
+    with opened(browser, both, scheme="dark") as (page, _):
+        before = page.evaluate(paper)
+        assert page.locator("#theme").inner_text() == "Light"
+        page.locator("#theme").click()
+        assert page.evaluate(paper) != before and page.locator("#theme").inner_text() == "Dark"
+
+
+def test_without_scripts_everything_is_there(browser, both):
+    with opened(browser, both, java_script_enabled=False) as (page, _):
+        assert page.locator("svg[data-chart] path.curve").first.is_visible()
+        assert not page.locator("#play").is_visible()
+
+
 def test_a_page_is_a_few_hundred_kilobytes(both):
     assert both.stat().st_size < 2**20
 
