@@ -12,7 +12,7 @@ from .html import Html, join, tag
 WIDTH, HEIGHT = 360, 190
 _LEFT, _RIGHT, _TOP, _BOTTOM = 48, 10, 10, 24
 _POINTS = 320  # of a drawn line, at most
-_SMOOTH = 48  # points from which on a smoothed line is drawn, too
+_SMOOTH = 100  # points from which on a noisy line is drawn smoothed, too
 
 
 class Line(NamedTuple):
@@ -30,12 +30,13 @@ class _Scale(NamedTuple):
     ticks: Sequence[float]
 
 
-def chart(title: str, lines: Sequence[Line]) -> Html:
+def chart(title: str, lines: Sequence[Line], *, noisy: bool = True) -> Html:
     """A figure with a title, axes and a line for each run.
 
     Args:
         title: what is drawn.
         lines: at least one, each with at least one value.
+        noisy: draw a long line faintly, and its means over stretches of steps on top.
     """
     steps = [step for line in lines for step in line.series.steps]
     values = [value for line in lines for value in line.series.values]
@@ -44,7 +45,7 @@ def chart(title: str, lines: Sequence[Line]) -> Html:
     if min(values) > 0 and max(values) > 2 * min(values):
         scales["log"] = _logarithmic(min(values), max(values))
     drawn = [
-        tag("g", {"class": name}, *_plot(lines, across, scale)) for name, scale in scales.items()
+        tag("g", {"class": name}, *_plot(lines, across, scale, noisy)) for name, scale in scales.items()
     ]
     said = "; ".join(
         f"{line.name}: {_number(line.series.values[0])} to {_number(line.series.values[-1])}"
@@ -69,7 +70,7 @@ def chart(title: str, lines: Sequence[Line]) -> Html:
     return tag("figure", {"class": "chart"}, tag("figcaption", {}, title, " ", value), svg)
 
 
-def _plot(lines: Sequence[Line], across: _Scale, up: _Scale) -> list[Html]:
+def _plot(lines: Sequence[Line], across: _Scale, up: _Scale, noisy: bool) -> list[Html]:
     parts = []
     for value in up.ticks:
         y = up.place(value)
@@ -80,7 +81,7 @@ def _plot(lines: Sequence[Line], across: _Scale, up: _Scale) -> list[Html]:
     for line in lines:
         points = list(zip(line.series.steps, line.series.values, strict=True))
         colour = f"c{line.colour % 8}"
-        smooth = len(points) >= _SMOOTH
+        smooth = noisy and len(points) >= _SMOOTH
         faint = " faint" if smooth else ""
         parts.append(_path(_thinned(points), across, up, f"{colour}{faint}"))
         if smooth:
@@ -120,7 +121,7 @@ def _thinned(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
 
 def _smoothed(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
     """The mean of each stretch of steps."""
-    parts = _stretches(points, min(64, len(points) // 6))
+    parts = _stretches(points, min(64, len(points) // 4))
     return [
         (sum(x for x, _ in part) / len(part), sum(y for _, y in part) / len(part)) for part in parts
     ]

@@ -15,6 +15,7 @@ _TITLES = {
     "health.feature_std": "spread of features (feature_std)",
     "health.effective_rank": "effective rank of features",
 }
+_NOISY = ("loss", "terms.", "grad_norm", "health.")
 # Names as the log has them, by their beginning, and under which heading they stand.
 _GROUPS = (
     ("Loss and its terms", ("loss", "terms.")),
@@ -114,7 +115,7 @@ def _charts(runs: Sequence[Run], names: Iterable[str]) -> Html:
             for number, run in enumerate(runs)
             if run.log is not None and name in run.log.series
         ]
-        drawn.append(chart(_title(name), lines))
+        drawn.append(chart(_title(name), lines, noisy=name.startswith(_NOISY)))
     return tag("div", {"class": "charts"}, *drawn)
 
 
