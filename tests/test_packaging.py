@@ -54,7 +54,8 @@ def test_the_command_and_the_data_are_installed():
     commands = importlib.metadata.entry_points(group="console_scripts", name="ivn")
     assert [command.value for command in commands] == ["ivn.cli:main"]
     assert (PACKAGE / "libivn.so").is_file() and (PACKAGE / "py.typed").is_file()
-    files = {path.relative_to(ROOT / "ivn") for path in (ROOT / "ivn/assets").rglob("*.*")}
+    data = [*(ROOT / "ivn/assets").rglob("*.*"), *(ROOT / "ivn/report").glob("*.[cj]s*")]
+    files = {path.relative_to(ROOT / "ivn") for path in data}
     assert files and [str(path) for path in files if not (PACKAGE / path).is_file()] == []
 
 

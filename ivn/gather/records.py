@@ -190,10 +190,10 @@ def _recorded(card: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "ivn", str(card["ivn"])
     if card.get("git_commit"):
         yield "commit", str(card["git_commit"])[:12]
-    for group in ("machine", "versions"):
+    for group, form in (("machine", "{1}"), ("versions", "{0} {1}")):
         table = card.get(group)
         if isinstance(table, dict) and table:
-            yield group, ", ".join(f"{name} {value}" for name, value in table.items() if value)
+            yield group, "; ".join(form.format(*item) for item in table.items())
 
 
 def _seconds(log: Log | None, config: Config | None) -> tuple[float, float] | None:

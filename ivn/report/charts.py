@@ -45,7 +45,8 @@ def chart(title: str, lines: Sequence[Line], *, noisy: bool = True) -> Html:
     if min(values) > 0 and max(values) > 2 * min(values):
         scales["log"] = _logarithmic(min(values), max(values))
     drawn = [
-        tag("g", {"class": name}, *_plot(lines, across, scale, noisy)) for name, scale in scales.items()
+        tag("g", {"class": name}, *_plot(lines, across, scale, noisy))
+        for name, scale in scales.items()
     ]
     said = "; ".join(
         f"{line.name}: {_number(line.series.values[0])} to {_number(line.series.values[-1])}"

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import pickle
+import platform
 import shutil
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
@@ -148,6 +149,8 @@ def _card(step: int, config: dict[str, Any], tensors: dict[str, dict]) -> dict[s
         "step": step,
         "ivn": _version(),
         "git_commit": _git_commit(),
+        "versions": {"Python": platform.python_version(), "torch": torch.__version__},
+        "machine": _machine(),
         "config": config,
         "shapes": shapes,
     }
@@ -158,6 +161,21 @@ def _version() -> str:
         return version("ivn")
     except PackageNotFoundError:
         return "unknown"
+
+
+@functools.cache
+def _machine() -> dict[str, str]:
+    """System, processor and, where one computes, GPU; no name of the machine or its user."""
+    file = Path("/proc/cpuinfo")
+    lines = file.read_text("utf-8", "replace").splitlines() if file.exists() else []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    found = {
+        "system": f"{platform.system()} {platform.machine()}",
+        "processor": f"{next(names, platform.processor())}, {os.cpu_count()} threads",
+    }
+    if torch.cuda.is_initialized():
+        found["GPU"] = torch.cuda.get_device_name()
+    return found
 
 
 @functools.cache

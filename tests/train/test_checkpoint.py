@@ -59,6 +59,7 @@ def test_parts_lie_beside_with_a_card(tmp_path):
     assert card["config"]["optim"]["betas"] == [0.9, 0.98]
     assert card["shapes"]["decoder"] == {"weight": [96, 16], "bias": [96]}
     assert {"ivn", "git_commit"} <= card.keys()
+    assert card["versions"]["torch"] == torch.__version__ and card["machine"]["processor"]
     modes = {file.stat().st_mode for file in path.iterdir()}
     assert len(modes) == 1
 
