@@ -1,5 +1,6 @@
 """A small world, rendered once by the command itself, and what must be so in it."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -20,6 +21,7 @@ from ivn.data.render.engine import DEPTH_UNIT, screen_for
 from ivn.data.render.moves import ACTIONS
 from ivn.data.render.world import World, render
 from ivn.data.source import DataError, list_clips
+from ivn.probe.split import folds_of, groups_of
 from tests.command import assert_one_line, command
 
 pytest.importorskip("av")
@@ -75,6 +77,14 @@ def test_classes_and_maps_are_balanced_and_a_group_is_a_map(clips):
     assert Counter(clip.labels["action"] for clip in clips) == dict.fromkeys(ACTIONS, 2)
     assert Counter(clip.group for clip in clips) == dict.fromkeys(MAPS, 7)
     assert all(clip.group == clip.labels["map"] == Path(clip.path).parts[-2] for clip in clips)
+
+
+def test_a_split_by_groups_never_shows_a_map_in_training_and_test(clips):
+    labels = np.array([list(ACTIONS).index(clip.labels["action"]) for clip in clips])
+    folds = folds_of(groups_of(clips), labels, 2, seed=0)
+    maps = np.array([clip.labels["map"] for clip in clips])
+    assert {*maps[folds == 0]} | {*maps[folds == 1]} == {*MAPS}
+    assert not {*maps[folds == 0]} & {*maps[folds == 1]}
 
 
 def test_the_camera_moves_as_the_label_says(clips):
@@ -171,6 +181,7 @@ def test_a_render_that_is_killed_goes_on_and_overwrites_nothing(world, tmp_path)
     while not list(out.glob("MAP01/*.mp4")):
         time.sleep(0.02)
         assert run.poll() is None
+    working = engines_of(run.pid)
     run.kill()
     run.wait()
     before = {file: os.stat(file).st_mtime_ns for file in out.glob("MAP01/*.mp4")}
@@ -184,18 +195,18 @@ def test_a_render_that_is_killed_goes_on_and_overwrites_nothing(world, tmp_path)
     assert not list(out.glob("**/*.part"))
     assert list_clips(out / "manifest.parquet")[5].labels["action"] == "strafe_left"
     # Nobody is left to render for the one that was killed.
-    assert not any(str(run.pid) == parent for parent in engines())
+    assert working and not [pid for pid in working if Path("/proc", pid).exists()]
 
 
-def engines():
-    """Parents of the engines that run: 1 for those whose parent is gone."""
+def engines_of(parent):
+    """The processes that render for one."""
+    found = []
     for status in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = status.read_text().rpartition(")")
-        except OSError:
-            continue
-        if fields[0].endswith("(vizdoom"):
-            yield fields[2].split()[1]
+        with contextlib.suppress(OSError):
+            name, _, rest = status.read_text().rpartition(")")
+            if name.endswith("(vizdoom") and rest.split()[1] == str(parent):
+                found.append(status.parent.name)
+    return found
 
 
 def test_what_cannot_be_rendered_is_one_line(world, tmp_path, monkeypatch):
