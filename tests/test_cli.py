@@ -86,7 +86,8 @@ def test_configs_of_both_stages_are_compared(ivn):
     lines = ivn("config", "diff", "stage1-base", "stage2-base")[1].splitlines()
     rows = {line.split()[0]: line.split(maxsplit=1)[1].strip() for line in lines}
     assert rows["stage.kind"] == '"stage1"  ->  "stage2"'
-    assert rows["stage.mask"] == '"semantic_topk"  ->  absent'
+    assert rows["stage.mask"] == '"semantic_topk"  ->  "multi_block"'
+    assert rows["stage.align_pooled"] == "false  ->  absent"
     assert rows["stage.views.1.count"] == "absent  ->  2"
     assert rows["model.decoder.width"] == "1536  ->  absent"
     assert not any(key.startswith("model.encoder") for key in rows)

@@ -14,12 +14,13 @@ from torch import nn
 from ivn.model.alignment import Alignment
 from ivn.model.decoder import DiffusionDecoder, PixelHead
 from ivn.model.encoder import CLS_TOKENS
+from ivn.model.model import Model
 from ivn.model.packed import Packed
 from ivn.model.positions import resize_table
 from ivn.model.predictor import Predictor
 from ivn.model.vit import ViTLayer, ViTPredictorConfig
 from ivn.ops.random import Purpose, integers, normal
-from ivn.stages import initialise
+from ivn.stages import Stage1, initialise
 from ivn.toml import ConfigError
 from ivn.train import checkpoint
 from ivn.train.gradients import compute_gradients
@@ -121,6 +122,15 @@ def test_align_only_has_neither_predictor_nor_decoder(rows):
     # Nothing else changed: what both rows have begins alike.
     fresh = [small_stage(small_config(S1, *change)) for change in ([], [ALIGN_ONLY])]
     assert_same(fresh[0].alignment, fresh[1].alignment)
+
+
+def test_a_stage_leaves_out_what_its_model_has_too_much_of(rows):
+    """As where another run's whole model is given to it."""
+    full = rows(S1).stage
+    model = Model(full.encoder, full.predictor, full.decoder, full.alignment)
+    for change, parts in ((ALIGN_ONLY, {"alignment"}), (PIXEL_ONLY, {"predictor", "decoder"})):
+        stage = Stage1(small_config(S1, change).stage, model, full.teacher)
+        assert set(stage.parts) == {"encoder", *parts}
 
 
 def test_align_only_loads_no_text_encoder():
@@ -498,6 +508,29 @@ def test_the_pixel_loss_adds_a_term_and_a_decoder(rows):
     own = of(row.trained, "pixel_decoder")
     assert row.trained - own == baseline.trained
     assert {n.removeprefix("pixel_") for n in own} == of(rows(S1).trained, "decoder")
+
+
+def test_stage_twos_added_terms_are_means_over_the_tokens_of_all_views():
+    uneven = ["stage.views.1.max_keep=0.1", "model.encoder.drop_path=0"]
+    stage = build(S2, *VISIBLE, *PIXELS, *uneven)
+    batch = random_batch(stage)
+    terms = stage.loss(batch)
+    told = stage.semantic.look(batch).layers[0]
+    (head,) = stage.alignment.layers
+    cosines, errors = [], []
+    for view in (0, 1):
+        visible, masked = stage.mask(batch, view=view)
+        seen = stage.student(batch.clips["student"], visible, masked, view=view)
+        theirs = told.gather(1, visible[..., None].expand(-1, -1, told.shape[-1]))
+        ours = head(seen.tapped_layers[0])
+        cosines.append(nn.functional.cosine_similarity(ours, theirs, dim=-1).flatten())
+        target = stage.pixel_target(batch.clips["student"], masked)
+        found = stage.pixel_decoder.loss(target, seen.predicted, batch.keys, layer=view + 1)
+        errors.append(found.flatten())
+    assert len(cosines[0]) != len(cosines[1])
+    for name, values in (("layers", [-c for c in cosines]), ("pixels", errors)):
+        found = terms[name].total / terms[name].count
+        torch.testing.assert_close(found, torch.cat(values).mean(), rtol=1e-5, atol=1e-6)
 
 
 def test_no_two_passes_under_one_key_draw_the_same_noise():
