@@ -49,6 +49,7 @@ def test_every_command_and_the_code_of_the_quickstart_work(tmp_path, monkeypatch
     exec(code, space)
     assert space["tokens"].shape == (1, 8 * 64, 192)
     assert space["features"].shape == (1, 192)
+    assert space["vectors"].shape == (8, 192)
 
 
 def test_lists_of_the_quickstart_are_read(tmp_path):
