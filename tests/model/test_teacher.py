@@ -14,10 +14,16 @@ from ivn.data.clip import IMAGENET_MEAN, IMAGENET_STD
 from ivn.model.teacher import TeacherConfig, build_teacher, release_taps
 from ivn.model.teacher.siglip import SiglipNetwork, named_sizes
 from ivn.ops.tokens import gather_tokens_reference
+from tests.stages.test_no_waiting import NoWaiting
 
 # 4 blocks, 64 wide, patches of 16, a table of 8 x 8.
 SIGLIP = TeacherConfig("siglip", "tiny", 128, (1, 2, 4), weights="random")
 EFFICIENTNET = TeacherConfig("efficientnet", "", 64, (1,))
+TIMM = TeacherConfig("timm", "test_vit.r160_in1k", 64, (1, 6), weights="random")
+VIDEOMAE = TeacherConfig("videomae", "tiny", 64, (0, 4), weights="random")
+VJEPA2 = replace(VIDEOMAE, kind="vjepa2")
+INTERNVIDEO2 = TeacherConfig("internvideo2", "tiny", 56, (1, 4), weights="random")
+OF_IMAGES, OF_CLIPS = [SIGLIP, EFFICIENTNET, TIMM], [VIDEOMAE, VJEPA2, INTERNVIDEO2]
 
 
 @pytest.fixture
@@ -164,22 +170,21 @@ def test_efficientnet_equals_its_own_package(lite0):
         assert (ours - theirs).abs().max() < 5e-5 * theirs.abs().max()
 
 
-@pytest.mark.parametrize("config", [SIGLIP, EFFICIENTNET], ids=lambda config: config.kind)
+@pytest.fixture
+def teacher(config):
+    library = {"efficientnet": "efficientnet_lite_pytorch", "timm": "timm"}
+    if config.kind != "internvideo2":
+        pytest.importorskip(library.get(config.kind, "transformers"))
+    return build_teacher(replace(config, weights="random"))
+
+
+@pytest.mark.parametrize("config", OF_IMAGES + OF_CLIPS, ids=lambda config: config.kind)
 class TestEveryTeacher:
-    @pytest.fixture(autouse=True)
-    def needs(self, config):
-        library = {"siglip": "transformers", "efficientnet": "efficientnet_lite_pytorch"}
-        pytest.importorskip(library[config.kind])
-
-    @pytest.fixture
-    def teacher(self, config):
-        return build_teacher(replace(config, weights="random"))
-
     def test_no_parent_can_wake_it(self, teacher):
         stage = nn.Module()
         stage.teacher = teacher
         stage.head = nn.Linear(2, 2)
-        video = clips(teacher.image_size)
+        video = clips(teacher.image_size, T=4)
         before = teacher(video)
         stage.train()
         teacher.train()
@@ -194,7 +199,7 @@ class TestEveryTeacher:
         stage.load_state_dict(stage.state_dict())
 
     def test_targets_can_enter_a_loss(self, teacher):
-        targets = teacher(clips(teacher.image_size))
+        targets = teacher(clips(teacher.image_size, T=4))
         student = torch.randn_like(targets.layers, requires_grad=True)
         (student * targets.layers).sum().backward()
         assert torch.equal(student.grad, targets.layers)
@@ -207,7 +212,7 @@ class TestEveryTeacher:
         assert all(b.is_meta for b in teacher.buffers())
 
     def test_index_keeps_those_tokens_only(self, teacher):
-        video = clips(teacher.image_size)
+        video = clips(teacher.image_size, T=4)
         whole = teacher(video)
         N = whole.layers.shape[2]
         index = torch.stack([torch.randperm(N)[: N // 3].sort().values for _ in range(2)])
@@ -218,7 +223,7 @@ class TestEveryTeacher:
             assert torch.equal(few, gather_tokens_reference(every, index))
 
     def test_clips_at_once_changes_no_result(self, teacher):
-        video = clips(teacher.image_size, B=3, T=2)
+        video = clips(teacher.image_size, B=3, T=4)
         index = torch.tensor([[0, 2], [1, 3], [0, 5]])
         whole = teacher(video, index=index)
         for few in (1, 2, 3, 7):
@@ -227,15 +232,40 @@ class TestEveryTeacher:
                 torch.testing.assert_close(actual, expected)
 
     def test_what_is_not_asked_for_is_empty_and_the_rest_the_same(self, teacher):
-        video = clips(teacher.image_size)
+        video = clips(teacher.image_size, T=4)
         whole = teacher(video)._asdict()
         for asked in whole:
             some = teacher(video, **{name: name == asked for name in whole})._asdict()
             torch.testing.assert_close(some.pop(asked), whole[asked])
             assert all(target.numel() == 0 for target in some.values())
 
+    def test_it_never_asks_the_device_for_a_number(self, teacher):
+        with NoWaiting():
+            teacher(clips(teacher.image_size, T=4))
+
+    def test_random_weights_touch_no_global_generator_and_are_the_same_twice(self, config, teacher):
+        config = replace(config, weights="random")
+        torch.manual_seed(7)
+        state = torch.get_rng_state()
+        again = build_teacher(config)
+        assert torch.equal(torch.get_rng_state(), state)
+        pairs = zip(teacher.network.parameters(), again.network.parameters(), strict=True)
+        assert all(torch.equal(a, b) for a, b in pairs)
+
+    def test_frames_of_another_size_are_refused(self, teacher):
+        S = teacher.image_size
+        with pytest.raises(ValueError, match=rf"expected uint8 \[B, T, {S}, {S}, 3\]"):
+            teacher(clips(S // 2))
+        with pytest.raises(ValueError, match=r"expected float \[B, 3, T, H, W\]"):
+            teacher.from_student(clips(S))
+        with pytest.raises(ValueError, match=r"expected \[2, V\]"):
+            teacher(clips(S, T=4), index=torch.zeros(3, 1, dtype=torch.int64))
+
+
+@pytest.mark.parametrize("config", [*OF_IMAGES, INTERNVIDEO2], ids=lambda config: config.kind)
+class TestTeachersOfOneFrameAToken:
     def test_student_pixels_of_the_same_size_give_the_same_targets(self, teacher):
-        video = clips(teacher.image_size)
+        video = clips(teacher.image_size, T=4)
         pixels = video.permute(0, 4, 1, 2, 3).double() / 255
         mean, std = (torch.tensor(x)[:, None, None, None] for x in (IMAGENET_MEAN, IMAGENET_STD))
         teacher.double()
@@ -254,25 +284,6 @@ class TestEveryTeacher:
         for expected, actual in zip(same, teacher.from_student(video), strict=True):
             assert not actual.requires_grad
             torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-4)
-
-    def test_random_weights_touch_no_global_generator_and_are_the_same_twice(self, config):
-        config = replace(config, weights="random")
-        state = torch.get_rng_state()
-        first = build_teacher(config)
-        assert torch.equal(torch.get_rng_state(), state)
-        torch.manual_seed(7)
-        second = build_teacher(config)
-        pairs = zip(first.network.parameters(), second.network.parameters(), strict=True)
-        assert all(torch.equal(a, b) for a, b in pairs)
-
-    def test_frames_of_another_size_are_refused(self, teacher):
-        S = teacher.image_size
-        with pytest.raises(ValueError, match=rf"expected uint8 \[B, T, {S}, {S}, 3\]"):
-            teacher(clips(S // 2))
-        with pytest.raises(ValueError, match=r"expected float \[B, 3, T, H, W\]"):
-            teacher.from_student(clips(S))
-        with pytest.raises(ValueError, match=r"expected \[2, V\]"):
-            teacher(clips(S), index=torch.zeros(3, 1, dtype=torch.int64))
 
 
 def test_blocks_after_the_last_tap_do_not_run_unless_the_head_is_asked_for(transformers):

@@ -117,19 +117,11 @@ def test_the_processors_pixels_are_the_teachers(tmp_path, config):
 
 
 @BOTH
-def test_clips_of_tubes_keep_every_promise_of_a_teacher(config):
+def test_what_tubes_do_not_take_is_refused_and_bfloat16_is_near(config):
     teacher = build_teacher(config)
     video = clips(64, B=3, T=4)
     whole = teacher(video)
     assert [tuple(x.shape) for x in whole] == [(3, 3, 32, 48), (3, 1, 48), (3, 2, 16)]
-    index = torch.tensor([[0, 31], [1, 3], [16, 20]])
-    kept = teacher(video, index=index, clips_at_once=2)
-    for clip in range(3):
-        torch.testing.assert_close(kept.layers[:, clip], whole.layers[:, clip, index[clip]])
-    for asked in whole._fields:
-        some = teacher(video, **{name: name == asked for name in whole._fields})._asdict()
-        torch.testing.assert_close(some.pop(asked), getattr(whole, asked))
-        assert all(target.numel() == 0 for target in some.values())
     with pytest.raises(ValueError, match="3 frames, expected a multiple of 2"):
         teacher(clips(64, T=3))
     with pytest.raises(ValueError, match=r'set stage\.teacher_input = "decoded"'):
@@ -157,7 +149,6 @@ def test_the_clips_of_a_stage_have_twice_the_students_frames(config):
     ("kind", "source", "width", "blocks"),
     [
         ("videomae", "MCG-NJU/videomae-small-finetuned-ssv2", 384, 12),
-        ("videomae", "MCG-NJU/videomae-huge-finetuned-kinetics", 1280, 32),
         ("vjepa2", "facebook/vjepa2-vitl-fpc64-256", 1024, 24),
         ("vjepa2", "facebook/vjepa2-vitg-fpc64-384-ssv2", 1408, 40),
     ],

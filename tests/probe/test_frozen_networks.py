@@ -155,6 +155,18 @@ def test_networks_keep_the_promises_of_frozen_encoders():
     assert near.min() > 0.99 and half.identity != frozen.identity
 
 
+def test_heads_that_no_weight_shows_change_the_identity(tmp_path):
+    saved_images("dinov2", tmp_path)
+    four = load_frozen(f"hf:{tmp_path}", frames=1)
+    file = tmp_path / "config.json"
+    file.write_text(
+        file.read_text().replace('"num_attention_heads": 4', '"num_attention_heads": 2')
+    )
+    two = load_frozen(f"hf:{tmp_path}", frames=1)
+    assert two.network.state_dict().keys() == four.network.state_dict().keys()
+    assert two.identity != four.identity
+
+
 def test_known_names_need_no_files():
     pytest.importorskip("transformers")
     frozen = load_frozen("hf:MCG-NJU/videomae-small-finetuned-ssv2@random", frames=2, size=32)
