@@ -15,7 +15,7 @@ pytest.importorskip("av")
 DOCS = ROOT / "docs"
 COMMANDS = (
     *("pretrain", "config", "demo", "report", "embed", "data"),
-    *("probe", "predict", "bench", "doctor"),
+    *("probe", "predict", "ablate", "bench", "doctor"),
 )
 
 

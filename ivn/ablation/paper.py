@@ -1,0 +1,198 @@
+"""The rows of the paper's ablation tables: its numbers, and the settings that make each row.
+
+The paper: ViT-B on Kinetics-710, 8 frames, 30 epochs a stage at batch 1024, SigLIP2-L as teacher,
+linear probes on K400 and SSv2, a cross-attention probe on ScanNet (its section 4.1, Tables 1-4).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from .spelling import Part, Scale, Settings, Spelling, moved, spelling
+
+_KINETICS = "K400"
+_MOTION = "SSv2"
+_DEPTH = "ScanNet δ1"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row.
+
+    Attributes:
+        name: as the paper has it.
+        paper: its accuracies in per cent, a value a column.
+        settings: what ``--set`` changes in the preset, beyond the recipe of the scale.
+        stage: of the preset that it changes.
+        start: name of the row whose run a stage-two row goes on from.
+        missing: why it cannot run at this scale; "" where it can.
+    """
+
+    name: str
+    paper: tuple[float, ...]
+    settings: Settings = ()
+    stage: Literal["stage1", "stage2"] = "stage1"
+    start: str = ""
+    missing: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table, or one of its panels.
+
+    Attributes:
+        name: as ``ivn ablate`` takes it.
+        title: what it varies.
+        columns: what the paper measures.
+        rows: in its order.
+        notes: what differs from the paper at this scale.
+    """
+
+    name: str
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...] = ()
+
+
+def table(name: str, scale: Scale) -> Table:
+    """A table with its rows spelt for ``scale``; ``name`` is one of ``TABLES``."""
+    words = spelling(scale)
+    return replace(TABLES[name](words), notes=words.notes)
+
+
+def recipe(scale: Scale, stage: str) -> Settings:
+    """What every run of ``stage`` changes in the preset of ``scale``."""
+    return spelling(scale).recipe[stage]
+
+
+def _row(
+    name: str,
+    paper: tuple[float, ...],
+    *parts: Part,
+    stage: Literal["stage1", "stage2"] = "stage1",
+    start: str = "",
+) -> Row:
+    settings = tuple(setting for part in parts for setting in part.settings)
+    missing = "; ".join(dict.fromkeys(part.missing for part in parts if part.missing))
+    return Row(name, paper, settings, stage, start, missing)
+
+
+def _only(part: str) -> Part:
+    """Leave the other terms out."""
+    off = {"pixels": ("layers_weight", "pooled_weight"), "layers": ("pixels_weight",)}[part]
+    return Part(tuple(f"stage.{name}=0.0" for name in off))
+
+
+def _table_1a(s: Spelling) -> Table:
+    middle = s.diffusion[1]
+    rows = (
+        _row("Pixel Recon. Baseline", (47.2, 28.1), _only("pixels"), s.linear, s.scratch),
+        _row("SigLIP Align only", (70.7, 32.1), _only("layers"), s.scratch),
+        _row("Pixel Rec. + Align", (69.8, 31.8), s.linear, s.scratch),
+        _row("+ Diffusion Decoder", (74.2, 35.4), middle, s.scratch),
+        _row("+ Text-Decoder Init", (69.4, 31.3), s.linear, s.text),
+        _row("+ Keep Both", (75.8, 36.9), middle, s.text),
+    )
+    return Table("1a", "parts of stage one", (_KINETICS, _MOTION), rows)
+
+
+def _table_1b(s: Spelling) -> Table:
+    rows = (
+        _row("ModernBert-L last2", (73.2, 34.8), s.text, s.last[2]),
+        _row("ModernBert-L last5", (75.8, 36.9), s.text, s.last[5]),
+        _row("last5 w/o init", (74.2, 35.4), s.scratch, s.last[5]),
+        _row("ModernBert-L last8", (75.6, 37.0), s.text, s.last[8]),
+        _row("Depth-5 ViT", (74.1, 34.9), s.vit[5]),
+        _row("Depth-12 ViT", (73.2, 34.4), s.vit[12]),
+    )
+    return Table("1b", "size and start of the predictor", (_KINETICS, _MOTION), rows)
+
+
+def _table_1c(s: Spelling) -> Table:
+    # At a scale without a text encoder all rows start their predictor from scratch.
+    start = s.scratch if s.text.missing else s.text
+    small, middle, large = s.sizes
+    rows = (
+        _row("Linear Head", (69.4, 31.3), s.linear, start),
+        _row("3-Layer MLP Head", (69.7, 31.2), s.mlp, start),
+        _row(f"DiffMLP {small}", (73.4, 33.2), s.diffusion[0], start),
+        _row(f"DiffMLP {middle}", (75.8, 36.9), s.diffusion[1], start),
+        _row(f"DiffMLP {large}", (75.5, 36.4), s.diffusion[2], start),
+    )
+    return Table("1c", "decoders", (_KINETICS, _MOTION), rows)
+
+
+def _table_2(s: Spelling) -> Table:
+    alone = _only("layers")
+    rows = (
+        _row("DinoV2 Align only", (68.4, 29.5, 43.3), alone, s.dinov2),
+        _row("Clip-ViT Align only", (69.1, 31.2, 40.6), alone, s.clip),
+        _row("SigLIP Align only", (70.7, 32.1, 42.1), alone, s.siglip),
+        _row("SigLIP+VideoMAE align", (70.4, 32.5, 50.1), alone, s.siglip, s.videomae),
+        _row("Ours w/ DinoV2 align", (69.3, 31.5, 58.3), s.dinov2),
+        _row("Ours w/ Clip-ViT align", (73.2, 34.6, 57.8), s.clip),
+        _row("Ours w/ SigLIP align", (75.8, 36.9, 59.4), s.siglip),
+    )
+    return Table("2", "teachers", (_KINETICS, _MOTION, _DEPTH), rows)
+
+
+def _table_3(s: Spelling) -> Table:
+    first = "Stage 1"
+
+    def second(name: str, paper: tuple[float, float], *parts: Part) -> Row:
+        return _row(name, paper, *parts, stage="stage2", start=first)
+
+    momentum = Part(("stage.target.kind=momentum", "stage.target.momentum=0.9998"))
+    aligned = Part((*moved(s.teacher, "stage.teacher"), "stage.layers_weight=1.0"))
+    rows = (
+        _row(first, (75.8, 36.9)),
+        second("Our Stage 2 setting", (76.9, 56.9)),
+        second("w/ Zero-Init V-JEPA Predictor", (74.8, 53.8), s.vjepa),
+        second("w/ Momentum 0.9998 Target", (74.1, 54.3), momentum),
+        second("w/ Frozen SigLIP2 Target", (75.4, 45.7), Part(moved(s.teacher, "stage.target"))),
+        second("w/ Frozen InternVideo2 Target", (74.3, 47.4), s.internvideo2),
+        second("w/ Unmasked Token Alignment Loss", (75.7, 51.1), aligned),
+        second("w/ Pixel Reconstruction Loss", (76.8, 57.0), s.pixels),
+    )
+    return Table("3", "stage two", (_KINETICS, _MOTION), rows)
+
+
+def _table_4(s: Spelling) -> Table:
+    first = "Stage-1, semantic, 8 frames"
+    semantic = Part(
+        (
+            "stage.mask=semantic_topk",
+            "stage.mask_ratio=0.8",
+            *moved(s.teacher, "stage.teacher"),
+        )
+    )
+
+    def frames(count: int) -> Part:
+        return Part((f"stage.frames={count}",))
+
+    def second(name: str, paper: tuple[float, ...], *parts: Part) -> Row:
+        return _row(name, paper, *parts, stage="stage2", start=first)
+
+    multi_block = Part(("stage.mask=multi_block",))
+    rows = (
+        _row(first, (75.8, 36.9, 59.4), frames(8)),
+        _row("Stage-1, multi-block, 8 frames", (74.4, 36.3, 58.1), frames(8), multi_block),
+        second("Stage-2, semantic, 8 frames", (75.2, 52.3, 61.1), frames(8), semantic),
+        second("Stage-2, multi-block, 8 frames", (76.9, 56.9, 66.1), frames(8)),
+        _row("Stage-1, semantic, 16 frames", (76.4, 38.4, 59.8), frames(16)),
+        _row("Stage-1, semantic, 32 frames", (76.6, 38.6, 59.3), frames(32)),
+        second("Stage-2, multi-block, 16 frames", (77.4, 58.4, 68.7), frames(16)),
+        second("Stage-2, multi-block, 32 frames", (78.1, 59.4, 70.1), frames(32)),
+    )
+    return Table("4", "masks and frames", (_KINETICS, _MOTION, _DEPTH), rows)
+
+
+TABLES: dict[str, Callable[[Spelling], Table]] = {
+    "1a": _table_1a,
+    "1b": _table_1b,
+    "1c": _table_1c,
+    "2": _table_2,
+    "3": _table_3,
+    "4": _table_4,
+}

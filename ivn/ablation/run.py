@@ -1,0 +1,156 @@
+"""``ivn ablate``: runs the rows of a table, probes each, and writes it beside the paper's.
+
+OUT/ablation.json            what all of it is made from; another call must say the same
+OUT/table-NAME.md, .json     the table as far as it is known, written again after each run
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ivn.data.source import Source, fingerprint, list_clips
+from ivn.train import folder
+from ivn.train.errors import RunError
+
+from .lab import Lab
+from .outcome import markdown
+from .paper import Scale, table
+
+RECORD = "ablation.json"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to run.
+
+    Attributes:
+        table: the paper's number of it.
+        data: clips to pretrain on.
+        out: folder of all of it; several tables may share it.
+        probe: labelled clips to probe on; "" for those of ``data``.
+        scale: size of the models.
+        seeds: runs of each row.
+        labels: that are probed; empty for all there are.
+        changes: settings of all runs.
+    """
+
+    table: str
+    data: str
+    out: Path
+    probe: str = ""
+    scale: Scale = "tiny"
+    seeds: int = 3
+    labels: tuple[str, ...] = ()
+    changes: tuple[str, ...] = ()
+
+
+def ablate(options: Options) -> int:
+    """Run every row with every seed, as far as that was not done before.
+
+    Returns:
+        0; 1 where a row failed; that of a run that was stopped, after which the same call goes on.
+
+    Raises:
+        RunError, DataError, ConfigError, OSError: what is wrong, in a line.
+    """
+    if options.seeds < 1:
+        raise RunError(f"{options.seeds} seeds, expected at least 1")
+    chosen = table(options.table, options.scale)
+    clips = list_clips(options.probe or options.data)
+    lab = Lab(
+        options.out,
+        str(Path(options.data).absolute()),
+        clips,
+        _labels(clips, options.labels),
+        options.scale,
+        options.seeds,
+        options.changes,
+        chosen,
+    )
+    for row in chosen.rows:
+        lab.config(row, 0)  # a wrong setting is told before the first run, not hours later
+    _record(options, lab)
+    failed: dict[str, str] = {}
+    for seed in range(options.seeds):
+        for name, baseline in lab.baselines(seed).items():
+            lab.probe(baseline, name)
+        for row in chosen.rows:
+            if row.missing or row.name in failed or lab.probed(row, seed):
+                continue
+            print(f"\n{row.name}, seed {seed}: {lab.place(row, seed)}", flush=True)
+            try:
+                if code := lab.train(row, seed):
+                    print("stopped; the same command goes on from here", flush=True)
+                    return code
+                lab.probe(lab.trained(row, seed), lab.place(row, seed).name)
+            except RunError as error:
+                # Other rows may do without what this one lacks; the table says why it is empty.
+                failed[row.name] = str(error)
+                print(f"{row.name}: {error}", flush=True)
+            _write(lab, failed)
+    print(f"\n{_write(lab, failed)}")
+    return 1 if failed else 0
+
+
+def _write(lab: Lab, failed: dict[str, str]) -> str:
+    """Write the table as far as it is known; gives its Markdown."""
+    lines = lab.lines(failed)
+    text = markdown(lab.table, lines, lab.labels)
+    stem = lab.out / f"table-{lab.table.name}"
+    folder.write_text(stem.with_suffix(".md"), text)
+    values = {
+        "format": 1,
+        "table": lab.table.name,
+        "columns": lab.table.columns,
+        "labels": list(lab.labels),
+        "rows": [asdict(line) for line in lines],
+    }
+    folder.write_text(stem.with_suffix(".json"), json.dumps(values, indent=1) + "\n")
+    return text
+
+
+def _labels(clips: list[Source], chosen: tuple[str, ...]) -> tuple[str, ...]:
+    """The labels to probe: those ``chosen``, or all that the clips have."""
+    names = sorted({name for clip in clips for name in clip.labels})
+    if not names:
+        raise RunError(
+            "the clips have no labels to probe: give --data or --probe a list or manifest with some"
+        )
+    for name in chosen:
+        if name not in names:
+            raise RunError(f"no clip has a label {name!r}, expected some of {', '.join(names)}")
+    return chosen or tuple(names)
+
+
+def _record(options: Options, lab: Lab) -> None:
+    """Note in OUT what all of it is made from, or see that it is the same as before."""
+    now: dict[str, Any] = {
+        "data": lab.data,
+        "fingerprint": fingerprint(list_clips(options.data)),
+        "probe": fingerprint(lab.clips),
+        "labels": list(lab.labels),
+        "scale": lab.scale,
+        "changes": list(lab.changes),
+    }
+    file = options.out / RECORD
+    if file.exists():
+        before = _read(file)
+        for name, value in now.items():
+            if before.get(name) != value:
+                raise RunError(
+                    f"{options.out} was made with {name} {before.get(name)}, not {value}: give the "
+                    "same, or another --out"
+                )
+        return
+    if options.out.exists() and any(options.out.iterdir()):
+        raise RunError(f"{options.out} is not empty and holds no ablation; choose a new folder")
+    options.out.mkdir(parents=True, exist_ok=True)
+    folder.write_text(file, json.dumps(now, indent=1) + "\n")
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(file.read_text("utf-8")))
+    except (ValueError, TypeError) as error:
+        raise RunError(f"{file} is not as it was written ({error}); choose a new --out") from None

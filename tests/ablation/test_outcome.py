@@ -1,0 +1,47 @@
+"""What is said of an ablation follows from its numbers."""
+
+from ivn.ablation.outcome import Line, agreement, markdown, spread
+from ivn.ablation.paper import Row, Table
+
+
+def line(name: str, paper: float, *scores: float) -> Line:
+    return Line(name, (paper,), {"action": list(scores)})
+
+
+def test_a_pair_in_the_papers_order_counts_as_the_same():
+    found = agreement([line("a", 10, 50, 52), line("b", 20, 60, 61)], 0, "action")
+    assert (found.pairs, found.same, found.told_apart, found.told_apart_same) == (1, 1, 1, 1)
+
+
+def test_a_pair_in_the_other_order_does_not():
+    found = agreement([line("a", 10, 60, 61), line("b", 20, 50, 52)], 0, "action")
+    assert (found.pairs, found.same, found.told_apart, found.told_apart_same) == (1, 0, 1, 0)
+
+
+def test_a_pair_whose_seeds_disagree_is_not_told_apart():
+    found = agreement([line("a", 10, 50, 70), line("b", 20, 60, 65)], 0, "action")
+    assert (found.pairs, found.same, found.told_apart) == (1, 1, 0)
+
+
+def test_one_seed_tells_nothing_apart():
+    found = agreement([line("a", 10, 50), line("b", 20, 60)], 0, "action")
+    assert (found.pairs, found.same, found.told_apart) == (1, 1, 0)
+
+
+def test_rows_that_the_paper_ties_and_rows_that_were_not_run_are_left_out():
+    lines = [line("a", 10, 50), line("b", 10, 60), line("c", 20), Line("raw", (), {"action": [1]})]
+    assert agreement(lines, 0, "action").pairs == 0
+
+
+def test_spread_is_mean_and_standard_deviation_over_seeds():
+    assert spread([1.0, 2.0, 3.0]) == "2.0 ± 1.0"
+    assert spread([1.25]) == "1.2"
+    assert spread([]) == ""
+
+
+def test_markdown_has_both_numbers_and_says_why_a_row_is_empty():
+    table = Table("1a", "parts", ("K400",), (Row("a|b", (47.2,)), Row("c", (70.7,))))
+    lines = [line("a|b", 47.2, 20.0, 22.0), Line("c", (70.7,), {}, "no text <encoder>")]
+    text = markdown(table, lines, ["action"])
+    assert "| a\\|b | 47.2 | 21.0 ± 1.4 |" in text
+    assert "| c | 70.7 | not run: no text &lt;encoder> |" in text

@@ -1,0 +1,110 @@
+"""``ivn ablate`` runs the rows that it can, goes on where it was, and says why others are empty."""
+
+import csv
+import json
+
+import pytest
+
+from ivn.ablation import lab
+from ivn.data.source import BUNDLED_CLIPS
+from ivn.probe.train import Training
+from tests.command import assert_one_line, command
+from tests.small import SIZES
+
+QUICK = [
+    *SIZES,
+    "stage.teacher.image_size=128",
+    "optim.steps=1",
+    "optim.batch_size=2",
+    "efficiency.device=cpu",
+    "efficiency.workers=0",
+]
+ROWS = ["Pixel Recon. Baseline", "SigLIP Align only", "Pixel Rec. + Align", "+ Diffusion Decoder"]
+
+
+@pytest.fixture(autouse=True)
+def quick_probes(monkeypatch, tmp_path):
+    monkeypatch.setattr(lab, "TRAINING", Training(epochs=1, least_steps=1))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    place = tmp_path_factory.mktemp("labelled") / "clips.csv"
+    files = sorted(BUNDLED_CLIPS.glob("*.mp4"))[:10]
+    with place.open("w", newline="") as file:
+        rows = [(path, "ab"[number % 2]) for number, path in enumerate(files)]
+        csv.writer(file).writerows([("path", "label"), *rows])
+    return place
+
+
+def ablate(table, clips, out, *more, settings=QUICK):
+    return command(
+        "ablate", table, "--data", clips, "--out", out, "--seeds", 1, *more, "--set", *settings
+    )
+
+
+@pytest.mark.slow
+def test_rows_become_runs_probes_and_a_table(clips, tmp_path):
+    code, out, err = ablate("1a", clips, tmp_path / "lab")
+    assert code == 0, err
+    found = json.loads((tmp_path / "lab" / "table-1a.json").read_text())
+    rows = {row["name"]: row for row in found["rows"]}
+    assert [len(rows[name]["scores"]["label"]) for name in ROWS] == [1, 1, 1, 1]
+    assert len(rows["random weights"]["scores"]["label"]) == 1
+    assert len(rows["raw pixels"]["scores"]["label"]) == 1
+    assert "text encoder" in rows["+ Keep Both"]["missing"]
+    table = (tmp_path / "lab" / "table-1a.md").read_text()
+    assert table in out
+
+    # All is there: nothing is trained again, and another table takes the runs that it shares.
+    logs = {path: path.stat().st_mtime_ns for path in tmp_path.glob("lab/runs/*/log.jsonl")}
+    assert len(logs) == 4
+    code, out, err = ablate("1a", clips, tmp_path / "lab")
+    assert code == 0, err
+    assert {path: path.stat().st_mtime_ns for path in logs} == logs
+    assert table in out
+
+    other = ablate("1a", clips, tmp_path / "lab", settings=[*QUICK, "optim.lr=1e-4"])
+    assert assert_one_line(other, "was made with changes") == 1
+
+
+@pytest.mark.slow
+def test_a_row_that_cannot_run_is_told_and_the_rest_goes_on(clips, tmp_path):
+    # Teachers of table 2 come from the hub, which tests cannot reach.
+    code, _, _ = ablate("2", clips, tmp_path / "lab")
+    assert code == 1
+    found = json.loads((tmp_path / "lab" / "table-2.json").read_text())
+    assert all(row["missing"] for row in found["rows"] if row["paper"])
+    assert len(found["rows"][-1]["scores"]["label"]) == 1  # raw pixels need no teacher
+
+
+@pytest.mark.parametrize(
+    ("more", "settings", "said"),
+    [
+        (["--seeds", 0], QUICK, "0 seeds, expected at least 1"),
+        ([], ["optim.speed=1"], "optim.speed: unknown key"),
+        (["--labels", "verb"], QUICK, "verb"),
+    ],
+)
+def test_what_cannot_work_is_told_before_anything_runs(clips, tmp_path, more, settings, said):
+    assert assert_one_line(ablate("1a", clips, tmp_path / "lab", *more, settings=settings), said)
+    assert not (tmp_path / "lab").exists()
+
+
+def test_clips_without_labels_are_refused(tmp_path):
+    said = ablate("1a", BUNDLED_CLIPS, tmp_path / "lab")
+    assert assert_one_line(said, "no labels to probe") == 1
+
+
+def test_a_folder_with_something_else_is_left_alone(clips, tmp_path):
+    (tmp_path / "lab").mkdir()
+    (tmp_path / "lab" / "notes.txt").write_text("mine")
+    assert assert_one_line(ablate("1a", clips, tmp_path / "lab"), "is not empty") == 1
+    assert [path.name for path in (tmp_path / "lab").iterdir()] == ["notes.txt"]
+
+
+def test_a_damaged_record_is_told(clips, tmp_path):
+    (tmp_path / "lab").mkdir()
+    (tmp_path / "lab" / "ablation.json").write_text("{")
+    assert assert_one_line(ablate("1a", clips, tmp_path / "lab"), "ablation.json") == 1
