@@ -81,6 +81,13 @@ class Stage(nn.Module, ABC):
         self.decoder: Decoder | None = model.decoder if predicts else None
         self._decayed_tokens = _PREDICTOR_TOKENS if decay_predictor_tokens else ()
 
+    def align_blocks(self, count: int) -> None:
+        """Tap so many of the encoder's last blocks for the teachers beside it."""
+        depth = self.encoder.config.depth
+        if count > depth:
+            raise ValueError(f"{count} aligned layers need as many blocks, the encoder has {depth}")
+        self.aligned_blocks = count
+
     @property
     def parts(self) -> dict[str, nn.Module]:
         """The networks that train, by name."""

@@ -162,12 +162,7 @@ class Stage1(Stage):
             clip="second_teacher",
             loss=config.alignment_loss,
         )
-        self.aligned_blocks = max(self.semantic.blocks, self.second.blocks)
-        depth = model.encoder.config.depth
-        if self.aligned_blocks > depth:
-            raise ValueError(
-                f"{self.aligned_blocks} aligned layers need as many blocks, the encoder has {depth}"
-            )
+        self.align_blocks(max(self.semantic.blocks, self.second.blocks))
         # Only the pooled term reaches the pooling head.
         self.encoder.clip_projector.requires_grad_(config.pools)
         self.clip_specs = {STUDENT: ClipSpec(config.frames, config.size)}

@@ -170,14 +170,15 @@ class Stage2(Stage):
         # Nothing of this stage reaches the pooling head.
         self.encoder.clip_projector.requires_grad_(False)
         self.teacher: Encoder | Teacher
-        self.teacher = target or copy.deepcopy(self.encoder).requires_grad_(False)
+        self.teacher = copy.deepcopy(self.encoder) if target is None else target
+        self.teacher.requires_grad_(False)
         self.alignment = model.alignment if config.layers_weight else None
         self.pixel_decoder = model.pixel_decoder if config.pixels_weight else None
         self.image_teacher = image_teacher
         self.semantic = SemanticTeacher(
             image_teacher, self.alignment, clip="teacher", attention=self.masking.semantic
         )
-        self.aligned_blocks = self.semantic.blocks
+        self.align_blocks(self.semantic.blocks)
         self.clip_specs = {STUDENT: ClipSpec(config.frames, config.size)}
         self.clip_specs |= self.semantic.clip_specs(config.frames)
         if target is not None:

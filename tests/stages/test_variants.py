@@ -667,6 +667,13 @@ def test_what_makes_no_sense_is_refused_in_words(words, row):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("preset", [S1, S2])
+def test_more_taps_than_blocks_are_refused(preset):
+    taps = "stage.teacher.taps=[1, 2, 3]"
+    with pytest.raises(ValueError, match="3 aligned layers need as many blocks, the encoder has 2"):
+        small_stage(small_config(preset, *VISIBLE, taps))
+
+
 @pytest.mark.parametrize(
     ("preset", "key", "name"),
     [
