@@ -86,7 +86,7 @@ def first_run(source: Mapping[str, Any], missing: list[Missing]) -> tuple[Path, 
         ]
         if places:
             return places[0], read(places[0] / folder.CONFIG)
-        reason = f"{init} is {'no run' if path.exists() else 'gone'}"
+        reason = f"{init} is {'no run' if path.exists() else 'not there'}"
     except (OSError, ValueError) as error:
         reason = str(error)
     missing.append(Missing(what, reason))

@@ -21,6 +21,7 @@ SHOWN = 3  # clips of masks, reconstructions and features
 GALLERY = 24  # clips that neighbours are looked for among
 QUERIES = 5
 NEAREST = 4
+_SEVERAL = 2  # runs up to which each reconstructs all clips that are shown
 # Multiplications and additions that a CPU may spend on features: a minute or so of one thread.
 _CPU_BUDGET = 2e12
 
@@ -115,11 +116,16 @@ def _reconstructions(
     runs: Sequence[Opened], shown: Sequence[Clip], missing: list[Missing]
 ) -> list[Strip]:
     strips = []
-    for run in runs:
-        if run.stage is None or run.encoder is None or decoder_of(run.stage) is None:
-            continue
+    able = [
+        run
+        for run in runs
+        if run.stage is not None and run.encoder is not None and decoder_of(run.stage) is not None
+    ]
+    # Noise does not compress: a clip of each of many runs is a page's worth of it.
+    clips = shown if len(able) <= _SEVERAL else shown[:1]
+    for run in able:
         try:
-            found = reconstructions(run, shown)
+            found = reconstructions(run, clips)
         except FAILURES as error:
             _tell(missing, f"reconstructions of {run.name}", error)
             continue

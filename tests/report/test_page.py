@@ -142,6 +142,14 @@ def test_a_page_is_a_few_hundred_kilobytes(both):
     assert both.stat().st_size < 2**20
 
 
+def test_without_a_browser_ci_fails_and_others_skip(monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    for required, outcome in (("1", pytest.fail.Exception), ("", pytest.skip.Exception)):
+        monkeypatch.setenv("IVN_REQUIRE_CHROMIUM", required)
+        with pytest.raises(outcome, match="no chromium: apt-get install chromium"), chromium():
+            pass
+
+
 def test_a_folder_that_is_no_run_is_one_line(tmp_path, trained):
     said = command("report", trained / "one", tmp_path)
     assert assert_one_line(said, f"{tmp_path} holds no run: expected config.toml in it") == 1
@@ -256,7 +264,7 @@ def broken(trained, tmp_path_factory):
         ("killed: weights", "there is no checkpoint"),
         ('torn" onload="alert(2): 1 of 4 lines', "cut off or damaged"),
         ('torn" onload="alert(2): trained weights', "encoder.safetensors cannot be read"),
-        ("orphan: the encoder and the teacher that this run started from", "/gone is gone"),
+        ("orphan: the encoder and the teacher that this run started from", "/gone is not there"),
         ("foreign: everything that needs the config", "from_another_version: unknown key"),
         ("odd: data and first weights", "run.json cannot be read"),
         ("odd: probe torn", "result.json cannot be read"),
