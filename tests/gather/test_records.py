@@ -22,14 +22,14 @@ def run_with(place, log):
 def test_every_finite_number_of_a_log_is_a_curve(tmp_path):
     lines = [
         {"step": 2, "loss": 3.0, "terms": {"a": 1}, "health": {"grad_norm": {"encoder": 0.5}}},
-        {"step": 1, "loss": None, "epoch": 1.0, "skipped": True, "lr": 0.1},
+        {"step": 1, "loss": None, "epoch": 1.0, "skipped": True, "lr": 0.0},
         {"step": 2, "loss": 4.0, "terms": {"a": float("nan")}},
     ]
     log = "".join(json.dumps(line) + "\n" for line in lines).encode()
     found = run_with(tmp_path / "run", log + b"\xff\xfe\n" + log[:20]).log
     assert {name: (s.steps, s.values) for name, s in found.series.items()} == {
         "loss": ([2], [4.0]),
-        "lr": ([1], [0.1]),
+        "lr": ([1], [0.0]),
     }
     assert (found.last_step, found.skipped) == (2, 1)
 

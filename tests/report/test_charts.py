@@ -37,6 +37,14 @@ def test_a_value_stands_at_its_line_of_the_grid():
     assert all(0 <= y <= HEIGHT for y in places.values())
 
 
+def test_the_grid_ends_at_round_numbers_around_the_values():
+    svg = drawn("loss", ([1, 2], [0.3, 9.7]))
+    places = marks(svg, "lin")
+    assert sorted(places.values()) == [0, 2.5, 5, 7.5, 10]
+    (path,) = paths(svg, "lin")
+    assert min(places) < path[1][1] < path[0][1] < max(places)
+
+
 def test_equal_factors_are_equal_distances_on_the_logarithmic_scale():
     ((a, b, c),) = paths(drawn("lr", ([1, 2, 3], [1e-4, 1e-3, 1e-2])), "log")
     assert a[1] - b[1] == pytest.approx(b[1] - c[1], abs=0.2)

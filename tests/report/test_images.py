@@ -47,6 +47,9 @@ def test_heat_is_brightest_where_attention_is():
 def test_colours_rise_with_values_and_need_no_spread():
     brightness = heat_colours(np.linspace(0, 1, 50)).astype(int).sum(1)
     assert (np.diff(brightness) >= 0).all()
+    np.testing.assert_array_equal(
+        heat_colours(np.linspace(5, 6, 50))[[0, -1]].sum(1), brightness[[0, -1]]
+    )
     assert len(np.unique(heat_colours(np.ones((3, 3))).reshape(-1, 3), axis=0)) == 1
 
 
