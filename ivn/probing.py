@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -20,6 +20,7 @@ from ivn.probe.errors import ProbeError
 from ivn.probe.frozen import Frozen, FrozenEncoder, Pool
 from ivn.probe.movement import Frames, probe_motion
 from ivn.probe.predict import predict
+from ivn.probe.progress import shown
 from ivn.probe.retrieve import retrieve
 from ivn.probe.scenes import Picture, procedural_pictures, real_pictures, real_scenes
 from ivn.probe.table import classify_table, motion_table, retrieve_table
@@ -144,7 +145,9 @@ def run_motion(encoders: Sequence[str], *, data: str, seed: int, clips: Clips, p
     frames = Frames(list_clips(data), seed, [*frozen, *baselines]) if data else None
     pictures = _bundled_pictures(seed) if frames is None else frames
     total = PER_SCENE * len(real_scenes()) + PROCEDURAL if frames is None else len(frames)
-    found = probe_motion(frozen, _shown(pictures, total), seed=seed, baselines=baselines)
+    found = probe_motion(
+        frozen, shown(pictures, "camera motion", total), seed=seed, baselines=baselines
+    )
     found.facts["data"] = data or "bundled clips and drawn scenes"
     found.skipped = frames.skipped if frames else ()
     return _finish(found, motion_table(found), out)
@@ -238,15 +241,6 @@ def _twin(run: str, frozen: Frozen, device: str) -> Frozen:
 def _bundled_pictures(seed: int) -> Iterator[Picture]:
     """What the demo's camera moves over, too."""
     return chain(real_pictures(PER_SCENE, seed=seed), procedural_pictures(PROCEDURAL, seed=seed))
-
-
-def _shown(pictures: Iterable[Picture], total: int) -> Iterable[Picture]:
-    from rich.console import Console
-    from rich.progress import track
-
-    console = Console(stderr=True)
-    hidden = not console.is_terminal
-    return track(pictures, "camera motion", total=total, console=console, disable=hidden)
 
 
 def _is_run(name: str) -> bool:

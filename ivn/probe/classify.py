@@ -5,6 +5,7 @@ Legend: n clips, K classes.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from .fit import Kind, Point, Scores, Task, arranged_shape, kinds
 from .frozen import Frozen, Pool
 from .heads import LinearHead
 from .metrics import TOP, confusion, hits, per_class, share
+from .progress import shown
 from .readout import HEADS, Readout
 from .results import Result, Row
 from .split import check_apart, folds_of, groups_of
@@ -181,29 +183,22 @@ def classify(
     tested = torch.cat([test for _, test in splits])
     labels, groups = data.labels[tested], data.groups[tested]
     rows, fitted, told = [], [], []
-    for one, features in zip(every, extracted.features, strict=True):
-        for kind in found:
-            own = _pool_of(kind, pool, tokens)
-            task = Task(
-                features[own], torch.from_numpy(data.labels), data.groups, len(data.classes), learn
-            )
-            probabilities, head = _run(kind, task, splits, judge, one, own, training.device)
-            fitted.append(head)
-            told.append(probabilities)
-            right = hits(probabilities, labels, 1)
-            top5 = hits(probabilities, labels, TOP) if len(data.classes) > TOP else None
-            rows.append(
-                Row(
-                    one.name,
-                    kind.name,
-                    {
-                        "top1": share(right, groups, seed=seed),
-                        "top5": None if top5 is None else share(top5, groups, seed=seed),
-                    },
-                    {**head.point, "validation": head.validation},
-                    baseline=one in baselines,
-                )
-            )
+    pairs = list(product(zip(every, extracted.features, strict=True), found))
+    for (one, features), kind in shown(pairs, "heads", len(pairs)):
+        own = _pool_of(kind, pool, tokens)
+        task = Task(
+            features[own], torch.from_numpy(data.labels), data.groups, len(data.classes), learn
+        )
+        probabilities, head = _run(kind, task, splits, judge, one, own, training.device)
+        fitted.append(head)
+        told.append(probabilities)
+        top5 = hits(probabilities, labels, TOP) if len(data.classes) > TOP else None
+        scores = {
+            "top1": share(hits(probabilities, labels, 1), groups, seed=seed),
+            "top5": None if top5 is None else share(top5, groups, seed=seed),
+        }
+        chosen = {**head.point, "validation": head.validation}
+        rows.append(Row(one.name, kind.name, scores, chosen, baseline=one in baselines))
     best = max(range(len(found) * len(frozen)), key=lambda row: fitted[row].validation)
     table = confusion(told[best].argmax(1), labels, len(data.classes))
     facts = {

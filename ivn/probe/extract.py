@@ -2,7 +2,7 @@
 
 import itertools
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +17,7 @@ from ivn.data.source import Source
 from .cache import Features, Store, StoredFeatures, entry
 from .errors import ProbeError
 from .frozen import Frozen, Pool, pooled_tokens
+from .progress import shown
 from .views import AnyView, Shape, read_views
 
 _CLIPS_AT_ONCE = 16
@@ -113,7 +114,8 @@ def extract(
 
     try:
         shapes = [(frozen.spec.frames, frozen.spec.size) for frozen, _ in wanted]
-        for number, clips in _shown(_read(sources, todo, theirs, shapes, workers), len(todo)):
+        found = _read(sources, todo, theirs, shapes, workers)
+        for number, clips in shown(found, "features of videos", len(todo)):
             if isinstance(clips, DecodeError):
                 skipped[number] = Skipped(sources[number].path, str(clips))
                 continue
@@ -201,13 +203,3 @@ def _result(number: int, future: "Future[Clips]") -> Read:
         return number, future.result()
     except DecodeError as error:
         return number, error
-
-
-def _shown(items: Iterator[Read], total: int) -> Iterable[Read]:
-    """The same, with a bar that shows how far they are."""
-    from rich.console import Console
-    from rich.progress import track
-
-    console = Console(stderr=True)
-    hidden = not console.is_terminal or not total
-    return track(items, "features of videos", total=total, console=console, disable=hidden)

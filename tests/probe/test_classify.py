@@ -52,6 +52,8 @@ def test_what_can_be_seen_is_told_in_every_fold(videos, cache):
         heads=["knn", "linear"],
         folds=4,
         baselines=[other],
+        training=BRIEF,
+        lr=[1e-2],
         cache=cache,
     )
     plain = found.json()

@@ -329,7 +329,7 @@ def test_a_run_stands_beside_its_random_twin_and_keeps_its_results(run, patterns
 
 def test_a_head_is_for_the_encoder_that_it_was_fitted_to(run, patterns, tmp_path):
     data = write_list(tmp_path / "l.csv", labelled(patterns))
-    result(classify(data, "--heads", "linear", encoder=["--encoder", run]))
+    result(classify(data, "--heads", "linear", "--holdout", encoder=["--encoder", run]))
     video, head = patterns / "0.mkv", run / "probes" / "classify"
     code, said, err = command("predict", video, "--head", head)
     assert (code, err) == (0, "") and said.startswith(f"{video}: ")
