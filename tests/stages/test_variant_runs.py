@@ -88,6 +88,19 @@ def test_aligned_tokens_and_pixels_in_stage_two(tmp_path, stage1):
         assert torch.equal(value, saved[f"pixel_decoder.{name}"])
 
 
+def test_a_predictor_that_starts_anew_may_start_from_a_text_encoder(tmp_path, stage1, text_encoder):
+    text, place = text_encoder
+    source = ["model.predictor.init=modernbert", f"model.predictor.source={place}"]
+    still = ["optim.steps=1", "optim.lr=0", "optim.min_lr=0"]
+    for start, same in (("encoder", True), ("encoder_and_predictor", False)):
+        out = tmp_path / start
+        found = pretrain("stage2-tiny", out, *source, *still, f"stage.start={start}", init=stage1)
+        assert found[0] == 0
+        ours = ivn.load_model(out).predictor.layers[-1].state_dict()
+        theirs = text.layers[-1].state_dict()
+        assert all(torch.equal(ours[name], theirs[name]) for name in theirs) == same
+
+
 class Killed(BaseException):
     """Ends the run here, as a kill would: nothing catches it."""
 

@@ -28,7 +28,7 @@ from ivn.train.health import HealthCheck
 from ivn.train.optimizer import make_optimizer
 from tests.small import random_batch, small_config, small_stage
 
-transformers = pytest.importorskip("transformers")
+pytest.importorskip("transformers")
 
 # Added to the scores of all keys alike, which a softmax does not see.
 WITHOUT_EFFECT = ("clip_projector.norm1_k.bias", "clip_projector.cross_attn.k_bias")
@@ -159,28 +159,6 @@ def test_the_pooled_term_alone_trains_the_pooling_head_and_one_head():
 def test_a_pooled_term_of_weight_zero_is_no_term(rows):
     row = Row(S1, "stage.align_pooled=true", "stage.pooled_weight=0")
     assert (row.terms, row.trained) == (rows(S1).terms, rows(S1).trained)
-
-
-@pytest.fixture(scope="module")
-def text_encoder(tmp_path_factory):
-    """A ModernBERT of 28 layers with random weights, and the folder that it lies in."""
-    config = transformers.ModernBertConfig(
-        vocab_size=64,
-        hidden_size=48,
-        intermediate_size=64,
-        num_hidden_layers=28,
-        num_attention_heads=3,
-        pad_token_id=0,
-        eos_token_id=2,
-        bos_token_id=1,
-        cls_token_id=1,
-        sep_token_id=2,
-    )
-    torch.manual_seed(0)
-    model = transformers.ModernBertModel(config)
-    folder = tmp_path_factory.mktemp("modernbert")
-    model.save_pretrained(folder)
-    return model, folder
 
 
 # Tables 1a and 1b.
@@ -472,6 +450,7 @@ def test_another_target_is_the_teachers_last_tap_at_the_masked_tokens():
     changes = [*TAUGHT[:-2], "stage.target.taps=[1, 3]", TAUGHT[-1], "model.encoder.drop_path=0"]
     stage = build(S2, *changes)
     batch = random_batch(stage)
+    assert stage.teacher.network.taps == (3,)
     told = stage.teacher(batch.clips["target"], attention=False).layers[-1]
     assert torch.equal(stage.target(batch), told)
     terms = stage.loss(batch)
