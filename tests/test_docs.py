@@ -14,8 +14,8 @@ from tests.processes import ROOT
 pytest.importorskip("av")
 DOCS = ROOT / "docs"
 COMMANDS = (
-    *("pretrain", "config", "demo", "report", "embed", "data"),
-    *("probe", "predict", "ablate", "bench", "doctor"),
+    *("pretrain", "config", "demo", "ablate", "data", "embed", "probe"),
+    *("predict", "report", "bench", "doctor"),
 )
 
 

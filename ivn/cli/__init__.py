@@ -1,0 +1,89 @@
+"""The ``ivn`` command.
+
+Exit codes: 0 it worked, 1 it failed, 2 it was asked wrongly, 130 and 143 it was stopped.
+Heavy imports wait until a command needs them, so that ``ivn --help`` is quick.
+"""
+
+import io
+import os
+import signal
+import sys
+from importlib.metadata import version
+
+# Importing a module adds its commands, which are listed in this order.
+# isort: off
+from . import training  # its settings belong to the help of pretrain
+from . import data, features, machine  # noqa: F401
+from .app import UsageError, app
+# isort: on
+
+
+def main() -> int:
+    """Runs the command line; gives the exit code."""
+    try:
+        try:
+            return _run()
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read has read enough, as head does. Nothing may be written at the end either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+
+
+def _run() -> int:
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A file's name need not be text; telling of it must not end a run.
+        sys.stdout.reconfigure(errors="backslashreplace")
+    arguments = sys.argv[1:]
+    if arguments == ["--version"]:
+        print(f"ivn {version('ivn')}")
+        return 0
+    try:
+        return app.cli(
+            prog="ivn",
+            description="Pretrain video encoders from raw, unlabelled video. ivn --version",
+            args=arguments,
+        )
+    except SystemExit as stop:
+        if stop.code == 0 and arguments[:1] == ["pretrain"]:
+            training.print_settings()
+        raise
+    except UsageError as error:
+        return _fail(error, 2)
+    except KeyboardInterrupt:
+        return _fail("interrupted", 130)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        return _fail(_in_words(error), 1)
+    except (ValueError, RuntimeError) as error:
+        # Only what was written for users; anything else is a defect and keeps its traceback.
+        from ivn.benchmarks.measure import BenchError
+        from ivn.config import ConfigError
+        from ivn.data.source import DataError
+        from ivn.load import EncoderError
+        from ivn.probe.errors import ProbeError
+        from ivn.train.errors import RunError
+
+        if isinstance(error, ConfigError):
+            return _fail(error, 2)
+        from ivn.ops._library import LibraryError
+
+        if isinstance(error, BenchError):
+            return _fail(error, error.code)
+        if isinstance(error, (RunError, DataError, EncoderError, ProbeError, LibraryError)):
+            return _fail(error, 1)
+        raise
+
+
+def _in_words(error: OSError) -> str:
+    """What Python says of a file, as we say things; our own errors as they are."""
+    if error.strerror is None or error.filename is None:
+        return str(error)
+    return f"{error.filename}: {error.strerror[:1].lower()}{error.strerror[1:]}"
+
+
+def _fail(error: object, code: int) -> int:
+    print(f"ivn: {error}", file=sys.stderr)
+    return code
