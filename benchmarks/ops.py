@@ -19,10 +19,10 @@ from pathlib import Path
 
 import torch
 
+from ivn.provenance import in_words, provenance
 from ivn.train.memory import keep_freed_memory
 
 from .measure import COPY, EMPTY, BenchError, Case, Found, first_line, measure
-from .provenance import in_words, provenance
 
 NOUNS = ("patches", "tokens", "masking", "random", "norm", "modulation", "diffusion", "distance")
 DTYPES = ("bfloat16", "float32")

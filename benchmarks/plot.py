@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from .provenance import in_words
+from ivn.provenance import in_words
 
 # Ours first; the others share colours by what they are.
 _COLOURS = {"ours": "tab:blue", "eager": "tab:gray", "compiled": "tab:orange"}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from .provenance import in_words, provenance
+from ivn.provenance import in_words, provenance
 
 
 def parser(doc: str, *, rounds: int, on_gpus: bool) -> argparse.ArgumentParser:

@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from ivn.benchmarks.provenance import in_words
+from ivn.provenance import in_words
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = ("docs/performance.md", "README.md")

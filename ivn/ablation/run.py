@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from ivn.data.source import Source, fingerprint, list_clips
+from ivn.provenance import provenance
 from ivn.train import folder
 from ivn.train.errors import RunError
+from ivn.train.settings import resolve_device
 
 from .lab import Lab
 from .outcome import markdown
@@ -104,6 +106,12 @@ def _write(lab: Lab, failed: dict[str, str]) -> str:
         "table": lab.table.name,
         "columns": lab.table.columns,
         "labels": list(lab.labels),
+        "scale": lab.scale,
+        "seeds": lab.seeds,
+        "changes": list(lab.changes),
+        "clips": len(lab.clips),
+        "about": provenance(resolve_device("auto")),
+        "notes": list(lab.table.notes),
         "rows": [asdict(line) for line in lines],
     }
     folder.write_text(stem.with_suffix(".json"), json.dumps(values, indent=1) + "\n")

@@ -4,13 +4,12 @@ import csv
 import io
 import json
 import os
-import platform
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from ivn.provenance import versions
 from ivn.train.errors import why
 from ivn.train.folder import write_text
 
@@ -79,7 +78,7 @@ class Result:
             **self.facts,
             "rows": [row.json() for row in self.rows],
             "skipped": [{"path": one.path, "reason": one.reason} for one in self.skipped],
-            "versions": versions(),
+            "versions": versions("ivn", "torch", "numpy", "av"),
         }
 
 
@@ -93,17 +92,6 @@ def describe(frozen: Frozen) -> dict[str, Any]:
         "slots": frozen.slots,
         "width": frozen.width,
     }
-
-
-def versions() -> dict[str, str]:
-    """Of what numbers can depend on."""
-    found = {"python": platform.python_version()}
-    for name in ("ivn", "torch", "numpy", "av"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "not installed"
-    return found
 
 
 def check_new(out: Path) -> None:

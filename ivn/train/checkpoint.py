@@ -6,15 +6,12 @@ folder is written under a temporary name, made durable, then renamed: a crash at
 the checkpoint before it.
 """
 
-import functools
 import hashlib
 import json
 import os
 import pickle
 import platform
 import shutil
-import subprocess
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +19,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import nn
+
+from ivn.provenance import commit, processor, versions
 
 from . import folder
 from .errors import CheckpointError, why
@@ -147,8 +146,8 @@ def _card(step: int, config: dict[str, Any], tensors: dict[str, dict]) -> dict[s
     return {
         "format": FORMAT,
         "step": step,
-        "ivn": _version(),
-        "git_commit": _git_commit(),
+        "ivn": versions("ivn")["ivn"],
+        "git_commit": commit(),
         "versions": {"Python": platform.python_version(), "torch": torch.__version__},
         "machine": _machine(),
         "config": config,
@@ -156,40 +155,15 @@ def _card(step: int, config: dict[str, Any], tensors: dict[str, dict]) -> dict[s
     }
 
 
-def _version() -> str:
-    try:
-        return version("ivn")
-    except PackageNotFoundError:
-        return "unknown"
-
-
-@functools.cache
 def _machine() -> dict[str, str]:
-    """System, processor and, where one computes, GPU; no name of the machine or its user."""
-    file = Path("/proc/cpuinfo")
-    lines = file.read_text("utf-8", "replace").splitlines() if file.exists() else []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    """System, processor and, where one computes, GPU."""
     found = {
         "system": f"{platform.system()} {platform.machine()}",
-        "processor": f"{next(names, platform.processor())}, {os.cpu_count()} threads",
+        "processor": f"{processor()}, {os.cpu_count()} threads",
     }
     if torch.cuda.is_initialized():
         found["GPU"] = torch.cuda.get_device_name()
     return found
-
-
-@functools.cache
-def _git_commit() -> str:
-    """The commit of the source tree that this file lies in, or "" where there is none."""
-    root = Path(__file__).parents[2]
-    if not (root / ".git").exists():
-        return ""
-    command = ["git", "-C", str(root), "rev-parse", "HEAD"]
-    try:
-        found = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return found.stdout.strip() if found.returncode == 0 else ""
 
 
 def _sync_file(path: Path) -> None:
