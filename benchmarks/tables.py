@@ -1,30 +1,32 @@
-"""Writes the tables of docs/performance.md and README.md from the results that are committed.
+"""Writes the tables of README.md and docs/ from the results that are committed.
 
 python benchmarks/tables.py           write them
 python benchmarks/tables.py --check   fail where they are not what the results say
 
-``benchmarks/results/<machine>/`` holds a machine's ``ops.json`` and ``step-<preset>.json``; "cpu"
-is a machine without a GPU. What a document shows of them stands between ``<!-- NAME -->`` and
-``<!-- end -->``.
+``benchmarks/results/<machine>/`` holds a machine's ``ops.json``, ``step-<preset>.json`` and
+``table-<name>.json`` of ``ivn ablate``; "cpu" is a machine without a GPU. What a document shows of
+them stands between ``<!-- NAME -->`` and ``<!-- end -->``.
 """
 
 import argparse
 import json
 import re
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
+from ivn.ablation.outcome import shown
 from ivn.provenance import in_words
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = ("docs/performance.md", "README.md")
+DOCUMENTS = ("docs/performance.md", "docs/experiments.md", "README.md")
 NOT_YET = "Not measured yet."
 CPU = "cpu"
 # A part of less than this share of a step is set in italics: its own speed does not matter.
 SMALL = 0.03
 _COMPARED = ("eager", "compiled")
 _ABOUT = ("hardware", "torch", "triton", "cuda", "ivn", "commit")
-_BLOCK = re.compile(r"(<!-- ([a-z -]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+_BLOCK = re.compile(r"(<!-- ([a-z0-9 -]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 # machine -> file's stem -> its contents
 Results = dict[str, dict[str, dict]]
@@ -87,6 +89,13 @@ def gpu_profile(results: Results) -> str:
     return _of_gpus(results, lambda found: f"{_profiles(found)}\n\n{_references(found)}")
 
 
+def ablation(name: str, results: Results) -> str:
+    """One of the paper's tables as ``ivn ablate`` found it, on every machine that ran it."""
+    stem = f"table-{name}"
+    found = [machine[stem] for machine in results.values() if stem in machine]
+    return "\n\n".join(f"{_about(one['about'])}\n\n{shown(one)}" for one in found) or NOT_YET
+
+
 TABLES: dict[str, Callable[[Results], str]] = {
     "cpu profile": cpu_profile,
     "cpu reference": cpu_reference,
@@ -94,6 +103,7 @@ TABLES: dict[str, Callable[[Results], str]] = {
     "gpu operations": gpu_ops,
     "gpu summary": gpu_summary,
     "gpu profile": gpu_profile,
+    **{f"ablation {name}": partial(ablation, name) for name in ("1a", "1c", "3")},
 }
 
 

@@ -4,8 +4,7 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-
-from .paper import Table
+from typing import Any
 
 # Accuracy in per cent of each seed's run.
 Scores = Sequence[float]
@@ -73,24 +72,39 @@ def spread(scores: Scores) -> str:
     return f"{mean} ± {statistics.stdev(scores):.1f}" if len(scores) > 1 else mean
 
 
-def markdown(table: Table, lines: Sequence[Line], tasks: Sequence[str]) -> str:
-    """The table as Markdown, ours beside the paper's, then how the orders compare."""
-    head = ["row", *(f"paper: {column}" for column in table.columns), *tasks]
-    rows = [head, ["---"] * len(head), *(_cells(line, table, tasks) for line in lines)]
+def shown(record: Mapping[str, Any]) -> str:
+    """The Markdown of a table that was written as JSON."""
+    lines = [Line(**row) for row in record["rows"]]
+    return markdown(record["columns"], record["notes"], lines, record["labels"])
+
+
+def markdown(
+    columns: Sequence[str], notes: Sequence[str], lines: Sequence[Line], tasks: Sequence[str]
+) -> str:
+    """The table as Markdown, ours beside the paper's, then how the orders compare.
+
+    Args:
+        columns: what the paper measures.
+        notes: what differs from it, in sentences.
+        lines: the rows.
+        tasks: what is probed here.
+    """
+    head = ["row", *(f"paper: {column}" for column in columns), *tasks]
+    rows = [head, ["---"] * len(head), *(_cells(line, len(columns), tasks) for line in lines)]
     text = "\n".join("| " + " | ".join(row) + " |" for row in rows)
     seeds = max((len(scores) for line in lines for scores in line.scores.values()), default=0)
     many = f"{seeds} seeds, each" if seeds > 1 else "one seed"
-    notes = [
+    remarks = [
         f"Accuracy in per cent; ours: mean ± standard deviation over {many} with its own weights, "
         "order of clips and masks, the same for all rows.",
-        *table.notes,
-        *_orders(table, lines, tasks),
+        *notes,
+        *_orders(columns, lines, tasks),
     ]
-    return f"{text}\n\n" + "\n".join(f"* {note}" for note in notes) + "\n"
+    return f"{text}\n\n" + "\n".join(f"* {note}" for note in remarks)
 
 
-def _cells(line: Line, table: Table, tasks: Sequence[str]) -> list[str]:
-    paper = [f"{value:.1f}" for value in line.paper] or [""] * len(table.columns)
+def _cells(line: Line, columns: int, tasks: Sequence[str]) -> list[str]:
+    paper = [f"{value:.1f}" for value in line.paper] or [""] * columns
     if line.missing:
         ours = [f"not run: {line.missing}", *[""] * (len(tasks) - 1)]
     else:
@@ -98,9 +112,9 @@ def _cells(line: Line, table: Table, tasks: Sequence[str]) -> list[str]:
     return [_escaped(cell) for cell in (line.name, *paper, *ours)]
 
 
-def _orders(table: Table, lines: Sequence[Line], tasks: Sequence[str]) -> Iterator[str]:
+def _orders(columns: Sequence[str], lines: Sequence[Line], tasks: Sequence[str]) -> Iterator[str]:
     for task in tasks:
-        for column, name in enumerate(table.columns):
+        for column, name in enumerate(columns):
             found = agreement(lines, column, task)
             if not found.pairs:
                 continue

@@ -16,7 +16,7 @@ from ivn.train.errors import RunError
 from ivn.train.settings import resolve_device
 
 from .lab import Lab
-from .outcome import markdown
+from .outcome import shown
 from .paper import Scale, table
 
 RECORD = "ablation.json"
@@ -97,24 +97,23 @@ def ablate(options: Options) -> int:
 
 def _write(lab: Lab, failed: dict[str, str]) -> str:
     """Write the table as far as it is known; gives its Markdown."""
-    lines = lab.lines(failed)
-    text = markdown(lab.table, lines, lab.labels)
-    stem = lab.out / f"table-{lab.table.name}"
-    folder.write_text(stem.with_suffix(".md"), text)
-    values = {
+    record = {
         "format": 1,
         "table": lab.table.name,
-        "columns": lab.table.columns,
-        "labels": list(lab.labels),
+        "about": provenance(resolve_device("auto")),
         "scale": lab.scale,
         "seeds": lab.seeds,
         "changes": list(lab.changes),
         "clips": len(lab.clips),
-        "about": provenance(resolve_device("auto")),
+        "columns": list(lab.table.columns),
         "notes": list(lab.table.notes),
-        "rows": [asdict(line) for line in lines],
+        "labels": list(lab.labels),
+        "rows": [asdict(line) for line in lab.lines(failed)],
     }
-    folder.write_text(stem.with_suffix(".json"), json.dumps(values, indent=1) + "\n")
+    text = shown(record)
+    stem = lab.out / f"table-{lab.table.name}"
+    folder.write_text(stem.with_suffix(".md"), text + "\n")
+    folder.write_text(stem.with_suffix(".json"), json.dumps(record, indent=1) + "\n")
     return text
 
 

@@ -1,7 +1,6 @@
 """What is said of an ablation follows from its numbers."""
 
 from ivn.ablation.outcome import Line, agreement, markdown, spread
-from ivn.ablation.paper import Row, Table
 
 
 def line(name: str, paper: float, *scores: float) -> Line:
@@ -40,8 +39,8 @@ def test_spread_is_mean_and_standard_deviation_over_seeds():
 
 
 def test_markdown_has_both_numbers_and_says_why_a_row_is_empty():
-    table = Table("1a", "parts", ("K400",), (Row("a|b", (47.2,)), Row("c", (70.7,))))
     lines = [line("a|b", 47.2, 20.0, 22.0), Line("c", (70.7,), {}, "no text <encoder>")]
-    text = markdown(table, lines, ["action"])
+    text = markdown(["K400"], ["Smaller."], lines, ["action"])
     assert "| a\\|b | 47.2 | 21.0 ± 1.4 |" in text
     assert "| c | 70.7 | not run: no text &lt;encoder> |" in text
+    assert "* Smaller." in text
