@@ -5,6 +5,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ivn import stages
 from ivn.config import HARMLESS, Config, ConfigError, override, read, to_dict, to_toml
 from ivn.data.loader import ClipLoader
@@ -150,6 +152,12 @@ def _pretrain(config: Config, stage: stages.Stage, loader: ClipLoader, run: Path
         )
     except stages.MaskError as error:
         raise RunError(str(error)) from error
+    except torch.OutOfMemoryError as error:
+        raise RunError(
+            f"the GPU has too little memory for micro-batches of "
+            f"{config.optim.batch_size // config.efficiency.accumulation} clips: give "
+            f"--set efficiency.accumulation={2 * config.efficiency.accumulation}, or more"
+        ) from error
 
 
 @contextlib.contextmanager

@@ -1,15 +1,17 @@
 """The runs behind an ablation table: where each is, what it starts from, what its probes found.
 
 OUT/runs/STAGE-DIGEST-seedN/   a run, named by its settings: rows and tables that agree share it
-OUT/probes/NAME/LABEL.json     what a probe found on the features of a run, or of a baseline
+OUT/baselines/NAME/            what stands beside: random weights, raw pixels
+.../probes/LABEL/result.json   what a probe found on the features of either
+OUT/features/                  those features
 """
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from ivn import run
 from ivn.config import Config, override, to_toml
@@ -20,9 +22,10 @@ from ivn.model.encoder import build_encoder
 from ivn.presets import PRESETS
 from ivn.probe.classify import classify
 from ivn.probe.frozen import Frozen, FrozenEncoder, Pool
+from ivn.probe.results import RESULT, write
 from ivn.probe.train import Training
 from ivn.train import folder
-from ivn.train.settings import EfficiencyConfig, RunConfig
+from ivn.train.settings import EfficiencyConfig, RunConfig, resolve_device
 
 from .outcome import Line
 from .paper import Row, Scale, Table, recipe
@@ -67,8 +70,7 @@ class Lab:
         config = self.config(row, seed)
         told = replace(config, name="", run=RunConfig(), efficiency=EfficiencyConfig())
         text = f"{to_toml(told)}{Path(self.start(row, seed)).name}"
-        digest = hashlib.sha256(text.encode()).hexdigest()[:10]
-        return self.out / "runs" / f"{row.stage}-{digest}-seed{seed}"
+        return self.out / "runs" / f"{row.stage}-{_digest(text)}-seed{seed}"
 
     def start(self, row: Row, seed: int) -> str:
         """The run that a row's run goes on from; "" for none."""
@@ -88,36 +90,40 @@ class Lab:
             show_config=False,
         )
 
-    def probe(self, frozen: Frozen, name: str) -> None:
+    def probe(self, frozen: Frozen, holder: Path) -> None:
         """Read every label out of the features, unless that was done before."""
-        for number, label in enumerate(self.labels):
-            file = self._file(name, number)
-            if file.exists():
+        device = self._device()
+        for label in self.labels:
+            if _file(holder, label).exists():
                 continue
             found = classify(
-                [frozen], self.clips, label=label, heads=["linear"], pool=POOL, training=TRAINING
+                [frozen],
+                self.clips,
+                label=label,
+                heads=["linear"],
+                pool=POOL,
+                training=replace(TRAINING, device=device),
+                cache=self.out / "features",
             )
-            file.parent.mkdir(parents=True, exist_ok=True)
-            folder.write_text(file, json.dumps(found.json(), indent=1) + "\n")
+            write(found, _file(holder, label).parent)
 
-    def probed(self, row: Row, seed: int) -> bool:
-        """Whether the row's run was probed, and so ended."""
-        name = self.place(row, seed).name
-        return all(self._file(name, number).exists() for number in range(len(self.labels)))
+    def probed(self, holder: Path) -> bool:
+        """Whether all was read out of the features, and their run so ended."""
+        return all(_file(holder, label).exists() for label in self.labels)
 
     def trained(self, row: Row, seed: int) -> Frozen:
         """The encoder of a row's run, on clips as it was trained on."""
-        stage = self.config(row, seed).stage
-        return load_frozen(str(self.place(row, seed)), frames=stage.frames, size=stage.size)
+        stage, run_dir = self.config(row, seed).stage, str(self.place(row, seed))
+        return load_frozen(run_dir, frames=stage.frames, size=stage.size, device=self._device())
 
-    def baselines(self, seed: int) -> dict[str, Frozen]:
-        """What needs no training: name -> random weights, and statistics of raw pixels."""
+    def baselines(self, seed: int) -> dict[Path, Frozen]:
+        """What needs no training: random weights, and statistics of raw pixels; by folder."""
         config = self.config(self.table.rows[0], seed)
-        encoder = build_encoder(config.model.encoder, seed=seed)
+        encoder = build_encoder(config.model.encoder, seed=seed).to(self._device())
         spec = ClipSpec(config.stage.frames, config.stage.size)
         return {
-            f"random-seed{seed}": FrozenEncoder(RANDOM, encoder, spec),
-            "raw": load_frozen("raw", frames=spec.frames, size=spec.size),
+            self._random(seed): FrozenEncoder(RANDOM, encoder, spec),
+            self._pixels(): load_frozen("raw", frames=spec.frames, size=spec.size),
         }
 
     def lines(self, failed: dict[str, str]) -> list[Line]:
@@ -127,29 +133,41 @@ class Lab:
             Line(
                 row.name,
                 row.paper,
-                self._scores(self.place(row, seed).name for seed in seeds),
+                self._scores(self.place(row, seed) for seed in seeds),
                 row.missing or failed.get(row.name, ""),
             )
             for row in self.table.rows
         ]
-        lines.append(Line(RANDOM, (), self._scores(f"random-seed{seed}" for seed in seeds)))
-        lines.append(Line(PIXELS, (), self._scores(["raw"])))
+        lines.append(Line(RANDOM, (), self._scores(map(self._random, seeds))))
+        lines.append(Line(PIXELS, (), self._scores([self._pixels()])))
         return lines
 
-    def _scores(self, names: Iterable[str]) -> dict[str, list[float]]:
-        """Label -> per cent of each of the named, of those that were probed."""
+    def _scores(self, holders: Iterable[Path]) -> dict[str, list[float]]:
+        """Label -> per cent of each, of those that were probed."""
         scores: dict[str, list[float]] = {label: [] for label in self.labels}
-        for name in names:
-            for number, label in enumerate(self.labels):
-                file = self._file(name, number)
-                if file.exists():
-                    scores[label].append(100 * _top1(json.loads(file.read_text("utf-8"))))
+        for holder in holders:
+            for label in self.labels:
+                if (file := _file(holder, label)).exists():
+                    found = json.loads(file.read_text("utf-8"))
+                    scores[label].append(100 * found["rows"][0]["top1"]["value"])
         return scores
 
-    def _file(self, name: str, number: int) -> Path:
-        # A label may be called anything; a file may not.
-        return self.out / "probes" / name / f"label{number}.json"
+    def _random(self, seed: int) -> Path:
+        return self.out / "baselines" / f"random-seed{seed}"
+
+    def _pixels(self) -> Path:
+        return self.out / "baselines" / "raw"
+
+    def _device(self) -> str:
+        return str(resolve_device(self.config(self.table.rows[0], 0).efficiency.device))
 
 
-def _top1(found: dict[str, Any]) -> float:
-    return found["rows"][0]["top1"]["value"]
+def _file(holder: Path, label: str) -> Path:
+    """The result on a label, where the page of a run looks for it."""
+    # A label may be called anything; a folder may not.
+    name = label if re.fullmatch(r"[\w-]{1,60}", label, re.ASCII) else _digest(label)
+    return holder / "probes" / name / RESULT
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:10]

@@ -98,14 +98,15 @@ def markdown(
         f"Accuracy in per cent; ours: mean ± standard deviation over {many} with its own weights, "
         "order of clips and masks, the same for all rows.",
         *notes,
+        *(f"{line.name}: {line.missing}" for line in lines if line.missing and line.paper),
         *_orders(columns, lines, tasks),
     ]
-    return f"{text}\n\n" + "\n".join(f"* {note}" for note in remarks)
+    return f"{text}\n\n" + "\n".join(f"* {_escaped(remark)}" for remark in remarks)
 
 
 def _cells(line: Line, columns: int, tasks: Sequence[str]) -> list[str]:
     paper = [f"{value:.1f}" for value in line.paper] or [""] * columns
-    if line.missing:
+    if line.missing and not any(line.scores.values()):
         ours = [f"not run: {line.missing}", *[""] * (len(tasks) - 1)]
     else:
         ours = [spread(line.scores.get(task, ())) for task in tasks]

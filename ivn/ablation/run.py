@@ -4,12 +4,17 @@ OUT/ablation.json            what all of it is made from; another call must say 
 OUT/table-NAME.md, .json     the table as far as it is known, written again after each run
 """
 
+import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from ivn.data.source import Source, fingerprint, list_clips
+from ivn.load import EncoderError
+from ivn.probe.classify import check
+from ivn.probe.errors import ProbeError
 from ivn.provenance import provenance
 from ivn.train import folder
 from ivn.train.errors import RunError
@@ -33,7 +38,8 @@ class Options:
         probe: labelled clips to probe on; "" for those of ``data``.
         scale: size of the models.
         seeds: runs of each row.
-        labels: that are probed; empty for all there are.
+        labels: that are probed; empty for all that folds can judge.
+        internvideo2: file of InternVideo2's weights, for its row; "" leaves that out.
         changes: settings of all runs.
     """
 
@@ -45,6 +51,7 @@ class Options:
     seeds: int = 3
     labels: tuple[str, ...] = ()
     changes: tuple[str, ...] = ()
+    internvideo2: str = ""
 
 
 def ablate(options: Options) -> int:
@@ -58,13 +65,15 @@ def ablate(options: Options) -> int:
     """
     if options.seeds < 1:
         raise RunError(f"{options.seeds} seeds, expected at least 1")
-    chosen = table(options.table, options.scale)
+    weights = str(Path(options.internvideo2).absolute()) if options.internvideo2 else ""
+    chosen = table(options.table, options.scale, internvideo2=weights)
     clips = list_clips(options.probe or options.data)
+    labels, refused = _labels(clips, options.labels)
     lab = Lab(
         options.out,
         str(Path(options.data).absolute()),
         clips,
-        _labels(clips, options.labels),
+        labels,
         options.scale,
         options.seeds,
         options.changes,
@@ -73,20 +82,23 @@ def ablate(options: Options) -> int:
     for row in chosen.rows:
         lab.config(row, 0)  # a wrong setting is told before the first run, not hours later
     _record(options, lab)
+    for name, reason in refused.items():
+        print(f"label {name} is left out: {reason}")
     failed: dict[str, str] = {}
     for seed in range(options.seeds):
-        for name, baseline in lab.baselines(seed).items():
-            lab.probe(baseline, name)
+        for place, baseline in lab.baselines(seed).items():
+            lab.probe(baseline, place)
         for row in chosen.rows:
-            if row.missing or row.name in failed or lab.probed(row, seed):
+            place = lab.place(row, seed)
+            if row.missing or row.name in failed or lab.probed(place):
                 continue
-            print(f"\n{row.name}, seed {seed}: {lab.place(row, seed)}", flush=True)
+            print(f"\n{row.name}, seed {seed}: {place}", flush=True)
             try:
                 if code := lab.train(row, seed):
                     print("stopped; the same command goes on from here", flush=True)
                     return code
-                lab.probe(lab.trained(row, seed), lab.place(row, seed).name)
-            except RunError as error:
+                lab.probe(lab.trained(row, seed), place)
+            except (RunError, EncoderError, ProbeError) as error:
                 # Other rows may do without what this one lacks; the table says why it is empty.
                 failed[row.name] = str(error)
                 print(f"{row.name}: {error}", flush=True)
@@ -117,17 +129,29 @@ def _write(lab: Lab, failed: dict[str, str]) -> str:
     return text
 
 
-def _labels(clips: list[Source], chosen: tuple[str, ...]) -> tuple[str, ...]:
-    """The labels to probe: those ``chosen``, or all that the clips have."""
+def _labels(clips: list[Source], chosen: tuple[str, ...]) -> tuple[tuple[str, ...], dict[str, str]]:
+    """The labels to probe, those ``chosen`` or all that folds can judge; the others, and why."""
     names = sorted({name for clip in clips for name in clip.labels})
     if not names:
         raise RunError(
             "the clips have no labels to probe: give --data or --probe a list or manifest with some"
         )
     for name in chosen:
-        if name not in names:
-            raise RunError(f"no clip has a label {name!r}, expected some of {', '.join(names)}")
-    return chosen or tuple(names)
+        try:
+            check(clips, label=name)
+        except ProbeError as error:
+            raise RunError(f"label {name}: {error}") from error
+    if chosen:
+        return chosen, {}
+    refused: dict[str, str] = {}
+    for name in names:
+        try:
+            check(clips, label=name)
+        except ProbeError as error:
+            refused[name] = str(error)
+    if len(refused) == len(names):
+        raise RunError(f"no label can be probed; {next(iter(refused.values()))}")
+    return tuple(name for name in names if name not in refused), refused
 
 
 def _record(options: Options, lab: Lab) -> None:
@@ -135,8 +159,7 @@ def _record(options: Options, lab: Lab) -> None:
     now: dict[str, Any] = {
         "data": lab.data,
         "fingerprint": fingerprint(list_clips(options.data)),
-        "probe": fingerprint(lab.clips),
-        "labels": list(lab.labels),
+        "probe": _labels_digest(lab.clips),
         "scale": lab.scale,
         "changes": list(lab.changes),
     }
@@ -154,6 +177,12 @@ def _record(options: Options, lab: Lab) -> None:
         raise RunError(f"{options.out} is not empty and holds no ablation; choose a new folder")
     options.out.mkdir(parents=True, exist_ok=True)
     folder.write_text(file, json.dumps(now, indent=1) + "\n")
+
+
+def _labels_digest(clips: Sequence[Source]) -> str:
+    """SHA-256 of the clips with their labels and groups."""
+    told = [(fingerprint([clip]), clip.group, sorted(clip.labels.items())) for clip in clips]
+    return hashlib.sha256(repr(told).encode()).hexdigest()
 
 
 def _read(file: Path) -> dict[str, Any]:

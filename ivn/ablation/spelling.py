@@ -7,7 +7,7 @@ Settings = tuple[str, ...]
 Scale = Literal["tiny", "small", "base", "large", "huge"]
 
 _NO_TEXT = "no text encoder is as narrow as this predictor"
-_NO_INTERNVIDEO2 = "its weights are not on the hub as plain files: run it by hand, docs/presets.md"
+_NO_INTERNVIDEO2 = "it needs the released weights: give --internvideo2 FILE"
 
 
 @dataclass(frozen=True)
@@ -60,12 +60,12 @@ class Spelling:
     notes: tuple[str, ...] = ()
 
 
-def spelling(scale: Scale) -> Spelling:
-    """What the rows' words mean at ``scale``."""
-    return _tiny() if scale == "tiny" else _full()
+def spelling(scale: Scale, internvideo2: str) -> Spelling:
+    """What the rows' words mean at ``scale``; ``internvideo2``: file of its 1B weights, or ""."""
+    return _tiny(internvideo2) if scale == "tiny" else _full(internvideo2)
 
 
-def _full() -> Spelling:
+def _full(internvideo2: str) -> Spelling:
     """The paper's own sizes and teachers, whatever the encoder."""
     siglip = _teacher("siglip", "google/siglip2-large-patch16-256", 256, 24)
     return Spelling(
@@ -84,12 +84,12 @@ def _full() -> Spelling:
         clip=_teacher("timm", "vit_large_patch14_clip_224.openai", 224, 24),
         dinov2=_teacher("timm", "vit_large_patch14_dinov2.lvd142m", 224, 24),
         videomae=_second("videomae", "MCG-NJU/videomae-large", 256, 24),
-        internvideo2=Part(missing=_NO_INTERNVIDEO2),
+        internvideo2=_internvideo2(internvideo2, 224),
         pixels=Part(("stage.pixels_weight=1.0",)),
     )
 
 
-def _tiny() -> Spelling:
+def _tiny(internvideo2: str) -> Spelling:
     """The same in the proportions of ``tiny``: half as deep, and no layer of a text encoder."""
     efficientnet = _teacher("efficientnet", "", 256, 1)
     return Spelling(
@@ -113,7 +113,7 @@ def _tiny() -> Spelling:
         clip=_teacher("timm", "vit_base_patch16_clip_224.openai", 128, 12),
         dinov2=_teacher("timm", "vit_small_patch14_dinov2.lvd142m", 112, 12),
         videomae=_second("videomae", "MCG-NJU/videomae-base", 128, 12),
-        internvideo2=Part(missing=_NO_INTERNVIDEO2),
+        internvideo2=_internvideo2(internvideo2, 112),
         pixels=Part(
             (
                 "stage.pixels_weight=1.0",
@@ -162,8 +162,15 @@ def _teacher(kind: str, source: str, image_size: int, tap: int) -> Part:
             f"stage.teacher.source={source}",
             f"stage.teacher.image_size={image_size}",
             f"stage.teacher.taps=[{tap}]",
+            f"stage.teacher.dtype={'float32' if kind == 'efficientnet' else 'bfloat16'}",
         )
     )
+
+
+def _internvideo2(file: str, image_size: int) -> Part:
+    if not file:
+        return Part(missing=_NO_INTERNVIDEO2)
+    return Part(moved(_teacher("internvideo2", file, image_size, 40), "stage.target"))
 
 
 def _second(kind: str, source: str, image_size: int, tap: int) -> Part:

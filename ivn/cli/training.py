@@ -110,7 +110,7 @@ def run_demo(*, out: Annotated[str, tyro.conf.arg(metavar="DIR")] = "ivn-demo") 
 
 @app.command(name="ablate")
 def run_ablate(
-    table: tyro.conf.Positional[Literal["1a", "1b", "1c", "2", "3", "4"]],
+    table: tyro.conf.Positional[Literal["1a", "1b", "1c", "2", "3", "4-masks", "4-frames"]],
     /,
     *,
     data: Annotated[str, tyro.conf.arg(metavar="FOLDER|LIST")],
@@ -121,6 +121,7 @@ def run_ablate(
     ] = "tiny",
     seeds: Annotated[int, tyro.conf.arg(metavar="N")] = 3,
     labels: Annotated[str, optional("NAME,...")] = "",
+    internvideo2: Annotated[str, optional("FILE")] = "",
     settings: Settings = (),
 ) -> int:
     """Run the rows of one of the paper's ablation tables, probe each, and write it beside its own.
@@ -130,21 +131,23 @@ def run_ablate(
     stopped goes on where it was; tables that share --out share the runs that they have in common.
 
     Args:
-        table: 1a parts of stage one, 1b predictors, 1c decoders, 2 teachers, 3 stage two, 4 masks
-            and frames.
+        table: 1a parts of stage one, 1b predictors, 1c decoders, 2 teachers, 3 stage two, 4-masks
+            and 4-frames.
         data: clips to pretrain on.
         out: a folder for runs, probes and tables.
         probe: labelled clips to probe on; without it those of --data.
         scale: size of the models, one of tiny, small, base, large, huge.
         seeds: runs of each row.
-        labels: those to probe; without it all that the clips have.
+        labels: those to probe; without it all that folds can judge.
+        internvideo2: file of InternVideo2's 1B weights, for a row of table 3.
         settings: fields to change in every run, such as optim.steps=200.
     """
     from ivn.ablation.run import Options, ablate
 
     changes = tuple(assignment for group in settings for assignment in group)
     chosen = tuple(filter(None, labels.split(",")))
-    return ablate(Options(table, data, Path(out), probe, scale, seeds, chosen, changes))
+    options = Options(table, data, Path(out), probe, scale, seeds, chosen, changes, internvideo2)
+    return ablate(options)
 
 
 def print_settings() -> None:

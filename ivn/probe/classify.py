@@ -260,6 +260,17 @@ def labelled(sources: Sequence[Source], test: Sequence[Source], *, label: str) -
     return Data(every, labels, groups_of(every), classes, len(judged))
 
 
+def check(sources: Sequence[Source], *, label: str, folds: int = 5, seed: int = 0) -> None:
+    """See that the label can be probed in folds, before anything is decoded.
+
+    Raises:
+        ProbeError: as :func:`classify`.
+    """
+    data = labelled(sources, (), label=label)
+    _check_classes(data)
+    _splits(data, folds=folds, holdout=False, seed=seed)
+
+
 def _check_classes(data: Data) -> None:
     """See that every class can be learnt, and without a test list also judged."""
     first = len(data.sources) - data.tests
