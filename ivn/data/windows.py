@@ -82,21 +82,21 @@ def windows_of(
     offsets = {offset % cuts.stride for offset in chosen}
     number, count = first, 0
     kept: dict[int, _Frame] = {}
+    latest: Shown | None = None
     for shown, start, end in _sampled(source, cuts.fps):
         index, count = count, count + 1
         if index < number * cuts.stride:
             continue
-        # Of the first window any frame may turn out to be the last one, which is repeated.
-        wanted = number == 0 or index % cuts.stride in offsets
-        image = centre_clip(shown.image()[None], spec.size)[0] if wanted else None
+        latest = shown
+        image = _image(shown, spec) if index % cuts.stride in offsets else None
         kept[index] = _Frame(image, start, end)
         if count == number * cuts.stride + cuts.frames:
             yield _window(kept, number, cuts, chosen)
             number += 1
             kept = {at: frame for at, frame in kept.items() if at >= number * cuts.stride}
-    if number == 0:
-        for index in range(count, cuts.frames):
-            kept[index] = kept[index - 1]
+    if number == 0 and latest is not None:
+        last = _Frame(_image(latest, spec), kept[count - 1].start, kept[count - 1].end)
+        kept |= dict.fromkeys(range(count, cuts.frames), last)
         yield _window(kept, number, cuts, chosen)
 
 
@@ -107,6 +107,10 @@ class _Frame:
     image: Tensor | None
     start: float
     end: float
+
+
+def _image(shown: Shown, spec: ClipSpec) -> Tensor:
+    return centre_clip(shown.image()[None], spec.size)[0]
 
 
 def _window(kept: dict[int, _Frame], number: int, cuts: Windows, chosen: list[int]) -> Window:

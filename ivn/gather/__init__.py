@@ -12,6 +12,7 @@ from ivn.config import Config, differences
 from ivn.data.source import Source, list_clips
 from ivn.report.content import Content, Missing
 
+from .names import run_names
 from .opened import Opened, first_run, open_run
 from .pictures import Pictures, pictures
 from .records import read_run
@@ -31,32 +32,38 @@ def gather(paths: Sequence[Path], *, clips: str = "") -> Content:
         DataError: ``clips`` was given and holds none.
     """
     given = list_clips(Path(clips).absolute()) if clips else []
-    names = short_names(paths)
     # All of them before anything slow: one may be no run.
-    read = [read_run(path, name) for path, name in zip(paths, names, strict=True)]
+    read = [read_run(path) for path in paths]
     missing = [list(run.missing) for run, _, _ in read]
-    configs = {run.name: config for run, config, _ in read if config is not None}
-    opened: dict[Path, Opened] = {}
-    for path, (run, config, _), lacks in zip(paths, read, missing, strict=True):
-        if config is not None:
-            opened[path.resolve()] = open_run(path, config, run.name, lacks)
-    first: dict[Path, Opened] = {}
+    starts: dict[Path, tuple[Config, list[Missing]]] = {}
+    given_paths = [path.resolve() for path in paths]
     for (_, config, source), lacks in zip(read, missing, strict=True):
         start = first_run(source, lacks) if config is not None else None
-        if start is not None and start[0] not in opened | first:
-            name = start[0].name if start[0].name not in names else str(start[0])
-            own: list[Missing] = []
-            first[start[0]] = open_run(*start, name, own)
-            lacks += [Missing(f"{one.what} of {name}, its start", one.why) for one in own]
+        if start is not None and start[0] not in given_paths:
+            starts.setdefault(start[0], (start[1], lacks))
+    every = run_names([*paths, *starts])
+    names = every[: len(paths)]
+    configs = {
+        name: config for name, (_, config, _) in zip(names, read, strict=True) if config is not None
+    }
+    opened: dict[Path, Opened] = {}
+    for path, name, (_, config, _), lacks in zip(paths, names, read, missing, strict=True):
+        if config is not None:
+            opened[path.resolve()] = open_run(path, config, name, lacks)
+    first: list[Opened] = []
+    for (path, (config, lacks)), name in zip(starts.items(), every[len(paths) :], strict=True):
+        own: list[Missing] = []
+        first.append(open_run(path, config, name, own))
+        lacks += [Missing(f"{one.what} of {name}, its start", one.why) for one in own]
     rest: list[Missing] = []
     sources = given or _sources([source.get("data") for _, _, source in read], rest)
     found = Pictures()
     if sources and opened:
-        found = pictures(list(opened.values()), list(first.values()), sources, rest)
+        found = pictures(list(opened.values()), first, sources, rest)
     return Content(
         runs=[
-            replace(run, missing=tuple(lacks))
-            for (run, _, _), lacks in zip(read, missing, strict=True)
+            replace(run, name=name, missing=tuple(lacks))
+            for (run, _, _), name, lacks in zip(read, names, missing, strict=True)
         ],
         between=_between(configs, names),
         masks=found.masks,
@@ -67,17 +74,6 @@ def gather(paths: Sequence[Path], *, clips: str = "") -> Content:
         made_by=f"ivn {version('ivn')}, torch {torch.__version__}, "
         f"Python {platform.python_version()}",
     )
-
-
-def short_names(paths: Sequence[Path]) -> list[str]:
-    """The folders' names, with as much of their paths as makes them different."""
-    parts = [path.absolute().parts for path in paths]
-    depth = 1
-    names = [path.absolute().name for path in paths]
-    while len(set(names)) < len(names) and depth < max(map(len, parts)):
-        depth += 1
-        names = ["/".join(part[-depth:]) for part in parts]
-    return names if len(set(names)) == len(names) else [f"{n} #{i}" for i, n in enumerate(names, 1)]
 
 
 def _sources(places: Sequence[object], missing: list[Missing]) -> list[Source]:

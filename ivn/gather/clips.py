@@ -13,6 +13,8 @@ from ivn.data.reader import DataConfig, read_clip
 from ivn.data.source import Source
 from ivn.report.content import Missing
 
+from .names import short_names
+
 Specs = Mapping[str, ClipSpec]  # consumer -> what it sees
 Views = Mapping[str, Tensor]  # consumer -> uint8 [1, T, S, S, 3]
 
@@ -39,17 +41,22 @@ def read_some(
         count: how many clips.
         missing: gets a line for each broken file that was met.
     """
-    found: list[Clip] = []
-    broken: list[Missing] = []
+    tried: list[Source] = []
+    read: list[dict[str, Views] | str] = []
+    good = 0
     for source in spread(sources, count):
-        if len(found) == count or len(broken) == _NAMED:
+        if good == count or len(read) - good == _NAMED:
             break
+        tried.append(source)
         try:
-            found.append(Clip(name_of(source), _read(source, groups)))
-        except DecodeError as error:
-            broken.append(Missing(f"clip {name_of(source)}", str(error)))
-    missing += broken
-    return found
+            read.append(_read(source, groups))
+            good += 1
+        # torch lacks the memory for a side or length that a config asks for.
+        except (DecodeError, RuntimeError, MemoryError) as error:
+            read.append(str(error))
+    named = list(zip(names_of(tried), read, strict=True))
+    missing += [Missing(f"clip {name}", why) for name, why in named if isinstance(why, str)]
+    return [Clip(name, views) for name, views in named if not isinstance(views, str)]
 
 
 def spread(sources: Sequence[Source], count: int) -> list[Source]:
@@ -60,14 +67,18 @@ def spread(sources: Sequence[Source], count: int) -> list[Source]:
     return [sources[i] for i in (*first, *rest)]
 
 
-def name_of(source: Source) -> str:
-    """The file's name, with its window and label where it has any."""
+def names_of(sources: Sequence[Source]) -> list[str]:
+    """The files' names, as :func:`.names.short_names`, with windows and labels where they are."""
+    return short_names([Path(source.path) for source in sources], [*map(_end, sources)])
+
+
+def _end(source: Source) -> str:
     window = ""
     if source.start > 0 or source.end >= 0:
         end = f"{source.end:g}" if source.end >= 0 else "end"
         window = f" [{source.start:g} to {end} s]"
     label = f" ({source.label})" if source.label is not None else ""
-    return f"{Path(source.path).name}{window}{label}"
+    return f"{window}{label}"
 
 
 def _read(source: Source, groups: Mapping[str, Specs]) -> dict[str, Views]:

@@ -16,10 +16,13 @@ from ivn.model.state import read_state
 from ivn.report.content import Missing
 from ivn.stages import Stage
 from ivn.train import checkpoint, folder
-from ivn.train.errors import RunError
 
-# What reading files that others wrote, and building what they ask for, may end with.
-FAILURES = (OSError, ValueError, ImportError, RunError, SafetensorError)
+# What reading files that others wrote, and building what they ask for, may end with: torch tells
+# lacking memory, on any device, and sizes that are too large as RuntimeError, Python the last two.
+FAILURES = (
+    *(OSError, ValueError, ImportError, SafetensorError),
+    *(RuntimeError, MemoryError, OverflowError),
+)
 
 
 @dataclass(frozen=True)

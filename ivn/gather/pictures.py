@@ -1,7 +1,7 @@
 """Masks, attention, reconstructions, features and neighbours of the same clips for all runs."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -50,15 +50,14 @@ def pictures(
         sources: where clips come from.
         missing: gets what cannot be drawn.
     """
-    every = [*runs, *first]
-    for run in every:
-        if run.stage is not None:
-            run.stage.to(device())
-        if run.encoder is not None:
-            run.encoder.to(device())
+    runs = _placed(runs, missing)
+    every = [*runs, *_placed(first, missing)]
     seeing = features.eyes(every, [run.name for run in runs])
     count = _affordable(seeing)
-    clips = read_some(sources, {run.name: _specs(run) for run in every}, count, missing)
+    able = [run for run in every if run.stage is not None or run.encoder is not None]
+    if not able:
+        return Pictures()
+    clips = read_some(sources, {run.name: _specs(run) for run in able}, count, missing)
     if not clips:
         missing.append(Missing("all pictures", "no clip could be read"))
         return Pictures()
@@ -73,6 +72,21 @@ def pictures(
     drawn = _reconstructions(runs, shown, missing)
     strips, gallery = _features(seeing, clips, shown, missing)
     return Pictures(masks, drawn, strips, gallery)
+
+
+def _placed(runs: Sequence[Opened], missing: list[Missing]) -> list[Opened]:
+    """The runs on the device; those that it has no memory for with nothing to draw with."""
+    placed = []
+    for run in runs:
+        try:
+            for part in (run.stage, run.encoder):
+                if part is not None:
+                    part.to(device())
+            placed.append(run)
+        except FAILURES as error:
+            _tell(missing, f"pictures of {run.name}", error)
+            placed.append(replace(run, stage=None, encoder=None))
+    return placed
 
 
 def _specs(run: Opened) -> Specs:
@@ -137,9 +151,8 @@ def _reconstructions(
 def _features(
     seeing: Sequence[Eye], clips: Sequence[Clip], shown: Sequence[Clip], missing: list[Missing]
 ) -> tuple[list[Strip], Gallery | None]:
-    films: dict[str, list[Film]] = {clip.name: [] for clip in shown}
-    means: dict[str, list[Floats]] = {}
-    usable: list[Eye] = []
+    films: list[list[Film]] = [[] for _ in shown]
+    usable: list[tuple[Eye, list[Floats]]] = []
     for eye in seeing:
         own: list[Floats] = []
         drawn: list[Film] = []
@@ -152,21 +165,19 @@ def _features(
         except FAILURES as error:
             _tell(missing, f"features of {eye.label}", error)
             continue
-        usable.append(eye)
-        means[eye.label] = own
-        for clip, film in zip(shown, drawn, strict=True):
-            films[clip.name].append(film)
-    strips = []
-    for clip in shown:
-        if films[clip.name]:
-            frames = Film("frames", _frames(clip))
-            strips.append(Strip(clip.name, [frames, *films[clip.name]]))
-    return strips, _gallery(usable, means, clips, missing)
+        usable.append((eye, own))
+        for own_films, film in zip(films, drawn, strict=True):
+            own_films.append(film)
+    strips = [
+        Strip(clip.name, [Film("frames", _frames(clip)), *own_films])
+        for clip, own_films in zip(shown, films, strict=True)
+        if own_films
+    ]
+    return strips, _gallery(usable, clips, missing)
 
 
 def _gallery(
-    seeing: Sequence[Eye],
-    means: dict[str, list[Floats]],
+    seeing: Sequence[tuple[Eye, list[Floats]]],
     clips: Sequence[Clip],
     missing: list[Missing],
 ) -> Gallery | None:
@@ -182,7 +193,7 @@ def _gallery(
     return Gallery(
         [clip.name for clip in clips],
         [thumbnail(middle) for middle in map(_middle, clips)],
-        [features.neighbours(eye, means[eye.label], queries, NEAREST) for eye in seeing],
+        [features.neighbours(eye, means, queries, NEAREST) for eye, means in seeing],
     )
 
 

@@ -17,14 +17,14 @@ PROBES = "probes"
 RESULT = "result.json"
 # Of a file with a result or a source: beyond this it was not written for people.
 _LARGEST = 8 * 2**20
+_LONGEST = 1e6  # seconds of a step: beyond this a log was not written by training
 
 
-def read_run(path: Path, name: str) -> tuple[Run, Config | None, dict[str, Any]]:
+def read_run(path: Path) -> tuple[Run, Config | None, dict[str, Any]]:
     """A run in words and numbers, its config and its source; None and {} where unreadable.
 
     Args:
-        path: the run's folder.
-        name: what to call it.
+        path: the run's folder, and what the run is called.
 
     Raises:
         FileNotFoundError: the folder holds no run.
@@ -41,7 +41,7 @@ def read_run(path: Path, name: str) -> tuple[Run, Config | None, dict[str, Any]]
         card = _json(saved / checkpoint.CARD, "the checkpoint's card", missing)
     preset = config.name if config is not None and config.name in PRESETS else ""
     run = Run(
-        name=name,
+        name=path.name,
         stage=config.stage.kind if config is not None else "",
         facts=_facts(path, config, source, log, saved, card),
         log=log,
@@ -214,7 +214,12 @@ def _step_seconds(log: Log | None, config: Config | None) -> tuple[list[float], 
     if speed is None or share is None or speed.steps != share.steps:
         return [], []
     pairs = zip(speed.values, share.values, strict=True)
-    steps = [(config.optim.batch_size / clips, wait) for clips, wait in pairs if clips > 0]
+    size = config.optim.batch_size
+    steps = [
+        (size / clips, wait)
+        for clips, wait in pairs
+        if clips > 0 and 0 <= wait <= 1 and size / clips < _LONGEST
+    ]
     return [s * wait for s, wait in steps], [s * (1 - wait) for s, wait in steps]
 
 

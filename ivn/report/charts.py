@@ -12,6 +12,7 @@ from .html import Html, join, tag
 WIDTH, HEIGHT = 360, 190
 _LEFT, _RIGHT, _TOP, _BOTTOM = 48, 10, 10, 24
 _POINTS = 320  # of a drawn line, at most
+_LEAST = 1e-300  # a difference below it is none: its parts are no numbers
 _SMOOTH = 100  # points from which on a noisy line is drawn smoothed, too
 
 
@@ -134,9 +135,10 @@ def _stretches(points: list[tuple[float, float]], count: int) -> list[list[tuple
 
 
 def _linear(low: float, high: float, start: float, end: float, *, ticks: int) -> _Scale:
-    if high <= low:
-        pad = abs(low) * 0.1 or 1.0
-        low, high = (low - pad, high + pad) if start > end else (low, low + 1)
+    size = max(abs(low), abs(high))
+    if high - low <= max(size * 1e-12, _LEAST):
+        pad = size * 0.1 if size > 1e3 * _LEAST else 1.0
+        low, high = (low - pad, high + pad) if start > end else (low, high + 1)
     size = (high - low) / ticks
     power = 10.0 ** math.floor(math.log10(size))
     step = next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= size * 0.999)
@@ -156,7 +158,7 @@ def _logarithmic(low: float, high: float) -> _Scale:
     every = max(1, math.ceil((top - bottom) / 5)) if len(factors) == 1 else 1
     marks = [
         factor * 10.0**power
-        for power in range(math.floor(bottom), math.ceil(top) + 1, every)
+        for power in range(max(math.floor(bottom), -307), min(math.ceil(top), 307) + 1, every)
         for factor in factors
         if bottom <= math.log10(factor * 10.0**power) <= top
     ]

@@ -118,6 +118,16 @@ def test_only_frames_that_a_window_looks_at_are_converted(counting, monkeypatch)
     assert len(converted) == 2 * 2
 
 
+def test_of_a_long_first_window_only_what_is_looked_at_is_converted(counting, monkeypatch):
+    converted = []
+    monkeypatch.setattr(
+        "ivn.data.windows.centre_clip",
+        lambda video, size: converted.append(round(int(video[0, 8, 8, 0]) / 10)) or video,
+    )
+    list(windows_of(Source(counting), Windows(20, 20), ClipSpec(2, 16)))
+    assert converted == centre_frame_numbers(20, 2)
+
+
 def test_broken_files_are_refused_with_their_names(tmp_path):
     for name, file in broken_files(tmp_path).items():
         with pytest.raises(DecodeError, match=str(file)):

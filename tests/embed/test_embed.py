@@ -226,18 +226,21 @@ def video(name, seconds):
             image = np.ascontiguousarray(texture[:, index % 64 : index % 64 + 64])
             container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         container.mux(stream.encode(None))
-def embed(name):
-    options = ["--encoder", {ENCODER!r}, "--window", 16, "--stride", 100, "--batch-size", 2]
-    said = command("embed", folder / name, *options, "-o", folder / (name + ".npz"))
+def embed(name, window=16):
+    options = ["--encoder", {ENCODER!r}, "--window", window, "--stride", 100, "--batch-size", 2]
+    file = folder / (name + ("" if window == 16 else str(window)) + ".npz")
+    said = command("embed", folder / name, *options, "-o", file)
     assert said[0] == 0, said
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 video("short.mp4", 30)
 video("long.mp4", 600)
 before = embed("short.mp4")
 print(embed("long.mp4") - before)
+print(embed("long.mp4", 5950) - before)
 """
-    growth = float(run_code(code, OMP_NUM_THREADS="1"))
+    growth, wide = map(float, run_code(code, OMP_NUM_THREADS="1").split())
     assert growth < 25, f"{growth} MB more than for half a minute"
+    assert wide < 25, f"{wide} MB more for a window of ten minutes"
     found = read(tmp_path / "long.mp4.npz")
     assert len(found["video"]) == 60
     assert found["start"][-1] == pytest.approx(590) and found["end"][-1] == pytest.approx(591.6)

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from ivn.config import to_toml
 from ivn.data.source import Source
-from ivn.gather import short_names
-from ivn.gather.clips import name_of, spread
+from ivn.gather.clips import names_of, spread
+from ivn.gather.names import run_names, short_names
 from ivn.gather.records import read_run
+from ivn.presets import PRESETS
 
 
 def run_with(place, log):
@@ -16,7 +18,7 @@ def run_with(place, log):
     (place / "config.toml").write_text("name = 3")
     (place / "run.json").write_text("{}")
     (place / "log.jsonl").write_bytes(log)
-    return read_run(place, "run")[0]
+    return read_run(place)[0]
 
 
 def test_every_finite_number_of_a_log_is_a_curve(tmp_path):
@@ -48,13 +50,12 @@ def test_broken_files_and_warnings_are_counted(tmp_path):
     [
         (["a/run", "b/other"], ["run", "other"]),
         (["a/run", "b/run"], ["a/run", "b/run"]),
+        (["a/run", "b/run", "b/other"], ["a/run", "b/run", "b/other"]),
         (["a/run", "a/run"], ["run #1", "run #2"]),
     ],
 )
 def test_runs_have_different_names(paths, names):
-    found = short_names([Path("/x") / path for path in paths])
-    assert len(set(found)) == len(found)
-    assert found == names or paths[0] == paths[1]
+    assert run_names([Path("/x") / path for path in paths]) == names
 
 
 def test_clips_are_spread_over_the_list_and_all_are_there():
@@ -65,6 +66,24 @@ def test_clips_are_spread_over_the_list_and_all_are_there():
 
 
 def test_a_clip_is_named_with_its_window_and_label():
-    assert name_of(Source("/far/away/a.mp4")) == "a.mp4"
-    assert name_of(Source("a.mp4", "walk", 1.5, 3.0)) == "a.mp4 [1.5 to 3 s] (walk)"
-    assert name_of(Source("a.mp4", start=2.0)) == "a.mp4 [2 to end s]"
+    assert names_of([Source("/far/away/a.mp4")]) == ["a.mp4"]
+    assert names_of(
+        [Source("a.mp4", "walk", 1.5, 3.0), Source("a.mp4", start=2.0), Source("a.mp4", start=2.0)]
+    ) == ["a.mp4 [1.5 to 3 s] (walk)", *["a.mp4 [2 to end s]"] * 2]
+
+
+def test_clips_with_one_name_show_what_of_their_paths_differs():
+    files = [Source(f"/data/{folder}/1.mp4") for folder in ("run", "walk")]
+    assert names_of(files) == ["run/1.mp4", "walk/1.mp4"]
+    assert short_names([Path("/a/1.mp4"), Path("/b/1.mp4")], ["", " (x)"]) == ["1.mp4", "1.mp4 (x)"]
+
+
+def test_times_that_no_training_took_are_not_told(tmp_path):
+    lines = [{"step": 1, "clips_per_s": 1e-310, "wait_share": 0.5}]
+    lines.append({"step": 2, "clips_per_s": 1.0, "wait_share": 1e300})
+    place = tmp_path / "run"
+    place.mkdir()
+    (place / "config.toml").write_text(to_toml(PRESETS["stage1-tiny"]()))
+    (place / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    run = read_run(place)[0]
+    assert run.log is not None and run.seconds_per_step is None

@@ -1,20 +1,28 @@
 """What is drawn of a run is what the run does."""
 
+from pathlib import Path
+from unittest import mock
+
 import numpy as np
 import pytest
 import torch
 
-from ivn.data.clip import Batch
-from ivn.gather.clips import Clip
+from ivn.data.clip import Batch, ClipSpec
+from ivn.data.source import BUNDLED_CLIPS, list_clips
+from ivn.gather.clips import Clip, read_some
 from ivn.gather.features import Eye, eyes, film, neighbours, see
-from ivn.gather.opened import Opened
+from ivn.gather.opened import Opened, open_run
+from ivn.gather.pictures import pictures
 from ivn.gather.reconstructions import SAMPLING_STEPS, affordable, decoder_of, reconstructions
 from ivn.gather.views import look, mask_films
 from ivn.ops.random import make_keys
+from ivn.report.content import Missing
 from ivn.report.picture import MASKED
 from tests.small import random_batch, small_config, small_stage
 
 pytest.importorskip("transformers")
+
+BUNDLED = list_clips(BUNDLED_CLIPS)
 
 
 def run_of(preset, *changes, name="run"):
@@ -83,6 +91,22 @@ def test_a_cpu_is_not_asked_for_long_samples_of_large_decoders():
     assert affordable(decoder, 100, torch.device("cpu")) == SAMPLING_STEPS
     assert affordable(decoder, 10**9, torch.device("cpu")) == SAMPLING_STEPS[:1]
     assert affordable(decoder, 10**9, torch.device("cuda")) == SAMPLING_STEPS
+
+
+def test_what_no_memory_is_large_enough_for_is_told(tmp_path, monkeypatch):
+    missing = []
+    config = small_config("stage1-tiny", "model.decoder.width=100000000")
+    run = open_run(tmp_path, config, "run", missing)
+    assert run.stage is None and "cannot be built here" in missing[0].why
+    told = []
+    assert not read_some(BUNDLED[:1], {"run": {"student": ClipSpec(2, 10**7)}}, 1, told)
+    assert told[0].what == f"clip {Path(BUNDLED[0].path).name}"
+    full = torch.OutOfMemoryError("CUDA out of memory")
+    monkeypatch.setattr("torch.nn.Module.to", mock.Mock(side_effect=full))
+    told.clear()
+    run, _ = run_of("stage2-tiny")
+    assert pictures([run], [], BUNDLED[:1], told).masks == ()
+    assert told == [Missing("pictures of run", "CUDA out of memory")]
 
 
 def test_each_teacher_and_random_encoder_is_there_once():

@@ -1,6 +1,7 @@
 """Curves stand where their values are."""
 
 import json
+import math
 import re
 
 import pytest
@@ -54,6 +55,19 @@ def test_equal_factors_are_equal_distances_on_the_logarithmic_scale():
 def test_there_is_no_logarithm_of_what_has_none(values):
     svg = drawn("term", ([1, 2, 3], values))
     assert '<g class="log">' not in svg and '<g class="lin">' in svg
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        *([0.0, 5e-324], [5e-324, 5e-324], [-1e-310, 1e-310], [5e-324, 1e300], [-1e300, 1e300]),
+        *([1.0, math.nextafter(1, 2)], [0.1, math.nextafter(0.1, 0)], [1e300, 1e300]),
+    ],
+)
+def test_what_a_hostile_log_says_stands_in_the_chart_too(values):
+    svg = drawn("term", ([1, 2], values), ([1, 2**53 - 1], values))
+    for path in paths(svg, "lin"):
+        assert all(0 <= x <= WIDTH and 0 <= y <= HEIGHT for x, y in path)
 
 
 def test_runs_share_one_scale():

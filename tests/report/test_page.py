@@ -4,11 +4,14 @@ import json
 import shutil
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 pytest.importorskip("av")
 pytest.importorskip("efficientnet_lite_pytorch")
 
 from ivn.data.source import BUNDLED_CLIPS
+from ivn.gather import gather
 from tests.browser import chromium, opened
 from tests.command import SMALL, STAGE1, assert_one_line, command
 
@@ -140,6 +143,47 @@ def test_without_scripts_everything_is_there(browser, both):
 
 def test_a_page_is_a_few_hundred_kilobytes(both):
     assert both.stat().st_size < 2**20
+
+
+@pytest.fixture(scope="module")
+def alike(trained, tmp_path_factory):
+    """What is drawn of runs, starts and clips that have the same names, two of each."""
+    place = tmp_path_factory.mktemp("alike")
+    for seed, name in enumerate(("e1", "e2")):
+        shutil.copytree(trained / "one", place / name / "stage1")
+        shutil.copytree(trained / "two", place / name / "stage2")
+        source = {"data": "", "init": str(place / name / "stage1")}
+        (place / name / "stage2" / "run.json").write_text(json.dumps(source))
+        for file in place.glob(f"{name}/stage1/checkpoints/*/encoder.safetensors"):
+            state = load_file(file)
+            draw = torch.Generator().manual_seed(seed)
+            noise = {key: torch.randn(value.shape, generator=draw) for key, value in state.items()}
+            save_file({key: state[key] + noise[key] for key in state}, file)
+    for number, name in enumerate(FILES):
+        file = place / "clips" / f"class{number}" / "0001.mp4"
+        file.parent.mkdir(parents=True)
+        shutil.copy(BUNDLED_CLIPS / name, file)
+    runs = [place / name / "stage2" for name in ("e1", "e2")]
+    return gather(runs, clips=str(place / "clips"))
+
+
+def test_runs_and_their_starts_of_one_name_are_told_apart(alike):
+    assert [run.name for run in alike.runs] == ["e1/stage2", "e2/stage2"]
+    rows = {row.encoder: row.nearest for row in alike.gallery.neighbours}
+    starts = [f"stage 1, {name}/stage1" for name in ("e1", "e2")]
+    assert len(rows) == len(alike.gallery.neighbours) and rows[starts[0]] != rows[starts[1]]
+    for strip in alike.features:
+        films = {film.label: film.pixels for film in strip.films}
+        assert len(films) == len(strip.films)
+        assert (films[starts[0]] != films[starts[1]]).any()
+
+
+def test_clips_of_one_name_have_their_own_films(alike):
+    assert alike.gallery.names == [f"class{number}/0001.mp4" for number in range(len(FILES))]
+    shown = [strip.title for strip in alike.features]
+    assert shown == [alike.gallery.names[i] for i in (0, 1, 2)]
+    kinds = [[film.label for film in strip.films] for strip in alike.features]
+    assert all(labels == kinds[0] and len(set(labels)) == len(labels) for labels in kinds)
 
 
 def test_without_a_browser_ci_fails_and_others_skip(monkeypatch):

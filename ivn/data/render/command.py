@@ -27,7 +27,8 @@ def render_world(
         clips, frames, size, fps, seed: as in :class:`ivn.data.render.world.World`.
         out: the folder.
         maps: as there; none means all of the first WAD.
-        workers: clips at a time; 0 means one for each core that this process may use.
+        workers: clips at a time; 0 means one for each core, of those that this process may use
+            from Python 3.13 on.
 
     Raises:
         DataError: see :func:`ivn.data.render.world.render`.
@@ -41,7 +42,7 @@ def render_world(
         done = render(
             world,
             Path(out),
-            workers=workers or len(os.sched_getaffinity(0)),
+            workers=workers or _cores(),
             report=lambda there, of: bar.update(task, completed=there, total=of),
         )
     seconds = time.perf_counter() - start
@@ -53,3 +54,8 @@ def render_world(
     )
     console.print(done.manifest.as_posix(), markup=False)
     return 0
+
+
+def _cores() -> int:
+    count = getattr(os, "process_cpu_count", os.cpu_count)
+    return count() or 1
