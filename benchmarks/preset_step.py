@@ -66,7 +66,7 @@ class PresetStep:
     def update(self) -> None:
         clip_gradients(self.trained, self.config.optim.clip_norm)
         self.optimizer.step()
-        self.stage.after_step()
+        self.stage.after_step(torch.ones((), dtype=torch.bool, device=self.device))
         self.optimizer.zero_grad()
 
     @contextmanager

@@ -107,6 +107,22 @@ def test_every_message_in_troubleshooting_is_one_of_the_programs():
         assert any(re.search(pattern, text, re.DOTALL) for text in texts), message
 
 
+def tables(text):
+    """Each table outside code blocks: its rows as lists of cells, the line of dashes among them."""
+    text = re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+    for table in re.findall(r"(?:^ *\|.*\n?)+", text, re.MULTILINE):
+        # On GitHub code spans, too, end at a pipe that is not escaped.
+        yield [re.split(r"(?<!\\)\|", line.strip())[1:] for line in table.splitlines()]
+
+
+@pytest.mark.parametrize("document", ["README.md", *(f"docs/{d.name}" for d in DOCS.glob("*.md"))])
+def test_every_row_of_a_table_has_as_many_cells_as_its_head(document):
+    for head, dashes, *rows in tables((ROOT / document).read_text()):
+        assert all(re.fullmatch(r" *:?-+:? *", cell) for cell in dashes[:-1]), head
+        for row in (head, dashes, *rows):
+            assert (len(row), row[-1]) == (len(head), ""), row
+
+
 def test_documents_link_to_what_there_is():
     for document in [*DOCS.glob("*.md"), ROOT / "README.md"]:
         for target in re.findall(r"\]\((?!https?:)([^)#]+)", document.read_text()):

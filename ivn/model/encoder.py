@@ -15,7 +15,7 @@ from ivn.ops.norm import rms_norm
 from ivn.ops.random import Purpose, uniform
 
 from .block import Block
-from .layers import materialise, wide_dtype
+from .layers import materialise, part_generator, wide_dtype
 from .packed import Index, Packed
 from .patch import PatchEmbed, PlainPatchEmbed, end_to_end, patch_grid
 from .pool import AttentionPool
@@ -251,8 +251,8 @@ class Encoder(nn.Module):
 
 
 def build_encoder(config: EncoderConfig, *, seed: int) -> Encoder:
-    """An encoder with random weights, the same for the same seed."""
+    """An encoder with random weights: those that any model of this seed begins with."""
     with torch.device("meta"):
         encoder = Encoder(config)
-    materialise(encoder, torch.Generator().manual_seed(seed))
+    materialise(encoder, part_generator(seed, "encoder"))
     return encoder

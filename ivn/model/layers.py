@@ -5,6 +5,7 @@ a network computes is that of the activations given to it. Statistics are taken 
 Modules are built without values: each has ``reset_parameters(generator)``.
 """
 
+import hashlib
 from collections.abc import Callable, Iterable
 
 import torch
@@ -85,6 +86,15 @@ class ProjectionHead(nn.Module):
         """
         weight, bias = self.norm.weight, self.norm.bias
         return cosine_distance(self.head(x), target, weight, bias, norm_eps=self.norm.eps)
+
+
+def part_generator(seed: int, part: str) -> Generator:
+    """What draws the first weights of ``part``: of these two alone, whatever other parts there are.
+
+    Its seed is the first eight bytes of the SHA-256 of ``"SEED PART"``, the highest first.
+    """
+    digest = hashlib.sha256(f"{seed} {part}".encode()).digest()
+    return Generator().manual_seed(int.from_bytes(digest[:8]))
 
 
 def materialise(module: nn.Module, generator: Generator) -> None:

@@ -17,7 +17,7 @@ from .decoder import (
     build_pixel_decoder,
 )
 from .encoder import Encoder, EncoderConfig
-from .layers import materialise
+from .layers import materialise, part_generator
 from .predictor import AnyPredictorConfig, Predictor, load_pretrained
 
 
@@ -101,12 +101,14 @@ def build_model(
 ) -> Model:
     """A model with weights from ``seed`` and, as its config says, from a text encoder.
 
+    Each part's weights follow from the seed, its name and its sizes: other parts change nothing.
+
     Args:
         config: of the networks.
         alignment: heads to build for a teacher.
         seed: of the random weights.
         pretrained: False leaves the text encoder's weights out: a checkpoint brings others.
-        predicts: False leaves predictor and decoder out. All else has the same weights either way.
+        predicts: False leaves predictor and decoder out.
         latent_width: features that a latent decoder predicts; 0: the encoder's.
         pixel_decoder: of a decoder of pixels beside the first.
         second_alignment: heads to build for a second teacher.
@@ -122,11 +124,13 @@ def build_model(
 
     with torch.device("meta"):
         encoder = Encoder(config.encoder)
-        predictor = Predictor(config.predictor, width, grid)
+        predictor = Predictor(config.predictor, width, grid) if predicts else None
         latent = isinstance(config.decoder, LatentHeadConfig)
         pixels, condition = 3 * config.encoder.patch_size**2, config.predictor.width
         target = (latent_width or width) if latent else pixels
-        decoder = build_decoder(config.decoder, condition=condition, target=target)
+        decoder = None
+        if predicts:
+            decoder = build_decoder(config.decoder, condition=condition, target=target)
         beside = None
         if pixel_decoder is not None:
             beside = build_pixel_decoder(pixel_decoder, condition=condition, target=pixels)
@@ -138,9 +142,8 @@ def build_model(
             pixel_decoder=beside,
             second_alignment=heads_of(second_alignment),
         )
-    materialise(model, torch.Generator().manual_seed(seed))
-    if not predicts:
-        model.predictor = model.decoder = None
-    elif pretrained:
+    for name, part in model.named_children():
+        materialise(part, part_generator(seed, name))
+    if predictor is not None and pretrained:
         load_pretrained(predictor)
     return model.compute_in(getattr(torch, config.dtype))

@@ -224,9 +224,10 @@ def _pixel_decoder(state: State, file: Path) -> PixelDecoder | None:
         return None
     if "net.time_embed.mlp.0.weight" in state:
         return _diffusion(state, file)
-    weights = [value for key, value in sorted(state.items()) if key.endswith("weight")]
-    width, condition = weights[0].shape
-    return _filled(PixelHead, (len(weights[-1]), condition, width, len(weights)), state, file)
+    last = _count(state, "net") - 1  # every second is an activation
+    width, condition = _shape(state, "net.0.weight", str(file), 2)
+    target = _shape(state, f"net.{last}.weight", str(file), 2)[0]
+    return _filled(PixelHead, (target, condition, width, last // 2 + 1), state, file)
 
 
 def _diffusion(state: State, file: Path) -> DiffusionDecoder:

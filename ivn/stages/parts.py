@@ -179,8 +179,11 @@ class Stage(nn.Module, ABC):
     def after_start(self) -> None:
         """What follows the loading of first weights from another run; nothing, by default."""
 
-    def after_step(self) -> None:
-        """What follows an optimiser step; nothing, with frozen teachers."""
+    def after_step(self, stepped: Tensor) -> None:
+        """What follows an optimiser step; nothing, with frozen teachers.
+
+        ``stepped`` is a bool scalar on the device: false where the step was skipped.
+        """
 
     def features(self, batch: Batch) -> Tensor:
         """The encoder's features of whole clips, ``[B, N, C]``."""

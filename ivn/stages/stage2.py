@@ -204,12 +204,13 @@ class Stage2(Stage):
             self.teacher.load_state_dict(self.encoder.state_dict())
 
     @torch.no_grad()
-    def after_step(self) -> None:
-        """The target moves towards the encoder, where it does."""
+    def after_step(self, stepped: Tensor) -> None:
+        """The target moves towards the encoder, where it does and the optimiser stepped."""
         if isinstance(self.config.target, MomentumTarget):
             pairs = zip(self.teacher.parameters(), self.encoder.parameters(), strict=True)
             target, encoder = zip(*pairs, strict=True)
-            torch._foreach_lerp_(target, encoder, 1 - self.config.target.momentum)
+            share = (1 - self.config.target.momentum) * stepped.to(target[0].dtype)
+            torch._foreach_lerp_(target, encoder, [share] * len(target))
 
     def loss(self, batch: Batch) -> dict[str, Term]:
         features, seen_by_teacher = self.target(batch), self.semantic.look(batch)

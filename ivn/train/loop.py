@@ -162,7 +162,7 @@ class _Trainer:
         self.optimizer.step_if(good)
         if self.health is not None:
             self.health.stepped()
-        self.stage.after_step()
+        self.stage.after_step(good)
         self.step += 1
         epoch = self.step / self.loader.steps_per_epoch
         values = _stacked(good, loss, norm)

@@ -8,7 +8,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import ivn
+from ivn.model.decoder import PixelHeadConfig, build_decoder
 from ivn.model.encoder import EncoderConfig, build_encoder
+from ivn.model.layers import materialise, part_generator
 from ivn.model.predictor import PredictorConfig
 from tests import hub
 
@@ -131,6 +133,16 @@ def test_a_hub_id_is_fetched(encoder, tmp_path):
     assert printed.strip() == repr(CONFIG)
     missing = "import ivn\ntry: ivn.load_encoder('owner/other')\nexcept OSError as e: print(e)"
     assert "owner/other cannot be fetched from the hub" in hub.run(missing, tmp_path / "hub")
+
+
+@pytest.mark.parametrize("depth", [1, 2, 6, 12])
+def test_a_pixel_head_of_any_depth_is_read_back(encoder, tmp_path, depth):
+    with torch.device("meta"):
+        head = build_decoder(PixelHeadConfig(depth=depth, width=20), condition=24, target=12)
+    materialise(head, part_generator(0, "decoder"))
+    save_file(encoder.state_dict(), tmp_path / "encoder.safetensors")
+    save_file(head.state_dict(), tmp_path / "decoder.safetensors")
+    assert same(ivn.load_model(tmp_path, **SIZES).decoder, head)
 
 
 def test_the_predictors_sizes_are_never_guessed():

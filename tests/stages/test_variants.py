@@ -6,6 +6,7 @@ parameters that train, and where weights come from. Teachers have the real class
 
 import zlib
 from collections.abc import Iterator
+from itertools import pairwise
 
 import pytest
 import torch
@@ -20,12 +21,14 @@ from ivn.model.positions import resize_table
 from ivn.model.predictor import Predictor
 from ivn.model.vit import ViTLayer, ViTPredictorConfig
 from ivn.ops.random import Purpose, integers, normal
-from ivn.stages import Stage1, initialise
+from ivn.stages import Stage1, Term, initialise
 from ivn.toml import ConfigError
-from ivn.train import checkpoint
+from ivn.train import checkpoint, folder
 from ivn.train.gradients import compute_gradients
 from ivn.train.health import HealthCheck
-from ivn.train.optimizer import make_optimizer
+from ivn.train.loop import pretrain
+from ivn.train.optimizer import OptimConfig, make_optimizer
+from ivn.train.settings import EfficiencyConfig, RunConfig
 from tests.small import random_batch, small_config, small_stage
 
 pytest.importorskip("transformers")
@@ -51,6 +54,14 @@ def build(preset: str, *changes: str):
                 parameter += 0.05 * torch.randn(parameter.shape, generator=generator)
     stage.after_start()
     return stage
+
+
+def assert_same(one: nn.Module, other: nn.Module) -> None:
+    """Bit-equal parameters under the same names."""
+    ours, theirs = one.state_dict(), other.state_dict()
+    assert ours.keys() == theirs.keys()
+    for name in ours:
+        assert torch.equal(ours[name], theirs[name]), name
 
 
 class Row:
@@ -85,6 +96,14 @@ def rows():
     return row
 
 
+def assert_changes(row: Row, baseline: Row, *parts: str) -> None:
+    """All parts but ``parts`` are there in both rows, and begin with the same weights."""
+    ours, theirs = row.stage.parts, baseline.stage.parts
+    assert ours.keys() - set(parts) == theirs.keys() - set(parts)
+    for part in ours.keys() - set(parts):
+        assert_same(ours[part], theirs[part])
+
+
 def of(names: set[str], *parts: str) -> set[str]:
     """Those of ``names`` that lie in ``parts``."""
     return {name for name in names if name.partition(".")[0] in parts}
@@ -101,6 +120,7 @@ def test_pixel_only_has_no_alignment_and_asks_the_teacher_for_its_attention_alon
     assert (both.terms, row.terms) == ({"layers", "pixels"}, {"pixels"})
     assert row.trained == of(both.trained, "encoder", "predictor", "decoder")
     assert row.stage.alignment is None
+    assert_changes(row, both, "alignment")
     seen = row.stage.look(row.batch)
     assert seen.attention.numel() and not seen.layers.numel() and not seen.pooled.numel()
 
@@ -119,9 +139,7 @@ def test_align_only_has_neither_predictor_nor_decoder(rows):
     assert row.trained == of(both.trained, "encoder", "alignment")
     assert row.parts == {"encoder", "alignment"}
     assert not any(isinstance(m, Predictor | DiffusionDecoder) for m in row.stage.modules())
-    # Nothing else changed: what both rows have begins alike.
-    fresh = [small_stage(small_config(S1, *change)) for change in ([], [ALIGN_ONLY])]
-    assert_same(fresh[0].alignment, fresh[1].alignment)
+    assert_changes(row, both, "predictor", "decoder")
 
 
 def test_a_stage_leaves_out_what_its_model_has_too_much_of(rows):
@@ -195,12 +213,20 @@ VIT = ["model.predictor.kind=vit", "model.predictor.width=48", "model.predictor.
 def test_a_vit_predictor_takes_the_text_layers_place_and_no_others(rows, depth):
     baseline, row = rows(S1), rows(S1, *VIT, f"model.predictor.depth={depth}")
     assert row.terms == baseline.terms
+    assert_changes(row, baseline, "predictor")
     inside = ("predictor.layers.", "predictor.norm.")
     for one in (row, baseline):
         one.outside = {name for name in one.trained if not name.startswith(inside)}
     assert row.outside == baseline.outside
     blocks = {name.split(".")[2] for name in row.trained if name.startswith("predictor.layers.")}
     assert blocks == {str(i) for i in range(depth)}
+
+
+@pytest.mark.parametrize("layers", [5, 8])
+def test_more_of_the_text_encoders_layers_change_the_predictor_alone(rows, layers):
+    baseline, row = rows(S1), rows(S1, f"model.predictor.layers={layers}")
+    assert row.terms == baseline.terms
+    assert_changes(row, baseline, "predictor")
 
 
 def test_a_vit_layer_is_pytorchs_pre_norm_encoder_layer():
@@ -267,16 +293,7 @@ def test_a_decoder_changes_the_decoder_alone(rows, settings, kind, depth):
     assert isinstance(decoder, kind)
     layers = decoder.net if kind is PixelHead else decoder.net.res_blocks
     assert sum(not isinstance(layer, nn.GELU) for layer in layers) == depth
-    for part in ("encoder", "predictor"):
-        assert_same(getattr(row.stage, part), getattr(baseline.stage, part))
-
-
-def assert_same(one: nn.Module, other: nn.Module) -> None:
-    """Bit-equal parameters under the same names."""
-    ours, theirs = one.state_dict(), other.state_dict()
-    assert ours.keys() == theirs.keys()
-    for name in ours:
-        assert torch.equal(ours[name], theirs[name]), name
+    assert_changes(row, baseline, "decoder")
 
 
 # Table 2.
@@ -289,6 +306,7 @@ def test_a_second_teacher_brings_its_own_heads_and_term(rows):
     assert row.terms == {"layers", "second"}
     own = of(row.trained, "second_alignment")
     assert row.trained - own == one.trained
+    assert_changes(row, one, "second_alignment")
     heads = {name.removeprefix("second_") for name in own}
     assert heads == {name for name in of(one.trained, "alignment") if ".pooled." not in name}
     assert set(row.batch.clips) == {"student", "teacher", "second_teacher"}
@@ -402,7 +420,7 @@ def steps(stage, config, count: int, batch) -> list[dict[str, torch.Tensor]]:
     for _ in range(count):
         compute_gradients(stage, batch, 1)
         optimizer.step()
-        stage.after_step()
+        stage.after_step(torch.tensor(True))
         found.append({k: v.clone() for k, v in stage.encoder.state_dict().items()})
     return found
 
@@ -421,6 +439,36 @@ def test_a_momentum_target_is_the_running_mean_of_the_encoder():
     assert all(p.grad is None for p in stage.teacher.parameters())
 
 
+def test_a_momentum_target_stays_where_a_step_was_skipped(tmp_path):
+    """The loop's second step is not finite."""
+    stage = build(S2, *MOMENTUM)
+    seen, loss = [], stage.loss
+
+    class Loader:
+        step, steps_per_epoch = 0, 4
+
+        def __next__(self):
+            seen.append({k: v.clone() for k, v in stage.teacher.state_dict().items()})
+            return random_batch(stage)
+
+        def close(self):
+            seen.append(stage.teacher.state_dict())
+
+    def spoilt(batch):
+        factor = torch.nan if len(seen) == 2 else 1.0
+        return {k: Term(factor * t.total, t.count) for k, t in loss(batch).items()}
+
+    stage.loss = spoilt
+    optim = OptimConfig(4, epochs=1, steps=4, lr=1e-2, lr_scaling="none")
+    run, efficiency = RunConfig(log_every=1), EfficiencyConfig(device="cpu")
+    with folder.locked(tmp_path):
+        pretrain(stage, Loader(), tmp_path, config={}, optim=optim, run=run, efficiency=efficiency)
+    name = "blocks.0.attn.qkv.weight"
+    moves = [not torch.equal(a[name], b[name]) for a, b in pairwise(seen)]
+    assert moves == [True, False, True, True]
+    torch.testing.assert_close(seen[1], seen[2], rtol=0, atol=0)
+
+
 @pytest.mark.parametrize("target", [[], TAUGHT], ids=["start", "teacher"])
 def test_a_frozen_target_stays(target):
     config, stage = small_config(S2, *target), build(S2, *target)
@@ -436,6 +484,7 @@ def test_another_target_changes_the_latent_heads_last_layer_alone(rows):
     baseline, row = rows(S2), rows(S2, *TAUGHT)
     assert row.terms == baseline.terms == {"view1", "view2"}
     assert row.trained == baseline.trained
+    assert_changes(row, baseline, "decoder")
     other = {
         name for name in row.trained if row.gradients[name].shape != baseline.gradients[name].shape
     }
@@ -475,6 +524,7 @@ def test_visible_alignment_adds_a_term_and_heads(rows):
     baseline, row = rows(S2), rows(S2, *VISIBLE)
     assert row.terms == baseline.terms | {"layers"}
     assert row.trained - of(row.trained, "alignment") == baseline.trained
+    assert_changes(row, baseline, "alignment")
     ours = of(row.trained, "alignment")
     assert ours == {n for n in of(rows(S1).trained, "alignment")}
     for view in ("view1", "view2"):
@@ -486,6 +536,7 @@ def test_the_pixel_loss_adds_a_term_and_a_decoder(rows):
     assert row.terms == baseline.terms | {"pixels"}
     own = of(row.trained, "pixel_decoder")
     assert row.trained - own == baseline.trained
+    assert_changes(row, baseline, "pixel_decoder")
     assert {n.removeprefix("pixel_") for n in own} == of(rows(S1).trained, "decoder")
 
 
@@ -545,6 +596,7 @@ def test_stage_two_takes_stage_ones_masks_in_one_view(rows, mask):
     row = Row(S2, f"stage.mask={mask}", *source)
     assert row.terms == {"view1"}
     assert row.trained == rows(S2).trained
+    assert_changes(row, rows(S2))
     told = row.stage.semantic.look(row.batch)
     assert not told.layers.numel() and bool(told.attention.numel()) == bool(source)
     ours = row.stage.mask(row.batch, told.attention)
@@ -560,6 +612,7 @@ def test_stage_two_takes_stage_ones_masks_in_one_view(rows, mask):
 def test_stage_one_takes_stage_twos_masks(rows):
     row = rows(S1, "stage.mask=multi_block", "stage.blocks.scale=0.3")
     assert (row.terms, row.trained) == (rows(S1).terms, rows(S1).trained)
+    assert_changes(row, rows(S1))
     assert row.stage.look(row.batch).attention.numel() == 0
     other = build(S2, "stage.views=[{count = 8, scale = 0.3}]")
     for a, b in zip(row.stage.mask(row.batch), other.mask(row.batch), strict=True):

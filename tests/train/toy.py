@@ -86,9 +86,9 @@ class ToyStage(nn.Module):
             for name, part in self.parts.items()
         ]
 
-    def after_step(self) -> None:
+    def after_step(self, stepped: Tensor) -> None:
         with torch.no_grad():
-            self.slow.lerp_(self.encoder.weight, 0.1)
+            self.slow.lerp_(self.encoder.weight, 0.1 * stepped)
 
 
 class ToyLoader:
