@@ -29,6 +29,7 @@ from ivn.train import folder
 from ivn.train.settings import resolve_device
 
 RAW = "raw"
+LIBRARIES, AT_RANDOM = ("timm:", "hf:"), "@random"
 PER_SCENE, PROCEDURAL = 2, 16  # pictures
 
 
@@ -110,7 +111,7 @@ def run_classify(
     """Probe encoders, and the baselines beside them; print a table, then all of it as JSON."""
     out = place.folder("classify", encoders[0])
     sources = list_clips(data)
-    frozen, baselines = subjects(encoders, clips, place.resolved_device(), pool)
+    frozen, baselines = subjects(encoders, clips, place.resolved_device())
     found = classify(
         frozen,
         sources,
@@ -141,7 +142,7 @@ def run_classify(
 def run_motion(encoders: Sequence[str], *, data: str, seed: int, clips: Clips, place: Place) -> int:
     """Probe camera motion over bundled and drawn pictures, or over frames of videos."""
     out = place.folder("motion", encoders[0])
-    frozen, baselines = subjects(encoders, clips, place.resolved_device(), "frames")
+    frozen, baselines = subjects(encoders, clips, place.resolved_device())
     frames = Frames(list_clips(data), seed, [*frozen, *baselines]) if data else None
     pictures = _bundled_pictures(seed) if frames is None else frames
     total = PER_SCENE * len(real_scenes()) + PROCEDURAL if frames is None else len(frames)
@@ -167,7 +168,7 @@ def run_retrieve(
     """Probe which videos are nearest; print a table, then all of it as JSON."""
     out = place.folder("retrieve", encoders[0])
     sources = list_clips(data)
-    frozen, baselines = subjects(encoders, clips, place.resolved_device(), pool)
+    frozen, baselines = subjects(encoders, clips, place.resolved_device())
     found = retrieve(
         frozen,
         sources,
@@ -216,19 +217,29 @@ def run_predict(
 
 
 def subjects(
-    encoders: Sequence[str], clips: Clips, device: str, pool: Pool
+    encoders: Sequence[str], clips: Clips, device: str
 ) -> tuple[list[Frozen], list[Frozen]]:
-    """The encoders, and what stands beside them: random twins of runs, and raw pixels."""
+    """The encoders, and what stands beside them: random twins, and raw pixels.
+
+    Runs have twins, and networks of other libraries.
+    """
     names = list(dict.fromkeys(encoders))
     frames, size = clips.frames or None, clips.size or None
     found = [load_frozen(name, frames=frames, size=size, device=device) for name in names]
-    beside: list[Frozen] = [
-        _twin(name, one, device) for name, one in zip(names, found, strict=True) if _is_run(name)
-    ]
+    beside: list[Frozen] = []
+    for name, one in zip(names, found, strict=True):
+        if _is_run(name):
+            beside.append(_twin(name, one, device))
+        elif (
+            name.startswith(LIBRARIES)
+            and (twin := f"{name.removesuffix(AT_RANDOM)}{AT_RANDOM}") not in names
+        ):
+            size = one.spec.size
+            beside.append(load_frozen(twin, frames=one.spec.frames, size=size, device=device))
     if RAW not in names:
         spec = found[0].spec
         beside.append(load_frozen(RAW, frames=spec.frames, size=spec.size))
-    return found, [one for one in beside if pool in one.pools]
+    return found, beside
 
 
 def _twin(run: str, frozen: Frozen, device: str) -> Frozen:

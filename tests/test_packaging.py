@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -41,6 +42,14 @@ def run(*command, cwd, **environment):
     )
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     return done.stdout
+
+
+def test_timm_is_one_that_does_not_unpickle():
+    # The first whose loader of folders reads weights alone.
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]
+    assert extras["timm"] == ["timm>=1.0.26"]
 
 
 def test_any_python_can_use_the_build():

@@ -202,11 +202,13 @@ def _header(fields: list[str]) -> list[str] | None:
     """Our names of the columns, where the fields are a header with a path among them."""
     ours = {spelling: name for name, spellings in _COLUMNS.items() for spelling in spellings}
     names = [ours.get(field.lower(), field) for field in fields]
-    # Of two spellings of one name the last counts; the other is a column of its own.
-    names = [
-        field if name in names[place + 1 :] else name
-        for place, (name, field) in enumerate(zip(names, fields, strict=True))
-    ]
+    for name in _COLUMNS:
+        places = [place for place, one in enumerate(names) if one == name]
+        exact = [place for place in places if fields[place].lower() == name]
+        # Ours by its own spelling, else by the last of others; what is left is a column of its own.
+        for place in places:
+            if place != (exact or places)[-1]:
+                names[place] = fields[place]
     return names if "path" in names else None
 
 

@@ -25,6 +25,9 @@ from .errors import ProbeError
 from .frozen import Frozen, Pool
 from .views import AnyView
 
+# Raised whenever the same file gives other pixels or other features than before: by our decoding,
+# sampling, resizing, cropping or arithmetic. Features of another number are computed again.
+_VERSION = 1
 _SHARD_BYTES = 2**26
 _SHARD_ENTRIES = 2**13
 _SHARD_SECONDS = 20.0
@@ -38,12 +41,15 @@ def default_folder() -> Path:
 
 
 def entry(source: Source, view: AnyView) -> str:
-    """The key of a view of a file as it is now: its place, size and time of change, its window."""
+    """The key of a view of a file as it is now: its place, size and time of change, its window.
+
+    And of our code as it is now: its number.
+    """
     real = os.path.realpath(source.path)
     # A file that cannot be read has no features either.
     found = os.stat(real) if os.path.exists(real) else None
-    version = [found.st_size, found.st_mtime_ns] if found else []
-    said = json.dumps([real, version, source.start, source.end, view.name])
+    state = [found.st_size, found.st_mtime_ns] if found else []
+    said = json.dumps([_VERSION, real, state, source.start, source.end, view.name])
     return sha256(said.encode()).hexdigest()[:40]
 
 

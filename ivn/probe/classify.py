@@ -17,9 +17,9 @@ from ivn.data.source import Source
 
 from .cache import default_folder
 from .errors import ProbeError
-from .extract import extract
+from .extract import Extracted, extract
 from .fit import Kind, Point, Scores, Task, arranged_shape, kinds
-from .frozen import Frozen, Pool
+from .frozen import Frozen, Pool, nearest_pool
 from .heads import LinearHead
 from .metrics import TOP, confusion, hits, per_class, share
 from .progress import shown
@@ -154,7 +154,8 @@ def classify(
         lr, wd: of the grid, instead of the kind's own.
         training: of the heads.
         seed: of the split, the heads, random views and intervals.
-        baselines: further encoders; their rows are marked.
+        baselines: further encoders; their rows are marked. One without ``pool`` or ``tokens`` is
+            read by "mean".
         cache: folder of features; the user's own without it.
         workers: threads that decode.
 
@@ -168,7 +169,16 @@ def classify(
     _splits(data, folds=folds, holdout=holdout, seed=seed)  # before minutes of work
     views, learn, judge = _views(training_views(train_views, seed=seed), grid(clips, crops))
     every = [*frozen, *baselines]
-    wanted = [(one, _pools(found, pool, tokens)) for one in every]
+    pools = [
+        {
+            kind.name: _pool_of(kind, pool, tokens, one if one in baselines else None)
+            for kind in found
+        }
+        for one in every
+    ]
+    wanted = [
+        (one, list(dict.fromkeys(own.values()))) for one, own in zip(every, pools, strict=True)
+    ]
     extracted = extract(
         wanted,
         data.sources,
@@ -177,15 +187,15 @@ def classify(
         cache=cache or default_folder(),
         workers=workers,
     )
-    data = data.only(extracted.kept)
+    data = _usable(data, extracted)
     _check_classes(data)
     splits = _splits(data, folds=folds, holdout=holdout, seed=seed)
     tested = torch.cat([test for _, test in splits])
     labels, groups = data.labels[tested], data.groups[tested]
     rows, fitted, told = [], [], []
-    pairs = list(product(zip(every, extracted.features, strict=True), found))
-    for (one, features), kind in shown(pairs, "heads", len(pairs)):
-        own = _pool_of(kind, pool, tokens)
+    pairs = list(product(zip(every, pools, extracted.features, strict=True), found))
+    for (one, theirs, features), kind in shown(pairs, "heads", len(pairs)):
+        own = theirs[kind.name]
         task = Task(
             features[own], torch.from_numpy(data.labels), data.groups, len(data.classes), learn
         )
@@ -197,7 +207,7 @@ def classify(
             "top1": share(hits(probabilities, labels, 1), groups, seed=seed),
             "top5": None if top5 is None else share(top5, groups, seed=seed),
         }
-        chosen = {**head.point, "validation": head.validation}
+        chosen = {**head.point, "validation": head.validation, "pool": own}
         rows.append(Row(one.name, kind.name, scores, chosen, baseline=one in baselines))
     best = max(range(len(found) * len(frozen)), key=lambda row: fitted[row].validation)
     table = confusion(told[best].argmax(1), labels, len(data.classes))
@@ -269,6 +279,18 @@ def check(sources: Sequence[Source], *, label: str, folds: int = 5, seed: int = 
     data = labelled(sources, (), label=label)
     _check_classes(data)
     _splits(data, folds=folds, holdout=False, seed=seed)
+
+
+def _usable(data: Data, extracted: Extracted) -> Data:
+    """The videos that could be read; a list of which none could is not as if it had not been."""
+    kept, skipped = data.only(extracted.kept), extracted.skipped
+    before, after = len(data.sources) - data.tests, len(kept.sources) - kept.tests
+    # Those skipped are in the order of all: the first is of the training videos, if one is.
+    if not after:
+        raise ProbeError(f"none of {before} training videos can be used: {skipped[0].reason}")
+    if data.tests and not kept.tests:
+        raise ProbeError(f"none of {data.tests} test videos can be used: {skipped[-1].reason}")
+    return kept
 
 
 def _check_classes(data: Data) -> None:
@@ -345,12 +367,9 @@ def _needed(data: Data, views: int, learn: Sequence[int], judge: Sequence[int]) 
     return needed
 
 
-def _pool_of(kind: Kind, pool: Pool, tokens: Pool) -> Pool:
-    return pool if kind.name in ("linear", "knn") else tokens
-
-
-def _pools(found: Sequence[Kind], pool: Pool, tokens: Pool) -> list[Pool]:
-    return list(dict.fromkeys(_pool_of(kind, pool, tokens) for kind in found))
+def _pool_of(kind: Kind, pool: Pool, tokens: Pool, baseline: Frozen | None) -> Pool:
+    own = pool if kind.name in ("linear", "knn") else tokens
+    return own if baseline is None else nearest_pool(baseline, own)
 
 
 def _majority(data: Data, splits: Sequence[Split]) -> float:

@@ -107,6 +107,11 @@ class Frozen(ABC):
         """Its weights."""
 
 
+def nearest_pool(frozen: Frozen, pool: Pool) -> Pool:
+    """``pool``, or "mean", which every encoder has."""
+    return pool if pool in frozen.pools else "mean"
+
+
 def pooled_tokens(tokens: Tensor, slots: int, pool: Pool) -> Tensor:
     """Tokens ``[B, N, C]``, time-major, as "none", "frames" or "mean"; means in at least fp32."""
     if pool == "none":

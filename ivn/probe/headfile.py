@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -74,6 +74,11 @@ class SavedHead:
                 f"has other weights ({other['identity'][:12]}): give the encoder that it was "
                 "fitted to, with --encoder, or fit a new head"
             )
+        if self.pool not in frozen.pools:
+            raise ProbeError(
+                f"the head's card says that it reads features {self.pool!r}, but {frozen.name} has "
+                f"{', '.join(frozen.pools)}: the card was changed; fit a new head"
+            )
 
 
 def save(fitted: Fitted, folder: Path, *, facts: dict[str, Any]) -> Path:
@@ -138,6 +143,7 @@ def load(path: Path) -> SavedHead:
             raise ProbeError(f"{card_file} has format {card['format']}, expected {FORMAT}")
         if sha256(weights.read_bytes()).hexdigest() != card["weights_sha256"]:
             raise ProbeError(f"{weights} is not the file that {card_file.name} was written for")
+        _check_card(card)
         grid(card["views"]["clips"], card["views"]["crops"])
         readout = from_state(
             card["kind"], load_file(weights), card["shape"], len(card["classes"]), card["chosen"]
@@ -149,6 +155,25 @@ def load(path: Path) -> SavedHead:
             f"{card_file} and {weights.name} are not a head as it was written ({error})"
         ) from error
     return SavedHead(card, readout)
+
+
+def _check_card(card: dict[str, Any]) -> None:
+    """See that all that is read of a card later is there.
+
+    Raises:
+        KeyError, ValueError: something is not, or is something else.
+    """
+    kinds = {"name": str, "identity": str, "frames": int, "size": int, "slots": int, "width": int}
+    encoder = card["encoder"]
+    wrong = [name for name, kind in kinds.items() if not isinstance(encoder[name], kind)]
+    if not isinstance(card["label"], str):
+        wrong.append("label")
+    if card["pool"] not in get_args(Pool):
+        wrong.append("pool")
+    if not all(isinstance(name, str) for name in card["classes"]):
+        wrong.append("classes")
+    if wrong:
+        raise ValueError(f"{', '.join(wrong)}")
 
 
 def _best(folder: Path) -> Path:
@@ -166,5 +191,12 @@ def _best(folder: Path) -> Path:
 
 
 def _anywhere(name: str) -> str:
-    """A name that means the same from any folder."""
+    """A name that means the same from any folder, by the rules of ``ivn.load.load_frozen``."""
+    if name == "raw":
+        return name
+    library, _, rest = name.partition(":")
+    if library in ("timm", "hf"):
+        folder = rest.removesuffix("@random")
+        tail = rest[len(folder) :]
+        return f"{library}:{os.path.abspath(folder)}{tail}" if os.path.isdir(folder) else name
     return os.path.abspath(name) if os.path.exists(name) else name

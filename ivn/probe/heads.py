@@ -3,6 +3,7 @@
 Legend: H heads, b samples, N tokens, C width, K classes, A attention heads, d = C / A.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -58,6 +59,13 @@ class Head(ABC):
     @abstractmethod
     def floats(self) -> int:
         """Numbers that one head holds of one sample in training, about."""
+
+    def held(self) -> int:
+        """Numbers that one head holds in training whatever the samples.
+
+        Parameters, gradients and AdamW's two moments of each.
+        """
+        return 4 * sum(math.prod(start.shape) for start in self.starts().values())
 
     def initial(self, *, seed: int, count: int) -> dict[str, Tensor]:
         """Keyed parameters of ``count`` heads that all start alike, fp32 on the CPU."""

@@ -18,7 +18,7 @@ from .cache import Features, default_folder
 from .classify import labelled
 from .errors import ProbeError
 from .extract import extract
-from .frozen import Frozen, Pool
+from .frozen import Frozen, Pool, nearest_pool
 from .heads import LinearHead
 from .metrics import share
 from .results import Result, Row
@@ -27,6 +27,7 @@ from .views import grid
 
 RANKS = (1, 5, 10)
 _QUERIES_AT_ONCE = 256
+_COSINES_AT_ONCE = 2**22  # of which a few arrays are held
 
 
 def retrieve(
@@ -55,7 +56,7 @@ def retrieve(
         pool: which features; flattened where they are no vector.
         clips, crops: views of each video.
         seed: of the intervals.
-        baselines: further encoders; their rows are marked.
+        baselines: further encoders; their rows are marked. One without ``pool`` is read by "mean".
         cache: folder of features; the user's own without it.
         workers: threads that decode.
 
@@ -64,8 +65,9 @@ def retrieve(
     """
     data = labelled(sources, (), label=label)
     views, every = grid(clips, crops), [*frozen, *baselines]
+    pools = [nearest_pool(one, pool) if one in baselines else pool for one in every]
     extracted = extract(
-        [(one, [pool]) for one in every],
+        [(one, [own]) for one, own in zip(every, pools, strict=True)],
         data.sources,
         views,
         cache=cache or default_folder(),
@@ -73,8 +75,7 @@ def retrieve(
     )
     data = data.only(extracted.kept)
     labels, groups = torch.from_numpy(data.labels), torch.from_numpy(data.groups)
-    answers = (groups[:, None] != groups).sum(1)
-    same = ((labels[:, None] == labels) & (groups[:, None] != groups)).sum(1)
+    answers, same = _answers(labels, groups)
     asked = (same > 0).nonzero()[:, 0]
     if not len(asked):
         raise ProbeError(
@@ -82,15 +83,15 @@ def retrieve(
             "there is nothing to find"
         )
     rows = []
-    for one, features in zip(every, extracted.features, strict=True):
-        vectors = _vectors(features[pool], len(labels), len(views))
+    for one, own, features in zip(every, pools, extracted.features, strict=True):
+        vectors = _vectors(features[own], len(labels), len(views))
         found = _ranked(vectors, labels, groups, asked)
         scores = {
             name: share(values, data.groups[asked], seed=seed) for name, values in found.items()
         }
         # What every probe has: the nearest, and one among five.
         scores |= {"top1": scores["recall1"], "top5": scores["recall5"]}
-        rows.append(Row(one.name, "cosine", {**scores}, baseline=one in baselines))
+        rows.append(Row(one.name, "cosine", {**scores}, {"pool": own}, baseline=one in baselines))
     pairs = list(zip(answers[asked].tolist(), same[asked].tolist(), strict=True))
     facts = {
         "label": label,
@@ -107,6 +108,15 @@ def retrieve(
         "split": {"kind": "other groups answer", "seed": seed},
     }
     return Result("retrieve", facts, rows, every, extracted.skipped)
+
+
+def _answers(labels: Tensor, groups: Tensor) -> tuple[Tensor, Tensor]:
+    """How many videos of other groups there are for each, and how many of its class, ``[n]``."""
+    _, place, own = torch.unique(
+        torch.stack([groups, labels]), dim=1, return_inverse=True, return_counts=True
+    )
+    same = labels.bincount()[labels] - own[place]
+    return len(groups) - groups.bincount()[groups], same
 
 
 def _vectors(features: Features, n: int, views: int) -> Tensor:
@@ -127,7 +137,7 @@ def _ranked(
 ) -> dict[str, np.ndarray]:
     """Recall at each rank and average precision of each query, float64."""
     found: dict[str, list[Tensor]] = {name: [] for name in (*(f"recall{k}" for k in RANKS), "map")}
-    for queries in asked.split(_QUERIES_AT_ONCE):
+    for queries in asked.split(max(1, min(_QUERIES_AT_ONCE, _COSINES_AT_ONCE // len(labels)))):
         cosines = vectors[queries] @ vectors.mT
         cosines[groups[queries][:, None] == groups] = -torch.inf
         order = cosines.argsort(dim=1, descending=True, stable=True)

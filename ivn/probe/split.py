@@ -3,13 +3,14 @@
 Videos belong together if their list says so (``Source.group``), if they are one file under two
 names, or two windows of it, or if their files have the same bytes.
 
-Legend: n videos, G groups.
+Legend: n videos, G groups, K classes.
 """
 
 import hashlib
 import os
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from torch import Tensor
@@ -21,6 +22,7 @@ from .errors import ProbeError
 
 _TRIES = 20
 _CHUNK = 2**20
+_GROUPS_AT_ONCE = 128
 
 Key = tuple[str, str]  # what two videos may share: its kind, and which
 
@@ -105,13 +107,13 @@ def folds_of(
             f"{len(names)} groups of videos, expected at least {folds}, one a fold: give more "
             "videos, or fewer folds with --folds"
         )
-    classes = int(labels.max()) + 1
-    counts = np.zeros((len(names), classes))
-    np.add.at(counts, (index, labels), 1)
+    counts = _Counts.of(index, labels)
+    uneven = counts.unevenness()
     for attempt in range(_TRIES):
-        fold = _dealt(counts, folds, make_keys(seed, attempt, range(len(names))))
-        spread = [len(set(fold[counts[:, which] > 0])) for which in range(classes)]
-        if not every_class or min(number for number in spread if number) > 1:
+        fold = _dealt(counts, uneven, folds, make_keys(seed, attempt, range(len(names))))
+        there = np.zeros((len(counts.totals), folds), bool)
+        there[counts.labels, fold[counts.groups]] = True
+        if not every_class or there.sum(1)[counts.totals > 0].min() > 1:
             return fold[index]
     raise ProbeError(
         f"the classes cannot be spread over {folds} folds without parting a group: one would be in "
@@ -119,20 +121,62 @@ def folds_of(
     )
 
 
-def _dealt(counts: np.ndarray, folds: int, keys: Tensor) -> np.ndarray:
-    """The fold of each group, by its ``counts [G, classes]``."""
+@dataclass(frozen=True)
+class _Counts:
+    """Videos of each class in each group, where there are any: nearly all pairs have none.
+
+    Attributes:
+        groups, labels, videos: of each pair that has some, in order, int64 ``[P]``.
+        first: where each group begins among the pairs, int64 ``[G + 1]``.
+        totals: videos of each class, ``[K]``.
+    """
+
+    groups: np.ndarray
+    labels: np.ndarray
+    videos: np.ndarray
+    first: np.ndarray
+    totals: np.ndarray
+
+    @classmethod
+    def of(cls, groups: np.ndarray, labels: np.ndarray) -> "_Counts":
+        """Of each video's group and class, ``[n]`` each, groups without gaps."""
+        totals = np.bincount(labels)
+        pairs, videos = np.unique(groups * len(totals) + labels, return_counts=True)
+        of_group, of_class = np.divmod(pairs, len(totals))
+        first = np.searchsorted(of_group, np.arange(groups.max() + 2))
+        return cls(of_group, of_class, videos, first, totals)
+
+    def shares(self, start: int, stop: int) -> np.ndarray:
+        """Of each class's videos those in the groups from ``start`` to ``stop``, ``[., K]``."""
+        pairs = slice(self.first[start], self.first[stop])
+        out = np.zeros((stop - start, len(self.totals)))
+        labels = self.labels[pairs]
+        out[self.groups[pairs] - start, labels] = self.videos[pairs] / self.totals[labels]
+        return out
+
+    def unevenness(self) -> np.ndarray:
+        """Deviation over the classes of each group's shares, ``[G]``."""
+        G = len(self.first) - 1
+        starts = range(0, G, _GROUPS_AT_ONCE)
+        return np.concatenate(
+            [self.shares(one, min(one + _GROUPS_AT_ONCE, G)).std(1) for one in starts]
+        )
+
+
+def _dealt(counts: _Counts, uneven: np.ndarray, folds: int, keys: Tensor) -> np.ndarray:
+    """The fold of each group; the most ``uneven`` are dealt first."""
     words = random_words(keys, Purpose.ORDER, 1)[:, 0].numpy()
-    share = counts / np.maximum(counts.sum(0), 1)
-    fold = np.zeros(len(counts), np.int64)
-    held = np.zeros((folds, counts.shape[1]))
+    fold = np.zeros(len(uneven), np.int64)
+    held = np.zeros((folds, len(counts.totals)))
     size = np.zeros(folds)
-    for group in np.lexsort((words, -share.std(1))):
-        after = held[None] + np.eye(folds)[:, :, None] * share[group]
-        uneven = after.std(1).mean(1).round(12)
-        best = int(np.lexsort((words[:folds], size, uneven))[0])
+    for group in np.lexsort((words, -uneven)):
+        share = counts.shares(group, group + 1)[0]
+        after = held[None] + np.eye(folds)[:, :, None] * share
+        spread = after.std(1).mean(1).round(12)
+        best = int(np.lexsort((words[:folds], size, spread))[0])
         fold[group] = best
-        held[best] += share[group]
-        size[best] += counts[group].sum()
+        held[best] += share
+        size[best] += counts.videos[counts.first[group] : counts.first[group + 1]].sum()
     return fold
 
 

@@ -22,7 +22,7 @@ def classify_table(found: Result) -> str:
     head = ["encoder", "head", "top-1", "95% interval", "top-5", "chosen"]
     body = [
         [
-            row.encoder,
+            _named(row, found.rows),
             row.head,
             _value(row.scores["top1"]),
             _interval(row.scores["top1"]),
@@ -84,7 +84,7 @@ def retrieve_table(found: Result) -> str:
     names = ["recall1", "recall5", "recall10", "map"]
     rows = [
         [
-            row.encoder,
+            _named(row, found.rows),
             _value(row.scores["recall1"]),
             _interval(row.scores["recall1"]),
             *(_value(row.scores[name]) for name in names[1:]),
@@ -94,6 +94,13 @@ def retrieve_table(found: Result) -> str:
     head = ["encoder", "recall@1", "95% interval", "recall@5", "recall@10", "mAP"]
     lines.append(_table(head, rows))
     return "\n".join(lines)
+
+
+def _named(row: Row, rows: list[Row]) -> str:
+    """The encoder's name, with the features where the first row's head reads others."""
+    first = next(one for one in rows if one.head == row.head)
+    same = row.extra["pool"] == first.extra["pool"]
+    return row.encoder if same else f"{row.encoder} ({row.extra['pool']})"
 
 
 def _split(split: dict[str, Any]) -> str:

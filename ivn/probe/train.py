@@ -17,7 +17,7 @@ from .cache import Features
 from .errors import ProbeError
 from .heads import Head, Parameters
 
-# Numbers that a pass may hold of its samples: 1 GB on a CPU, 8 GB on a GPU.
+# Numbers that a pass may hold of its heads and samples: 1 GB on a CPU, 8 GB on a GPU.
 _FLOATS = {"cpu": 2**28, "cuda": 2**31}
 _CLIPS_AT_ONCE = 64
 
@@ -125,8 +125,7 @@ def train(
         standard: applied to features first.
         training: the schedule.
     """
-    budget = _FLOATS["cuda" if training.device.startswith("cuda") else "cpu"]
-    together = max(1, budget // head.floats())
+    together = _heads_at_once(head, training.device)
     parts = [
         _train(head, features, samples, weights[rows], lr[rows], decay[rows], standard, training)
         for rows in torch.arange(len(lr)).split(together)
@@ -184,17 +183,27 @@ def probabilities(
     device: str,
 ) -> Tensor:
     """Of each class, averaged over ``views``, by every head, fp32 ``[H, len(clips), K]``."""
-    here = {name: value.to(device) for name, value in parameters.items()}
-    at_once = min(_CLIPS_AT_ONCE, _samples_at_once(head, len(here["bias"]), device))
-    out = torch.zeros(len(here["bias"]), len(clips), head.classes)
-    for view in views:
-        for part in torch.arange(len(clips)).split(at_once):
-            x = features.take(clips[part], torch.full_like(part, view)).to(device)
-            found = head.logits(here, standard(head.arranged(x))).softmax(2)
-            out[:, part] += found.cpu() / len(views)
+    heads = torch.arange(len(parameters["bias"]))
+    out = torch.zeros(len(heads), len(clips), head.classes)
+    for rows in heads.split(_heads_at_once(head, device)):
+        here = {name: value[rows].to(device) for name, value in parameters.items()}
+        at_once = min(_CLIPS_AT_ONCE, _samples_at_once(head, len(rows), device))
+        for view in views:
+            for part in torch.arange(len(clips)).split(at_once):
+                x = features.take(clips[part], torch.full_like(part, view)).to(device)
+                found = head.logits(here, standard(head.arranged(x))).softmax(2)
+                out[rows[:, None], part] += found.cpu() / len(views)
     return out
 
 
+def _heads_at_once(head: Head, device: str) -> int:
+    """As many as leave at least half for samples; one at least."""
+    return max(1, _budget(device) // (head.held() + max(head.held(), head.floats())))
+
+
 def _samples_at_once(head: Head, heads: int, device: str) -> int:
-    budget = _FLOATS["cuda" if device.startswith("cuda") else "cpu"]
-    return max(1, budget // (head.floats() * heads))
+    return max(1, (_budget(device) - head.held() * heads) // (head.floats() * heads))
+
+
+def _budget(device: str) -> int:
+    return _FLOATS["cuda" if device.startswith("cuda") else "cpu"]

@@ -130,9 +130,25 @@ def test_the_fingerprint_is_that_of_the_list_and_its_order(folder):
 def test_group_and_further_columns_of_a_list_are_kept(folder):
     text = "Video,Action,label,group,map,class\nb.mp4,turn left,3,film,,c\n"
     (source,) = listed(folder, text)
-    assert (source.path, source.group, source.label) == (str(folder / "b.mp4"), "film", "c")
-    # An empty cell is no label; of two spellings the last counts, as ever.
-    assert source.labels == {"Action": "turn left", "label": "c"}
+    assert (source.path, source.group, source.label) == (str(folder / "b.mp4"), "film", "3")
+    # An empty cell is no label.
+    assert source.labels == {"Action": "turn left", "label": "3", "class": "c"}
     assert Source("a", "3") == Source("a", labels={"label": "3"})
     with pytest.raises(ValueError, match=r"label '3', but labels\[label\] is '4'"):
         Source("a", "3", labels={"label": "4"})
+
+
+@pytest.mark.parametrize(
+    ("header", "label", "others"),
+    [
+        ("path,label,label_id", "0", {"label_id": "1"}),
+        ("path,target,Label", "1", {"target": "0"}),
+        ("path,class,label_id", "1", {"class": "0"}),
+        ("path,label,file", "0", {"file": "1"}),
+        ("path,Filename,class", "1", {"Filename": "0"}),
+    ],
+)
+def test_a_column_of_our_own_spelling_goes_first(folder, header, label, others):
+    (source,) = listed(folder, f"{header}\nb.mp4,0,1\n")
+    assert (source.path, source.label) == (str(folder / "b.mp4"), label)
+    assert source.labels == {"label": label, **others}

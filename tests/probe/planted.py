@@ -77,3 +77,16 @@ class Brightness(Frozen):
 
     def _state(self):
         return {}
+
+
+class Pooled(Brightness):
+    """With a pooling head: the colours of the first frame's first corner."""
+
+    def __init__(self, name):
+        super().__init__(name)
+        self.pools = (*self.pools, "attn")
+
+    def _features(self, clips, pool):
+        if pool == "attn":
+            return super()._features(clips, "none")[:, 0, 0]
+        return super()._features(clips, pool)

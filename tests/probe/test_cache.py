@@ -105,6 +105,15 @@ def test_a_file_that_was_changed_is_computed_again(clips, decoded, tmp_path):
     assert len(keys) == 6
 
 
+def test_features_of_other_code_are_computed_again(clips, decoded, tmp_path, monkeypatch):
+    from ivn.probe import cache
+
+    run([Brightness()], clips, tmp_path / "c")
+    monkeypatch.setattr(cache, "_VERSION", cache._VERSION + 1)
+    run([Brightness()], clips, tmp_path / "c")
+    assert len(decoded) == 10
+
+
 def test_broken_files_are_named_and_left_out(clips, tmp_path):
     (tmp_path / "broken.mp4").write_text("no video")
     sources = [clips[0], Source(str(tmp_path / "broken.mp4")), *clips[1:]]

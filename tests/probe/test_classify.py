@@ -13,11 +13,12 @@ from ivn.probe.classify import classify
 from ivn.probe.errors import ProbeError
 from ivn.probe.metrics import confusion, hits, per_class, share
 from ivn.probe.results import check_new, write
+from ivn.probe.table import classify_table
 from ivn.probe.train import Training
 from ivn.probe.views import grid, read_views
 from tests.data.videos import write_video
 
-from .planted import Brightness
+from .planted import Brightness, Pooled
 
 pytest.importorskip("av")
 BRIEF = Training(2, 30)
@@ -152,6 +153,39 @@ def test_classes_that_are_numbers_are_in_their_order(videos, cache):
     ]
     found = classify([Brightness()], sources, label="n", heads=["knn"], cache=cache)
     assert found.facts["classes"] == ["8", "9", "10", "11"]
+
+
+@pytest.mark.parametrize("clips", [1, 2])
+def test_a_side_of_which_no_video_can_be_used_is_told(clips, videos, cache, tmp_path):
+    broken = []
+    for number in range(4):
+        (tmp_path / f"{number}.mkv").write_text(f"no video {number}")
+        broken.append(Source(str(tmp_path / f"{number}.mkv"), labels={"half": "xy"[number % 2]}))
+    options = {"label": "half", "heads": ["knn"], "clips": clips, "cache": cache}
+    with pytest.raises(ProbeError, match=r"none of 4 test videos can be used: .*3\.mkv"):
+        classify([Brightness()], videos, test=broken, **options)
+    with pytest.raises(ProbeError, match=r"none of 4 training videos can be used: .*0\.mkv"):
+        classify([Brightness()], broken, test=videos, **options)
+    found = classify([Brightness()], videos[:16], test=[*broken, *videos[16:]], **options)
+    assert (found.facts["split"]["kind"], found.facts["n"]) == ("test list", 8)
+    assert len(found.skipped) == 4
+
+
+def test_a_baseline_without_the_features_is_read_by_its_mean(videos, cache):
+    encoder, floor = Pooled("pooled"), Brightness("dark", bias=-1.0)
+    options = {"label": "half", "heads": ["knn", "attentive"], "training": BRIEF, "lr": [1e-3]}
+    found = classify([encoder], videos, pool="attn", baselines=[floor], cache=cache, **options)
+    assert [(row.encoder, row.json()["pool"]) for row in found.rows] == [
+        ("pooled", "attn"),
+        ("pooled", "none"),
+        ("dark", "mean"),
+        ("dark", "none"),
+    ]
+    assert found.heads[2].shape == (3,)
+    table = classify_table(found)
+    assert "dark (mean)" in table and "dark (none)" not in table and "pooled (" not in table
+    with pytest.raises(ProbeError, match="dark has no features 'attn'"):
+        classify([encoder, floor], videos, pool="attn", cache=cache, **options)
 
 
 def test_results_are_never_overwritten(videos, cache, tmp_path):

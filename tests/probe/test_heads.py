@@ -142,10 +142,58 @@ def test_memory_bounds_change_nothing(monkeypatch):
         )
 
     whole = run()
-    for floats in (head.floats() * 4 * 5, head.floats() * 2, 1):
+    every = 4 * head.held()
+    for floats in (every * 2, every + head.floats() * 4 * 5, head.held() * 4, 1):
         monkeypatch.setattr(module, "_FLOATS", {"cpu": floats, "cuda": 0})
         for name, value in run().items():
             torch.testing.assert_close(value, whole[name], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [LinearHead, AttentiveHead, Attentive4Head])
+def test_parameters_and_moments_are_within_the_memory_too(kind, monkeypatch):
+    """What is alive in a step: H heads with gradients and moments, and the samples of a pass."""
+    from ivn.probe import train as module
+
+    shape = (256,) if kind is LinearHead else (4, 64)
+    head, features = kind(shape, 9), HeldFeatures(draw(12, 1, *shape))
+    samples = Samples.of(torch.arange(12), (0,), torch.arange(12) % 9)
+    budget = 2 * 5 * head.held()
+    monkeypatch.setattr(module, "_FLOATS", {"cpu": budget, "cuda": 0})
+    passes = []
+    logits = kind.logits
+
+    def watched(self, parameters, x):
+        passes.append((sum(value.numel() for value in parameters.values()), len(x)))
+        return logits(self, parameters, x)
+
+    monkeypatch.setattr(kind, "logits", watched)
+    trained = train(
+        head,
+        features,
+        samples,
+        torch.ones(20, 12),
+        lr=torch.full((20,), 1e-2),
+        decay=torch.full((20,), 0.1),
+        standard=standard(kind, features, samples),
+        training=Training(1, 1, batch_size=12),
+    )
+    one = sum(value[0].numel() for value in trained.values())
+    assert head.held() == 4 * one
+    for numbers, count in passes:
+        heads = numbers // one
+        assert 4 * numbers + heads * count * head.floats() <= budget
+    assert max(numbers for numbers, _ in passes) == 5 * one
+    passes.clear()
+    probabilities(
+        head,
+        trained,
+        features,
+        torch.arange(12),
+        (0,),
+        standard=standard(kind, features, samples),
+        device="cpu",
+    )
+    assert max(numbers for numbers, _ in passes) == 5 * one
 
 
 def test_the_optimizer_is_adamw_with_a_cosine():

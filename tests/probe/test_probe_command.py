@@ -17,6 +17,8 @@ from ivn.presets import PRESETS
 from tests.command import assert_one_line, command
 from tests.data.videos import write_video
 
+from .test_frozen_networks import saved_images
+
 pytest.importorskip("av")
 SIGNS = sorted(path.name for path in BUNDLED_CLIPS.glob("asl-*.mp4"))
 PEOPLE = sorted(path.name for path in BUNDLED_CLIPS.glob("*face*.mp4"))
@@ -349,6 +351,82 @@ def test_a_head_is_for_the_encoder_that_it_was_fitted_to(run, patterns, tmp_path
     (file,) = head.glob("heads/*.safetensors")
     file.write_bytes(file.read_bytes()[:-1] + b"x")
     assert assert_one_line(command("predict", video, "--head", file), "is not the file that") == 1
+
+
+@pytest.mark.parametrize("pool", ["attn", "cls"])
+def test_baselines_stay_where_they_lack_the_features(pool, run, patterns, tmp_path):
+    data = write_list(tmp_path / "l.csv", labelled(patterns))
+    for task in (["classify", "--heads", "knn"], ["retrieve"]):
+        said = command("probe", *task, "--encoder", run, "--data", data, "--pool", pool)
+        rows = [(row["encoder"], row["pool"]) for row in result(said)["rows"]]
+        assert rows == [(str(run), pool), (f"{run}, random weights", pool), ("raw", "mean")]
+        assert "raw (mean)" in said[1]
+
+
+def test_a_network_of_another_library_stands_beside_its_random_twin(
+    patterns, tmp_path, monkeypatch
+):
+    saved_images("vit", tmp_path / "vit")
+    data = write_list(tmp_path / "l.csv", labelled(patterns))
+    monkeypatch.chdir(tmp_path)
+    say = ["--encoder", "hf:vit", "--frames", "2"]
+    head = ["--heads", "knn", "--holdout"]
+    # transformers shows its progress on the error output.
+    code, said, _ = classify(data, *head, "--out", "out", encoder=say)
+    assert code == 0
+    found = json.loads(said.splitlines()[-1])
+    assert [row["encoder"] for row in found["rows"]] == ["hf:vit", "hf:vit@random", "raw"]
+    assert [row["baseline"] for row in found["rows"]] == [False, True, True]
+    assert len({one["identity"] for one in found["encoders"]}) == 3
+    assert {(one["frames"], one["size"]) for one in found["encoders"]} == {(2, 32)}
+    both = ["--encoder", "hf:vit", "hf:vit@random", "--frames", "2"]
+    code, said, _ = classify(data, *head, "--out", "twin", encoder=both)
+    assert code == 0
+    found = json.loads(said.splitlines()[-1])
+    assert [(row["encoder"], row["baseline"]) for row in found["rows"]] == [
+        ("hf:vit", False),
+        ("hf:vit@random", False),
+        ("raw", True),
+    ]
+    # The name of a folder means the same elsewhere.
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    code, said, _ = command("predict", patterns / "0.mkv", "--head", tmp_path / "out")
+    assert code == 0 and said.startswith(str(patterns / "0.mkv"))
+    (twin,) = (tmp_path / "twin" / "heads").glob("*random*.safetensors")
+    assert command("predict", patterns / "0.mkv", "--head", twin)[0] == 0
+
+
+def test_raw_is_no_folder(patterns, tmp_path, monkeypatch):
+    (tmp_path / "raw").mkdir()
+    monkeypatch.chdir(tmp_path)
+    data = write_list(tmp_path / "l.csv", labelled(patterns))
+    result(classify(data, "--heads", "knn", "--holdout", "--out", "out"))
+    assert command("predict", patterns / "0.mkv", "--head", "out")[0] == 0
+
+
+def test_a_card_that_lacks_something_is_one_line(patterns, tmp_path):
+    data = write_list(tmp_path / "l.csv", labelled(patterns))
+    out = tmp_path / "out"
+    result(classify(data, "--heads", "knn", "--holdout", "--out", out))
+    (file,) = out.glob("heads/*.json")
+    whole = json.loads(file.read_text())
+    for change, word in (
+        ({"encoder": None}, "'encoder'"),
+        ({"pool": None}, "'pool'"),
+        ({"label": None}, "'label'"),
+        ({"encoder": {"name": "raw"}}, "'identity'"),
+        ({"encoder": "raw"}, "not a head as it was"),
+        ({"pool": "max"}, "pool"),
+        ({"pool": "attn"}, "raw has none, frames, mean"),
+        ({"label": 3}, "label"),
+        ({"classes": [1, 2]}, "classes"),
+    ):
+        card = whole | change
+        kept = {name: value for name, value in card.items() if value is not None}
+        file.write_text(json.dumps(kept))
+        said = command("predict", patterns / "0.mkv", "--head", out)
+        assert assert_one_line(said, word) == 1
 
 
 def test_weights_that_are_not_finite_are_told(run, patterns, tmp_path):

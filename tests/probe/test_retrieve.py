@@ -5,11 +5,13 @@ import pytest
 import torch
 
 from ivn.data.source import Source
+from ivn.probe import retrieve as module
 from ivn.probe.errors import ProbeError
-from ivn.probe.retrieve import _chance, _ranked, retrieve
+from ivn.probe.retrieve import _answers, _chance, _ranked, retrieve
+from ivn.probe.table import retrieve_table
 from tests.data.videos import write_video
 
-from .planted import Brightness, draw
+from .planted import Brightness, Pooled, draw
 
 
 def by_hand(vectors, labels, groups, query):
@@ -57,6 +59,34 @@ def test_videos_of_a_class_find_each_other(videos, tmp_path):
     assert row.scores["recall1"].value == row.scores["map"].value == 1
     assert row.json()["top1"] == row.json()["recall1"]
     assert found.facts["gallery"] == found.facts["n"] == 12 and found.facts["unasked"] == 0
+
+
+def test_a_baseline_without_the_features_is_read_by_its_mean(videos, tmp_path):
+    options = {"pool": "attn", "cache": tmp_path / "c"}
+    found = retrieve([Pooled("pooled")], videos, baselines=[Brightness()], **options)
+    assert [row.json()["pool"] for row in found.rows] == ["attn", "mean"]
+    assert "brightness (mean)" in retrieve_table(found)
+
+
+def test_answers_are_counted_without_a_table_of_all_pairs():
+    labels, groups = torch.arange(60) % 7, torch.arange(60) // 3 % 11
+    others = groups[:, None] != groups
+    answers, same = _answers(labels, groups)
+    assert torch.equal(answers, others.sum(1))
+    assert torch.equal(same, ((labels[:, None] == labels) & others).sum(1))
+    # All pairs would be 250 GB.
+    n = 500_000
+    answers, same = _answers(torch.arange(n) % 400, torch.arange(n) // 2)
+    assert answers.unique().tolist() == [n - 2] and same.unique().tolist() == [n // 400 - 1]
+
+
+def test_few_queries_at_once_change_nothing(monkeypatch):
+    vectors = torch.nn.functional.normalize(draw(40, 6), dim=1)
+    labels, groups = torch.arange(40) % 7, torch.arange(40) // 3
+    whole = _ranked(vectors, labels, groups, torch.arange(40))
+    monkeypatch.setattr(module, "_COSINES_AT_ONCE", 3 * 40 + 1)
+    for name, value in _ranked(vectors, labels, groups, torch.arange(40)).items():
+        assert np.allclose(value, whole[name])
 
 
 def test_who_has_no_other_of_its_class_does_not_ask(videos, tmp_path):

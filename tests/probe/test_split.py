@@ -2,11 +2,13 @@
 
 import os
 import shutil
+import tracemalloc
 
 import numpy as np
 import pytest
 
 from ivn.data.source import Source
+from ivn.ops.random import Purpose, make_keys, random_words
 from ivn.probe.errors import ProbeError
 from ivn.probe.split import check_apart, folds_of, groups_of
 
@@ -98,3 +100,32 @@ def test_too_few_groups_and_classes_that_cannot_be_spread_are_refused():
     with pytest.raises(ProbeError, match="one would be in one fold alone"):
         folds_of(np.arange(6), np.array([0, 0, 0, 0, 0, 1]), 2, seed=0)
     assert folds_of(np.arange(6), np.eye(6, dtype=int)[5], 2, seed=0, every_class=False).max() == 1
+
+
+def test_counts_are_held_where_there_are_any():
+    groups, labels = np.arange(3000), np.arange(3000) % 1500
+    tracemalloc.start()
+    fold = folds_of(groups, labels, 2, seed=0)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    # A table of groups and classes is 36 MB.
+    assert peak < 20e6
+    assert (np.bincount(fold * 1500 + labels, minlength=3000) == 1).all()
+
+
+def test_the_folds_are_those_of_the_whole_table():
+    random = np.random.default_rng(0)
+    groups, labels = random.integers(0, 70, 400), random.integers(0, 9, 400)
+    found = folds_of(groups * 3, labels, 4, seed=5)
+    counts = np.zeros((70, 9))
+    np.add.at(counts, (groups, labels), 1)
+    share = counts / counts.sum(0)
+    words = random_words(make_keys(5, 0, range(70)), Purpose.ORDER, 1)[:, 0].numpy()
+    held, size, fold = np.zeros((4, 9)), np.zeros(4), np.zeros(70, int)
+    for group in np.lexsort((words, -share.std(1))):
+        after = held + np.eye(4)[:, :, None] * share[group]
+        place = np.lexsort((words[:4], size, after.std(1).mean(1).round(12)))[0]
+        fold[group] = place
+        held[place] += share[group]
+        size[place] += counts[group].sum()
+    assert np.array_equal(found, fold[groups])
