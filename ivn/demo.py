@@ -19,6 +19,7 @@ from ivn.gather.reconstructions import BRIGHTEST
 from ivn.gather.records import PROBES, RESULT
 from ivn.gather.write import report
 from ivn.load import load_encoder, load_model
+from ivn.model.patch import patch_grid
 from ivn.model.teacher import build_teacher
 from ivn.ops.random import make_keys
 from ivn.presets import PRESETS
@@ -26,7 +27,7 @@ from ivn.probe import evaluate, linear
 from ivn.probe.camera import FIRST_FRAME, TEACHER, collect
 from ivn.probe.motion import MOTIONS
 from ivn.probe.scenes import Picture, procedural_pictures, real_pictures, real_scenes
-from ivn.report.picture import ClipView, demo_picture
+from ivn.report.picture import ClipView, demo_picture, shown_frames
 from ivn.stages import Stage1, Stage1Config
 from ivn.train import folder
 from ivn.train.errors import RunError
@@ -150,6 +151,10 @@ def draw(out: Path, sizes: Sizes) -> Path:
         targets = stage.look(batch)
         visible, masked = stage.mask(batch, targets.attention)
         z = stage.student(video, visible, masked).predicted
+        # Patches are drawn one by one: only those that the picture shows are.
+        T, rows, columns = patch_grid(video, config.model.encoder.patch_size)
+        here = torch.isin(masked[0] // (rows * columns), torch.from_numpy(shown_frames(T)))
+        z, masked = z[:, here], masked[:, here]
         assert stage.decoder is not None
         patches = stage.decoder.sample(z, batch.keys, steps=sizes.sampling_steps, limit=BRIGHTEST)
         features = {label: encoder(video) for label, encoder in encoders.items()}

@@ -18,7 +18,7 @@ from .reconstructions import decoder_of, reconstructions
 from .views import Look, look, mask_films
 
 SHOWN = 3  # clips of masks, reconstructions and features
-GALLERY = 24  # clips that neighbours are looked for among
+GALLERY = 16  # clips that neighbours are looked for among
 QUERIES = 5
 NEAREST = 4
 _SEVERAL = 2  # runs up to which each reconstructs all clips that are shown

@@ -29,7 +29,7 @@ from .views import batch_of
 # The largest magnitude of a normalised pixel.
 BRIGHTEST = max((1 - mean) / std for mean, std in zip(IMAGENET_MEAN, IMAGENET_STD, strict=True))
 NOISE_STEPS = (100, 400, 700)
-SAMPLING_STEPS = (10, 50, 250)
+SAMPLING_STEPS = (10, 30, 100)
 # Operations that a CPU may spend on samples: half a minute or so of one thread.
 _CPU_BUDGET = 1.5e12
 

@@ -19,6 +19,7 @@ Index = NDArray[np.integer]
 
 # Light, for a mid grey is easily taken for a road or a wall.
 MASKED = 222
+SHOWN_FRAMES = 4
 
 _INK, _FAINT, _PAPER = (24, 24, 27), (113, 113, 122), (255, 255, 255)
 _MARGIN, _GAP, _CLIP_GAP = 24, 4, 28
@@ -52,7 +53,7 @@ def demo_picture(
     title: str,
     subtitle: str = "",
     patch_size: int = 14,
-    num_frames: int = 4,
+    num_frames: int = SHOWN_FRAMES,
     side: int = 112,
     clips_across: int = 3,
 ) -> Image.Image:
@@ -93,6 +94,11 @@ def demo_picture(
         picture.paste(band, (_MARGIN, top))
         top += band.height + _CLIP_GAP
     return picture
+
+
+def shown_frames(T: int, num_frames: int = SHOWN_FRAMES) -> Index:
+    """Which frames of a clip :func:`demo_picture` shows, ascending."""
+    return np.unique(np.linspace(0, T - 1, num_frames).round().astype(int))
 
 
 def clip_rows(clip: ClipView, *, patch_size: int = 14) -> list[Pixels]:
@@ -208,7 +214,7 @@ def _band(
     strips = []
     for clip in clips:
         T, H, W = clip.frames.shape[:3]
-        shown = np.unique(np.linspace(0, T - 1, num_frames).round().astype(int))
+        shown = shown_frames(T, num_frames)
         size = (round(side * W / H), side)
         rows = [
             [_tile(row[t], size) for t in shown] for row in clip_rows(clip, patch_size=patch_size)
