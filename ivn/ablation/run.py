@@ -13,8 +13,8 @@ from typing import Any
 
 from ivn.data.source import Source, fingerprint, list_clips
 from ivn.load import EncoderError
-from ivn.probe.classify import check
 from ivn.probe.errors import ProbeError
+from ivn.probe.labelled import check
 from ivn.provenance import provenance
 from ivn.train import folder
 from ivn.train.errors import RunError

@@ -16,22 +16,17 @@ from torch import Tensor
 from ivn.data.source import Source
 
 from .cache import default_folder
-from .errors import ProbeError
-from .extract import Extracted, extract
+from .extract import extract
 from .fit import Kind, Point, Scores, Task, arranged_shape, kinds
 from .frozen import Frozen, Pool, nearest_pool
 from .heads import LinearHead
+from .labelled import Data, Split, check_classes, described, labelled, majority, split_of, usable
 from .metrics import TOP, confusion, hits, per_class, share
 from .progress import shown
 from .readout import HEADS, Readout
 from .results import Result, Row
-from .split import check_apart, folds_of, groups_of
 from .train import Training
 from .views import AnyView, grid, training_views
-
-LEAST_GROUPS = 2  # of a class: one to learn from, one to judge by
-
-Split = tuple[Tensor, Tensor]  # clips to train on, clips to test
 
 
 @dataclass(frozen=True)
@@ -75,36 +70,6 @@ class Classified(Result):
     best: int = 0
     tested: Sequence[Source] = ()
     told: Sequence[np.ndarray] = ()
-
-
-@dataclass(frozen=True)
-class Data:
-    """Labelled videos.
-
-    Attributes:
-        sources: of n clips: those to train on, then those of a test list.
-        labels: index into ``classes``, int64 ``[n]``.
-        groups: ``[n]``; what no split parts.
-        classes: names.
-        tests: how many of them are of the test list.
-    """
-
-    sources: Sequence[Source]
-    labels: np.ndarray
-    groups: np.ndarray
-    classes: list[str]
-    tests: int = 0
-
-    def only(self, kept: Sequence[int]) -> "Data":
-        """Of these clips alone."""
-        first = len(self.sources) - self.tests
-        return Data(
-            [self.sources[clip] for clip in kept],
-            self.labels[kept],
-            self.groups[kept],
-            self.classes,
-            sum(clip >= first for clip in kept),
-        )
 
 
 def classify(
@@ -165,8 +130,8 @@ def classify(
     training = training or Training(seed=seed)
     found = kinds(heads, training, lr=lr, wd=wd)
     data = labelled(sources, test, label=label)
-    _check_classes(data)
-    _splits(data, folds=folds, holdout=holdout, seed=seed)  # before minutes of work
+    check_classes(data)
+    split_of(data, folds=folds, holdout=holdout, seed=seed)  # before minutes of work
     views, learn, judge = _views(training_views(train_views, seed=seed), grid(clips, crops))
     every = [*frozen, *baselines]
     pools = [
@@ -187,9 +152,9 @@ def classify(
         cache=cache or default_folder(),
         workers=workers,
     )
-    data = _usable(data, extracted)
-    _check_classes(data)
-    splits = _splits(data, folds=folds, holdout=holdout, seed=seed)
+    data = usable(data, extracted)
+    check_classes(data)
+    splits = split_of(data, folds=folds, holdout=holdout, seed=seed)
     tested = torch.cat([test for _, test in splits])
     labels, groups = data.labels[tested], data.groups[tested]
     rows, fitted, told = [], [], []
@@ -217,14 +182,14 @@ def classify(
         "n": len(labels),
         "groups": len(np.unique(groups)),
         "chance": 1 / len(data.classes),
-        "majority": _majority(data, splits),
+        "majority": majority(data, splits),
         "views": {"clips": clips, "crops": crops, "train": train_views},
         "pool": pool,
         "tokens": tokens,
         "confusion": table.tolist(),
         "confusion_of": {"encoder": rows[best].encoder, "head": rows[best].head},
         "per_class": per_class(table, data.classes),
-        "split": _described(data, splits, folds=folds, holdout=holdout, seed=seed),
+        "split": described(data, splits, folds=folds, holdout=holdout, seed=seed),
     }
     return Classified(
         "classify",
@@ -237,83 +202,6 @@ def classify(
         tested=[data.sources[clip] for clip in tested],
         told=told,
     )
-
-
-def labelled(sources: Sequence[Source], test: Sequence[Source], *, label: str) -> Data:
-    """The videos that have ``label``, with what belongs together found out.
-
-    Raises:
-        ProbeError: none has it, there is one class alone, or the two lists do not fit together.
-    """
-    train = [source for source in sources if label in source.labels]
-    if not train:
-        raise ProbeError(_no_label(sources, label, "training"))
-    classes = sorted({source.labels[label] for source in train}, key=_natural)
-    if len(classes) < 2:
-        raise ProbeError(
-            f"all {len(train)} videos are of the class {classes[0]!r} of {label!r}: expected at "
-            "least two classes"
-        )
-    judged = [source for source in test if label in source.labels]
-    if test:
-        if not judged:
-            raise ProbeError(_no_label(test, label, "test"))
-        if unknown := sorted({source.labels[label] for source in judged} - set(classes)):
-            raise ProbeError(
-                f"the test videos have {len(unknown)} classes of {label!r} that no training video "
-                f"has: {_few(unknown)}; the training videos have {_few(classes)}"
-            )
-        check_apart(train, judged)
-    every = [*train, *judged]
-    number = {name: place for place, name in enumerate(classes)}
-    labels = np.array([number[source.labels[label]] for source in every], np.int64)
-    return Data(every, labels, groups_of(every), classes, len(judged))
-
-
-def check(sources: Sequence[Source], *, label: str, folds: int = 5, seed: int = 0) -> None:
-    """See that the label can be probed in folds, before anything is decoded.
-
-    Raises:
-        ProbeError: as :func:`classify`.
-    """
-    data = labelled(sources, (), label=label)
-    _check_classes(data)
-    _splits(data, folds=folds, holdout=False, seed=seed)
-
-
-def _usable(data: Data, extracted: Extracted) -> Data:
-    """The videos that could be read; a list of which none could is not as if it had not been."""
-    kept, skipped = data.only(extracted.kept), extracted.skipped
-    before, after = len(data.sources) - data.tests, len(kept.sources) - kept.tests
-    # Those skipped are in the order of all: the first is of the training videos, if one is.
-    if not after:
-        raise ProbeError(f"none of {before} training videos can be used: {skipped[0].reason}")
-    if data.tests and not kept.tests:
-        raise ProbeError(f"none of {data.tests} test videos can be used: {skipped[-1].reason}")
-    return kept
-
-
-def _check_classes(data: Data) -> None:
-    """See that every class can be learnt, and without a test list also judged."""
-    first = len(data.sources) - data.tests
-    least = 1 if data.tests else LEAST_GROUPS
-    for number, name in enumerate(data.classes):
-        count = len(np.unique(data.groups[:first][data.labels[:first] == number]))
-        if count < least:
-            raise ProbeError(
-                f"class {name!r} has usable videos in {count} group{'s' * (count != 1)}, expected "
-                f"at least {least}: one is held out while the others train; give more videos of "
-                "it, or a list without it"
-            )
-
-
-def _splits(data: Data, *, folds: int, holdout: bool, seed: int) -> list[Split]:
-    clips = torch.arange(len(data.sources))
-    if data.tests:
-        return [(clips[: -data.tests], clips[-data.tests :])]
-    fold = torch.from_numpy(folds_of(data.groups, data.labels, folds, seed=seed))
-    held = range(1) if holdout else range(folds)
-    return [(clips[fold != one], clips[fold == one]) for one in held]
 
 
 def _run(
@@ -370,43 +258,3 @@ def _needed(data: Data, views: int, learn: Sequence[int], judge: Sequence[int]) 
 def _pool_of(kind: Kind, pool: Pool, tokens: Pool, baseline: Frozen | None) -> Pool:
     own = pool if kind.name in ("linear", "knn") else tokens
     return own if baseline is None else nearest_pool(baseline, own)
-
-
-def _majority(data: Data, splits: Sequence[Split]) -> float:
-    """The share told right by always guessing the training videos' commonest class."""
-    right = count = 0
-    for train, test in splits:
-        guess = np.bincount(data.labels[train], minlength=len(data.classes)).argmax()
-        right, count = right + int((data.labels[test] == guess).sum()), count + len(test)
-    return right / count
-
-
-def _described(
-    data: Data, splits: Sequence[Split], *, folds: int, holdout: bool, seed: int
-) -> dict[str, Any]:
-    kind = "test list" if data.tests else "hold-out" if holdout else "folds"
-    return {
-        "kind": kind,
-        "folds": len(splits) if kind == "folds" else None,
-        "share": 1 / folds if kind == "hold-out" else None,
-        "seed": seed,
-        "groups": len(np.unique(data.groups)),
-        "train": [len(train) for train, _ in splits],
-        "test": [len(test) for _, test in splits],
-    }
-
-
-def _no_label(sources: Sequence[Source], label: str, side: str) -> str:
-    others = sorted({name for source in sources for name in source.labels})
-    there = f"they have {_few(others)}" if others else "they have no labels at all"
-    return f"none of {len(sources)} {side} videos has the label {label!r}: {there}"
-
-
-def _few(names: Sequence[str]) -> str:
-    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-    return ", ".join(map(repr, names[:5])) + more
-
-
-def _natural(name: str) -> tuple[bool, int, str]:
-    """Whole numbers by value, before words."""
-    return (not name.isdecimal(), int(name) if name.isdecimal() else 0, name)

@@ -15,11 +15,11 @@ from torch import Tensor
 from ivn.data.source import Source
 
 from .cache import Features, default_folder
-from .classify import labelled
 from .errors import ProbeError
 from .extract import extract
 from .frozen import Frozen, Pool, nearest_pool
 from .heads import LinearHead
+from .labelled import labelled
 from .metrics import share
 from .results import Result, Row
 from .train import Samples, standard
