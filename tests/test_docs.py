@@ -17,6 +17,7 @@ COMMANDS = (
     *("pretrain", "config", "demo", "ablate", "data", "embed", "probe"),
     *("predict", "report", "bench", "doctor"),
 )
+OF_DATA = ("render",)
 
 
 def blocks(document, language):
@@ -60,11 +61,11 @@ def test_lists_of_the_quickstart_are_read(tmp_path):
     assert [source.label for source in list_clips(tmp_path / "list.csv")] == [None, "3", None]
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", [*COMMANDS, *(f"data {name}" for name in OF_DATA)])
 def test_cli_md_has_every_option_and_no_other(name):
     text = (DOCS / "cli.md").read_text()
-    section = text.partition(f"## ivn {name}\n")[2].partition("\n## ")[0]
-    said = command(name, "--help")[1].partition("\nsettings, for --set")[0]
+    section = re.split("\n###? ", text.partition(f"# ivn {name}\n")[2])[0]
+    said = command(*name.split(), "--help")[1].partition("\nsettings, for --set")[0]
     options = set(re.findall(r"--[a-z]+", said))
     assert options - {"--help"} == set(re.findall(r"--[a-z]+", section)) - {"--help"}
     assert "-h" in said and "(or `-h`)" in text
@@ -80,8 +81,9 @@ def test_the_settings_that_cli_md_shows_are_taken():
 
 def test_cli_md_has_every_command_and_exit_code():
     text = (DOCS / "cli.md").read_text()
-    listed = re.search(r"\{([\w,]+)\}", command("--help")[1])[1].split(",")
-    assert re.findall(r"^## ivn (\w+)$", text, re.MULTILINE) == listed == list(COMMANDS)
+    for group, heading, names in (((), "## ivn", COMMANDS), (("data",), "### ivn data", OF_DATA)):
+        listed = re.search(r"\{([\w,]+)\}", command(*group, "--help")[1])[1].split(",")
+        assert re.findall(rf"^{heading} (\w+)$", text, re.MULTILINE) == listed == list(names)
     codes = re.findall(r"^\| (\d+) \|", text, re.MULTILINE)
     assert codes == ["0", "1", "2", "130", "143"]
 

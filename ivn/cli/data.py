@@ -1,4 +1,4 @@
-"""Commands on videos before anything is trained."""
+"""Commands on videos before anything is trained: ``ivn data COMMAND``."""
 
 from typing import Annotated, Literal
 
@@ -6,10 +6,12 @@ import tyro
 
 from .app import app, optional
 
+data = tyro.extras.SubcommandApp()
+app.command(data, name="data", help="Prepare videos, before anything is trained.")
 
-@app.command(name="data")
-def run_data(
-    what: tyro.conf.Positional[Literal["render"]],
+
+@data.command(name="render")
+def run_render(
     world: tyro.conf.Positional[Literal["vizdoom"]],
     /,
     *,
@@ -28,7 +30,6 @@ def run_data(
     was cut off goes on when the command is given again; nothing is overwritten.
 
     Args:
-        what: render.
         world: vizdoom, a walk through the maps of Freedoom.
         clips: how many, best a multiple of 7, the number of actions.
         out: a folder: new, or one that the same command began.
