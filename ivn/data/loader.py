@@ -1,20 +1,15 @@
 """Batches for ever, the same whatever the workers, the processes and the step to start from."""
 
-import multiprocessing
-import os
-import signal
-import threading
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from multiprocessing import forkserver
-from multiprocessing.context import BaseContext
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from ivn.data import processes
 from ivn.data.clip import Batch, ClipSpec, Replacement
 from ivn.data.decode import DecodeError
 from ivn.data.order import epoch_order, substitutes
@@ -89,7 +84,7 @@ class ClipLoader:
         self.step = start_step
         self.wait_seconds = 0.0
         self._stop_step = stop_step
-        self._batches = _Batches(list(sources), dict(specs), config, batch_size, rank, world_size)
+        self._batches = _Batches(sources, dict(specs), config, batch_size, rank, world_size)
         self._workers = workers
         self._pin_memory = pin_memory
         self._running: Iterator[Batch | DataError] | None = None
@@ -147,7 +142,9 @@ class ClipLoader:
                     num_workers=self._workers,
                     collate_fn=_as_is,
                     pin_memory=self._pin_memory,
-                    multiprocessing_context=_context() if self._workers else None,
+                    multiprocessing_context=processes.context([__name__, "av"])
+                    if self._workers
+                    else None,
                     worker_init_fn=_prepare_worker,
                     # Of its own, so that the global generator is left as it was.
                     generator=torch.Generator(),
@@ -160,7 +157,7 @@ class _Batches(Dataset[Batch | DataError]):
 
     def __init__(
         self,
-        sources: list[Source],
+        sources: Sequence[Source],
         specs: dict[str, ClipSpec],
         config: DataConfig,
         batch_size: int,
@@ -219,43 +216,4 @@ def _as_is(batch: Any) -> Any:
 
 
 def _prepare_worker(_: int) -> None:
-    # Ctrl-C reaches the whole process group; the main process alone decides what it means.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # A worker's parent is the fork server, which lives as long as its workers: killed without a
-    # word, the main process would leave them all behind.
-    threading.Thread(target=_end_with_main_process, daemon=True).start()
-
-
-def _end_with_main_process() -> None:
-    main = multiprocessing.parent_process()
-    assert main is not None
-    main.join()
-    os._exit(1)
-
-
-def _context() -> BaseContext:
-    """Not fork: a process that has used OpenMP or CUDA cannot be forked safely."""
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    # Imported once, in the server: workers start in milliseconds and share torch's memory.
-    context.set_forkserver_preload([__name__, "av"])
-    _start_server()
-    return context
-
-
-def _start_server() -> None:
-    """Start the server that workers are forked from; nothing happens if it runs.
-
-    It is a ``python -c``, which would take modules from the working directory before those that
-    are installed: an ``ivn`` there that is not this one.
-    """
-    before = os.environ.get("PYTHONSAFEPATH")
-    os.environ["PYTHONSAFEPATH"] = "1"
-    try:
-        forkserver.ensure_running()
-    finally:
-        if before is None:
-            del os.environ["PYTHONSAFEPATH"]
-        else:
-            os.environ["PYTHONSAFEPATH"] = before
+    processes.prepare()

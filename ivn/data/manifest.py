@@ -29,7 +29,9 @@ class Row:
     none, unless said otherwise.
 
     Attributes:
-        path: of the video.
+        path: of the video, or of the tar that holds it.
+        member: name of the video inside the tar; "" where ``path`` is the video.
+        offset: of the member's first byte from the start of the tar.
         start, end: seconds from the first frame; ``end`` -1 is the end of the file.
         labels: name -> value. Several values of one name are one string, parted by ";".
         captions: texts that describe the clip.
@@ -42,11 +44,22 @@ class Row:
         frames: in the file.
         duration: of the file, in seconds.
         codec: of the video, by FFmpeg's name.
+        pixel_format: by FFmpeg's name, such as yuv420p.
+        rotation: degrees anticlockwise by which players turn the frames: 0, 90, 180 or 270.
+        variable_rate: whether the time from frame to frame varies.
+        keyframe_seconds: mean time between key frames.
+        bytes: of the video; those of a member within its tar.
+        hash: of the video's bytes, as ``sha256:`` and 64 hexadecimal digits.
+        phash: perceptual hash of some key frames.
+        status: "" not looked at, "ok", or why the video cannot be used.
+        decoder: the back end that fits the video; "" leaves it to the reader.
         flip: whether the clip may be mirrored.
         extra: anything else, name -> value.
     """
 
     path: str
+    member: str = ""
+    offset: int = 0
     start: float = 0.0
     end: float = -1.0
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -61,6 +74,15 @@ class Row:
     frames: int = 0
     duration: float = 0.0
     codec: str = ""
+    pixel_format: str = ""
+    rotation: int = 0
+    variable_rate: bool = False
+    keyframe_seconds: float = 0.0
+    bytes: int = 0
+    hash: str = ""
+    phash: str = ""
+    status: str = ""
+    decoder: str = ""
     flip: bool = True
     extra: Mapping[str, str] = field(default_factory=dict)
 
@@ -72,6 +94,8 @@ def schema() -> "pa.Schema":
     text, words = pa.string(), pa.map_(pa.string(), pa.string())
     types: dict[str, pa.DataType] = {
         "path": text,
+        "member": text,
+        "offset": pa.int64(),
         "start": pa.float64(),
         "end": pa.float64(),
         "labels": words,
@@ -86,6 +110,15 @@ def schema() -> "pa.Schema":
         "frames": pa.int64(),
         "duration": pa.float64(),
         "codec": text,
+        "pixel_format": text,
+        "rotation": pa.int32(),
+        "variable_rate": pa.bool_(),
+        "keyframe_seconds": pa.float64(),
+        "bytes": pa.int64(),
+        "hash": text,
+        "phash": text,
+        "status": text,
+        "decoder": text,
         "flip": pa.bool_(),
         "extra": words,
     }

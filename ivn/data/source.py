@@ -48,6 +48,10 @@ class Source:
         labels: name -> value, all of them.
         targets: kind -> path of a side file (depth, boxes, actions), frame by frame beside the
             video.
+        member: name of the video inside the tar at ``path``; "" where ``path`` is the video.
+        offset, size: where the member's bytes are: bytes from the start of the tar, and how many;
+            size 0 where that is not known.
+        decoder: the back end that fits the file; "" where that is decided when it is read.
     """
 
     path: str
@@ -58,6 +62,10 @@ class Source:
     group: str = ""
     labels: Mapping[str, str] = field(default_factory=dict, hash=False)
     targets: Mapping[str, str] = field(default_factory=dict, hash=False)
+    member: str = ""
+    offset: int = 0
+    size: int = 0
+    decoder: str = ""
 
     def __post_init__(self) -> None:
         named = self.labels.get("label")
@@ -107,12 +115,12 @@ def fingerprint(sources: Iterable[Source]) -> str:
     """SHA-256 of the sources in order, hexadecimal; what is in the files plays no part.
 
     Nor do groups, further labels and targets, which pretraining does not look at: a run goes on
-    when they have been added.
+    when they have been added. Nor does where in a tar a member's bytes are, and what decodes them.
     """
     digest = hashlib.sha256()
     for source in sources:
         seen = source.path, source.label, source.start, source.end, source.flip
-        digest.update(repr(seen).encode())
+        digest.update(repr((*seen, source.member) if source.member else seen).encode())
     return digest.hexdigest()
 
 

@@ -75,7 +75,7 @@ def test_the_documented_columns_are_those_there_are():
 
 
 def test_a_path_is_enough_and_other_columns_are_passed_over(folder):
-    columns = {"path": ["deep/a b.mp4"], "rotation": [90], "labels": [{"verb": "open", "n": 3}]}
+    columns = {"path": ["deep/a b.mp4"], "rating": [90], "labels": [{"verb": "open", "n": 3}]}
     (source,) = read_manifest(written(folder, columns))
     assert source == Source(str(folder / "deep" / "a b.mp4"), labels={"verb": "open", "n": "3"})
     nulls = {

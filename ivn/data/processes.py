@@ -1,0 +1,58 @@
+"""Processes beside the main one: how they are started, and that none outlives it."""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Sequence
+from multiprocessing import forkserver
+from multiprocessing.context import BaseContext
+
+
+def context(preload: Sequence[str]) -> BaseContext:
+    """How to start processes: never fork, since OpenMP or CUDA may have been used in this one.
+
+    Args:
+        preload: modules to import once, in the server that processes are forked from: they then
+            start in milliseconds and share the modules' memory. Has effect where the server does
+            not run yet.
+    """
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    forking = multiprocessing.get_context("forkserver")
+    forking.set_forkserver_preload(list(preload))
+    _start_server()
+    return forking
+
+
+def prepare() -> None:
+    """To be called first in such a process: the main process alone decides when it ends."""
+    # Ctrl-C reaches the whole process group.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # The parent is the fork server, which lives as long as its processes: killed without a word,
+    # the main process would leave them all behind.
+    threading.Thread(target=_end_with_main_process, daemon=True).start()
+
+
+def _end_with_main_process() -> None:
+    main = multiprocessing.parent_process()
+    assert main is not None
+    main.join()
+    os._exit(1)
+
+
+def _start_server() -> None:
+    """Start the server that processes are forked from; nothing happens if it runs.
+
+    It is a ``python -c``, which would take modules from the working directory before those that
+    are installed: an ``ivn`` there that is not this one.
+    """
+    before = os.environ.get("PYTHONSAFEPATH")
+    os.environ["PYTHONSAFEPATH"] = "1"
+    try:
+        forkserver.ensure_running()
+    finally:
+        if before is None:
+            del os.environ["PYTHONSAFEPATH"]
+        else:
+            os.environ["PYTHONSAFEPATH"] = before
