@@ -6,10 +6,10 @@ import signal
 import threading
 from collections.abc import Sequence
 from multiprocessing import forkserver
-from multiprocessing.context import BaseContext
+from multiprocessing.context import ForkServerContext, SpawnContext
 
 
-def context(preload: Sequence[str]) -> BaseContext:
+def context(preload: Sequence[str]) -> ForkServerContext | SpawnContext:
     """How to start processes: never fork, since OpenMP or CUDA may have been used in this one.
 
     Args:
@@ -56,3 +56,12 @@ def _start_server() -> None:
             del os.environ["PYTHONSAFEPATH"]
         else:
             os.environ["PYTHONSAFEPATH"] = before
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    if hasattr(os, "process_cpu_count"):  # from Python 3.13 on
+        return os.process_cpu_count() or 1
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

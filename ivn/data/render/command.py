@@ -1,12 +1,12 @@
 """``ivn data render``: a world rendered with a bar to look at, and a line of what came of it."""
 
-import os
 import time
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
+from ivn.data.processes import cores
 from ivn.data.render.engine import MAPS
 from ivn.data.render.world import World, render
 
@@ -27,8 +27,7 @@ def render_world(
         clips, frames, size, fps, seed: as in :class:`ivn.data.render.world.World`.
         out: the folder.
         maps: as there; none means all of the first WAD.
-        workers: clips at a time; 0 means one for each core, of those that this process may use
-            from Python 3.13 on.
+        workers: clips at a time; 0 means one for each core that this process may use.
 
     Raises:
         DataError: see :func:`ivn.data.render.world.render`.
@@ -42,7 +41,7 @@ def render_world(
         done = render(
             world,
             Path(out),
-            workers=workers or _cores(),
+            workers=workers or cores(),
             report=lambda there, of: bar.update(task, completed=there, total=of),
         )
     seconds = time.perf_counter() - start
@@ -54,8 +53,3 @@ def render_world(
     )
     console.print(done.manifest.as_posix(), markup=False)
     return 0
-
-
-def _cores() -> int:
-    count = getattr(os, "process_cpu_count", os.cpu_count)
-    return count() or 1
