@@ -1,5 +1,6 @@
-"""An open video file: its video stream, and the packets of a window of time."""
+"""An open video: its video stream, and the packets of a window of time."""
 
+import io
 import itertools
 import math
 import os
@@ -7,6 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from ivn.data.contents import DecodeError, check_file, named, read_bytes, version_of
+from ivn.data.source import Source
 
 if TYPE_CHECKING:
     from av import Packet
@@ -19,9 +23,11 @@ _SEEK_FROM_SECONDS = 5.0
 # Twice 8K. A damaged header can ask for frames of gigabytes.
 _MAX_PIXELS = 2**26
 
+# Bytes that a demuxer takes at a time: each time costs a call into Python.
+_BUFFER = 2**18
 
-class DecodeError(ValueError):
-    """A file cannot give the frames that were asked for; the message names it and says why."""
+
+__all__ = ["DecodeError", "Window", "opened", "read_bytes"]
 
 
 @dataclass(frozen=True)
@@ -43,47 +49,59 @@ class Window:
 
 @contextmanager
 def opened(
-    path: str, window: Window
+    video: Source | str | os.PathLike[str], window: Window
 ) -> Iterator[tuple["InputContainer", "VideoStream", "Iterator[Packet]"]]:
     """The container, its video stream, and packets from a key frame before the window to the end.
 
+    A member of a tar is read whole and demuxed from memory; a file is read as it is demuxed.
+
     Raises:
-        DecodeError: also for every error of FFmpeg inside the ``with`` block.
+        DecodeError: also for every error of FFmpeg inside the ``with`` block, and where the file
+            was replaced, cut off or written to before its end.
     """
     import av
 
+    source = video if isinstance(video, Source) else Source(os.fspath(video))
+    name = named(source)
+    check_file(name, source.path)
     # Absolute, so that no file name can be read as a protocol ("concat:", "http:").
-    absolute = os.path.abspath(path)
-    if not os.path.isfile(absolute):
-        raise DecodeError(f"{path}: {'not a file' if os.path.exists(absolute) else 'no such file'}")
-    if os.path.getsize(absolute) == 0:
-        raise DecodeError(f"{path}: the file is empty (0 bytes)")
+    content = read_bytes(source) if source.member else os.path.abspath(source.path)
     container = None
     try:
-        container, stream = _open(path, absolute)
+        before = None if source.member else version_of(os.stat(content))
+        container, stream = _open(name, content)
         packets = _seek(container, stream, window)
         if packets is None:
             container.close()
-            container, stream = _open(path, absolute)
+            container, stream = _open(name, content)
             packets = container.demux(stream)
         yield container, stream, packets
+        if before is not None and version_of(os.stat(content)) != before:
+            raise DecodeError(f"{name}: the file changed while it was read")
     except DecodeError:
         raise
     # IndexError: what PyAV makes of a packet for a stream that no header announced.
     except (av.FFmpegError, OSError, ValueError, IndexError) as error:
-        raise DecodeError(f"{path}: {_reason(error)}") from error
+        raise DecodeError(f"{name}: {_reason(error)}") from error
     finally:
         if container is not None:
             container.close()
 
 
-def _open(path: str, absolute: str) -> tuple["InputContainer", "VideoStream"]:
+def _open(name: str, content: bytes | str) -> tuple["InputContainer", "VideoStream"]:
+    """A demuxer of bytes, or of the file at a path."""
     import av
 
-    # A playlist in disguise must not reach for the network.
-    container = av.open(absolute, metadata_errors="ignore", options={"protocol_whitelist": "file"})
+    # A playlist in disguise must not reach for the network, nor a member for any file; a name
+    # with a % is one file, not a numbered series of pictures.
+    allowed = "none" if isinstance(content, bytes) else "file"
+    options = {"protocol_whitelist": allowed, "pattern_type": "none"}
+    place = io.BytesIO(content) if isinstance(content, bytes) else content
+    container = av.open(
+        place, mode="r", metadata_errors="ignore", options=options, buffer_size=_BUFFER
+    )
     try:
-        stream = _video_stream(path, container)
+        stream = _video_stream(name, container)
     except DecodeError:
         container.close()
         raise
@@ -94,7 +112,7 @@ def _open(path: str, absolute: str) -> tuple["InputContainer", "VideoStream"]:
     return container, stream
 
 
-def _video_stream(path: str, container: "InputContainer") -> "VideoStream":
+def _video_stream(name: str, container: "InputContainer") -> "VideoStream":
     import av
 
     cover = av.stream.Disposition.attached_pic
@@ -102,9 +120,9 @@ def _video_stream(path: str, container: "InputContainer") -> "VideoStream":
     if not videos:
         others = [stream.type for stream in container.streams if stream.type != "video"]
         only = f", only {', '.join(sorted(set(others)))}" if others else ""
-        raise DecodeError(f"{path}: no video stream{only}")
+        raise DecodeError(f"{name}: no video stream{only}")
     if videos[0].codec_context is None:
-        raise DecodeError(f"{path}: no decoder for its video codec")
+        raise DecodeError(f"{name}: no decoder for its video codec")
     return videos[0]
 
 

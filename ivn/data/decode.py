@@ -14,17 +14,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ivn.data.container import DecodeError, Window, opened
+from ivn.data.container import DecodeError, Window, opened, read_bytes
+from ivn.data.contents import named
+from ivn.data.source import Source
 
 if TYPE_CHECKING:
     from av import Packet, VideoFrame
     from av.video.stream import VideoStream
 
-__all__ = ["DecodeError", "Shown", "count_frames", "decode", "frames_in_order"]
+__all__ = ["DecodeError", "Shown", "count_frames", "decode", "frames_in_order", "read_bytes"]
 
 
 def decode(
-    path: str | os.PathLike[str],
+    video: Source | str | os.PathLike[str],
     choose: Callable[[int], Sequence[int]],
     *,
     start: float = 0.0,
@@ -33,7 +35,7 @@ def decode(
     """Chosen frames of a video, uint8 ``[T, H, W, 3]``, RGB, upright.
 
     Args:
-        path: a video file.
+        video: a file, or a source: then the window is its own.
         choose: from the number of frames in the window to the ``T`` wanted frame numbers, in any
             order, repeats allowed, negative ones counted from the end. Called again with the
             true number where the decoder gives fewer frames than the file has packets.
@@ -44,15 +46,15 @@ def decode(
     Raises:
         DecodeError: the file is missing, empty, no video, truncated or damaged where it matters.
     """
-    path, window = os.fspath(path), _window(start, end)
-    total = _count_frames(path, window)
+    source, window = _asked(video, start, end)
+    total = _count_frames(source, window)
     while True:
         numbers = [_checked(number, total) for number in choose(total)]
-        frames, seen = _decode_numbers(path, window, numbers)
+        frames, seen = _decode_numbers(source, window, numbers)
         if frames is not None:
             return frames
         if seen == 0:
-            raise DecodeError(f"{path}: none of its {total} packets gives a frame")
+            raise DecodeError(f"{named(source)}: none of its {total} packets gives a frame")
         # Packets that show nothing (MPEG-4 in AVI, hidden VP8 frames) were counted as frames.
         total = seen
 
@@ -73,21 +75,21 @@ class Shown:
 
 
 def frames_in_order(
-    path: str | os.PathLike[str], *, start: float = 0.0, end: float = -1.0
+    video: Source | str | os.PathLike[str], *, start: float = 0.0, end: float = -1.0
 ) -> Iterator[Shown]:
     """All frames of the window, one after another, in memory that does not grow with the video.
 
     Args:
-        path, start, end: as :func:`decode`.
+        video, start, end: as :func:`decode`.
 
     Raises:
         DecodeError: as :func:`decode`, before the first frame where packets show it, else when the
             damage is met.
     """
-    path, window = os.fspath(path), _window(start, end)
-    _count_frames(path, window)
+    source, window = _asked(video, start, end)
+    _count_frames(source, window)
     first: tuple[int, int] | None = None
-    with opened(path, window) as (_, stream, packets):
+    with opened(source, window) as (_, stream, packets):
         low, high = window.ticks(stream)
         base, origin = float(stream.time_base or 1), stream.start_time or 0
         rate = float(stream.average_rate or stream.guessed_rate or 25)
@@ -106,10 +108,12 @@ def frames_in_order(
 
             yield Shown(time, rate, image)
     if first is None:
-        raise DecodeError(f"{path}: no packet gives a frame")
+        raise DecodeError(f"{named(source)}: no packet gives a frame")
 
 
-def count_frames(path: str | os.PathLike[str], *, start: float = 0.0, end: float = -1.0) -> int:
+def count_frames(
+    video: Source | str | os.PathLike[str], *, start: float = 0.0, end: float = -1.0
+) -> int:
     """The frames that the file holds between ``start`` and ``end``, from its packets.
 
     Containers' own counts are zero in WebM and wrong in AVI. A few files hold packets that show
@@ -118,15 +122,21 @@ def count_frames(path: str | os.PathLike[str], *, start: float = 0.0, end: float
     Raises:
         DecodeError: as :func:`decode`.
     """
-    return _count_frames(os.fspath(path), _window(start, end))
+    return _count_frames(*_asked(video, start, end))
 
 
-def _window(start: float, end: float) -> Window:
-    return Window(start, math.inf if end < 0 else end)
+def _asked(
+    video: Source | str | os.PathLike[str], start: float, end: float
+) -> tuple[Source, Window]:
+    if not isinstance(video, Source):
+        video = Source(os.fspath(video), start=start, end=end)
+    elif (start, end) != (0.0, -1.0):
+        raise ValueError(f"start {start}, end {end}: a source has a window of its own")
+    return video, Window(video.start, math.inf if video.end < 0 else video.end)
 
 
-def _count_frames(path: str, window: Window) -> int:
-    with opened(path, window) as (container, stream, packets):
+def _count_frames(source: Source, window: Window) -> int:
+    with opened(source, window) as (container, stream, packets):
         declared = stream.frames if "mp4" in container.format.name else 0
         found = shown = 0
         low, high = window.ticks(stream)
@@ -141,21 +151,23 @@ def _count_frames(path: str, window: Window) -> int:
                 shown += 1
     # The sample table of MP4 and MOV tells, before any frame is decoded, that data is missing.
     if window == Window() and found < declared:
-        raise DecodeError(f"{path}: truncated, {found} of {declared} frames are there")
+        raise DecodeError(f"{named(source)}: truncated, {found} of {declared} frames are there")
     if shown == 0:
         inside = "" if window == Window() else f" from {window.start} s to {window.end} s"
-        raise DecodeError(f"{path}: no video frames{inside}")
+        raise DecodeError(f"{named(source)}: no video frames{inside}")
     return shown
 
 
-def _decode_numbers(path: str, window: Window, numbers: list[int]) -> tuple[Tensor | None, int]:
+def _decode_numbers(
+    source: Source, window: Window, numbers: list[int]
+) -> tuple[Tensor | None, int]:
     """The frames with these numbers, or None and how many frames there are in truth."""
     slots: dict[int, list[int]] = {}
     for slot, number in enumerate(numbers):
         slots.setdefault(number, []).append(slot)
     out = np.empty((0, 0, 0, 3), np.uint8)
     width = height = seen = 0
-    with opened(path, window) as (_, stream, packets):
+    with opened(source, window) as (_, stream, packets):
         low, high = window.ticks(stream)
         for frame in _frames(stream, packets, high):
             if frame.pts is not None and not low <= frame.pts < high:

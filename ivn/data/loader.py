@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from ivn.data import processes
 from ivn.data.clip import Batch, ClipSpec, Replacement
+from ivn.data.contents import named
 from ivn.data.decode import DecodeError
 from ivn.data.order import epoch_order, substitutes
 from ivn.data.reader import DataConfig, check_specs, read_clip
@@ -201,9 +202,9 @@ class _Batches(Dataset[Batch | DataError]):
             try:
                 views = read_clip(source, self.specs, self.config, key)
             except DecodeError as error:
-                broken.append((source.path, str(error)))
+                broken.append((named(source), str(error)))
                 continue
-            replaced += [Replacement(path, reason, source.path, row) for path, reason in broken]
+            replaced += [Replacement(path, reason, named(source), row) for path, reason in broken]
             return views
         reasons = "; ".join(reason for _, reason in broken)
         if len(broken) == len(self.sources):

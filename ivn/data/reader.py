@@ -72,7 +72,7 @@ def read_clip(
         # Released numbers start at -1: the last frame, except where a frame precedes the window.
         return [max(number, 0) for number in numbers] if source.start > 0 else numbers
 
-    video = decode(source.path, choose, start=source.start, end=source.end)
+    video = decode(source, choose)
     height, width = video.shape[1:3]
     crop = _crop(height, width, config, key, flip=config.flip and source.flip)
     cache: dict[tuple[int, int], Tensor] = {}

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ivn.data.augment import centre_clip
 from ivn.data.clip import ClipSpec
+from ivn.data.contents import named
 from ivn.data.decode import DecodeError, Shown, frames_in_order
 from ivn.data.sampling import centre_frame_numbers
 from ivn.data.source import Source
@@ -127,7 +128,7 @@ def _sampled(source: Source, fps: float) -> Iterator[tuple[Shown, float, float]]
     """
     last: Shown | None = None
     origin, count = 0.0, 0
-    frames = frames_in_order(source.path, start=source.start, end=source.end)
+    frames = frames_in_order(source)
     for shown in itertools.chain(frames, [None]):
         if last is None:
             origin = shown.time if shown is not None else 0.0
@@ -135,7 +136,7 @@ def _sampled(source: Source, fps: float) -> Iterator[tuple[Shown, float, float]]
             until = last.time + 1 / last.rate if shown is None else max(shown.time, last.time)
             if until - last.time > _LONGEST_SECONDS:
                 raise DecodeError(
-                    f"{source.path}: a frame at {last.time:.3f} s is shown until {until:.3f} s: "
+                    f"{named(source)}: a frame at {last.time:.3f} s is shown until {until:.3f} s: "
                     "damaged time stamps"
                 )
             if fps == 0:

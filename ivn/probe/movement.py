@@ -126,5 +126,4 @@ def probe_motion(
 
 def _frame(source: Source, word: int) -> np.ndarray:
     """The frame at ``word / 2**32`` of the video, uint8 ``[H, W, 3]``."""
-    window = {"start": source.start, "end": source.end}
-    return decode(source.path, lambda total: [word * total >> 32], **window)[0].numpy()
+    return decode(source, lambda total: [word * total >> 32])[0].numpy()

@@ -183,11 +183,13 @@ def _dealt(counts: _Counts, uneven: np.ndarray, folds: int, keys: Tensor) -> np.
 def _keys(sources: Sequence[Source]) -> list[list[Key]]:
     """What each video shares with whatever belongs to it."""
     real = [os.path.realpath(source.path) for source in sources]
-    content = _contents(real)
+    content = _contents(
+        [path for source, path in zip(sources, real, strict=True) if not source.member]
+    )
     return [
-        [("file", path)]
+        [("file", f"{path}\0{source.member}" if source.member else path)]
         + ([("group", source.group)] if source.group else [])
-        + ([("content", content[path])] if path in content else [])
+        + ([("content", content[path])] if path in content and not source.member else [])
         for source, path in zip(sources, real, strict=True)
     ]
 

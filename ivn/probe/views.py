@@ -83,7 +83,7 @@ class RandomView:
         return multi_scale_crop(height, width, self._key(source), flip=False)
 
     def _key(self, source: Source) -> Tensor:
-        words = f"{Path(source.path).name} {source.start} {source.end}"
+        words = f"{Path(source.member or source.path).name} {source.start} {source.end}"
         digest = sha256(words.encode("utf-8", "surrogateescape")).digest()
         return make_keys(self.seed, self.number, [int.from_bytes(digest[:4], "big")])
 
@@ -149,7 +149,7 @@ def read_views(
             slots.update({key: [place[f] for f in frames] for key, frames in wanted.items()})
             return distinct
 
-        video = decode(source.path, choose, start=source.start, end=source.end)
+        video = decode(source, choose)
         for number in some:
             crop = views[number].crop(video.shape[1], video.shape[2], source)
             for T, S in shapes:
@@ -158,5 +158,5 @@ def read_views(
 
 
 def _frame_bytes(source: Source) -> int:
-    with opened(source.path, Window()) as (_, stream, _):
+    with opened(source, Window()) as (_, stream, _):
         return max(1, 3 * stream.width * stream.height)
