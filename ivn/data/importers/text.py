@@ -1,0 +1,253 @@
+"""Annotation files as lines, tables and JSON, each record with its place for what may be wrong."""
+
+import csv
+import json
+import math
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ivn.data.source import DataError
+
+_SPLITS = {
+    "train": ("train", "training"),
+    "val": ("val", "validation", "validate"),
+    "test": ("test", "testing"),
+}
+# At the start of a word, which a digit, a capital, "list" or "set" may follow: trainlist01.txt.
+_SPLIT_IN_NAME = re.compile(
+    r"(?<![A-Za-z])(train(?:ing)?|val(?:idation|idate)?|test(?:ing)?)(?=[^a-z]|list|set|$)"
+)
+# Lines longer than this are no annotation; a damaged or foreign file must not fill the memory.
+_LONGEST_FIELD = 2**24
+_LONGEST_MESSAGE = 300
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a record stands, for messages: ``train.csv, line 3`` or ``COIN.json, LtRSn-ntcLY``."""
+
+    file: Path
+    record: str
+
+    def wrong(self, what: str) -> DataError:
+        """An error that says where and what, in one line, the middle left out of a long one."""
+        what = " ".join(what.split())
+        if len(what) > _LONGEST_MESSAGE:
+            half = _LONGEST_MESSAGE // 2
+            what = f"{what[:half]}...{what[-half:]}"
+        return DataError(f"{self.file}, {self.record}: {what}")
+
+
+def read_lines(file: Path) -> Iterator[tuple[Place, str]]:
+    """The lines that are not empty, stripped.
+
+    Raises:
+        DataError: the file cannot be read, or is no UTF-8 text.
+    """
+    for number, line in enumerate(_text(file).splitlines(), 1):
+        if line.strip():
+            yield Place(file, f"line {number}"), line.strip()
+
+
+def read_table(file: Path, needed: Sequence[str]) -> Iterator[tuple[Place, dict[str, str]]]:
+    """The rows of a csv whose first line names its columns.
+
+    Args:
+        file: the csv; quotes and commas within them as usual.
+        needed: columns without which it is another file.
+
+    Raises:
+        DataError: a needed column is missing, or a row has more or fewer fields than the first.
+    """
+    header: list[str] = []
+    for place, fields in read_fields(file):
+        if not header:
+            header = [field.strip() for field in fields]
+            lacking = [name for name in needed if name not in header]
+            if lacking:
+                raise place.wrong(
+                    f"no column {', '.join(lacking)} among {_short(', '.join(header))}; "
+                    f"expected {', '.join(needed)}"
+                )
+        elif len(fields) != len(header):
+            raise place.wrong(f"{len(fields)} fields, expected {len(header)} as in the first line")
+        else:
+            yield place, dict(zip(header, fields, strict=True))
+    if not header:
+        raise DataError(f"{file}: empty, expected a first line with {', '.join(needed)}")
+
+
+def read_fields(file: Path) -> Iterator[tuple[Place, list[str]]]:
+    """The rows of a csv as lists of fields, empty ones passed over."""
+    csv.field_size_limit(_LONGEST_FIELD)
+    reader = csv.reader(_text(file).splitlines(keepends=True), strict=True)
+    try:
+        for fields in reader:
+            if any(field.strip() for field in fields):
+                yield Place(file, f"line {reader.line_num}"), [field.strip() for field in fields]
+    except csv.Error as error:
+        raise DataError(f"{file}, line {reader.line_num}: not a csv ({error})") from error
+
+
+def read_json(file: Path) -> Any:
+    """What a JSON file holds.
+
+    Raises:
+        DataError: it is no JSON; the message has the line.
+    """
+    try:
+        return json.loads(_text(file))
+    except json.JSONDecodeError as error:
+        raise DataError(
+            f"{file}, line {error.lineno}: not JSON ({error.msg} at column {error.colno})"
+        ) from error
+    except RecursionError as error:
+        raise DataError(f"{file}: not JSON that can be read (nested too deeply)") from error
+
+
+def read_records(file: Path) -> Iterator[tuple[Place, dict[str, Any]]]:
+    """The objects of a JSON list.
+
+    Raises:
+        DataError: it is no list of objects.
+    """
+    found = read_json(file)
+    if not isinstance(found, list):
+        raise DataError(f"{file}: {_kind(found)}, expected a list of objects")
+    for number, record in enumerate(found, 1):
+        place = Place(file, f"record {number}")
+        if not isinstance(record, dict):
+            raise place.wrong(f"{_kind(record)}, expected an object")
+        yield place, record
+
+
+def read_named(file: Path, *, inside: str = "") -> Iterator[tuple[Place, str, dict[str, Any]]]:
+    """The names and objects of a JSON object of objects.
+
+    Args:
+        file: the JSON file.
+        inside: the key under which they are; "" is the file's own object.
+
+    Raises:
+        DataError: it is no such object.
+    """
+    found = read_json(file)
+    if inside:
+        if not isinstance(found, dict) or inside not in found:
+            raise DataError(f'{file}: {_kind(found)}, expected an object with the key "{inside}"')
+        found = found[inside]
+    if not isinstance(found, dict):
+        raise DataError(f"{file}: {_kind(found)}, expected an object with a name for each video")
+    for name, record in found.items():
+        place = Place(file, _short(name, 40))
+        if not isinstance(record, dict):
+            raise place.wrong(f"{_kind(record)}, expected an object")
+        yield place, name, record
+
+
+def check_lists(files: Sequence[Path], lists: Sequence[Path]) -> None:
+    """Raise DataError where all files but those of classes are missing."""
+    if not lists:
+        raise DataError(f"{files[0]}: names of classes alone, expected lists of videos beside them")
+
+
+def text_of(place: Place, record: dict[str, Any], key: str) -> str:
+    """The text under ``key``, which must be there and not empty; whole numbers as they are written.
+
+    Raises:
+        DataError: it is not.
+    """
+    value = record.get(key)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if not isinstance(value, str) or not value.strip():
+        lacks = "is not there" if key not in record else f"is {_short(repr(value))}"
+        raise place.wrong(f'"{key}" {lacks}, expected a text')
+    return value.strip()
+
+
+def list_of(place: Place, record: dict[str, Any], key: str, kind: type) -> list[Any]:
+    """The list under ``key``, of values of one kind.
+
+    Raises:
+        DataError: there is none, or one of its values is of another kind.
+    """
+    value = record.get(key)
+    if not isinstance(value, list) or not all(isinstance(one, kind) for one in value):
+        lacks = "is not there" if key not in record else f"is {_short(repr(value))}"
+        names = {dict: "objects", str: "texts", list: "lists", int: "whole numbers"}
+        raise place.wrong(f'"{key}" {lacks}, expected a list of {names[kind]}')
+    return value
+
+
+def seconds(place: Place, name: str, value: object) -> float:
+    """A time, from a number or from text that is one.
+
+    Raises:
+        DataError: it is no number, negative or not finite.
+    """
+    if not isinstance(value, (int, float, str)) or isinstance(value, bool):
+        raise place.wrong(f"{name} is {_short(repr(value))}, expected seconds")
+    try:
+        found = float(value)
+    except ValueError:
+        found = math.nan
+    if not math.isfinite(found) or found < 0:
+        raise place.wrong(f"{name} is {_short(repr(value))}, expected seconds")
+    return found
+
+
+def whole(place: Place, name: str, value: str) -> int:
+    """A whole number from 0 on.
+
+    Raises:
+        DataError: it is none.
+    """
+    if not (value.isascii() and value.isdigit()):
+        raise place.wrong(f"{name} is {_short(repr(value))}, expected a whole number")
+    return int(value)
+
+
+def split_of(place: Place, name: str, value: object) -> str:
+    """``train``, ``val`` or ``test``, for each spelling that the sets have.
+
+    Raises:
+        DataError: it is none of them.
+    """
+    for split, spellings in _SPLITS.items():
+        if isinstance(value, str) and value.strip().lower() in spellings:
+            return split
+    raise place.wrong(
+        f"{name} is {_short(repr(value))}, expected train, val, test or a spelling of these"
+    )
+
+
+def split_by_name(file: Path) -> dict[str, str]:
+    """The label ``split`` where a file's own name says which it is, else no label."""
+    words = {found.lower() for found in _SPLIT_IN_NAME.findall(file.name)}
+    named = {split for split, spellings in _SPLITS.items() if words & set(spellings)}
+    return {"split": named.pop()} if len(named) == 1 else {}
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{file}: expected UTF-8 text, byte {error.start} is none") from error
+    except OSError as error:
+        raise DataError(f"{file}: cannot be read ({error.strerror})") from error
+
+
+def _kind(value: object) -> str:
+    kinds = {dict: "an object", list: "a list", str: "a text", type(None): "null"}
+    if isinstance(value, dict) and value:
+        return f"an object with the keys {_short(', '.join(map(str, value)))}"
+    return kinds.get(type(value), "a number")
+
+
+def _short(text: str, longest: int = 80) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= longest else text[: longest - 3] + "..."
