@@ -54,6 +54,7 @@ class Row:
         status: "" not looked at, "ok", or why the video cannot be used.
         decoder: the back end that fits the video; "" leaves it to the reader.
         flip: whether the clip may be mirrored.
+        weight: of the clip in sampling, where sources are mixed by weight.
         extra: anything else, name -> value.
     """
 
@@ -84,6 +85,7 @@ class Row:
     status: str = ""
     decoder: str = ""
     flip: bool = True
+    weight: float = 1.0
     extra: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -120,6 +122,7 @@ def schema() -> "pa.Schema":
         "status": text,
         "decoder": text,
         "flip": pa.bool_(),
+        "weight": pa.float64(),
         "extra": words,
     }
     return pa.schema([pa.field(name, kind) for name, kind in types.items()])
