@@ -1,0 +1,43 @@
+"""A video's frames as RGB: one request, several back ends, the same frames from each.
+
+A request is a :class:`ivn.data.source.Source` (a file, or a member of a tar, and a window of time)
+with a function that chooses among the frames which the window has. The answer is uint8
+``[T, H, W, 3]``, RGB, upright. Back ends are modules with ``name``, ``available()``,
+``claims(facts)`` and ``decode(source, choose)``; see :class:`ivn.data.decode.request.Backend`.
+"""
+
+import os
+
+from torch import Tensor
+
+from ivn.data.container import DecodeError, read_bytes
+from ivn.data.decode import pyav
+from ivn.data.decode.in_order import Shown, count_frames, frames_in_order
+from ivn.data.decode.request import Choose, as_source
+from ivn.data.source import Source
+
+__all__ = ["DecodeError", "Shown", "count_frames", "decode", "frames_in_order", "read_bytes"]
+
+
+def decode(
+    video: Source | str | os.PathLike[str],
+    choose: Choose,
+    *,
+    start: float = 0.0,
+    end: float = -1.0,
+) -> Tensor:
+    """Chosen frames of a video, uint8 ``[T, H, W, 3]``, RGB, upright.
+
+    Args:
+        video: a file, or a source: then the window is its own.
+        choose: from the number of frames in the window to the ``T`` wanted frame numbers, in any
+            order, repeats allowed, negative ones counted from the end. Called again with the
+            true number where the decoder gives fewer frames than the file has packets.
+        start, end: the window in seconds from the stream's start; ``end`` -1 means all of it.
+
+    Frames that change size in mid-stream are scaled to the size of the window's first.
+
+    Raises:
+        DecodeError: the file is missing, empty, no video, truncated or damaged where it matters.
+    """
+    return pyav.decode(as_source(video, start, end), choose)

@@ -1,0 +1,203 @@
+"""PyAV, FFmpeg's own decoders in one pass: the reference of which frame has which number.
+
+What is not wanted is decoded only where something wanted is made from it: pictures that no other
+is made from, and groups of pictures in which nothing is wanted, are not handed to the decoder.
+Then every frame that should come must come, with its time, and none other; else all is decoded.
+"""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ivn.data.container import DecodeError, opened
+from ivn.data.contents import named
+from ivn.data.decode.packets import Packets, Run, read_packets, runs_to
+from ivn.data.decode.request import Choose, Facts, asked, checked, window_of
+from ivn.data.source import Source
+
+if TYPE_CHECKING:
+    from av import Packet, VideoFrame
+    from av.video.stream import VideoStream
+
+name = "pyav"
+
+
+def available() -> str:
+    """Always ``""``: it is a requirement."""
+    return ""
+
+
+def claims(facts: Facts) -> str:
+    """Always ``""``: it is what the others are compared with."""
+    del facts
+    return ""
+
+
+def decode(source: Source, choose: Choose) -> Tensor:
+    """See :func:`ivn.data.decode.decode`."""
+    window = window_of(source)
+    frames: Tensor | None = None
+    seen: int | None = None
+    with opened(source, window) as (container, stream, packets):
+        low, high = window.ticks(stream)
+        found = read_packets(named(source), container, stream, packets, window)
+        numbers = asked(choose, found.count)
+        runs = _runs(found, numbers)
+        if runs and found.held:
+            frames = _selected(stream, iter(found.held), found, runs, numbers)
+        elif numbers and found.held:
+            frames, seen = _in_order(stream, iter(found.held), low, high, numbers)
+    if runs and not found.held:
+        with opened(source, window) as (_, stream, packets):
+            frames = _selected(stream, packets, found, runs, numbers)
+    while frames is None:
+        if seen == 0:
+            said = f"none of its {found.count} packets gives a frame"
+            raise DecodeError(f"{named(source)}: {said}")
+        # Packets that show nothing (MPEG-4 in AVI, hidden VP8 frames) were counted as frames.
+        numbers = checked(choose(seen or found.count), seen or found.count)
+        with opened(source, window) as (_, stream, packets):
+            frames, seen = _in_order(stream, packets, low, high, numbers)
+    return frames
+
+
+def _runs(found: Packets, numbers: list[int]) -> list[Run]:
+    """What to decode for the frames with these numbers; empty where that must be everything."""
+    return runs_to(found, {found.shown[number] for number in numbers}) if found.shown else []
+
+
+def _selected(
+    stream: "VideoStream",
+    packets: "Iterator[Packet]",
+    found: Packets,
+    runs: list[Run],
+    numbers: list[int],
+) -> Tensor | None:
+    """The frames with these numbers from the packets of ``runs``; None where anything is amiss."""
+    import av
+
+    out = _Frames(len(numbers))
+    slots: dict[int, list[int]] = {}
+    for slot, number in enumerate(numbers):
+        slots.setdefault(found.shown[number], []).append(slot)
+    context = stream.codec_context
+    data = enumerate(packet for packet in packets if packet.size)
+    try:
+        for run in runs:
+            context.flush_buffers()
+            sent, expected = set(run.numbers), {}
+            while sent:
+                number, packet = next(data)
+                if packet.pts != found.times[number]:
+                    return None
+                if number not in sent:
+                    continue
+                sent.remove(number)
+                if number not in found.hidden:
+                    expected[packet.pts] = number
+                if not _taken(context.decode(packet), expected, slots, out):
+                    return None
+            if not _taken(context.decode(None), expected, slots, out) or expected:
+                return None
+    except (av.FFmpegError, StopIteration):
+        return None
+    return out.tensor()
+
+
+def _taken(
+    frames: "list[VideoFrame]",
+    expected: dict[int | None, int],
+    slots: dict[int, list[int]],
+    out: "_Frames",
+) -> bool:
+    """Whether all are whole and expected, and of one size; those with slots are kept."""
+    for frame in frames:
+        number = expected.pop(frame.pts, None)
+        if number is None or frame.is_corrupt or not out.fits(frame):
+            return False
+        if number in slots:
+            out.put(slots[number], frame)
+    return True
+
+
+def _in_order(
+    stream: "VideoStream",
+    packets: "Iterator[Packet]",
+    low: float,
+    high: float,
+    numbers: list[int],
+) -> tuple[Tensor | None, int]:
+    """The frames with these numbers, or None and how many frames there are in truth."""
+    slots: dict[int, list[int]] = {}
+    for slot, number in enumerate(numbers):
+        slots.setdefault(number, []).append(slot)
+    out, seen = _Frames(len(numbers)), 0
+    for frame in frames_of(stream, packets, high):
+        if frame.pts is not None and not low <= frame.pts < high:
+            continue
+        out.fits(frame)
+        if wanting := slots.pop(seen, None):
+            out.put(wanting, frame)
+        seen += 1
+        if not slots:
+            break
+    return (None if slots else out.tensor()), seen
+
+
+def frames_of(
+    stream: "VideoStream", packets: "Iterator[Packet]", high: float
+) -> "Iterator[VideoFrame]":
+    """All frames of the packets, which end where decoding time reaches ``high``."""
+    for packet in packets:
+        if packet.dts is not None and packet.dts >= high:
+            break
+        if packet.size:
+            yield from stream.codec_context.decode(packet)
+    yield from stream.codec_context.decode(None)
+
+
+class Converter:
+    """Frames as RGB, upright, all of the size of the first one seen."""
+
+    def __init__(self) -> None:
+        from av.video.reformatter import VideoReformatter
+
+        self._reformatter = VideoReformatter()
+        self._size = (0, 0)
+
+    def fits(self, frame: "VideoFrame") -> bool:
+        """Whether the frame has the size of the first."""
+        size = frame.width, frame.height
+        if self._size == (0, 0):
+            self._size = size
+        return self._size == size
+
+    def image(self, frame: "VideoFrame") -> np.ndarray:
+        """uint8 ``[H, W, 3]``, a view where it can be."""
+        self.fits(frame)
+        width, height = self._size
+        # One thread: every worker has a core.
+        image = self._reformatter.reformat(frame, width, height, "rgb24", threads=1).to_ndarray()
+        # FFmpeg's display angle and np.rot90 both count anticlockwise.
+        return np.rot90(image, round(frame.rotation / 90))
+
+
+class _Frames(Converter):
+    """The result, filled in as frames come."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self._count = count
+        self._out = np.empty((0, 0, 0, 3), np.uint8)
+
+    def put(self, slots: list[int], frame: "VideoFrame") -> None:
+        image = self.image(frame)
+        if not self._out.size:
+            self._out = np.empty((self._count, *image.shape), np.uint8)
+        self._out[slots] = image
+
+    def tensor(self) -> Tensor:
+        return torch.from_numpy(self._out)

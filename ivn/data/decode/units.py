@@ -1,0 +1,103 @@
+"""What a packet is to the others: a place to begin at, or a frame that no other is made from.
+
+Read from the headers of the units (NAL) that make up a packet of H.264 (ITU-T H.264, 7.3.1 and
+table 7-1) and H.265 (ITU-T H.265, 7.3.1.2 and table 7-1). No pixel is touched.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from av.video.stream import VideoStream
+
+_START = b"\0\0\1"
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """One packet, which is one picture.
+
+    Attributes:
+        entry: decoding can begin here; frames shown from this one on need nothing before it.
+        spare: no other picture is made from it, as far as its temporal ``layer`` tells.
+        layer: 0 but for H.265, where pictures of higher layers may be made from lower spare ones.
+        settings: parameter sets that it carries.
+    """
+
+    entry: bool
+    spare: bool
+    layer: int = 0
+    settings: tuple[bytes, ...] = ()
+
+
+Read = Callable[[bytes], Unit]
+
+
+def unit_reader(stream: "VideoStream") -> Read | None:
+    """Reads the packets of a stream, or None where only decoding tells what they are."""
+    context = stream.codec_context
+    if context.codec.intra_only:
+        return lambda _: Unit(entry=True, spare=True)
+    extra = context.extradata or b""
+    name = context.codec.canonical_name
+    if name == "h264":
+        # The configuration record (ISO/IEC 14496-15) begins with 1, start codes with 0.
+        length = (extra[4] & 3) + 1 if len(extra) > 4 and extra[0] == 1 else 0
+        return lambda data: _h264(data, length)
+    if name == "hevc":
+        length = (extra[21] & 3) + 1 if len(extra) > 21 and extra[0] == 1 else 0
+        return lambda data: _h265(data, length)
+    return None
+
+
+def _h264(data: bytes, length: int) -> Unit:
+    slices = plain = referred = 0
+    settings = []
+    for start, stop in _units(data, length):
+        kind = data[start] & 31
+        if kind in (1, 2, 5):
+            slices += 1
+            plain += kind != 5
+            referred += bool(data[start] & 0x60)
+        elif kind in (7, 8, 13, 15):
+            settings.append(data[start:stop])
+    return Unit(slices > 0 and not plain, slices > 0 and not referred, 0, tuple(settings))
+
+
+def _h265(data: bytes, length: int) -> Unit:
+    slices = entries = spare = layer = 0
+    settings = []
+    for start, stop in _units(data, length):
+        kind = data[start] >> 1 & 63
+        if kind < 32:
+            slices += 1
+            entries += 16 <= kind <= 21
+            # Even numbers below 16: not referred to by their own layer. 8: skipped where an
+            # entry comes first, so that it tells nothing when it is missing.
+            spare += kind < 16 and kind % 2 == 0 and kind != 8
+            layer = max(layer, (data[start + 1] & 7) - 1 if start + 1 < stop else 0)
+        elif kind in (32, 33, 34):
+            settings.append(data[start:stop])
+    whole = slices > 0
+    return Unit(whole and entries == slices, whole and spare == slices, layer, tuple(settings))
+
+
+def _units(data: bytes, length: int) -> Iterator[tuple[int, int]]:
+    """Where each unit starts and stops: parted by start codes, or led by ``length`` bytes."""
+    if length == 0:
+        start = data.find(_START)
+        while start >= 0:
+            start += 3
+            following = data.find(_START, start)
+            stop = len(data) if following < 0 else following
+            if start < stop:
+                yield start, stop
+            start = following
+        return
+    place = 0
+    while place + length < len(data):
+        start = place + length
+        place = start + int.from_bytes(data[place:start], "big")
+        if start < place:
+            yield start, min(place, len(data))
