@@ -49,11 +49,12 @@ class Window:
 
 @contextmanager
 def opened(
-    video: Source | str | os.PathLike[str], window: Window
+    video: Source | str | os.PathLike[str], window: Window, *, content: bytes = b""
 ) -> Iterator[tuple["InputContainer", "VideoStream", "Iterator[Packet]"]]:
     """The container, its video stream, and packets from a key frame before the window to the end.
 
-    A member of a tar is read whole and demuxed from memory; a file is read as it is demuxed.
+    A member of a tar is read whole and demuxed from memory; a file is read as it is demuxed, but
+    where its bytes are given as ``content``.
 
     Raises:
         DecodeError: also for every error of FFmpeg inside the ``with`` block, and where the file
@@ -65,18 +66,19 @@ def opened(
     name = named(source)
     check_file(name, source.path)
     # Absolute, so that no file name can be read as a protocol ("concat:", "http:").
-    content = read_bytes(source) if source.member else os.path.abspath(source.path)
+    path = os.path.abspath(source.path)
+    data = content or (read_bytes(source) if source.member else b"")
     container = None
     try:
-        before = None if source.member else version_of(os.stat(content))
-        container, stream = _open(name, content)
+        before = None if data else version_of(os.stat(path))
+        container, stream = _open(name, data or path)
         packets = _seek(container, stream, window)
         if packets is None:
             container.close()
-            container, stream = _open(name, content)
+            container, stream = _open(name, data or path)
             packets = container.demux(stream)
         yield container, stream, packets
-        if before is not None and version_of(os.stat(content)) != before:
+        if before is not None and version_of(os.stat(path)) != before:
             raise DecodeError(f"{name}: the file changed while it was read")
     except DecodeError:
         raise

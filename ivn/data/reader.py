@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ivn.data.augment import Crop, centre_crop, cut, multi_scale_crop, random_resized_crop
 from ivn.data.clip import ClipSpec
-from ivn.data.decode import decode
+from ivn.data.decode import BackendName, decode
 from ivn.data.sampling import FrameOffsets, centre_frame_numbers, frame_numbers
 from ivn.data.source import Source
 
@@ -27,6 +27,8 @@ class DataConfig:
         crop_aspect: least and largest width over height of a random-resized crop.
         flip: mirror half of the clips, but never those whose source forbids it.
         frame_offsets: "correct", or "released" for frame numbers off by one as in the release.
+        decoder: "auto" is PyAV; "torchcodec" gives the same bits, "dali" decodes on a GPU what the
+            manifest names so, with colours rounded otherwise.
     """
 
     seed: int = 0
@@ -35,6 +37,7 @@ class DataConfig:
     crop_aspect: tuple[float, float] = (0.75, 1.35)
     flip: bool = True
     frame_offsets: FrameOffsets = "correct"
+    decoder: BackendName = "auto"
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**63:
@@ -72,7 +75,7 @@ def read_clip(
         # Released numbers start at -1: the last frame, except where a frame precedes the window.
         return [max(number, 0) for number in numbers] if source.start > 0 else numbers
 
-    video = decode(source, choose)
+    video = decode(source, choose, backend=config.decoder)
     height, width = video.shape[1:3]
     crop = _crop(height, width, config, key, flip=config.flip and source.flip)
     cache: dict[tuple[int, int], Tensor] = {}

@@ -46,12 +46,12 @@ def test_a_consumer_of_fewer_frames_sees_every_nth(ramp):
 def test_three_consumers_are_served_by_one_decode_of_one_file(ramp, monkeypatch):
     asked = []
 
-    def counted(source, choose):
+    def counted(source, choose, **how):
         def remembered(total):
             asked.append((source.path, choose(total)))
             return asked[-1][1]
 
-        return decode(source, remembered)
+        return decode(source, remembered, **how)
 
     monkeypatch.setattr(reader, "decode", counted)
     specs = {"student": ClipSpec(8, 112), "teacher": ClipSpec(8, 256), "longer": ClipSpec(16, 112)}

@@ -7,16 +7,31 @@ with a function that chooses among the frames which the window has. The answer i
 """
 
 import os
+from collections.abc import Mapping
 
 from torch import Tensor
 
 from ivn.data.container import DecodeError, read_bytes
-from ivn.data.decode import pyav
+from ivn.data.decode import dali, pyav, torchcodec
 from ivn.data.decode.in_order import Shown, count_frames, frames_in_order
-from ivn.data.decode.request import Choose, as_source
-from ivn.data.source import Source
+from ivn.data.decode.request import Backend, BackendName, Choose, as_source
+from ivn.data.decode.route import route
+from ivn.data.source import DataError, Source
 
-__all__ = ["DecodeError", "Shown", "count_frames", "decode", "frames_in_order", "read_bytes"]
+__all__ = [
+    "BACKENDS",
+    "BackendName",
+    "DecodeError",
+    "Shown",
+    "count_frames",
+    "decode",
+    "frames_in_order",
+    "read_bytes",
+    "route",
+    "usable",
+]
+
+BACKENDS: Mapping[str, Backend] = {module.name: module for module in (pyav, torchcodec, dali)}
 
 
 def decode(
@@ -25,6 +40,7 @@ def decode(
     *,
     start: float = 0.0,
     end: float = -1.0,
+    backend: BackendName = "auto",
 ) -> Tensor:
     """Chosen frames of a video, uint8 ``[T, H, W, 3]``, RGB, upright.
 
@@ -34,10 +50,24 @@ def decode(
             order, repeats allowed, negative ones counted from the end. Called again with the
             true number where the decoder gives fewer frames than the file has packets.
         start, end: the window in seconds from the stream's start; ``end`` -1 means all of it.
+        backend: one of :data:`BACKENDS`; "auto" is PyAV.
 
     Frames that change size in mid-stream are scaled to the size of the window's first.
 
     Raises:
         DecodeError: the file is missing, empty, no video, truncated or damaged where it matters.
+        DataError: the back end is not installed.
     """
-    return pyav.decode(as_source(video, start, end), choose)
+    return usable(backend).decode(as_source(video, start, end), choose)
+
+
+def usable(backend: BackendName) -> Backend:
+    """The back end of this name.
+
+    Raises:
+        DataError: it is not installed, or does not load.
+    """
+    module = BACKENDS["pyav" if backend == "auto" else backend]
+    if missing := module.available():
+        raise DataError(f"{missing}; or set data.decoder=auto")
+    return module

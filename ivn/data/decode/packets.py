@@ -179,10 +179,10 @@ def runs_to(packets: Packets, wanted: set[int]) -> list[Run]:
         )
         if entry is None:
             return []
-        if spans and entry <= spans[-1][1]:
-            spans[-1] = spans[-1][0], number
-        else:
-            spans.append((entry, number))
+        # Frames before an open entry reach back over it; and what goes on needs no new beginning.
+        while spans and entry <= spans[-1][1] + 1:
+            entry = min(entry, spans.pop()[0])
+        spans.append((entry, number))
     runs = []
     for start, stop in spans:
         inside = frozenset(number for number in wanted if start <= number <= stop)

@@ -3,12 +3,14 @@
 import math
 import os
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
 from torch import Tensor
 
 from ivn.data.container import Window
 from ivn.data.source import Source
+
+BackendName = Literal["auto", "pyav", "torchcodec", "dali"]
 
 # From the number of frames to the wanted frame numbers, in any order, repeats allowed, negative
 # ones counted from the end.

@@ -1,0 +1,90 @@
+"""torchcodec, on the FFmpeg libraries that the system has.
+
+Which frame has which number is PyAV's word: torchcodec is asked for times, and what it gives is
+compared by its own word with the time asked for. Whatever it cannot do so is decoded by PyAV.
+"""
+
+import functools
+import os
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from ivn.data.container import opened, read_bytes
+from ivn.data.contents import named
+from ivn.data.decode import pyav
+from ivn.data.decode.packets import Packets, read_packets
+from ivn.data.decode.request import Choose, Facts, asked, window_of
+from ivn.data.source import Source
+
+if TYPE_CHECKING:
+    pass
+
+name = "torchcodec"
+
+# Bit for bit what PyAV gives, whatever the versions of FFmpeg: their standards leave decoders no
+# choice (MPEG-4's inverse transform does), and 8 bits need no rounding.
+_CODECS = ("h264", "hevc", "vp8", "vp9", "av1")
+_FORMATS = ("yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p")
+
+
+@functools.cache
+def available() -> str:
+    """``""``, or why torchcodec cannot be used here."""
+    try:
+        import torchcodec.decoders  # noqa: F401
+    except ImportError:
+        return 'torchcodec is not installed: pip install "ivn[torchcodec]"'
+    except (OSError, RuntimeError) as error:
+        why = str(error).strip().partition("\n")[0]
+        return f"torchcodec does not load ({why}): it needs FFmpeg's libraries and torch's version"
+    return ""
+
+
+def claims(facts: Facts) -> str:
+    """``""``, or why such a file would not have the same bits as PyAV's."""
+    return _claims(facts.codec, facts.pixel_format)
+
+
+def _claims(codec: str, pixel_format: str) -> str:
+    if codec not in _CODECS:
+        return f"{codec}: FFmpeg's versions decode it differently"
+    if pixel_format not in _FORMATS:
+        return f"{pixel_format}: FFmpeg's versions convert it differently"
+    return ""
+
+
+def decode(source: Source, choose: Choose) -> Tensor:
+    """See :func:`ivn.data.decode.decode`."""
+    with opened(source, window_of(source)) as (container, stream, packets):
+        found = read_packets(named(source), container, stream, packets, window_of(source))
+        context = stream.codec_context
+        numbers = asked(choose, found.count)
+        index, base = stream.index, float(stream.time_base or 1)
+        unfit = _claims(context.codec.canonical_name, context.pix_fmt or "")
+    frames = None
+    # Hidden frames and missing time stamps: numbers are not what counting by time gives.
+    if numbers and found.shown and not found.hidden and not unfit:
+        frames = _at_times(source, index, base, [_time(found, number) for number in numbers])
+    return pyav.decode(source, choose) if frames is None else frames
+
+
+def _time(found: Packets, number: int) -> int:
+    time = found.times[found.shown[number]]
+    assert time is not None
+    return time
+
+
+def _at_times(source: Source, index: int, base: float, ticks: list[int]) -> Tensor | None:
+    """The frames shown from these ticks on, or None where it gives anything else."""
+    from torchcodec.decoders import VideoDecoder
+
+    content = read_bytes(source) if source.member else os.path.abspath(source.path)
+    try:
+        decoder = VideoDecoder(content, stream_index=index, dimension_order="NHWC")
+        # A quarter of a tick later: seconds are rounded, and the frame is still the same.
+        batch = decoder.get_frames_played_at([(tick + 0.25) * base for tick in ticks])
+    except (RuntimeError, ValueError, IndexError):
+        return None  # damage that only decoding shows: the reference says what it is
+    found = (batch.pts_seconds / base).round().long().tolist()
+    return batch.data.contiguous() if found == ticks else None

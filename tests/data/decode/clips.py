@@ -1,0 +1,72 @@
+"""Videos whose coding has turns, and all frames of a video by plain decoding."""
+
+from pathlib import Path
+
+import numpy as np
+
+from tests.data.videos import BUNDLED
+
+# How each is coded: FFmpeg's name of the encoder, and its settings.
+KINDS = {
+    "plain": ("libx264", {}),
+    "pyramid": ("libx264", {"x264-params": "bframes=5:b-pyramid=normal:keyint=12"}),
+    "no references to B": ("libx264", {"x264-params": "bframes=3:b-pyramid=none:keyint=30"}),
+    "open groups": ("libx264", {"x264-params": "open-gop=1:bframes=3:keyint=10:scenecut=0"}),
+    "no key frames": ("libx264", {"x264-params": "intra-refresh=1:bframes=0:keyint=10"}),
+    "many slices": ("libx264", {"x264-params": "slices=4:bframes=2:keyint=8"}),
+    "interlaced": ("libx264", {"x264-params": "interlaced=1:bframes=2:keyint=8"}),
+    "key frames alone": ("libx264", {"x264-params": "keyint=1"}),
+    "hevc": ("libx265", {"x265-params": "log-level=none:bframes=4:keyint=12:pools=1"}),
+    "hevc layers": (
+        "libx265",
+        {"x265-params": "log-level=none:bframes=4:temporal-layers=3:keyint=16:pools=1"},
+    ),
+    "hevc open groups": (
+        "libx265",
+        {"x265-params": "log-level=none:open-gop=1:bframes=4:keyint=10:pools=1"},
+    ),
+    "mpeg4": ("mpeg4", {"bf": "2", "g": "12"}),
+    "vp9": ("libvpx-vp9", {"g": "12", "deadline": "realtime", "cpu-used": "8"}),
+}
+
+
+def moving(count, height=64, width=96):
+    """Noise that drifts: nothing is still, and every frame differs from every other."""
+    ground = np.random.default_rng(1).integers(0, 256, (height, width + 4 * count, 3), np.uint8)
+    ground = (ground[:, :-1].astype(np.uint16) + ground[:, 1:]) // 2
+    return np.stack([ground[:, 3 * i : 3 * i + width] for i in range(count)]).astype(np.uint8)
+
+
+def write_kind(path, kind, count=48):
+    """A video at 10 frames a second, coded as KINDS says."""
+    import av
+
+    codec, options = KINDS[kind]
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=10, options=dict(options))
+        stream.height, stream.width, stream.pix_fmt = 64, 96, "yuv420p"
+        stream.thread_count = 1
+        for frame in moving(count):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode(None))
+    return Path(path)
+
+
+def plain_frames(path):
+    """All frames of a video, uint8 ``[T, H, W, 3]``, by nothing but PyAV's loop."""
+    import av
+
+    with av.open(str(path), metadata_errors="ignore") as container:
+        frames = list(container.decode(video=0))
+        size = {"width": frames[0].width, "height": frames[0].height}
+        return np.stack(
+            [
+                np.rot90(frame.to_ndarray(format="rgb24", **size), round(frame.rotation / 90))
+                for frame in frames
+            ]
+        )
+
+
+def bundled(suffix):
+    """The first clip of the package with this suffix."""
+    return next(file for file in BUNDLED if file.suffix == suffix)

@@ -1,0 +1,177 @@
+"""Less is decoded, and the frames are the same."""
+
+import os
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ivn.data.container import Window, opened
+from ivn.data.decode import decode, packets, pyav
+from ivn.data.decode.packets import read_packets, runs_to
+from tests.data.decode.clips import KINDS, plain_frames, write_kind
+from tests.data.videos import BUNDLED
+
+pytest.importorskip("av")
+FOLDER = os.environ.get("IVN_TEST_CLIPS", "")
+
+
+@pytest.fixture(scope="module")
+def coded(tmp_path_factory):
+    """Kind and suffix -> a file, made once."""
+    folder = tmp_path_factory.mktemp("coded")
+
+    def made(kind, suffix):
+        path = folder / f"{kind.replace(' ', '-')}{suffix}"
+        return path if path.exists() else write_kind(path, kind)
+
+    return made
+
+
+@pytest.fixture
+def selections(monkeypatch):
+    """Of each decode that chose packets, whether it gave the frames."""
+    outcomes = []
+    selected = pyav._selected
+
+    def noted(*arguments):
+        frames = selected(*arguments)
+        outcomes.append(frames is not None)
+        return frames
+
+    monkeypatch.setattr(pyav, "_selected", noted)
+    return outcomes
+
+
+def read(path):
+    with opened(path, Window()) as (container, stream, found):
+        return read_packets(str(path), container, stream, found, Window())
+
+
+def draws(count, seed):
+    """Choices of 1, 2, 5 and all frames."""
+    draw = random.Random(seed)
+    return [[draw.randrange(count) for _ in range(few)] for few in (1, 1, 2, 5)] + [range(count)]
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_any_choice_gives_the_frames_of_decoding_everything(coded, selections, kind, suffix):
+    if (kind, suffix) == ("vp9", ".ts"):
+        pytest.skip("no VP9 in transport streams")
+    file = coded(kind, suffix)
+    expected = plain_frames(file)
+    for numbers in draws(len(expected), len(kind)):
+        frames = decode(file, lambda total, numbers=numbers: numbers)
+        assert np.array_equal(frames, expected[list(numbers)])
+    if kind in ("mpeg4", "vp9", "no key frames"):
+        assert set(selections) <= {True}
+    elif kind != "interlaced":
+        assert selections == [True] * 5
+
+
+@pytest.mark.parametrize("kind", ["plain", "pyramid", "open groups", "hevc", "hevc open groups"])
+def test_any_window_gives_the_frames_of_decoding_everything(coded, selections, kind):
+    file = coded(kind, ".mkv")
+    with_times = plain_frames(file)
+    for first, last in ((0, 48), (3, 4), (11, 30), (24, 47)):
+        window = {"start": first / 10, "end": last / 10}
+        for numbers in draws(last - first, first):
+            frames = decode(file, lambda total, numbers=numbers: numbers, **window)
+            assert np.array_equal(frames, with_times[first:last][list(numbers)])
+    assert all(selections) and selections
+
+
+@pytest.mark.parametrize("file", BUNDLED, ids=lambda file: file.name)
+def test_any_choice_of_a_real_clip_gives_the_frames_of_decoding_everything(file):
+    expected = plain_frames(file)
+    for numbers in draws(len(expected), 7)[:4]:
+        frames = decode(file, lambda total, numbers=numbers: numbers)
+        assert np.array_equal(frames, expected[numbers])
+
+
+def test_what_nothing_is_made_from_is_left_out(coded):
+    found = read(coded("no references to B", ".mp4"))
+    spare = sum(unit.spare for unit in found.units)
+    assert 20 < spare < 40
+    (run,) = runs_to(found, {found.shown[29]})
+    assert len(run.numbers) <= 30 - spare // 2
+    (run,) = runs_to(found, set(found.shown[:30]))
+    assert len(run.numbers) == 30
+
+
+def test_groups_of_pictures_without_a_wanted_frame_are_passed_over(coded):
+    found = read(coded("pyramid", ".mp4"))
+    assert sum(unit.entry for unit in found.units) == 4
+    runs = runs_to(found, {found.shown[0], found.shown[37]})
+    assert [run.numbers for run in runs] == [[0], [36, *runs[1].numbers[1:]]]
+    (run,) = runs_to(read(coded("key frames alone", ".mp4")), {40})
+    assert run.numbers == [40]
+
+
+def test_frames_before_an_open_entry_begin_at_the_entry_before(coded):
+    found = read(coded("hevc layers", ".mp4"))
+    entries = [number for number, unit in enumerate(found.units) if unit.entry]
+    leading = next(
+        n for n, time in enumerate(found.times) if entries[1] < n and time < found.times[entries[1]]
+    )
+    (run,) = runs_to(found, {leading})
+    assert run.numbers[0] == entries[0]
+    behind = max(found.shown[:30], key=found.times.__getitem__)
+    assert all(
+        found.times[n] >= found.times[run.numbers[0]] for n in runs_to(found, {behind})[0].numbers
+    )
+
+
+def test_long_windows_are_read_twice_instead_of_held(coded, selections, monkeypatch):
+    expected = plain_frames(coded("pyramid", ".mp4"))
+    monkeypatch.setattr(packets, "_HELD", 100)
+    assert not read(coded("pyramid", ".mp4")).held
+    for kind in ("pyramid", "mpeg4"):
+        file = coded(kind, ".mp4")
+        expected = plain_frames(file)
+        for numbers in draws(48, 3):
+            frames = decode(file, lambda total, numbers=numbers: numbers)
+            assert np.array_equal(frames, expected[list(numbers)])
+    assert selections == [True] * 5
+
+
+@pytest.mark.parametrize("amiss", ["spare", "entry"])
+def test_packets_that_are_not_what_they_say_cost_time_and_no_frame(
+    coded, selections, monkeypatch, amiss
+):
+    """What would be wrong frames if the packets' word were all there is."""
+    file = coded("pyramid", ".mp4")
+    expected = plain_frames(file)
+    unit_reader = packets.unit_reader
+
+    def lying(stream):
+        read = unit_reader(stream)
+
+        def lie(data):
+            unit = read(data)
+            changed = {"entry": unit.entry, "spare": unit.spare} | {amiss: True}
+            return packets.Unit(**changed)
+
+        return lie
+
+    monkeypatch.setattr(packets, "unit_reader", lying)
+    for numbers in ([5], [30], [47], [7, 8, 20]):
+        frames = decode(file, lambda total, numbers=numbers: numbers)
+        assert np.array_equal(frames, expected[numbers])
+    assert False in selections
+
+
+@pytest.mark.skipif(not FOLDER, reason="IVN_TEST_CLIPS is not set")
+@pytest.mark.slow
+def test_any_choice_of_the_folders_clips_gives_the_frames_of_decoding_everything():
+    from tests.data.test_real_clips import UNDECODABLE
+
+    for file in sorted(Path(FOLDER).glob("*.*")):
+        if file.name in UNDECODABLE or file.suffix == ".tsv":
+            continue
+        every = decode(file, range)
+        for numbers in draws(len(every), 5)[:4]:
+            frames = decode(file, lambda total, numbers=numbers: numbers)
+            assert np.array_equal(frames, every[numbers]), (file.name, numbers)
