@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ivn.config import read
 from ivn.data.decode import DecodeError
-from ivn.data.source import list_clips
+from ivn.data.source import left_out, list_clips
 from ivn.load import load_frozen
 from ivn.model.encoder import build_encoder
 from ivn.probe import headfile, results
@@ -111,6 +111,8 @@ def run_classify(
     """Probe encoders, and the baselines beside them; print a table, then all of it as JSON."""
     out = place.folder("classify", encoders[0])
     sources = list_clips(data)
+    if line := left_out(sources):
+        print(line)
     frozen, baselines = subjects(encoders, clips, place.resolved_device())
     found = classify(
         frozen,
@@ -168,6 +170,8 @@ def run_retrieve(
     """Probe which videos are nearest; print a table, then all of it as JSON."""
     out = place.folder("retrieve", encoders[0])
     sources = list_clips(data)
+    if line := left_out(sources):
+        print(line)
     frozen, baselines = subjects(encoders, clips, place.resolved_device())
     found = retrieve(
         frozen,

@@ -10,7 +10,7 @@ import torch
 from ivn import stages
 from ivn.config import HARMLESS, Config, ConfigError, override, read, to_dict, to_toml
 from ivn.data.loader import ClipLoader
-from ivn.data.source import fingerprint, list_clips
+from ivn.data.source import fingerprint, left_out, list_clips
 from ivn.stages import Stage2Config
 from ivn.train import board, checkpoint, folder
 from ivn.train.errors import RunError
@@ -107,6 +107,8 @@ def _parts(
     config: Config, sources: Sequence[Any], init: str, *, fresh: bool
 ) -> tuple[stages.Stage, ClipLoader]:
     """The stage, with the weights it starts from if ``fresh``, and its loader."""
+    if line := left_out(sources):
+        print(line)
     device = resolve_device(config.efficiency.device)
     if config.run.tensorboard:
         board.check_installed()

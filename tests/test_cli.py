@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from ivn import run
 from ivn.config import from_toml, help_text, override, to_toml
 from ivn.data.loader import ClipLoader
+from ivn.data.manifest import Row, write_manifest
 from ivn.data.source import BUNDLED_CLIPS
 from ivn.presets import PRESETS
 from ivn.train import folder
@@ -145,6 +147,16 @@ def test_an_unknown_option_is_exit_code_2(ivn):
     code, _, err = ivn("pretrain", "stage1-tiny", "--ouput", "x")
     assert code == 2
     assert "--ouput" in err
+
+
+def test_rows_that_a_manifest_calls_unusable_are_told_before_training(ivn, tmp_path, clips):
+    rows = [Row(str(file)) for file in sorted(clips.iterdir())]
+    rows[1:3] = [replace(row, status="truncated") for row in rows[1:3]]
+    write_manifest(tmp_path / "m.parquet", rows)
+    small = ["--out", tmp_path / "run", "--set", *SMALL, *STAGE1, "optim.batch_size=3"]
+    code, out, err = ivn("pretrain", "stage1-tiny", "--data", tmp_path / "m.parquet", *small)
+    assert (code, out) == (1, "2 rows of 4 left out: their status says why\n")
+    assert "2 clips are fewer than one batch of 3" in err
 
 
 def test_wrong_input_is_one_line_and_exit_code_1(ivn, tmp_path, clips):

@@ -129,7 +129,9 @@ def _write(lab: Lab, failed: dict[str, str]) -> str:
     return text
 
 
-def _labels(clips: list[Source], chosen: tuple[str, ...]) -> tuple[tuple[str, ...], dict[str, str]]:
+def _labels(
+    clips: Sequence[Source], chosen: tuple[str, ...]
+) -> tuple[tuple[str, ...], dict[str, str]]:
     """The labels to probe, those ``chosen`` or all that folds can judge; the others, and why."""
     names = sorted({name for clip in clips for name in clip.labels})
     if not names:

@@ -5,20 +5,22 @@ takes the others' defaults where they are missing or null, and passes over colum
 not know, so that manifests of later versions can be read.
 """
 
-import math
+import itertools
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
-from ivn.data.source import MANIFEST_SUFFIX, NEVER_MIRRORED, DataError, Source, check_some_exist
+from ivn.data.columns import checked
+from ivn.data.source import MANIFEST_SUFFIX, DataError, check_some_exist
+from ivn.data.table import SourceTable, columns, table_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-# Rows that are Python objects at a time, while reading.
-_ROWS = 65536
+# Rows that are looked at, and rows that are Python objects, at a time.
+_READ, _WRITTEN = 16384, 8192
 
 
 @dataclass(frozen=True)
@@ -128,44 +130,45 @@ def schema() -> "pa.Schema":
     return pa.schema([pa.field(name, kind) for name, kind in types.items()])
 
 
-def write_manifest(path: str | os.PathLike[str], rows: Sequence[Row]) -> None:
+def write_manifest(path: str | os.PathLike[str], rows: Iterable[Row]) -> None:
     """Write ``rows`` to a new file at ``path``, under a temporary name until it is whole.
+
+    Rows are taken some at a time, so that there may be more than memory holds.
 
     Raises:
         DataError: there is a file already, the name does not end in .parquet, there is no row, or
             a row has a wrong type or a text that is not Unicode; it is named.
     """
-    import pyarrow as pa
     import pyarrow.parquet as parquet
 
     place = Path(path)
-    if place.suffix.lower() != MANIFEST_SUFFIX:
-        raise DataError(f"{place}: a manifest's name ends in {MANIFEST_SUFFIX}")
-    if place.exists():
-        raise DataError(f"{place}: is there already, and is not overwritten")
-    if not rows:
-        raise DataError(f"{place}: no rows to write")
-    columns = list(zip(*(_plain(row) for row in rows), strict=True))
-    kinds = schema()
-    arrays = []
-    for kind, column in zip(kinds, columns, strict=True):
-        try:
-            arrays.append(pa.array(column, kind.type))
-        except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
-            raise DataError(f"{place}: column {kind.name}: {_line(error)}") from error
+    check_new(place)
     temporary = place.with_name(f".{place.name}.{os.getpid()}")
+    batches = _batches(place, rows)
     try:
-        parquet.write_table(
-            pa.Table.from_arrays(arrays, schema=kinds), temporary, compression="zstd"
-        )
+        with parquet.ParquetWriter(temporary, schema(), compression="zstd") as writer:
+            count = 0
+            for batch in batches:
+                writer.write_batch(batch)
+                count += len(batch)
+        if not count:
+            raise DataError(f"{place}: no rows to write")
         os.replace(temporary, place)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def read_manifest(path: str | os.PathLike[str]) -> list[Source]:
+def check_new(place: Path) -> None:
+    """Raise DataError unless a manifest can be written at ``place``."""
+    if place.suffix.lower() != MANIFEST_SUFFIX:
+        raise DataError(f"{place}: a manifest's name ends in {MANIFEST_SUFFIX}")
+    if place.exists():
+        raise DataError(f"{place}: is there already, and is not overwritten")
+
+
+def read_manifest(path: str | os.PathLike[str]) -> SourceTable:
     """The clips of a manifest, in its order, with absolute paths as they are and others joined to
-    its folder.
+    its folder; without the rows whose ``status`` says why they cannot be used.
 
     ``labels`` and ``targets`` may also be structs, as other libraries write dictionaries.
 
@@ -173,25 +176,116 @@ def read_manifest(path: str | os.PathLike[str]) -> list[Source]:
         DataError: the file is missing, damaged, no manifest, empty, or a row makes no sense.
     """
     place = Path(path)
-    sources = [_source(place, number, row) for number, row in enumerate(_rows(place), 1)]
+    sources = table_of(_for_table(place), folder=os.fspath(place.parent / "x")[:-1])
     if not sources:
+        if sources.left_out:
+            raise DataError(
+                f"{place}: the status of each of its {sources.left_out} rows says why it cannot "
+                "be used"
+            )
         raise DataError(f"{place}: a manifest without rows")
     check_some_exist(place, sources)
     return sources
 
 
+def read_rows(
+    path: str | os.PathLike[str], *, beside: str | os.PathLike[str] = ""
+) -> Iterator[Row]:
+    """All rows of a manifest with all that is known of them, some in memory at a time.
+
+    Args:
+        path: of the manifest.
+        beside: a new manifest that the rows are for: what was relative to this one's folder is
+            relative to that one's where it lies below it, and absolute elsewhere. Without it all
+            paths are absolute.
+
+    Raises:
+        DataError: as :func:`read_manifest`, when the row is met.
+    """
+    place = Path(path)
+    folder, target = place.parent.absolute(), Path(beside).parent.absolute()
+
+    def moved(file: str) -> str:
+        whole = os.fspath(folder / file)
+        return relative_to(whole, target) if beside and not os.path.isabs(file) else whole
+
+    for batch in _checked(place, schema()):
+        columns = [column.to_pylist() for column in batch.columns]
+        for values in zip(*columns, strict=True):
+            known = dict(zip(batch.schema.names, values, strict=True))
+            for name in _MAPS:
+                known[name] = dict(known[name] or ())
+            targets = {kind: moved(file) for kind, file in known["targets"].items()}
+            known |= {"captions": tuple(known["captions"] or ()), "targets": targets}
+            audio = known["audio"] and moved(known["audio"])
+            yield Row(**(known | {"path": moved(known["path"]), "audio": audio}))
+
+
+def relative_to(file: str, folder: Path) -> str:
+    """The absolute path ``file`` as one relative to ``folder``, where it lies below it."""
+    inside = PurePath(file).is_relative_to(folder) and ".." not in PurePath(file).parts
+    return os.fspath(PurePath(file).relative_to(folder)) if inside else file
+
+
+def _batches(place: Path, rows: Iterable[Row]) -> "Iterator[pa.RecordBatch]":
+    """The rows as columns, some at a time."""
+    import pyarrow as pa
+
+    kinds, left = schema(), iter(rows)
+    while some := list(itertools.islice(left, _WRITTEN)):
+        arrays = []
+        for kind, column in zip(kinds, zip(*map(_plain, some), strict=True), strict=True):
+            try:
+                arrays.append(pa.array(column, kind.type))
+            except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+                raise DataError(f"{place}: column {kind.name}: {_line(error)}") from error
+        yield pa.RecordBatch.from_arrays(arrays, schema=kinds)
+
+
 def _plain(row: Row) -> tuple[Any, ...]:
     """A row's values, dictionaries as pairs."""
-    values = (getattr(row, column.name) for column in fields(row))
+    values = (getattr(row, name) for name in _NAMES)
     return tuple(list(value.items()) if isinstance(value, Mapping) else value for value in values)
 
 
-def _rows(place: Path) -> Iterator[dict[str, Any]]:
-    """The rows as dictionaries of the columns that make a source."""
+def _for_table(place: Path) -> "Iterator[pa.RecordBatch]":
+    """The rows with a table's columns and their status."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    wanted = [columns().field(name) for name in columns().names if name != "size"]
+    kinds = pa.schema([*wanted, pa.field("bytes", pa.int64()), pa.field("status", pa.string())])
+    names = [*columns().names, "status"]
+    for batch in _checked(place, kinds):
+        rows = {name: batch["bytes" if name == "size" else name] for name in names}
+        # A path as pathlib would join it; times before the start or after the end as none.
+        rows["path"] = _tidy(rows["path"])
+        rows["start"] = pc.max_element_wise(rows["start"], 0.0)
+        rows["end"] = pc.if_else(pc.less(rows["end"], 0.0), -1.0, rows["end"])
+        # A file's size is no part of its source.
+        rows["size"] = pc.if_else(pc.equal(rows["member"], ""), 0, rows["size"])
+        yield pa.RecordBatch.from_pydict(rows)
+
+
+def _tidy(paths: "pa.Array") -> "pa.Array":
+    """Without the parts of a path that mean nothing, of which most paths have none."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    odd = pc.match_substring_regex(paths, r"//|(^|/)\.(/|$)|./$")
+    if not pc.any(odd).as_py():
+        return paths
+    tidied = [os.fspath(PurePath(path)) for path in paths.filter(odd).to_pylist()]
+    return pc.replace_with_mask(paths, odd, pa.array(tidied, pa.string()))
+
+
+def _checked(place: Path, wanted: "pa.Schema") -> "Iterator[pa.RecordBatch]":
+    """The rows with the columns of ``wanted``, some at a time."""
     import pyarrow as pa
     import pyarrow.parquet as parquet
 
-    wanted = ["path", "start", "end", "labels", "targets", "source", "group", "flip"]
+    if not place.is_file():
+        raise DataError(f"{place}: no such file")
     try:
         # Not by name: that could be a URL, which Arrow would fetch.
         with place.open("rb") as file, parquet.ParquetFile(file) as table:
@@ -200,66 +294,29 @@ def _rows(place: Path) -> Iterator[dict[str, Any]]:
                 raise DataError(
                     f"{place}: no column path among {', '.join(there[:8])}: not a manifest"
                 )
-            for batch in table.iter_batches(
-                _ROWS, columns=[name for name in wanted if name in there]
-            ):
+            if twice := [name for name in wanted.names if there.count(name) > 1]:
+                raise DataError(f"{place}: {there.count(twice[0])} columns {twice[0]}")
+            needed = [name for name in {*wanted.names, "source"} if name in there]
+            first = 1
+            for batch in table.iter_batches(_READ, columns=needed):
                 batch.validate(full=True)
-                yield from batch.to_pylist()
+                yield checked(batch, wanted, _UNKNOWN, place, first)
+                first += len(batch)
     except (pa.ArrowException, OSError, UnicodeDecodeError, ValueError) as error:
         if isinstance(error, DataError):
             raise
         raise DataError(f"{place}: not a Parquet file that can be read ({_line(error)})") from error
 
 
-def _source(place: Path, number: int, row: Mapping[str, Any]) -> Source:
-    def text(name: str) -> str:
-        value = row.get(name)
-        if value is None:
-            return ""
-        if not isinstance(value, str):
-            raise _wrong(place, number, f"{name} is {value!r}, expected text")
-        return value
-
-    def words(name: str) -> dict[str, str]:
-        try:
-            found = dict(row.get(name) or {})
-        except (TypeError, ValueError):
-            found = {"": None}
-        if not all(isinstance(key, str) and key for key in found):
-            raise _wrong(place, number, f"{name} is {row[name]!r}, expected names with values")
-        # Class numbers, true and false are read as they would be written in a list.
-        return {key: str(value) for key, value in found.items() if value is not None}
-
-    if not text("path"):
-        raise _wrong(place, number, "no path")
-    start = _seconds(place, number, row, "start", 0.0)
-    end = _seconds(place, number, row, "end", -1.0)
-    if 0 <= end <= start:
-        raise _wrong(place, number, f"starts at {start} s and ends at {end} s")
-    flip = row.get("flip")
-    return Source(
-        os.fspath(place.parent / text("path")),
-        start=max(start, 0.0),
-        end=end if end >= 0 else -1.0,
-        flip=text("source") not in NEVER_MIRRORED if flip is None else bool(flip),
-        group=text("group"),
-        labels=words("labels"),
-        targets={kind: os.fspath(place.parent / file) for kind, file in words("targets").items()},
-    )
-
-
-def _seconds(place: Path, number: int, row: Mapping[str, Any], name: str, unknown: float) -> float:
-    value = row.get(name)
-    if value is None:
-        return unknown
-    if not isinstance(value, (int, float)) or math.isnan(value):
-        raise _wrong(place, number, f"{name} is {value!r}, expected seconds")
-    return float(value)
-
-
-def _wrong(place: Path, number: int, what: str) -> DataError:
-    return DataError(f"{place}, row {number}: {what}")
-
-
 def _line(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
+
+
+_NAMES = [column.name for column in fields(Row)]
+_MAPS = ("labels", "targets", "extra")
+# What stands for null: the attribute's own default, and nothing yet where that is a collection.
+_UNKNOWN = {
+    column.name: "" if column.name == "path" else column.default
+    for column in fields(Row)
+    if column.name not in (*_MAPS, "captions")
+}

@@ -3,7 +3,7 @@
 import csv
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -77,7 +77,7 @@ class Source:
             raise ValueError(f"{self.path}: label {self.label!r}, but labels[label] is {named!r}")
 
 
-def list_clips(path: str | os.PathLike[str]) -> list[Source]:
+def list_clips(path: str | os.PathLike[str]) -> Sequence[Source]:
     """The videos at ``path``: a folder (with all below it, sorted), a video, a list or a manifest.
 
     A list has one video a line, paths absolute or relative to the list's folder, fields parted
@@ -111,17 +111,39 @@ def list_clips(path: str | os.PathLike[str]) -> list[Source]:
     )
 
 
+def left_out(sources: Sequence[Source]) -> str:
+    """A line on the rows of a manifest that are not among the sources; "" where there are none."""
+    from ivn.data.table import SourceTable
+
+    if not isinstance(sources, SourceTable) or not sources.left_out:
+        return ""
+    rows = len(sources) + sources.left_out
+    return f"{sources.left_out} rows of {rows} left out: their status says why"
+
+
 def fingerprint(sources: Iterable[Source]) -> str:
     """SHA-256 of the sources in order, hexadecimal; what is in the files plays no part.
 
     Nor do groups, further labels and targets, which pretraining does not look at: a run goes on
     when they have been added. Nor does where in a tar a member's bytes are, and what decodes them.
     """
+    from ivn.data.table import SourceTable
+
+    if isinstance(sources, SourceTable):
+        return sources.fingerprint()
     digest = hashlib.sha256()
-    for source in sources:
-        seen = source.path, source.label, source.start, source.end, source.flip
-        digest.update(repr((*seen, source.member) if source.member else seen).encode())
+    for s in sources:
+        seen = identity(s.path, s.label, s.start, s.end, s.flip, s.member)
+        digest.update(repr(seen).encode())
     return digest.hexdigest()
+
+
+def identity(
+    path: str, label: str | None, start: float, end: float, flip: bool, member: str
+) -> tuple[object, ...]:
+    """What pretraining sees of a source; the parts of a fingerprint."""
+    seen = path, label, start, end, flip
+    return (*seen, member) if member else seen
 
 
 def _videos_below(folder: Path) -> list[Path]:
@@ -158,7 +180,7 @@ def _read_list(place: Path) -> list[Source]:
     return sources
 
 
-def check_some_exist(place: Path, sources: list[Source]) -> None:
+def check_some_exist(place: Path, sources: Sequence[Source]) -> None:
     """Raise DataError where not one of ten paths of the list at ``place`` exists.
 
     A few suffice: a wrong folder makes all paths wrong, and a long list would take minutes.

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from ivn.data.decode import DecodeError
-from ivn.data.source import DataError, Source, fingerprint, list_clips
+from ivn.data.source import DataError, Source, fingerprint, left_out, list_clips
 from ivn.data.windows import Window, Windows, windows_of
 from ivn.embed.files import Table, writer_for
 from ivn.embed.parts import Part, Parts, parts_beside
@@ -79,7 +79,8 @@ def embed(request: Request, load: Callable[[], Frozen]) -> int:
     write = writer_for(out)
     if out.exists():
         raise DataError(f"{request.out}: is there already, and is not overwritten")
-    sources = [source for video in request.videos for source in list_clips(video)]
+    given = [list_clips(video) for video in request.videos]
+    sources = [source for some in given for source in some]
     frozen = load()
     cuts = _checked(request, frozen)
     header = {
@@ -95,6 +96,8 @@ def embed(request: Request, load: Callable[[], Frozen]) -> int:
         "ivn": version("ivn"),
     }
     console = Console(highlight=False, soft_wrap=True)
+    for line in filter(None, map(left_out, given)):
+        console.print(line, markup=False)
     settings = header | {"videos": len(sources), "fingerprint": fingerprint(sources)}
     with parts_beside(out, settings) as parts:
         broken = _embed_missing(parts, sources, cuts, frozen, request, console)

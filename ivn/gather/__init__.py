@@ -76,7 +76,7 @@ def gather(paths: Sequence[Path], *, clips: str = "") -> Content:
     )
 
 
-def _sources(places: Sequence[object], missing: list[Missing]) -> list[Source]:
+def _sources(places: Sequence[object], missing: list[Missing]) -> Sequence[Source]:
     """The clips of the first of some places that has any."""
     reasons = []
     for place in dict.fromkeys(place for place in places if isinstance(place, str) and place):
