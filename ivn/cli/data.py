@@ -44,3 +44,32 @@ def run_render(
 
     named = tuple(filter(None, maps.split(",")))
     return render_world(clips, out, frames, size, fps, seed, named, workers)
+
+
+@data.command(name="mix")
+def run_mix(
+    manifests: tyro.conf.Positional[Annotated[tuple[str, ...], tyro.conf.arg(metavar="M ...")]],
+    /,
+    *,
+    out: Annotated[str, tyro.conf.arg(aliases=["-o"], metavar="MIX.parquet")],
+    recipe: Annotated[str, optional("NAME|FILE")] = "",
+    weight: Annotated[tuple[str, ...], optional("NAME=X ...")] = (),
+    workers: Annotated[int, optional("N")] = 0,
+) -> int:
+    """Make one manifest of several, without copies.
+
+    Copies are found by their bytes and by what they show, in whatever encoding, size and name;
+    of copies the row of the manifest named first stays. MIX.mix.json says how many went and why,
+    MIX.dropped.csv which. A mix that was cut off goes on when the command is given again; nothing
+    is overwritten.
+
+    Args:
+        manifests: parquet files, each as a path or as NAME=path.
+        out: the new manifest.
+        recipe: k710, k-mash or a file that ends in .toml: which sources, and their rules.
+        weight: of a source's rows in sampling, by the source's name; 1 by default.
+        workers: videos read at a time; one for each core by default.
+    """
+    from ivn.data.mix.command import mix_manifests
+
+    return mix_manifests(manifests, out, recipe, weight, workers)

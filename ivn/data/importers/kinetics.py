@@ -26,7 +26,7 @@ from ivn.data.importers.videos import Videos
 from ivn.data.manifest import Row
 
 _CUT = re.compile(r"(.{11})_\d{6}_\d{6}")
-CLASSES_710 = Path(__file__).with_name("kinetics710.txt")
+CLASSES_710 = Path(__file__).parents[1] / "mix" / "recipes" / "kinetics710.txt"
 
 
 def read_kinetics400(files: Sequence[Path], videos: Videos) -> Iterator[Row]:

@@ -1,0 +1,1 @@
+"""Several manifests made one, without copies."""

@@ -1,0 +1,222 @@
+"""``ivn data mix``: several manifests to one, with bars to look at and a table at the end."""
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from ivn.data.manifest import Row, check_new, read_rows, write_manifest
+from ivn.data.mix import mixing, report
+from ivn.data.mix.compare import same_content
+from ivn.data.mix.contents import bytes_hash, find_out, perceptual_hash
+from ivn.data.mix.journal import Journal
+from ivn.data.mix.mixing import Entries, Entry, Why
+from ivn.data.mix.near import candidates
+from ivn.data.mix.phash import from_text
+from ivn.data.mix.recipe import Recipe, Wanted, given_to, read_recipe
+from ivn.data.processes import cores
+from ivn.data.source import DataError, Source
+
+# Seconds that one video may take: beyond, it is not read.
+_SECONDS = 120.0
+_NAMED = 5
+
+
+def mix_manifests(
+    inputs: Sequence[str],
+    out: str,
+    recipe: str,
+    weights: Sequence[str],
+    workers: int,
+) -> int:
+    """Write the manifest ``out``, its report and the list of what is not in it; gives 0.
+
+    Args:
+        inputs: manifests in the order of their precedence, each as a path or NAME=path.
+        out: the new manifest; ``.json`` and ``.csv`` files are written beside it.
+        recipe: by name or file; "" mixes all rows of all, without copies.
+        weights: NAME=number each.
+        workers: processes; 0 means one for each core.
+
+    Raises:
+        DataError: an input makes no sense, or nothing is left.
+    """
+    place = Path(out)
+    check_new(place)
+    told = [place.with_suffix(".mix.json"), place.with_suffix(".dropped.csv")]
+    for file in told:
+        if file.exists():
+            raise DataError(f"{file}: is there already, and is not overwritten")
+    manifests = named_manifests(inputs)
+    rules = read_recipe(recipe) if recipe else Recipe(tuple(map(Wanted, manifests)))
+    sources = given_to(_weighted(rules, weights), manifests)
+    console = Console(highlight=False, soft_wrap=True)
+    with Journal(place.with_name(f".{place.name}.journal")) as journal:
+        with _bars(console) as bar:
+            entries = mixing.read_entries(rules, sources)
+            judge(entries, journal, workers or cores(), bar)
+        found = report.as_json(entries, recipe)
+        texts = [report.to_text(found), report.as_csv(entries)]
+        written = [report.write_new(file, text) for file, text in zip(told, texts, strict=True)]
+        write_manifest(place, mixed_rows(entries, place))
+        for temporary, file in zip(written, told, strict=True):
+            os.replace(temporary, file)
+        journal.remove()
+    _tell(console, entries, found)
+    for file in (place, *told):
+        console.print(file.as_posix(), markup=False)
+    return 0
+
+
+def judge(
+    entries: Entries,
+    journal: Journal,
+    workers: int,
+    bar: Callable[[str, int], Callable[[], None]],
+) -> None:
+    """Take out of ``entries`` all that the recipe and the contents of the videos take out.
+
+    Args:
+        entries: as read.
+        journal: of what has been found out before.
+        workers: processes.
+        bar: from what is done and how often to what tells that once more is done.
+    """
+    mixing.drop_by_group(entries)
+
+    def ask(what: str, function: Callable[[Any], Any], items: list[Any]) -> Any:
+        tell = bar(what, len(items))
+        return find_out(function, items, journal, workers=workers, seconds=_SECONDS, tell=tell)
+
+    open_files = _perhaps_copies(entries)
+    whole = [
+        Source(e.clip.path, member=e.clip.member, offset=e.clip.offset, size=e.clip.size)
+        for e in open_files
+    ]
+    for entry, answer in zip(open_files, ask("bytes", bytes_hash, whole), strict=True):
+        # What cannot be read is told when its frames are asked for.
+        entry.hash = answer.value or ""
+    mixing.drop_copies(entries)
+    unseen = [entries.all[n] for n in entries.judged() if not entries.all[n].phash]
+    clips = [entry.clip for entry in unseen]
+    for entry, answer in zip(unseen, ask("frames", perceptual_hash, clips), strict=True):
+        entry.phash = answer.value or ""
+        if answer.reason and not entry.held_out:
+            entry.drop(Why.UNREADABLE, note=answer.reason)
+    seen = [number for number in entries.judged() if entries.all[number].phash]
+    likely = candidates([from_text(entries.all[number].phash) for number in seen])
+    pairs = [
+        (seen[one], seen[other])
+        for one, other in likely.tolist()
+        if mixing.comparable(entries.all[seen[one]], entries.all[seen[other]])
+    ]
+    both = [(entries.all[one].clip, entries.all[other].clip) for one, other in pairs]
+    same = ask("pairs", same_content, both)
+    mixing.drop_near(
+        entries, [pair for pair, answer in zip(pairs, same, strict=True) if answer.value]
+    )
+
+
+def mixed_rows(entries: Entries, out: Path) -> Iterator[Row]:
+    """The rows that stay, with what has been found out of them."""
+    at = iter(entries.all)
+    for number, (wanted, path) in enumerate(entries.sources):
+        for row in read_rows(path, beside=out):
+            entry = next(at, None)
+            if entry is None or entry.source != number or entry.clip.member != row.member:
+                raise DataError(f"{path}: has been changed in the meantime")
+            if entry.why is not None:
+                continue
+            label = row.labels.get("label")
+            named = {} if label is None else {"label": entries.recipe.label(label)}
+            yield replace(
+                row,
+                labels={**row.labels, **named},
+                hash=entry.hash,
+                phash=entry.phash,
+                source=row.source or wanted.name,
+                weight=row.weight * wanted.weight,
+            )
+
+
+def named_manifests(inputs: Sequence[str]) -> dict[str, Path]:
+    """Name -> manifest, of ``NAME=M.parquet``, or a path that has its file's name.
+
+    Raises:
+        DataError: two have one name, or there is no such file.
+    """
+    found: dict[str, Path] = {}
+    for text in inputs:
+        name, equals, path = text.partition("=")
+        if not equals or os.path.exists(text):
+            name, path = Path(text).stem, text
+        if name in found:
+            raise DataError(f"{text}: a second manifest {name}; name them, as in {name}2={path}")
+        if not Path(path).is_file():
+            raise DataError(f"{path}: no such file")
+        found[name] = Path(path)
+    return found
+
+
+def _weighted(recipe: Recipe, weights: Sequence[str]) -> Recipe:
+    given: dict[str, float] = {}
+    names = [one.name for one in recipe.sources]
+    for text in weights:
+        name, _, number = text.partition("=")
+        try:
+            given[name] = float(number)
+        except ValueError:
+            given[name] = -1.0
+        if name not in names or not 0 < given[name] < float("inf"):
+            raise DataError(
+                f"--weight {text}: expected NAME=NUMBER above 0, with {' or '.join(names)}"
+            )
+    sources = tuple(replace(one, weight=given.get(one.name, one.weight)) for one in recipe.sources)
+    return replace(recipe, sources=sources)
+
+
+def _perhaps_copies(entries: Entries) -> list[Entry]:
+    """Those without a hash that are as many bytes as another: only these can be copies."""
+    sizes: dict[int, list[Entry]] = {}
+    for number in entries.judged():
+        entry = entries.all[number]
+        if not entry.bytes and not entry.clip.member:
+            try:
+                entry.bytes = os.stat(entry.clip.path).st_size
+            except OSError:
+                continue
+        sizes.setdefault(entry.bytes, []).append(entry)
+    return [e for alike in sizes.values() if len(alike) > 1 for e in alike if not e.hash]
+
+
+@contextmanager
+def _bars(console: Console) -> Iterator[Callable[[str, int], Callable[[], None]]]:
+    columns = TextColumn("{task.description}"), MofNCompleteColumn(), BarColumn(None)
+    with Progress(
+        *columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal
+    ) as progress:
+
+        def bar(what: str, total: int) -> Callable[[], None]:
+            task = progress.add_task(what, total=total)
+            return lambda: progress.advance(task)
+
+        yield bar
+
+
+def _tell(console: Console, entries: Entries, found: Mapping[str, Any]) -> None:
+    lines = report.as_lines(dict(found))
+    table = Table(*lines[0])
+    for line in lines[1:]:
+        table.add_row(*line)
+    console.print(table)
+    unreadable = [one for one in entries.all if one.why is Why.UNREADABLE]
+    for one in unreadable[:_NAMED]:
+        console.print(f"not in the mix: {one.note}", markup=False)
+    if len(unreadable) > _NAMED:
+        console.print(f"and {len(unreadable) - _NAMED} more that cannot be read", markup=False)

@@ -1,0 +1,71 @@
+"""What has been found out so far, in a file that a killed process leaves usable."""
+
+import json
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from ivn.data.source import DataError
+
+
+class Journal:
+    """Answers by key, each written as soon as it is known; a second start finds them again.
+
+    A file of JSON lines. The last one may be cut off: it is ignored.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Raises DataError where the file cannot be written."""
+        self.path = path
+        self._known: dict[str, Any] = {}
+        try:
+            whole = 0
+            if path.exists():
+                with path.open("rb") as file:
+                    whole = self._read(file.read())
+            self._file = path.open("ab")
+            self._file.truncate(whole)
+        except OSError as error:
+            raise DataError(f"{path}: cannot be written ({error.strerror})") from error
+
+    def __enter__(self) -> "Journal":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._file.close()
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._known
+
+    def __getitem__(self, key: str) -> Any:
+        return self._known[key]
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self._known[key] = value
+        self._file.write(json.dumps([key, value]).encode() + b"\n")
+        self._file.flush()
+
+    def remove(self) -> None:
+        """When all is done."""
+        self._file.close()
+        os.unlink(self.path)
+
+    def _read(self, text: bytes) -> int:
+        """Bytes up to the end of the last whole line."""
+        whole = 0
+        for line in text.splitlines(keepends=True):
+            try:
+                key, value = json.loads(line)
+            except ValueError:
+                break
+            if not line.endswith(b"\n"):
+                break
+            self._known[key] = value
+            whole += len(line)
+        return whole

@@ -1,0 +1,78 @@
+"""A perceptual hash of a clip: 63 bits for each of eight of its frames.
+
+The frames are the middles of eight equal parts. Each is made grey and 32 x 32 pixels; of its
+discrete cosine transform the 8 x 8 lowest frequencies but the mean are kept, a bit each: whether it
+is above their median (C. Zauner, Implementation and benchmarking of perceptual image hash
+functions, 2010, section 3.2). Another codec, bit rate or size changes a few of the bits; another
+picture half of them. As text: for each frame 16 hexadecimal digits, parted by spaces, or "-" for a
+frame that shows next to nothing, such as a black one.
+"""
+
+from collections.abc import Sequence
+from functools import cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ivn.data.source import DataError
+
+FRAMES = 8
+BITS = 63
+_SIDE, _KEPT = 32, 8
+# Grey levels of 255 by which a frame's pixels vary, below which it says nothing: fades and blanks.
+_BLANK = 6.0
+
+
+def key_frame_numbers(total: int) -> list[int]:
+    """The middles of eight equal parts of ``total`` frames, again and again where they are few."""
+    return [(2 * part + 1) * total // (2 * FRAMES) for part in range(FRAMES)]
+
+
+def thumbnails(frames: Tensor, side: int) -> np.ndarray:
+    """Grey pictures, float32 ``[T, side, side]`` of 0 to 255, from uint8 ``[T, H, W, 3]``."""
+    grey = frames.to(torch.float32).mean(dim=-1)
+    return torch.nn.functional.interpolate(grey[:, None], (side, side), mode="area")[:, 0].numpy()
+
+
+def frame_hashes(frames: Tensor) -> list[int | None]:
+    """The hash of each frame, None for a blank one.
+
+    Args:
+        frames: uint8 ``[T, H, W, 3]``.
+    """
+    grey = thumbnails(frames, _SIDE)
+    basis = _cosines()
+    waves = np.einsum("ky,tyx,lx->tkl", basis, grey, basis).reshape(len(grey), -1)[:, 1:]
+    bits = waves > np.median(waves, axis=1, keepdims=True)
+    numbers = (bits * (1 << np.arange(BITS, dtype=np.uint64))).sum(axis=1, dtype=np.uint64)
+    blank = grey.std(axis=(1, 2)) < _BLANK
+    return [None if empty else int(one) for one, empty in zip(numbers, blank, strict=True)]
+
+
+def to_text(hashes: Sequence[int | None]) -> str:
+    """As it stands in a manifest."""
+    return " ".join("-" if one is None else f"{one:016x}" for one in hashes)
+
+
+def from_text(text: str) -> list[int | None]:
+    """The hashes in a manifest's text.
+
+    Raises:
+        DataError: it is none.
+    """
+    words = text.split(" ")
+    try:
+        hashes = [None if word == "-" else int(word, 16) for word in words]
+    except ValueError:
+        hashes = []
+    if len(hashes) != FRAMES or any(one is not None and one >> BITS for one in hashes):
+        raise DataError(f"phash is {text[:80]!r}, expected {FRAMES} times 16 digits or -")
+    return hashes
+
+
+@cache
+def _cosines() -> np.ndarray:
+    """The lowest waves over 32 pixels, ``[8, 32]``."""
+    places = 2 * np.arange(_SIDE) + 1
+    return np.cos(np.pi / (2 * _SIDE) * np.arange(_KEPT)[:, None] * places).astype(np.float32)

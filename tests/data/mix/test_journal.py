@@ -1,0 +1,31 @@
+import os
+
+import pytest
+
+from ivn.data.mix.journal import Journal
+from ivn.data.source import DataError
+
+
+def test_answers_are_there_again_also_after_a_line_that_was_cut_off(tmp_path):
+    odd = os.fsdecode(b"caf\xe9\n")
+    with Journal(tmp_path / "j") as journal:
+        journal[odd] = ["value", ""]
+        journal["b"] = [None, "why"]
+        journal["c"] = [True, ""]
+    whole = (tmp_path / "j").read_bytes()
+    for cut in range(len(whole.splitlines(keepends=True)[-1])):
+        (tmp_path / "j").write_bytes(whole[: len(whole) - cut])
+        with Journal(tmp_path / "j") as journal:
+            assert odd in journal and journal["b"] == [None, "why"]
+            assert ("c" in journal) == (cut == 0)
+            journal["d"] = 1
+        with Journal(tmp_path / "j") as journal:
+            assert journal["d"] == 1 and journal[odd] == ["value", ""]
+    journal = Journal(tmp_path / "j")
+    journal.remove()
+    assert not os.listdir(tmp_path)
+
+
+def test_a_folder_that_is_not_there_is_one_line(tmp_path):
+    with pytest.raises(DataError, match=r"none/j: cannot be written \(No such file"):
+        Journal(tmp_path / "none" / "j")
