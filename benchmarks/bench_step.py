@@ -85,7 +85,7 @@ def profile(run: PresetStep, warm: int, rounds: int) -> dict:
         run.config.data,
         batch_size=len(run.batch),
         workers=run.config.efficiency.workers,
-        pin_memory=run.device.type == "cuda",
+        device=run.device,
     ) as loader:
         return _profile(run, loader, warm, rounds)
 

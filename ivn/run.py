@@ -136,7 +136,8 @@ def _parts(
         config.data,
         batch_size=config.optim.batch_size,
         workers=config.efficiency.workers,
-        pin_memory=device.type == "cuda",
+        device=device,
+        prefetch_gib=config.efficiency.prefetch_gib,
     )
     return stage, loader
 

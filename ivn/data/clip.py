@@ -3,7 +3,7 @@
 B batch, T frames, H height, W width.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -55,12 +55,14 @@ class Batch:
         keys: int64 ``[B, 4]``, see :func:`ivn.ops.random.make_keys`.
         replaced: the broken files met while the batch was made.
         host_keys: the same keys where the loader made them, for what decides a tensor's size.
+        repeats: rows that are clips of one source, side by side.
     """
 
     clips: dict[str, Tensor]
     keys: Tensor
     replaced: list[Replacement] = field(default_factory=list)
     host_keys: Tensor = field(default_factory=lambda: torch.empty(0, 4, dtype=torch.int64))
+    repeats: int = 1
 
     def __post_init__(self) -> None:
         if len(self.host_keys) != len(self.keys):
@@ -75,14 +77,15 @@ class Batch:
             name: clip.to(device, non_blocking=non_blocking) for name, clip in self.clips.items()
         }
         keys = self.keys.to(device, non_blocking=non_blocking)
-        return Batch(clips, keys, self.replaced, self.host_keys)
+        return replace(self, clips=clips, keys=keys)
 
     def part(self, start: int, stop: int) -> "Batch":
         """Rows ``start`` to ``stop`` as views; ``replaced`` stays with the whole batch."""
         clips = {name: clip[start:stop] for name, clip in self.clips.items()}
-        return Batch(clips, self.keys[start:stop], [], self.host_keys[start:stop])
-
-    def pin_memory(self) -> "Batch":
-        """The same batch in page-locked memory, from which copies to a GPU run on their own."""
-        clips = {name: clip.pin_memory() for name, clip in self.clips.items()}
-        return Batch(clips, self.keys.pin_memory(), self.replaced, self.host_keys)
+        return replace(
+            self,
+            clips=clips,
+            keys=self.keys[start:stop],
+            replaced=[],
+            host_keys=self.host_keys[start:stop],
+        )

@@ -1,25 +1,21 @@
 """Batches for ever, the same whatever the workers, the processes and the step to start from."""
 
 import time
-import warnings
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import torch
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
-from ivn.data import processes
-from ivn.data.clip import Batch, ClipSpec, Replacement
-from ivn.data.contents import named
-from ivn.data.decode import DecodeError
-from ivn.data.order import epoch_order, substitutes
-from ivn.data.reader import DataConfig, check_specs, read_clip
+from ivn.data.clip import Batch, ClipSpec
+from ivn.data.feeder import Feeder
+from ivn.data.plan import Plan
+from ivn.data.reader import DataConfig, check_specs
 from ivn.data.source import DataError, Source
-from ivn.ops.random import make_keys
+from ivn.data.transfer import transfer_to
+from ivn.data.workers import WorkerError, fill
 
-# Broken files in a row, in one place of a batch, after which the data as a whole is at fault.
-_TRIES = 10
+# Of batches ahead, where nothing else is said.
+_PREFETCH_GIB = 4.0
 
 
 class ClipLoader:
@@ -32,8 +28,13 @@ class ClipLoader:
                         workers=2) as loader:
             for batch in itertools.islice(loader, 100): ...
 
+    Workers fill the rows of batches in memory that they share with this process, each row whoever
+    is free: so there are a few batches in memory, however many the workers. What comes out is the
+    caller's own.
+
     Args:
-        sources: what :func:`ivn.data.source.list_clips` gives.
+        sources: what :func:`ivn.data.source.list_clips` gives; held as given, workers get one
+            source at a time.
         specs: consumer -> what it sees.
         config: how files become clips.
         batch_size: of the global batch, over all processes.
@@ -42,7 +43,8 @@ class ClipLoader:
         stop_step: the first step not to give; -1 goes on for ever.
         rank, world_size: this process gets rows ``rank * b`` to ``(rank + 1) * b`` of the global
             batch, ``b = batch_size // world_size``.
-        pin_memory: put batches in page-locked memory, for faster copies to a GPU.
+        device: where batches go; to a GPU they are copied beside the training step.
+        prefetch_gib: memory for batches ahead, of which there are two in any case.
 
     Attributes:
         steps_per_epoch: whole batches in an epoch.
@@ -66,29 +68,22 @@ class ClipLoader:
         stop_step: int = -1,
         rank: int = 0,
         world_size: int = 1,
-        pin_memory: bool = False,
+        device: torch.device | str = "cpu",
+        prefetch_gib: float = _PREFETCH_GIB,
     ) -> None:
         check_specs(specs)
-        if batch_size < 1 or batch_size % world_size or not 0 <= rank < world_size:
-            raise ValueError(
-                f"batch size {batch_size}, rank {rank} of {world_size}: expected a batch that "
-                "divides among the processes"
-            )
-        if len(sources) < batch_size:
-            raise ValueError(
-                f"{len(sources)} clips are fewer than one batch of {batch_size}: "
-                "give more clips or a smaller batch size"
-            )
         if workers < 0 or start_step < 0:
             raise ValueError(f"workers {workers}, start step {start_step}: expected 0 or more")
-        self.steps_per_epoch = len(sources) // batch_size
+        self._plan = Plan(sources, config, batch_size, rank=rank, world_size=world_size)
+        self.steps_per_epoch = self._plan.steps_per_epoch
         self.step = start_step
         self.wait_seconds = 0.0
+        self._specs, self._config = dict(specs), config
         self._stop_step = stop_step
-        self._batches = _Batches(sources, dict(specs), config, batch_size, rank, world_size)
         self._workers = workers
-        self._pin_memory = pin_memory
-        self._running: Iterator[Batch | DataError] | None = None
+        self._device = torch.device(device)
+        self._limit_bytes = int(prefetch_gib * 2**30)
+        self._feeder: Feeder | None = None
 
     def __iter__(self) -> Iterator[Batch]:
         return self
@@ -98,32 +93,21 @@ class ClipLoader:
             self.close()
             raise StopIteration
         started = time.perf_counter()
-        if self._running is None:
-            self._running = self._start()
-        try:
-            batch = next(self._running)
-        except (RuntimeError, ConnectionError, EOFError) as error:
-            self.close()
-            # A process that is gone, by torch's words or by its pipe's, as against an error in one.
-            gone = "DataLoader worker" in str(error) and "Caught" not in str(error)
-            if gone or not isinstance(error, RuntimeError):
-                reason = str(error).partition("\n")[0] or type(error).__name__
-                raise DataError(
-                    f"a data worker died ({reason}): use fewer workers, more memory or more "
-                    "shared memory (/dev/shm); in a script of your own, start "
-                    'under if __name__ == "__main__"'
-                ) from error
-            raise
+        batch = self._from_workers() if self._workers else self._alone()
         self.wait_seconds += time.perf_counter() - started
-        if isinstance(batch, DataError):
-            self.close()
-            raise batch
         self.step += 1
         return batch
 
+    @property
+    def prefetch(self) -> int:
+        """Batches made ahead, set by how long training has waited; 0 without workers."""
+        return self._feeder.prefetch.depth if self._feeder else 0
+
     def close(self) -> None:
         """End the workers; iterating again starts new ones at ``step``."""
-        self._running = None
+        if self._feeder is not None:
+            self._feeder.close()
+            self._feeder = None
 
     def __enter__(self) -> "ClipLoader":
         return self
@@ -131,90 +115,42 @@ class ClipLoader:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _start(self) -> Iterator[Batch | DataError]:
-        with warnings.catch_warnings():
-            # More workers than cores is the caller's choice.
-            warnings.filterwarnings("ignore", "This DataLoader will create", UserWarning)
-            return iter(
-                DataLoader(
-                    self._batches,
-                    batch_size=None,
-                    sampler=range(self.step, self._stop_step if self._stop_step >= 0 else 2**62),
-                    num_workers=self._workers,
-                    collate_fn=_as_is,
-                    pin_memory=self._pin_memory,
-                    multiprocessing_context=processes.context([__name__, "av"])
-                    if self._workers
-                    else None,
-                    worker_init_fn=_prepare_worker,
-                    # Of its own, so that the global generator is left as it was.
-                    generator=torch.Generator(),
+    def _from_workers(self) -> Batch:
+        try:
+            if self._feeder is None:
+                self._feeder = Feeder(
+                    self._plan,
+                    self._specs,
+                    workers=self._workers,
+                    start=self.step,
+                    stop=self._stop_step,
+                    limit_bytes=self._limit_bytes,
+                    transfer=transfer_to(self._device),
                 )
-            )
+                weakref.finalize(self, self._feeder.close)
+            return self._feeder.take(self.step)
+        except WorkerError as error:
+            self.close()
+            raise DataError(
+                f"a data worker died ({error}): use fewer workers or more memory; in a script of "
+                'your own, start under if __name__ == "__main__"'
+            ) from error
+        except DataError:
+            self.close()
+            raise
 
-
-class _Batches(Dataset[Batch | DataError]):
-    """The batch of any step, as this rank sees it; errors are values, to cross processes whole."""
-
-    def __init__(
-        self,
-        sources: Sequence[Source],
-        specs: dict[str, ClipSpec],
-        config: DataConfig,
-        batch_size: int,
-        rank: int,
-        world_size: int,
-    ) -> None:
-        self.sources, self.specs, self.config = sources, specs, config
-        self.batch_size = batch_size
-        self.rows = range(batch_size // world_size * rank, batch_size // world_size * (rank + 1))
-        self._order: tuple[int, Tensor] = (-1, torch.empty(0))
-
-    def __getitem__(self, step: int) -> Batch | DataError:
-        epoch, index = divmod(step, len(self.sources) // self.batch_size)
-        if self._order[0] != epoch:
-            self._order = epoch, epoch_order(self.config.seed, epoch, len(self.sources))
-        positions = [index * self.batch_size + row for row in self.rows]
-        keys = make_keys(self.config.seed, epoch, positions)
-        replaced: list[Replacement] = []
-        clips: dict[str, Tensor] = {
+    def _alone(self) -> Batch:
+        keys = self._plan.keys(self.step)
+        places = self._plan.places(self.step, keys)
+        clips = {
             name: torch.empty(len(keys), spec.frames, spec.size, spec.size, 3, dtype=torch.uint8)
-            for name, spec in self.specs.items()
+            for name, spec in self._specs.items()
         }
-        for row, position in enumerate(positions):
-            try:
-                index = int(self._order[1][position])
-                views = self._read(index, keys[row : row + 1], row, replaced)
-            except DataError as error:
-                return error
-            for name, view in views.items():
-                clips[name][row] = view
-        return Batch(clips, keys, replaced)
-
-    def _read(
-        self, index: int, key: Tensor, row: int, replaced: list[Replacement]
-    ) -> dict[str, Tensor]:
-        """The clip of a source, or of the first usable substitute."""
-        broken: list[tuple[str, str]] = []
-        others = substitutes(key, index, len(self.sources), _TRIES)
-        for candidate in [index, *others]:
-            source = self.sources[candidate]
-            try:
-                views = read_clip(source, self.specs, self.config, key)
-            except DecodeError as error:
-                broken.append((named(source), str(error)))
-                continue
-            replaced += [Replacement(path, reason, named(source), row) for path, reason in broken]
-            return views
-        reasons = "; ".join(reason for _, reason in broken)
-        if len(broken) == len(self.sources):
-            raise DataError(f"no file can be used: {reasons}")
-        raise DataError(f"{len(broken)} broken files in a row: {reasons}")
-
-
-def _as_is(batch: Any) -> Any:
-    return batch
-
-
-def _prepare_worker(_: int) -> None:
-    processes.prepare()
+        for place in places:
+            while reason := fill(
+                place.source, self._specs, self._config, place.keys, clips, place.row
+            ):
+                place.broken(reason)
+        replaced = [one for place in places for one in place.replaced()]
+        batch = Batch(clips, keys, replaced, repeats=self._config.repeats)
+        return batch.to(self._device)

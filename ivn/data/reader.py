@@ -29,6 +29,10 @@ class DataConfig:
         frame_offsets: "correct", or "released" for frame numbers off by one as in the release.
         decoder: "auto" is PyAV; "torchcodec" gives the same bits, "dali" decodes on a GPU what the
             manifest names so, with colours rounded otherwise.
+        repeats: clips of each source in a batch, which differ in all that is random; the source is
+            decoded once. It divides the batch, and an epoch still meets each source once.
+        decode_seconds: a file that takes a worker longer is replaced as a broken one is; without
+            workers there is no limit.
     """
 
     seed: int = 0
@@ -38,6 +42,8 @@ class DataConfig:
     flip: bool = True
     frame_offsets: FrameOffsets = "correct"
     decoder: BackendName = "auto"
+    repeats: int = 1
+    decode_seconds: float = 300.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**63:
@@ -48,6 +54,10 @@ class DataConfig:
         least, largest = self.crop_aspect
         if not 0 < least <= largest < math.inf:
             raise ValueError(f"crop_aspect is {self.crop_aspect}, expected 0 < least <= largest")
+        if not 1 <= self.repeats <= 256:
+            raise ValueError(f"repeats is {self.repeats}, expected 1 to 256")
+        if not self.decode_seconds > 0:
+            raise ValueError(f"decode_seconds is {self.decode_seconds}, expected above 0")
 
 
 def read_clip(
@@ -66,24 +76,60 @@ def read_clip(
     Raises:
         DecodeError: the file cannot be used.
     """
+    (views,) = read_clips(source, specs, config, key)
+    return views
+
+
+def read_clips(
+    source: Source, specs: Mapping[str, ClipSpec], config: DataConfig, keys: Tensor
+) -> list[dict[str, Tensor]]:
+    """Several clips of one source by one decode, each as :func:`read_clip` gives it for its key.
+
+    Args:
+        source, specs, config: as there.
+        keys: int64 ``[R, 4]``.
+
+    Raises:
+        DecodeError: the file cannot be used.
+    """
     frames = max(spec.frames for spec in specs.values())
+    singles = keys.split(1)
 
     def choose(total: int) -> list[int]:
-        if config.augmentation == "centre":
-            return centre_frame_numbers(total, frames)
-        numbers = frame_numbers(total, frames, key, offsets=config.frame_offsets)
-        # Released numbers start at -1: the last frame, except where a frame precedes the window.
-        return [max(number, 0) for number in numbers] if source.start > 0 else numbers
+        return [
+            number
+            for key in singles
+            for number in _numbers(total, frames, config, key, window=source.start > 0)
+        ]
 
     video = decode(source, choose, backend=config.decoder)
+    clips = video.split(frames)
+    return [
+        _views(clip, source, specs, config, key) for clip, key in zip(clips, singles, strict=True)
+    ]
+
+
+def _views(
+    video: Tensor, source: Source, specs: Mapping[str, ClipSpec], config: DataConfig, key: Tensor
+) -> dict[str, Tensor]:
     height, width = video.shape[1:3]
     crop = _crop(height, width, config, key, flip=config.flip and source.flip)
     cache: dict[tuple[int, int], Tensor] = {}
     for spec in specs.values():
         shape = (spec.frames, spec.size)
         if shape not in cache:
-            cache[shape] = cut(video[:: frames // spec.frames], crop, spec.size)
+            cache[shape] = cut(video[:: len(video) // spec.frames], crop, spec.size)
     return {name: cache[spec.frames, spec.size] for name, spec in specs.items()}
+
+
+def _numbers(
+    total: int, frames: int, config: DataConfig, key: Tensor, *, window: bool
+) -> list[int]:
+    if config.augmentation == "centre":
+        return centre_frame_numbers(total, frames)
+    numbers = frame_numbers(total, frames, key, offsets=config.frame_offsets)
+    # Released numbers start at -1: the last frame, except where a frame precedes the window.
+    return [max(number, 0) for number in numbers] if window else numbers
 
 
 def _crop(height: int, width: int, config: DataConfig, key: Tensor, *, flip: bool) -> Crop:

@@ -96,13 +96,17 @@ def multi_block_packed(
     return Packed.where(~hidden), Packed.where(hidden)
 
 
-def batch_keys(keys: Tensor, global_batch: int) -> Tensor:
+def batch_keys(keys: Tensor, global_batch: int, repeats: int = 1) -> Tensor:
     """The keys of the whole global batch that ``keys`` ``[B, 4]`` are rows of, ``[G, 4]``.
 
-    Batches are runs of ``global_batch`` positions of an epoch's order, starting at 0.
+    Batches are runs of ``global_batch / repeats`` positions of an epoch's order, starting at 0,
+    each position ``repeats`` times side by side.
     """
+    places = global_batch // repeats
     row = keys[:1].expand(global_batch, -1).clone()
-    row[:, 2] = row[:, 2] // global_batch * global_batch + torch.arange(global_batch)
+    index = torch.arange(global_batch)
+    row[:, 2] = row[:, 2] // places * places + index // repeats
+    row[:, 3] = index % repeats if repeats > 1 else row[:, 3]
     return row
 
 

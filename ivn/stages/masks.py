@@ -94,7 +94,7 @@ class Masking:
 
     def _around_blocks(self, batch: Batch, grid: Grid, view: int) -> tuple[Index, Index]:
         blocks, keys, device = self.blocks[view], batch.host_keys, batch.keys.device
-        whole = batch_keys(keys, self.global_batch)
+        whole = batch_keys(keys, self.global_batch, batch.repeats)
         if blocks.truncate == "none":
             seen, hidden = multi_block_packed(keys, whole, grid, blocks, view=view)
             return seen.to(device, non_blocking=True), hidden.to(device, non_blocking=True)

@@ -46,12 +46,15 @@ class EfficiencyConfig:
         accumulation: micro-batches a step, which divide the batch; more of them need less memory.
         workers: processes that decode; 0 decodes in the training process.
         threads: CPU threads of the training process; 0 leaves PyTorch's choice.
+        prefetch_gib: memory for batches that are made ahead. There are two at first, and more
+            while training waits for workers that have no room to go on.
     """
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     accumulation: int = 1
     workers: int = 2
     threads: int = 0
+    prefetch_gib: float = 4.0
 
     def __post_init__(self) -> None:
         if self.accumulation < 1 or self.workers < 0 or self.threads < 0:
@@ -59,6 +62,8 @@ class EfficiencyConfig:
                 f"accumulation {self.accumulation}, workers {self.workers}, threads "
                 f"{self.threads}: expected accumulation >= 1 and the others at least 0"
             )
+        if not self.prefetch_gib > 0:
+            raise ValueError(f"prefetch_gib is {self.prefetch_gib}, expected above 0")
 
 
 def resolve_device(name: str) -> torch.device:

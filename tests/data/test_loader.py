@@ -167,7 +167,7 @@ def test_substitutes_are_distinct_uniform_and_never_the_broken_one():
 def test_a_dead_worker_is_an_error_and_not_a_wait():
     with ClipLoader(SOURCES, SPECS, CONFIG, batch_size=2, workers=1) as loader:
         next(loader)
-        loader._running._workers[0].kill()
+        loader._feeder.workers.processes[0].kill()
         with pytest.raises(DataError, match="a data worker died"):
             for _ in range(20):
                 next(loader)
@@ -176,7 +176,7 @@ def test_a_dead_worker_is_an_error_and_not_a_wait():
 def test_closing_ends_the_workers():
     loader = ClipLoader(SOURCES, SPECS, CONFIG, batch_size=2, workers=2)
     next(loader)
-    processes = list(loader._running._workers)
+    processes = loader._feeder.workers.processes
     assert all(process.is_alive() for process in processes)
     loader.close()
     assert not any(process.is_alive() for process in processes)
@@ -195,20 +195,6 @@ def test_closing_ends_the_workers():
 def test_wrong_arguments_are_one_line(options, message):
     with pytest.raises(ValueError, match=message):
         batches(1, **options)
-
-
-@pytest.mark.parametrize("error", [ConnectionResetError(104, "reset by peer"), EOFError()])
-def test_a_pipe_that_breaks_is_a_dead_worker(error):
-    def broken():
-        raise error
-        yield
-
-    loader = ClipLoader(
-        list_clips(BUNDLED_CLIPS), {"a": ClipSpec(2, 28)}, DataConfig(), batch_size=2, workers=0
-    )
-    loader._running = broken()
-    with pytest.raises(DataError, match="a data worker died"):
-        next(loader)
 
 
 FIRST_BATCH = """
