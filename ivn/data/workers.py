@@ -24,6 +24,9 @@ from ivn.data.source import Source
 # One at work and one waiting for it: a worker never waits for the training process.
 _TASKS = 2
 
+# What torch imports at the first call of an operator: 1.6 s, and memory, that workers then share.
+_DYNAMO = "torch._dynamo"
+
 # Seconds from one look at the processes to the next, where none has anything to say.
 _TICK = 0.5
 
@@ -103,7 +106,7 @@ class Workers:
         self._given = ring, specs, config
         self._limit = config.decode_seconds
         self._now, self._looked = 0.0, time.monotonic()
-        self._context = processes.context([__name__, "av"])
+        self._context = processes.context([__name__, "av", _DYNAMO])
         self._workers = [self._start() for _ in range(count)]
 
     def _start(self) -> _Worker:

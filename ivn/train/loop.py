@@ -29,10 +29,16 @@ _CLIPS_FOR_A_SHARE = 100
 
 
 class Loader(Protocol):
-    """Batches of step ``step`` and on, for ever; ``step`` may be set before the first."""
+    """Batches of step ``step`` and on, for ever; ``step`` may be set before the first.
+
+    ``prefetch`` is how many batches are made ahead, 0 where none are.
+    """
 
     step: int
     steps_per_epoch: int
+
+    @property
+    def prefetch(self) -> int: ...
 
     def __next__(self) -> Batch: ...
     def close(self) -> None: ...
@@ -108,6 +114,7 @@ class _Trainer:
             self.logs.append(Board(run_dir / folder.BOARD, after_step=self.step))
         self.window = Window(list(self.stage.loss_weights), optim.batch_size)
         self.health: HealthCheck | None = None  # of a step that is about to be fetched
+        self.prefetch = 0  # as the log has it
 
     def train(self) -> int:
         display = Display(self.total, self.step, self.optim.batch_size)
@@ -171,6 +178,8 @@ class _Trainer:
     def _fetch(self) -> list[dict[str, Any]]:
         """Brings the metrics since the last time to the log; gives their lines."""
         lines = self.window.fetch()
+        if lines and self.loader.prefetch != self.prefetch:
+            self.prefetch = lines[-1]["prefetch"] = self.loader.prefetch
         if self.health is not None:
             health = self.health.fetch(lines[-1]["terms"])
             self.health = None

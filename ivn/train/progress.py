@@ -81,6 +81,8 @@ class Display:
         if not lines:
             return
         for line in lines:
+            if line.get("prefetch", 2) > 2:
+                self.say(f"step {line['step']}: {line['prefetch']} batches are made ahead")
             if "warning" in line:
                 self.say(f"warning: step {line['step']}: {line['warning']}")
         line = lines[-1]

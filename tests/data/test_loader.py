@@ -3,7 +3,9 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -221,3 +223,53 @@ def test_workers_import_no_module_of_the_working_directory(tmp_path):
     done = subprocess.run(command, cwd=elsewhere, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "torch.Size([2, 2, 28, 28, 3])"
+
+
+def proportional_memory(pids):
+    """Bytes of some processes, what they share counted once."""
+    return sum(
+        int(line.split()[1]) * 1024
+        for pid in pids
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+        if line.startswith("Pss:")
+    )
+
+
+def test_hundreds_of_batches_take_no_more_memory_than_the_first_ones(greys):
+    with ClipLoader(greys, SPECS, CONFIG, batch_size=4, workers=2) as loader:
+        pids = [os.getpid()]
+        for count in range(1, 401):
+            next(loader)
+            if count == 100:
+                pids += [process.pid for process in loader._feeder.workers.processes]
+                before = proportional_memory(pids)
+        # A clip is 60 KB: 1200 of them, kept anywhere, would be 70 MB.
+        assert proportional_memory(pids) - before < 20e6
+
+
+class Counting(Sequence):
+    """A table that is told of each look at it."""
+
+    def __init__(self, sources):
+        self.sources, self.looks = sources, 0
+
+    def __len__(self):
+        return len(self.sources)
+
+    def __getitem__(self, index):
+        assert isinstance(index, int)
+        self.looks += 1
+        return self.sources[index]
+
+    def __reduce__(self):
+        raise AssertionError("copied to another process")
+
+    def __iter__(self):
+        raise AssertionError("copied whole")
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_table_of_sources_is_neither_copied_nor_given_to_workers(greys, workers):
+    table = Counting(greys)
+    assert_equal(batches(3, sources=table, workers=workers), batches(3, sources=greys, workers=0))
+    assert table.looks < 100

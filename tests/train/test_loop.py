@@ -300,3 +300,19 @@ def test_the_default_config_is_the_paper_s():
         0.05,
         5,
     )
+
+
+def test_the_log_says_where_the_number_of_batches_ahead_changes(tmp_path, capsys):
+    class Deepening(ToyLoader):
+        @property
+        def prefetch(self):
+            return 2 if self.step < 5 else 3
+
+        @prefetch.setter
+        def prefetch(self, _):
+            pass
+
+    assert train(tmp_path / "run", loader=Deepening()) == 0
+    told = {line["step"]: line["prefetch"] for line in log(tmp_path / "run") if "prefetch" in line}
+    assert told == {1: 2, 5: 3}
+    assert "step 5: 3 batches are made ahead" in capsys.readouterr().out

@@ -97,7 +97,7 @@ class ToyLoader:
     def __init__(self, *, broken: tuple[int, ...] = ()) -> None:
         self.step, self.steps_per_epoch = 0, CLIPS // BATCH
         self.broken = broken
-        self.closed = False
+        self.closed, self.prefetch = False, 2
 
     def __next__(self) -> Batch:
         epoch, index = divmod(self.step, self.steps_per_epoch)
