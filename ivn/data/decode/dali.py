@@ -19,7 +19,7 @@ from ivn.data.container import DecodeError, Window, opened, read_bytes
 from ivn.data.contents import named
 from ivn.data.decode import pyav
 from ivn.data.decode.packets import read_packets
-from ivn.data.decode.request import Choose, Facts, checked, window_of
+from ivn.data.decode.request import PROGRESSIVE, Choose, Facts, checked, window_of
 from ivn.data.source import Source
 
 if TYPE_CHECKING:
@@ -168,6 +168,7 @@ class Decoder:
                 low, high = window_of(source).ticks(stream)
                 context = stream.codec_context
                 fits = context.codec.canonical_name in codecs and context.pix_fmt in _FORMATS
+                fits = fits and context.field_order in PROGRESSIVE
         except DecodeError:
             return None
         if not fits or not found.shown or found.hidden:

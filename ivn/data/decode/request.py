@@ -12,6 +12,9 @@ from ivn.data.source import Source
 
 BackendName = Literal["auto", "pyav", "torchcodec", "dali"]
 
+# FFmpeg's numbers of the orders of fields: unknown, and none.
+PROGRESSIVE = (0, 1)
+
 # From the number of frames to the wanted frame numbers, in any order, repeats allowed, negative
 # ones counted from the end.
 Choose = Callable[[int], Sequence[int]]

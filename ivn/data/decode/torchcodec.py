@@ -14,7 +14,7 @@ from ivn.data.container import opened, read_bytes
 from ivn.data.contents import named
 from ivn.data.decode import pyav
 from ivn.data.decode.packets import Packets, read_packets
-from ivn.data.decode.request import Choose, Facts, asked, window_of
+from ivn.data.decode.request import PROGRESSIVE, Choose, Facts, asked, window_of
 from ivn.data.source import Source
 
 if TYPE_CHECKING:
@@ -62,6 +62,9 @@ def decode(source: Source, choose: Choose) -> Tensor:
         numbers = asked(choose, found.count)
         index, base = stream.index, float(stream.time_base or 1)
         unfit = _claims(context.codec.canonical_name, context.pix_fmt or "")
+        # Newer FFmpegs convert the colours of each field by itself.
+        if context.field_order not in PROGRESSIVE:
+            unfit = "interlaced: FFmpeg's versions convert it differently"
     frames = None
     # Hidden frames and missing time stamps: numbers are not what counting by time gives.
     if numbers and found.shown and not found.hidden and not unfit:

@@ -1,9 +1,12 @@
 """Videos whose coding has turns, and all frames of a video by plain decoding."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from ivn.data.container import Window, opened
+from ivn.data.decode.packets import read_packets
 from tests.data.videos import BUNDLED
 
 # How each is coded: FFmpeg's name of the encoder, and its settings.
@@ -70,3 +73,28 @@ def plain_frames(path):
 def bundled(suffix):
     """The first clip of the package with this suffix."""
     return next(file for file in BUNDLED if file.suffix == suffix)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What back ends ask about."""
+
+    codec: str = "h264"
+    pixel_format: str = "yuv420p"
+    width: int = 320
+    height: int = 240
+    rotation: int = 0
+    variable_rate: bool = False
+    keyframe_seconds: float = 0.0
+
+
+def facts_of(path):
+    """Of a video that can be decoded."""
+    with opened(path, Window()) as (container, stream, packets):
+        times = read_packets(str(path), container, stream, packets, Window())
+        gaps = np.diff(sorted(times.times[number] for number in times.shown))
+        codec, kind = stream.codec_context.codec.canonical_name, stream.codec_context.pix_fmt
+    with opened(path, Window()) as (container, stream, _):
+        frame = next(container.decode(stream))
+        size, rotation = (frame.width, frame.height), round(frame.rotation) % 360
+    return Facts(codec, kind, *size, rotation, len(gaps) > 0 and np.ptp(gaps) > gaps.mean() / 10)
