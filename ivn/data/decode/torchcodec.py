@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from ivn.data.container import opened, read_bytes
+from ivn.data.container import Window, opened, read_bytes
 from ivn.data.contents import named
 from ivn.data.decode import pyav
 from ivn.data.decode.packets import Packets, read_packets
@@ -68,25 +68,25 @@ def decode(source: Source, choose: Choose) -> Tensor:
     frames = None
     # Hidden frames and missing time stamps: numbers are not what counting by time gives.
     if numbers and found.shown and not found.hidden and not unfit:
-        frames = _at_times(source, index, base, [_time(found, number) for number in numbers])
+        frames = _frames(source, index, base, found, numbers)
     return pyav.decode(source, choose) if frames is None else frames
 
 
-def _time(found: Packets, number: int) -> int:
-    time = found.times[found.shown[number]]
-    assert time is not None
-    return time
-
-
-def _at_times(source: Source, index: int, base: float, ticks: list[int]) -> Tensor | None:
-    """The frames shown from these ticks on, or None where it gives anything else."""
+def _frames(
+    source: Source, index: int, base: float, found: Packets, numbers: list[int]
+) -> Tensor | None:
+    """The frames with these numbers, or None where it gives anything else."""
     from torchcodec.decoders import VideoDecoder
 
+    ticks = [found.times[found.shown[number]] or 0 for number in numbers]
     content = read_bytes(source) if source.member else os.path.abspath(source.path)
     try:
         decoder = VideoDecoder(content, stream_index=index, dimension_order="NHWC")
-        # A quarter of a tick later: seconds are rounded, and the frame is still the same.
-        batch = decoder.get_frames_played_at([(tick + 0.25) * base for tick in ticks])
+        if window_of(source) == Window():
+            batch = decoder.get_frames_at(numbers)
+        else:
+            # A quarter of a tick later: seconds are rounded, and the frame is still the same.
+            batch = decoder.get_frames_played_at([(tick + 0.25) * base for tick in ticks])
     except (RuntimeError, ValueError, IndexError):
         return None  # damage that only decoding shows: the reference says what it is
     found = (batch.pts_seconds / base).round().long().tolist()
