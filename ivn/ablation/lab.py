@@ -34,6 +34,7 @@ RANDOM, PIXELS = "random weights", "raw pixels"
 # One vector a frame, in their order: what moves where is in how they follow each other.
 POOL: Pool = "frames"
 TRAINING = Training()
+_TEACHER = "stage.teacher"
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,8 @@ class Lab:
         labels: those of their labels that are probed.
         scale: size of the models.
         seeds: runs of each row.
-        changes: settings of all runs, beyond the recipe of the scale.
+        changes: settings of all runs, beyond the recipe of the scale; those of ``stage.teacher``
+            hold wherever a row has it.
         table: whose rows they are.
     """
 
@@ -62,7 +64,8 @@ class Lab:
 
     def config(self, row: Row, seed: int) -> Config:
         """The config of a row's run."""
-        settings = (*recipe(self.scale, row.stage), *row.settings, *self.changes)
+        changes = tuple(_of_row(change, row) for change in self.changes)
+        settings = (*recipe(self.scale, row.stage), *row.settings, *filter(None, changes))
         return override(PRESETS[f"{row.stage}-{self.scale}"](), *settings, f"data.seed={seed}")
 
     def place(self, row: Row, seed: int) -> Path:
@@ -160,6 +163,14 @@ class Lab:
 
     def _device(self) -> str:
         return str(resolve_device(self.config(self.table.rows[0], 0).efficiency.device))
+
+
+def _of_row(change: str, row: Row) -> str:
+    """A change of the scale's own teacher goes where the row has that; "" where it has none."""
+    key = f"{_TEACHER}."
+    if not change.startswith(key):
+        return change
+    return change.replace(key, f"{row.teacher}.", 1) if row.teacher else ""
 
 
 def _file(holder: Path, label: str) -> Path:

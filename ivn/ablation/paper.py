@@ -25,6 +25,7 @@ class Row:
         settings: what ``--set`` changes in the preset, beyond the recipe of the scale.
         stage: of the preset that it changes.
         start: name of the row whose run a stage-two row goes on from.
+        teacher: where the row has the scale's own teacher; "" where it has none.
         missing: why it cannot run at this scale; "" where it can.
     """
 
@@ -33,6 +34,7 @@ class Row:
     settings: Settings = ()
     stage: Literal["stage1", "stage2"] = "stage1"
     start: str = ""
+    teacher: str = "stage.teacher"
     missing: str = ""
 
 
@@ -78,10 +80,11 @@ def _row(
     *parts: Part,
     stage: Literal["stage1", "stage2"] = "stage1",
     start: str = "",
+    teacher: str = "stage.teacher",
 ) -> Row:
     settings = tuple(setting for part in parts for setting in part.settings)
     missing = "; ".join(dict.fromkeys(part.missing for part in parts if part.missing))
-    return Row(name, paper, settings, stage, start, missing)
+    return Row(name, paper, settings, stage, start, teacher, missing)
 
 
 def _only(part: str) -> Part:
@@ -146,19 +149,20 @@ def _table_2(s: Spelling) -> Table:
 def _table_3(s: Spelling) -> Table:
     first = "Stage 1"
 
-    def second(name: str, paper: tuple[float, float], *parts: Part) -> Row:
-        return _row(name, paper, *parts, stage="stage2", start=first)
+    def second(name: str, paper: tuple[float, float], *parts: Part, teacher: str = "") -> Row:
+        return _row(name, paper, *parts, stage="stage2", start=first, teacher=teacher)
 
     momentum = Part(("stage.target.kind=momentum", "stage.target.momentum=0.9998"))
-    aligned = Part((*moved(s.teacher, "stage.teacher"), "stage.layers_weight=1.0"))
+    frozen = Part(moved(s.teacher, "stage.target"))
+    aligned = Part((*s.teacher.settings, "stage.layers_weight=1.0"))
     rows = (
         _row(first, (75.8, 36.9)),
         second("Our Stage 2 setting", (76.9, 56.9)),
         second("w/ Zero-Init V-JEPA Predictor", (74.8, 53.8), s.vjepa),
         second("w/ Momentum 0.9998 Target", (74.1, 54.3), momentum),
-        second("w/ Frozen SigLIP2 Target", (75.4, 45.7), Part(moved(s.teacher, "stage.target"))),
+        second("w/ Frozen SigLIP2 Target", (75.4, 45.7), frozen, teacher="stage.target"),
         second("w/ Frozen InternVideo2 Target", (74.3, 47.4), s.internvideo2),
-        second("w/ Unmasked Token Alignment Loss", (75.7, 51.1), aligned),
+        second("w/ Unmasked Token Alignment Loss", (75.7, 51.1), aligned, teacher="stage.teacher"),
         second("w/ Pixel Reconstruction Loss", (76.8, 57.0), s.pixels),
     )
     return Table("3", "stage two", (_KINETICS, _MOTION), rows)
@@ -178,13 +182,19 @@ def _table_4_masks(s: Spelling) -> Table:
         (
             "stage.mask=semantic_topk",
             "stage.mask_ratio=0.8",
-            *moved(s.teacher, "stage.teacher"),
+            *s.teacher.settings,
         )
     )
     rows = (
         _row(_FIRST, _FIRST_PAPER, _frames(8)),
         _row("Stage-1, multi-block, 8 frames", (74.4, 36.3, 58.1), _frames(8), _MULTI_BLOCK),
-        _second("Stage-2, semantic, 8 frames", (75.2, 52.3, 61.1), _frames(8), semantic),
+        _second(
+            "Stage-2, semantic, 8 frames",
+            (75.2, 52.3, 61.1),
+            _frames(8),
+            semantic,
+            teacher="stage.teacher",
+        ),
         _second("Stage-2, multi-block, 8 frames", (76.9, 56.9, 66.1), _frames(8)),
     )
     return Table("4-masks", "masks", (_KINETICS, _MOTION, _DEPTH), rows)
@@ -203,8 +213,8 @@ def _table_4_frames(s: Spelling) -> Table:
     return Table("4-frames", "frames", (_KINETICS, _MOTION, _DEPTH), rows)
 
 
-def _second(name: str, paper: tuple[float, ...], *parts: Part) -> Row:
-    return _row(name, paper, *parts, stage="stage2", start=_FIRST)
+def _second(name: str, paper: tuple[float, ...], *parts: Part, teacher: str = "") -> Row:
+    return _row(name, paper, *parts, stage="stage2", start=_FIRST, teacher=teacher)
 
 
 TABLES: dict[str, Callable[[Spelling], Table]] = {

@@ -1,0 +1,33 @@
+"""What all runs of a table share, and where a change to it goes."""
+
+import pytest
+
+from ivn.ablation.lab import Lab
+from ivn.ablation.paper import table
+
+CHANGES = ("stage.teacher.image_size=128", "stage.teacher.dtype=bfloat16", "optim.lr=2e-3")
+
+
+@pytest.fixture
+def lab(tmp_path):
+    return Lab(tmp_path, "clips", (), (), "tiny", 1, CHANGES, table("3", "tiny"))
+
+
+def row(lab, name):
+    return next(row for row in lab.table.rows if name in row.name)
+
+
+@pytest.mark.parametrize(
+    ("name", "where"),
+    [("Stage 1", "teacher"), ("Frozen SigLIP2", "target"), ("Unmasked", "teacher")],
+)
+def test_a_change_of_the_teacher_goes_where_the_row_has_it(lab, name, where):
+    teacher = getattr(lab.config(row(lab, name), 0).stage, where)
+    assert (teacher.kind, teacher.image_size, teacher.dtype) == ("efficientnet", 128, "bfloat16")
+
+
+@pytest.mark.parametrize("name", ["Our Stage 2", "Momentum", "Zero-Init", "Pixel"])
+def test_rows_without_it_take_the_other_changes_alone(lab, name):
+    config = lab.config(row(lab, name), 0)
+    assert config.optim.lr == 2e-3
+    assert config.stage.teacher.kind == "none"
