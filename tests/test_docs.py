@@ -17,7 +17,7 @@ COMMANDS = (
     *("pretrain", "config", "demo", "ablate", "data", "embed", "probe"),
     *("predict", "report", "bench", "doctor"),
 )
-OF_DATA = ("render", "mix")
+OF_DATA = ("render", "index", "mix")
 
 
 def blocks(document, language):

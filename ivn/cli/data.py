@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from .app import app, optional
+from .app import Flag, UsageError, app, optional
 
 data = tyro.extras.SubcommandApp()
 app.command(data, name="data", help="Prepare videos, before anything is trained.")
@@ -44,6 +44,56 @@ def run_render(
 
     named = tuple(filter(None, maps.split(",")))
     return render_world(clips, out, frames, size, fps, seed, named, workers)
+
+
+@data.command(name="index")
+def run_index(
+    places: tyro.conf.Positional[Annotated[tuple[str, ...], optional("SOURCE ...")]] = (),
+    /,
+    *,
+    out: Annotated[str, tyro.conf.arg(aliases=["-o"], metavar="M.parquet")],
+    format: Annotated[str, optional("NAME")] = "",
+    videos: Annotated[str, optional("DIR")] = "",
+    probe: bool = True,
+    hash: Flag = False,
+    seconds: Annotated[float, tyro.conf.arg(metavar="S")] = 30.0,
+    workers: Annotated[int, optional("N")] = 0,
+    max_bad: Annotated[float, tyro.conf.arg(metavar="SHARE")] = 0.05,
+) -> int:
+    """Write one manifest of the videos in folders, lists, tars and published annotations.
+    $ ivn data index FOLDER LIST.csv SHARDS/*.tar -o M.parquet
+
+    Bad items are named with their reason, once; the others are indexed. Stopped, it goes on when
+    the command is given again.
+
+    Args:
+        places: folders (with all below), videos, lists, tars (WebDataset) and manifests; with
+            --format the files of that format.
+        out: a new manifest.
+        format: whose annotations the files are, such as kinetics400, ssv2 or ava.
+        videos: where the videos of a --format are.
+        probe: read size, rate, codec and more from each file's packets.
+        hash: read all bytes of each file for their SHA-256.
+        seconds: that a file may take.
+        workers: files looked at at a time; one for each core by default.
+        max_bad: the largest share of bad items that is still a success.
+    """
+    if not places:
+        raise UsageError("give at least one SOURCE: ivn data index SOURCE... -o M.parquet")
+    if bool(format) != bool(videos):
+        raise UsageError("--format NAME and --videos DIR belong together")
+    _check_limits(seconds, workers, max_bad)
+    from ivn.data.index.command import Request, index
+
+    return index(Request(places, out, format, videos, probe, hash, seconds, workers, max_bad))
+
+
+def _check_limits(seconds: float, workers: int, max_bad: float) -> None:
+    if not seconds > 0 or workers < 0 or not 0 <= max_bad <= 1:
+        raise UsageError(
+            f"--seconds {seconds:g}, --workers {workers}, --max-bad {max_bad:g}: expected more "
+            "than 0, 0 or more, and 0 to 1"
+        )
 
 
 @data.command(name="mix")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ivn.data.columns import checked
 from ivn.data.source import MANIFEST_SUFFIX, DataError, check_some_exist
-from ivn.data.table import SourceTable, columns, table_of
+from ivn.data.table import USABLE, SourceTable, columns, table_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -139,12 +139,44 @@ def write_manifest(path: str | os.PathLike[str], rows: Iterable[Row]) -> None:
         DataError: there is a file already, the name does not end in .parquet, there is no row, or
             a row has a wrong type or a text that is not Unicode; it is named.
     """
-    import pyarrow.parquet as parquet
-
     place = Path(path)
     check_new(place)
+    _write(place, _batches(place, rows))
+
+
+def join_manifests(place: Path, parts: Iterable[Path]) -> None:
+    """Write the rows of some manifests of our own, as they are, to a new one at ``place``.
+
+    Raises:
+        DataError: as :func:`write_manifest`.
+    """
+    check_new(place)
+    _write(place, (batch for part in parts for batch in _own(part)))
+
+
+def count_bad(part: Path) -> int:
+    """Rows of a manifest of our own whose status says why they cannot be used."""
+    return sum(
+        status not in USABLE for batch in _own(part) for status in batch["status"].to_pylist()
+    )
+
+
+def _own(part: Path) -> "Iterator[pa.RecordBatch]":
+    import pyarrow as pa
+    import pyarrow.parquet as parquet
+
+    try:
+        with part.open("rb") as file, parquet.ParquetFile(file) as table:
+            yield from table.iter_batches(_READ)
+    except pa.ArrowException as error:
+        raise DataError(f"{part}: damaged; remove the folder and start again") from error
+
+
+def _write(place: Path, batches: "Iterable[pa.RecordBatch]") -> None:
+    """Write a new file, under a temporary name until it is whole."""
+    import pyarrow.parquet as parquet
+
     temporary = place.with_name(f".{place.name}.{os.getpid()}")
-    batches = _batches(place, rows)
     try:
         with parquet.ParquetWriter(temporary, schema(), compression="zstd") as writer:
             count = 0
@@ -234,7 +266,7 @@ def _batches(place: Path, rows: Iterable[Row]) -> "Iterator[pa.RecordBatch]":
     kinds, left = schema(), iter(rows)
     while some := list(itertools.islice(left, _WRITTEN)):
         arrays = []
-        for kind, column in zip(kinds, zip(*map(_plain, some), strict=True), strict=True):
+        for kind, column in zip(kinds, zip(*map(plain, some), strict=True), strict=True):
             try:
                 arrays.append(pa.array(column, kind.type))
             except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
@@ -242,7 +274,7 @@ def _batches(place: Path, rows: Iterable[Row]) -> "Iterator[pa.RecordBatch]":
         yield pa.RecordBatch.from_arrays(arrays, schema=kinds)
 
 
-def _plain(row: Row) -> tuple[Any, ...]:
+def plain(row: Row) -> tuple[Any, ...]:
     """A row's values, dictionaries as pairs."""
     values = (getattr(row, name) for name in _NAMES)
     return tuple(list(value.items()) if isinstance(value, Mapping) else value for value in values)

@@ -1,10 +1,10 @@
 """Which videos there are: a folder, a file or a list, read into sources."""
 
-import csv
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 # fmt: off
@@ -21,14 +21,6 @@ MANIFEST_SUFFIX = ".parquet"
 
 # Left and right are what the labels of these sets are about: mirrored clips would be wrong.
 NEVER_MIRRORED = frozenset({"ssv2"})
-_COLUMNS = {
-    "path": ("path", "video", "video_path", "file", "filename", "file_name"),
-    "label": ("label", "class", "label_id", "target"),
-    "group": ("group",),
-    "start": ("start", "start_time", "time_start"),
-    "end": ("end", "end_time", "time_end"),
-}
-_FORMS = "'path', 'path label', 'path 0 -1', 'path,label,start,end' or the release's six fields"
 
 
 class DataError(ValueError):
@@ -77,6 +69,14 @@ class Source:
             raise ValueError(f"{self.path}: label {self.label!r}, but labels[label] is {named!r}")
 
 
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+
+
+def is_url(name: str) -> bool:
+    """Whether a name that should be a path is a URL, or what pathlib leaves of one."""
+    return bool(_URL.match(name)) and not os.path.exists(name)
+
+
 def list_clips(path: str | os.PathLike[str]) -> Sequence[Source]:
     """The videos at ``path``: a folder (with all below it, sorted), a video, a list or a manifest.
 
@@ -91,11 +91,15 @@ def list_clips(path: str | os.PathLike[str]) -> Sequence[Source]:
     """
     place = Path(path)
     if place.is_dir():
-        found = [Source(os.fspath(file)) for file in _videos_below(place)]
+        files = files_below(os.fspath(place), unreadable=lambda _: None)
+        paths = [Path(file) for file in files]
+        found = [Source(str(file)) for file in paths if file.suffix.lower() in VIDEO_SUFFIXES]
         if not found:
             raise DataError(f"{place}: no videos in this folder ({' '.join(VIDEO_SUFFIXES)})")
         return found
     if not place.is_file():
+        if is_url(os.fspath(path)):
+            raise DataError(f"{os.fspath(path)}: a URL, expected a path: fetch it first")
         raise DataError(f"{place}: no such file or folder")
     if place.suffix.lower() in VIDEO_SUFFIXES:
         return [Source(os.fspath(place))]
@@ -146,36 +150,56 @@ def identity(
     return (*seen, member) if member else seen
 
 
-def _videos_below(folder: Path) -> list[Path]:
-    found, seen = [], set()
-    for where, folders, files in os.walk(folder, followlinks=True):
+def files_below(folder: str, unreadable: Callable[[OSError], None]) -> Iterator[str]:
+    """All files below a folder, links followed, hidden ones left out, in the order of their parts.
+
+    ``unreadable`` is called for each folder that cannot be read.
+    """
+    seen: set[str] = set()
+    # Of each folder on the way down, what is left of it, the next one last.
+    left = [[(folder, True)]]
+    while left:
+        if not left[-1]:
+            left.pop()
+            continue
+        path, is_folder = left[-1].pop()
+        if not is_folder:
+            if not os.path.basename(path).startswith("."):
+                yield path
+            continue
         # Links may lead back up.
-        real = os.path.realpath(where)
+        real = os.path.realpath(path)
         if real in seen:
-            folders.clear()
             continue
         seen.add(real)
-        folders.sort()
-        found += [
-            Path(where, file)
-            for file in files
-            if not file.startswith(".") and Path(file).suffix.lower() in VIDEO_SUFFIXES
-        ]
-    return sorted(found)
+        try:
+            with os.scandir(path) as entries:
+                there = sorted(entries, key=lambda entry: entry.name, reverse=True)
+            left.append([(entry.path, entry.is_dir()) for entry in there])
+        except OSError as error:
+            unreadable(error)
 
 
 def _read_list(place: Path) -> list[Source]:
-    try:
-        text = place.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{place}: expected a list as UTF-8 text") from error
+    from ivn.data.lists import FORMS, read_list
+
     sources = []
-    for number, parsed in _parsed_lines(text):
-        if isinstance(parsed, str):
-            raise DataError(f"{place}, line {number}: {parsed}")
-        sources.append(replace(parsed, path=os.fspath(place.parent / parsed.path)))
+    for number, row in read_list(place):
+        if isinstance(row, str):
+            raise DataError(f"{place}, line {number}: {row}")
+        path = os.fspath(place.parent / row.path)
+        sources.append(
+            Source(
+                path,
+                start=row.start,
+                end=row.end,
+                flip=row.flip,
+                group=row.group,
+                labels=row.labels,
+            )
+        )
     if not sources:
-        raise DataError(f"{place}: no usable line, expected {_FORMS}")
+        raise DataError(f"{place}: no usable line, expected {FORMS}")
     check_some_exist(place, sources)
     return sources
 
@@ -191,104 +215,3 @@ def check_some_exist(place: Path, sources: Sequence[Source]) -> None:
             f"{place}: none of {len(some)} paths tried exists, {some[0].path} for one; "
             "paths are taken relative to the list's folder"
         )
-
-
-def _parsed_lines(text: str) -> Iterator[tuple[int, Source | str]]:
-    """Line numbers with what they say, or with what is wrong with them."""
-    lines = [
-        (number, line.strip())
-        for number, line in enumerate(text.splitlines(), 1)
-        if line.strip() and not line.lstrip().startswith("#")
-    ]
-    first = lines[0][1] if lines else ""
-    delimiter = next((mark for mark in "\t," if mark in first), None)
-    header: list[str] | None = None
-    for number, line in lines:
-        fields = line.split() if delimiter is None else _split(line, delimiter)
-        if line is first and (names := _header(fields)):
-            header = names
-        elif header is not None:
-            yield number, _from_columns(dict(zip(header, fields, strict=False)))
-        elif delimiter is None:
-            yield number, _from_words(fields)
-        else:
-            names = ["path", "label", "start", "end"]
-            odd = len(fields) not in (1, 2, 4)
-            yield (
-                number,
-                (
-                    f"{len(fields)} fields, expected {_FORMS}"
-                    if odd
-                    else _from_columns(dict(zip(names, fields, strict=False)))
-                ),
-            )
-
-
-def _split(line: str, delimiter: str) -> list[str]:
-    return [field.strip() for field in next(csv.reader([line], delimiter=delimiter))]
-
-
-def _header(fields: list[str]) -> list[str] | None:
-    """Our names of the columns, where the fields are a header with a path among them."""
-    ours = {spelling: name for name, spellings in _COLUMNS.items() for spelling in spellings}
-    names = [ours.get(field.lower(), field) for field in fields]
-    for name in _COLUMNS:
-        places = [place for place, one in enumerate(names) if one == name]
-        exact = [place for place in places if fields[place].lower() == name]
-        # Ours by its own spelling, else by the last of others; what is left is a column of its own.
-        for place in places:
-            if place != (exact or places)[-1]:
-                names[place] = fields[place]
-    return names if "path" in names else None
-
-
-def _from_columns(row: dict[str, str]) -> Source | str:
-    path = row.get("path", "")
-    if not path:
-        return "no path"
-    times = _numbers([row.get("start") or "0", row.get("end") or "-1"])
-    if times is None:
-        return f"start {row.get('start')!r}, end {row.get('end')!r}: expected seconds"
-    source = _windowed(path, row.get("label") or None, times[0], times[1])
-    if isinstance(source, str):
-        return source
-    further = {
-        name: value for name, value in row.items() if name and value and name not in _COLUMNS
-    }
-    return replace(source, group=row.get("group", ""), labels={**source.labels, **further})
-
-
-def _from_words(words: list[str]) -> Source | str:
-    """Of a line parted by spaces; a path with spaces is known by its suffix."""
-    times = _numbers(words[-4:-1]) if len(words) >= 6 and not _is_video(words[:1]) else None
-    if times is not None:
-        path, mirror = " ".join(words[1:-4]), words[0] not in NEVER_MIRRORED
-        return _windowed(path, words[-1], times[1], times[2], mirror)
-    if len(words) == 1 or _is_video(words):
-        return Source(" ".join(words))
-    if len(words) >= 3 and words[-2:] == ["0", "-1"]:
-        return Source(" ".join(words[:-2]))
-    if len(words) == 2 or _is_video(words[:-1]):
-        return Source(" ".join(words[:-1]), words[-1])
-    return f"{len(words)} fields, expected {_FORMS}"
-
-
-def _windowed(
-    path: str, label: str | None, start: float, end: float, flip: bool = True
-) -> Source | str:
-    if start < 0 or end < 0:
-        return Source(path, label, max(start, 0.0), -1.0 if end < 0 else end, flip)
-    if end <= start:
-        return f"starts at {start} s and ends at {end} s"
-    return Source(path, label, start, end, flip)
-
-
-def _numbers(fields: list[str]) -> list[float] | None:
-    try:
-        return [float(field) for field in fields]
-    except ValueError:
-        return None
-
-
-def _is_video(words: list[str]) -> bool:
-    return Path(" ".join(words)).suffix.lower() in VIDEO_SUFFIXES

@@ -17,8 +17,9 @@ from ivn.data.source import Source, identity
 if TYPE_CHECKING:
     import pyarrow as pa
 
-# The status of a video of which every frame has been decoded.
+# The status of a video of which every frame has been decoded; and of those that nobody refused.
 OK = "ok"
+USABLE = ("", OK)
 
 # Sources that are Python objects at a time, while going through all.
 _ROWS = 4096
@@ -112,7 +113,7 @@ def table_of(batches: "Iterable[pa.RecordBatch]", *, folder: str) -> SourceTable
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    usable = pa.array(["", OK], pa.string())
+    usable = pa.array(USABLE, pa.string())
     left_out = 0
     with _nameless() as file:
         with pa.ipc.new_file(file, columns()) as writer:

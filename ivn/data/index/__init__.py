@@ -1,0 +1,1 @@
+"""``ivn data index``: what there is in folders, lists and tars, as the rows of a manifest."""

@@ -1,0 +1,107 @@
+"""``ivn data index``: a manifest made with a bar to look at, bad files named, a line at the end."""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from ivn.data.index.found import Found, Refused, found_at, found_by
+from ivn.data.index.probing import Probing, probed
+from ivn.data.manifest import Row
+from ivn.data.passing import Passed, pass_through
+from ivn.data.processes import cores
+from ivn.data.shown import counting, printable
+from ivn.data.source import DataError
+from ivn.data.table import USABLE
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked for.
+
+    Attributes:
+        places: folders, videos, lists, tars, manifests; or the files of a format.
+        out: a new manifest.
+        form: of published annotations; "" where the places are found out by their names.
+        videos: the folder of a format's videos.
+        probe: read facts from packets.
+        hashed: read the hash of all bytes.
+        seconds: that a file may take.
+        workers: processes; 0 means one for each core that this process may use.
+        max_bad: largest share of bad items that is a success.
+    """
+
+    places: Sequence[str]
+    out: str
+    form: str
+    videos: str
+    probe: bool
+    hashed: bool
+    seconds: float
+    workers: int
+    max_bad: float
+
+
+def index(request: Request) -> int:
+    """Write the manifest; gives 0, or 1 where the share of bad items is larger than allowed.
+
+    Raises:
+        DataError: there is nothing to index, or the manifest cannot be written.
+    """
+    place = Path(request.out)
+    how = Probing(request.workers or cores(), request.seconds, request.probe, request.hashed)
+    settings = {"command": "index", "probe": how.facts, "hash": how.hashed, "form": request.form}
+    console = Console(highlight=False, soft_wrap=True)
+    refused: list[Refused] = []
+    began = time.monotonic()
+
+    def rows() -> Iterator[Row]:
+        for found in _found(request, place):
+            if isinstance(found, Row):
+                yield found
+            else:
+                refused.append(found)
+                console.print(f"{printable(found.name)}: {found.reason}", markup=False)
+
+    with counting(console, total=None) as bar:
+
+        def report(counts: Passed, row: Row | None) -> None:
+            bar(counts)
+            if row is not None and row.status not in USABLE:
+                console.print(f"{printable(row.path)}: {printable(row.status)}", markup=False)
+
+        home = place.parent.absolute()
+        counts = pass_through(
+            place, rows(), lambda given: probed(given, home, how), settings=settings, report=report
+        )
+    seconds = time.monotonic() - began
+    bad, every = counts.bad + len(refused), counts.rows + len(refused)
+    earlier = f", {counts.earlier} from before" if counts.earlier else ""
+    rate = f", {(counts.rows - counts.earlier) / seconds:.1f} rows/s"
+    console.print(
+        f"{counts.rows} rows{earlier}{rate}; {counts.bad} of them cannot be used, "
+        f"{len(refused)} items are no rows",
+        markup=False,
+    )
+    console.print(place.as_posix(), markup=False)
+    if bad > request.max_bad * every:
+        console.print(
+            f"{bad} of {every} are bad, more than --max-bad {request.max_bad:g}", markup=False
+        )
+        return 1
+    return 0
+
+
+def _found(request: Request, manifest: Path) -> Found:
+    if request.form:
+        yield from found_by(request.form, request.places, request.videos, manifest)
+        return
+    for place in request.places:
+        empty = True
+        for found in found_at(place, manifest):
+            empty = False
+            yield found
+        if empty:
+            raise DataError(f"{place}: nothing to index in it")

@@ -1,0 +1,170 @@
+"""Rows for what is found at a place, one after another, and reasons for what cannot be a row."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ivn.data.manifest import Row, read_rows, relative_to
+from ivn.data.source import (
+    LIST_SUFFIXES,
+    MANIFEST_SUFFIX,
+    VIDEO_SUFFIXES,
+    DataError,
+    files_below,
+    is_url,
+)
+
+TAR_SUFFIXES = (".tar",)
+_PACKED = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".tzst")
+
+
+@dataclass(frozen=True)
+class Refused:
+    """What is no row.
+
+    Attributes:
+        name: of the file, the line or the member.
+        reason: in a few words.
+    """
+
+    name: str
+    reason: str
+
+
+Found = Iterator[Row | Refused]
+
+
+def found_at(place: str, manifest: Path) -> Found:
+    """What is at a place: a folder with all below it, a video, a list, a tar or a manifest.
+
+    Paths below the manifest's folder are relative to it, so that both can be moved together;
+    others are absolute.
+
+    Args:
+        place: as it was given.
+        manifest: to come; nothing needs to be there.
+
+    Raises:
+        DataError: there is nothing at ``place``, or nothing that videos can be found in.
+    """
+    kind = _kind(place)
+    home = manifest.parent.absolute()
+    path = Path(place)
+    if kind is _manifest:
+        rows: Found = read_rows(path, beside=manifest)
+    else:
+        rows = kind(path.absolute())
+    for row in rows:
+        yield _placed(row, home) if isinstance(row, Row) else row
+
+
+def _kind(place: str) -> Callable[[Path], Found]:
+    name = place.lower()
+    if os.path.isdir(place):
+        return _folder
+    if not os.path.isfile(place):
+        if is_url(place):
+            raise DataError(f"{place}: a URL, expected a path: fetch it first")
+        raise DataError(f"{place}: no such file or folder")
+    for suffixes, kind in (
+        (_PACKED, _packed),
+        (TAR_SUFFIXES, _tar),
+        (VIDEO_SUFFIXES, _video),
+        (LIST_SUFFIXES, _list),
+        ((MANIFEST_SUFFIX,), _manifest),
+    ):
+        if name.endswith(tuple(suffixes)):
+            return kind
+    raise DataError(
+        f"{place}: expected a folder, a video ({' '.join(VIDEO_SUFFIXES)}), a tar, "
+        f"a list ({' '.join(LIST_SUFFIXES)}) or a manifest ({MANIFEST_SUFFIX})"
+    )
+
+
+def _placed(row: Row, home: Path) -> Row | Refused:
+    """The row with its path as the manifest needs it, or why it cannot be in one."""
+    for text in (row.path, row.member, row.group, row.source, *row.labels.values(), *row.captions):
+        if not _is_text(text):
+            return Refused(row.path, "a name or text that is not UTF-8, or has a zero: rename it")
+    return replace(row, path=relative_to(row.path, home)) if os.path.isabs(row.path) else row
+
+
+def _is_text(text: str) -> bool:
+    if "\0" in text:
+        return False
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _folder(folder: Path) -> Found:
+    """Videos and tars below a folder, links followed, in the order of the names."""
+    unread: list[Refused] = []
+
+    def unreadable(error: OSError) -> None:
+        unread.append(Refused(os.fsdecode(error.filename), f"cannot be read ({error.strerror})"))
+
+    for name in files_below(os.fspath(folder), unreadable):
+        file = Path(name)
+        if file.suffix.lower() in VIDEO_SUFFIXES:
+            yield from _video(file)
+        elif file.suffix.lower() in TAR_SUFFIXES:
+            yield from _tar(file)
+        elif name.lower().endswith(_PACKED):
+            yield from _packed(file)
+    yield from unread
+
+
+def _video(file: Path) -> Found:
+    yield Row(os.fspath(file))
+
+
+def _list(file: Path) -> Found:
+    from ivn.data.lists import read_list
+
+    for number, row in read_list(file):
+        if isinstance(row, str):
+            yield Refused(f"{file}, line {number}", row)
+        elif is_url(row.path):
+            yield Refused(f"{file}, line {number}", f"{row.path} is a URL, expected a path")
+        else:
+            yield replace(row, path=os.fspath(file.parent / row.path))
+
+
+def _tar(file: Path) -> Found:
+    from ivn.data.index.tars import read_tar
+
+    yield from read_tar(file)
+
+
+def _packed(file: Path) -> Found:
+    yield Refused(os.fspath(file), "a compressed tar, whose members cannot be reached: unpack it")
+
+
+def _manifest(file: Path) -> Found:
+    yield from read_rows(file)
+
+
+def found_by(name: str, places: Sequence[str], videos: str, manifest: Path) -> Found:
+    """What an importer reads from published annotations.
+
+    Args:
+        name: of the importer; see :mod:`ivn.data.importers`.
+        places: annotation files.
+        videos: folder of the videos.
+        manifest: to come.
+
+    Raises:
+        DataError: there is no such importer, or the files are not what it reads.
+    """
+    from ivn.data.importers import IMPORTERS, Videos
+
+    if name not in IMPORTERS:
+        raise DataError(f"--format {name}: expected one of {', '.join(IMPORTERS)}")
+    looked = Videos(videos)
+    home = manifest.parent.absolute()
+    for row in IMPORTERS[name].read([Path(place) for place in places], looked):
+        yield _placed(row, home)
