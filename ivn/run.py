@@ -10,7 +10,8 @@ import torch
 from ivn import stages
 from ivn.config import HARMLESS, Config, ConfigError, override, read, to_dict, to_toml
 from ivn.data.loader import ClipLoader
-from ivn.data.source import fingerprint, left_out, list_clips
+from ivn.data.source import left_out, list_clips
+from ivn.data.stock import drawn_fingerprint
 from ivn.stages import Stage2Config
 from ivn.train import board, checkpoint, folder
 from ivn.train.errors import RunError
@@ -51,7 +52,7 @@ def start(
             "data": str(place),
             "init": str(Path(init).absolute()) if init and Path(init).exists() else str(init),
             "clips": len(sources),
-            "fingerprint": fingerprint(sources),
+            "fingerprint": drawn_fingerprint(sources),
         }
         stage, loader = _parts(config, sources, source["init"], fresh=True)
     text = to_toml(config)
@@ -92,7 +93,7 @@ def resume(out: str | Path, *, changes: Sequence[str] = ()) -> int:
     with folder.locked(run):
         with _input_errors():
             sources = list_clips(source["data"])
-            if fingerprint(sources) != source["fingerprint"]:
+            if drawn_fingerprint(sources) != source["fingerprint"]:
                 raise ValueError(
                     f"the clips in {source['data']} are not those that {run} started with "
                     f"({len(sources)} now, {source['clips']} then): restore them, or start a new "

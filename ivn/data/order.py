@@ -9,16 +9,57 @@ from ivn.ops.random import Purpose, make_keys, random_words
 _CHUNK = 2**16
 
 
-def epoch_order(seed: int, epoch: int, count: int) -> Tensor:
-    """A permutation of ``count`` sources, int64 ``[count]``, by sorting keyed random words."""
-    chunks = [
-        _ranks(make_keys(seed, epoch, torch.arange(start, min(start + _CHUNK, count))))
-        for start in range(0, count, _CHUNK)
+# Of weights, which are sums of 2**-32: their sums are exact.
+_UNIT = 2**32
+
+
+def epoch_order(seed: int, epoch: int, count: int, *, layer: int = 0) -> Tensor:
+    """A permutation of ``count`` sources, int64 ``[count]``, by sorting keyed random words.
+
+    Args:
+        seed, epoch: of the run.
+        count: of the sources.
+        layer: other permutations for what is drawn beside.
+    """
+    return _sorted(seed, epoch, [torch.arange(count)], layer)
+
+
+def weighted_order(seed: int, epoch: int, weights: Tensor, *, layer: int = 0) -> Tensor:
+    """Sources in random order, each as often as its weight says, int64 ``[epoch_length(weights)]``.
+
+    A source of weight w is there floor(w) times or once more, w times on average: the numbers are
+    those of whole steps, from a random start, in the sum of the weights up to each source
+    (systematic sampling; Madow 1949), so that every stretch of the sources has its share to within
+    one. Where the sum is not whole, the last one drawn may be left out. With all weights 1 it is
+    :func:`epoch_order`.
+
+    Args:
+        seed, epoch, layer: as there.
+        weights: fp64 ``[N]``, at least 0.
+    """
+    sums = (weights * _UNIT).round().to(torch.int64).cumsum(0)
+    start = random_words(make_keys(seed, epoch, [0]), Purpose.WEIGHT, 1, layer=layer)[0, 0]
+    times = ((sums + start) // _UNIT).diff(prepend=torch.zeros(1, dtype=torch.int64))
+    copies = [(times > copy).nonzero()[:, 0] for copy in range(int(times.max()))]
+    return _sorted(seed, epoch, copies, layer)[: int(sums[-1]) // _UNIT]
+
+
+def epoch_length(weights: Tensor) -> int:
+    """How many sources an epoch of these weights has: their sum, rounded down."""
+    return int((weights * _UNIT).round().to(torch.int64).sum()) // _UNIT
+
+
+def _sorted(seed: int, epoch: int, copies: list[Tensor], layer: int) -> Tensor:
+    """Sources in the order of words of their own, for each copy others."""
+    words = [
+        _words(make_keys(seed, epoch, chunk), layer + copy)
+        for copy, sources in enumerate(copies)
+        for chunk in sources.split(_CHUNK)
     ]
-    return torch.cat(chunks).argsort(stable=True)
+    return torch.cat(copies)[torch.cat(words).argsort(stable=True)]
 
 
-def _ranks(keys: Tensor, layer: int = 0) -> Tensor:
+def _words(keys: Tensor, layer: int) -> Tensor:
     words = random_words(keys, Purpose.ORDER, 2, layer=layer)
     # 63 bits: two sources share a value once in 10**7 epochs of a million, and then stay in order.
     return (words[:, 0] << 31) | (words[:, 1] >> 1)

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from ivn.data.clip import Replacement
 from ivn.data.contents import named
-from ivn.data.order import epoch_order, substitutes
 from ivn.data.reader import DataConfig
 from ivn.data.source import DataError, Source
+from ivn.data.stock import IMAGE_SUFFIXES, IMAGES_LAYER, Stock, are_images, source_weights
 from ivn.ops.random import make_keys
 
 # Broken files in a row, in one place of a batch, after which the data as a whole is at fault.
@@ -24,17 +24,23 @@ class Plan:
     """The sources and keys of any step, from nothing but the config and the step's number.
 
     Step ``s`` is batch ``s % steps_per_epoch`` of epoch ``s // steps_per_epoch``, whose order is
-    a keyed permutation of all sources; sources left over at an epoch's end are dropped.
+    a keyed permutation of all sources, each as often as its weight says; sources left over at an
+    epoch's end are dropped. Where images have a share of every batch, epochs are those of the
+    videos, and the images go round by themselves.
 
     Args:
         sources: all there are; held as given.
-        config: seed and repeats.
+        config: seed, repeats and the share of images.
         batch_size: B.
         rank, world_size: whose rows :meth:`places` gives: ``rank * b`` to ``(rank + 1) * b``,
             ``b = batch_size // world_size``.
 
     Attributes:
         steps_per_epoch: whole batches in an epoch.
+
+    Raises:
+        ValueError: the batch does not divide, or there are fewer sources than it needs.
+        DataError: weights make no sense.
     """
 
     def __init__(
@@ -55,15 +61,59 @@ class Plan:
             )
         self.sources, self.config = sources, config
         self.groups = batch_size // R
-        if len(sources) < self.groups:
+        image_places = self._image_places()
+        self._stocks = self._divided(len(image_places) > 0)
+        self._counts = [self.groups - len(image_places), len(image_places)]
+        videos = self._stocks[0]
+        if len(videos) < self._counts[0]:
+            what = "videos" if len(image_places) else "clips"
             raise ValueError(
-                f"{len(sources)} clips are fewer than one batch of {self.groups}: "
+                f"{len(videos)} {what} are fewer than one batch of {self._counts[0]}: "
                 "give more clips or a smaller batch size"
             )
-        self.steps_per_epoch = len(sources) // self.groups
+        self.steps_per_epoch = len(videos) // self._counts[0]
+        # Of a round: videos that are left over at its end are dropped, images go on.
+        self._lengths = [self.steps_per_epoch * self._counts[0], len(self._stocks[-1])]
+        is_image = torch.zeros(self.groups, dtype=torch.bool)
+        is_image[image_places] = True
         share = self.groups // world_size
         self._mine = torch.arange(share * rank, share * (rank + 1))
-        self._order: tuple[int, Tensor] = (-1, torch.empty(0))
+        # For each of this rank's places: of which stock, and which of the batch's from there.
+        self._kind = is_image[self._mine].long()
+        nth = torch.stack([(~is_image).cumsum(0), is_image.cumsum(0)]) - 1
+        self._nth = nth[self._kind, self._mine]
+
+    def _image_places(self) -> Tensor:
+        """The places of a batch that images have, int64."""
+        config, G = self.config, self.groups
+        if config.images == "as_listed":
+            return torch.empty(0, dtype=torch.int64)
+        count = round(config.image_share * G)
+        if not 0 < count < G:
+            raise ValueError(
+                f"data.image_share {config.image_share} of {G} sources a batch is {count} images: "
+                "expected at least one, and a video"
+            )
+        if config.images == "together":
+            return torch.arange(G - count, G)
+        return (torch.arange(count) * G + G - 1) // count
+
+    def _divided(self, apart: bool) -> list[Stock]:
+        """All sources, or videos and images."""
+        rows, weights = torch.arange(len(self.sources)), source_weights(self.sources)
+        seed = self.config.seed
+        if not apart:
+            return [Stock(seed, rows, weights)]
+        image = are_images(self.sources)
+        if not image.any():
+            raise ValueError(
+                f"data.images is {self.config.images} and none of the {len(rows)} sources is an "
+                f"image ({' '.join(IMAGE_SUFFIXES)})"
+            )
+        return [
+            Stock(seed, rows[~image], weights[~image]),
+            Stock(seed, rows[image], weights[image], layer=IMAGES_LAYER),
+        ]
 
     def keys(self, step: int) -> Tensor:
         """The keys of this rank's clips, int64 ``[B / world_size, 4]``."""
@@ -77,14 +127,26 @@ class Plan:
     def places(self, step: int, keys: Tensor) -> list["Place"]:
         """The sources of this rank's clips of a step, ``keys`` being theirs."""
         R = self.config.repeats
-        epoch, index = divmod(step, self.steps_per_epoch)
-        if self._order[0] != epoch:
-            self._order = epoch, epoch_order(self.config.seed, epoch, len(self.sources))
-        chosen = self._order[1][index * self.groups + self._mine].tolist()
         return [
-            Place(self, source, row * R, keys[row * R : (row + 1) * R])
-            for row, source in enumerate(chosen)
+            Place(self, self._stocks[kind], row, place * R, keys[place * R : (place + 1) * R])
+            for place, (kind, row) in enumerate(
+                zip(self._kind.tolist(), self._rows(step).tolist(), strict=True)
+            )
         ]
+
+    def _rows(self, step: int) -> Tensor:
+        """The sources of this rank's places."""
+        rows = torch.empty_like(self._nth)
+        for kind, stock in enumerate(self._stocks):
+            mine = self._kind == kind
+            drawn = step * self._counts[kind] + self._nth[mine]
+            epochs = drawn // self._lengths[kind]
+            found = torch.empty_like(drawn)
+            for epoch in epochs.unique().tolist():
+                here = epochs == epoch
+                found[here] = stock.at(epoch, drawn[here] % self._lengths[kind])
+            rows[mine] = found
+        return rows
 
 
 @dataclass
@@ -92,11 +154,14 @@ class Place:
     """A source's place in a batch, which another takes where the file is broken.
 
     Attributes:
+        stock: what it and its substitutes are drawn from.
+        chosen: the source that is meant for it.
         row: of this rank's batch: the first of its clips.
         keys: int64 ``[R, 4]``, of its clips.
     """
 
     plan: Plan
+    stock: Stock
     chosen: int
     row: int
     keys: Tensor
@@ -115,14 +180,13 @@ class Place:
         Raises:
             DataError: it was the last of ten in a row, or of all there are.
         """
-        count = len(self.plan.sources)
         if not self._broken:
-            self._others = substitutes(self.keys[:1], self.chosen, count, _TRIES)
+            self._others = self.stock.substitutes(self.keys[:1], self.chosen, _TRIES)
         self._broken.append((named(self.source), reason))
         if len(self._broken) <= len(self._others):
             return
         reasons = "; ".join(reason for _, reason in self._broken)
-        if len(self._broken) == count:
+        if len(self._broken) == self.stock.different:
             raise DataError(f"no file can be used: {reasons}")
         raise DataError(f"{len(self._broken)} broken files in a row: {reasons}")
 

@@ -31,6 +31,10 @@ class DataConfig:
             manifest names so, with colours rounded otherwise.
         repeats: clips of each source in a batch, which differ in all that is random; the source is
             decoded once. It divides the batch, and an epoch still meets each source once.
+        images: how images among the sources get into batches: "as_listed", once an epoch as a video
+            does; or as ``image_share`` of each batch, "spread" evenly over it, or "together" at the
+            end, so that of several processes the last see images alone, as V-JEPA 2 has it.
+        image_share: of the sources of a batch, where images have a share; in (0, 1).
         decode_seconds: a file that takes a worker longer is replaced as a broken one is; without
             workers there is no limit.
     """
@@ -43,6 +47,8 @@ class DataConfig:
     frame_offsets: FrameOffsets = "correct"
     decoder: BackendName = "auto"
     repeats: int = 1
+    images: Literal["as_listed", "spread", "together"] = "as_listed"
+    image_share: float = 0.25
     decode_seconds: float = 300.0
 
     def __post_init__(self) -> None:
@@ -56,6 +62,8 @@ class DataConfig:
             raise ValueError(f"crop_aspect is {self.crop_aspect}, expected 0 < least <= largest")
         if not 1 <= self.repeats <= 256:
             raise ValueError(f"repeats is {self.repeats}, expected 1 to 256")
+        if not 0 < self.image_share < 1:
+            raise ValueError(f"image_share is {self.image_share}, expected above 0 and below 1")
         if not self.decode_seconds > 0:
             raise ValueError(f"decode_seconds is {self.decode_seconds}, expected above 0")
 

@@ -6,11 +6,16 @@ import itertools
 import mmap
 import multiprocessing.context
 import os
+import re
 import tempfile
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from multiprocessing.reduction import DupFd
 from typing import IO, TYPE_CHECKING, Any, overload
+
+import numpy as np
+import torch
+from torch import Tensor
 
 from ivn.data.source import Source, identity
 
@@ -42,6 +47,7 @@ def columns() -> "pa.Schema":
         "offset": pa.int64(),
         "size": pa.int64(),
         "decoder": text,
+        "weight": pa.float64(),
     }
     return pa.schema([pa.field(name, kind) for name, kind in types.items()])
 
@@ -93,6 +99,24 @@ class SourceTable(Sequence[Source]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _reopened, (*self._memory.handed_over(), self._rows)
+
+    def weights(self) -> Tensor:
+        """How often each is drawn, fp64 ``[N]``."""
+        found = [part["weight"].to_numpy() for part in self._memory.parts(self._rows)]
+        return torch.from_numpy(np.concatenate(found or [np.empty(0)]))
+
+    def named(self, suffixes: Sequence[str]) -> Tensor:
+        """Whose names end in one of ``suffixes``, in small letters or capitals, bool ``[N]``."""
+        import pyarrow.compute as pc
+
+        pattern = "(?i)(" + "|".join(map(re.escape, suffixes)) + ")$"
+        found = [
+            pc.match_substring_regex(
+                pc.if_else(pc.equal(part["member"], ""), part["path"], part["member"]), pattern
+            ).to_numpy(zero_copy_only=False)
+            for part in self._memory.parts(self._rows)
+        ]
+        return torch.from_numpy(np.concatenate(found or [np.empty(0, bool)]))
 
     def fingerprint(self) -> str:
         """As :func:`ivn.data.source.fingerprint` of a list, without making the sources."""

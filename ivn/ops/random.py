@@ -43,6 +43,10 @@ class Purpose(IntEnum):
     BOOTSTRAP = 14
     WORLD = 15
     HEAD = 16
+    WEIGHT = 17
+    COLOUR = 18
+    RAND_AUGMENT = 19
+    ERASE = 20
 
 
 def make_keys(

@@ -14,7 +14,7 @@ from ivn.data.loader import ClipLoader
 from ivn.data.order import epoch_order
 from ivn.data.plan import Plan
 from ivn.data.reader import DataConfig, read_clip
-from ivn.data.source import BUNDLED_CLIPS, Source, list_clips
+from ivn.data.source import BUNDLED_CLIPS, DataError, Source, list_clips
 from ivn.ops.random import make_keys
 from ivn.stages.blocks import batch_keys
 
@@ -143,3 +143,72 @@ def test_a_day_of_steps_takes_no_more_memory_than_its_first_quarter():
     # An order is 9 MB, an epoch's; the keys of a step are 16 KB: either, kept, is seen.
     assert taken[1] - taken[0] < 32e6
     assert time.perf_counter() - started < 300
+
+
+MIXED = [Source(f"{number}.mp4") for number in range(10)] + [
+    Source(f"{number}.{suffix}")
+    for number, suffix in enumerate(["jpg", "PNG", "webp", "jpeg", "jpg"])
+]
+
+
+def test_images_as_listed_are_sources_like_others():
+    plan = Plan(MIXED, CONFIG, 5)
+    assert plan.steps_per_epoch == 3
+    assert sorted(path for step in range(3) for path in chosen(plan, step)) == sorted(
+        source.path for source in MIXED
+    )
+
+
+@pytest.mark.parametrize(
+    ("images", "places"), [("spread", [1, 3, 5, 7]), ("together", [4, 5, 6, 7])]
+)
+def test_images_have_their_share_of_every_batch_and_go_round_by_themselves(images, places):
+    config = replace(CONFIG, images=images, image_share=0.5)
+    plan = Plan(MIXED, config, 8)
+    assert plan.steps_per_epoch == 2
+    seen = []
+    for step in range(20):
+        paths = chosen(plan, step)
+        found = [place for place, path in enumerate(paths) if not path.endswith("mp4")]
+        assert found == places
+        seen += [paths[place] for place in found]
+    for start in range(0, 80, 5):
+        assert len(set(seen[start : start + 5])) == 5
+    assert seen[:5] != seen[5:10] or seen[:5] != seen[10:15]
+    # Another order than a stock of five videos has.
+    assert seen[:5] != [MIXED[10 + int(index)].path for index in epoch_order(5, 0, 5)]
+    parts = [Plan(MIXED, config, 8, rank=rank, world_size=2) for rank in range(2)]
+    for step in (0, 5):
+        assert chosen(parts[0], step) + chosen(parts[1], step) == chosen(plan, step)
+
+
+def test_with_images_together_the_last_processes_see_nothing_else():
+    config = replace(CONFIG, images="together", image_share=0.25)
+    for rank in range(4):
+        plan = Plan(MIXED, config, 8, rank=rank, world_size=4)
+        kinds = {path.endswith("mp4") for step in range(5) for path in chosen(plan, step)}
+        assert kinds == {rank < 3}
+
+
+def test_a_broken_image_is_replaced_by_an_image():
+    plan = Plan(MIXED, replace(CONFIG, images="together", image_share=0.25), 8)
+    *_, place = plan.places(0, plan.keys(0))
+    for _ in range(4):
+        place.broken("why")
+        assert not place.source.path.endswith("mp4")
+    with pytest.raises(DataError, match="no file can be used: why; why; why; why; why"):
+        place.broken("why")
+
+
+@pytest.mark.parametrize(
+    ("sources", "share", "message"),
+    [
+        (SOURCES, 0.25, "data.images is spread and none of the 23 sources is an image"),
+        (MIXED, 0.01, "image_share 0.01 of 8 sources a batch is 0 images"),
+        (MIXED, 0.99, "is 8 images: expected at least one, and a video"),
+        (MIXED[8:], 0.5, "2 videos are fewer than one batch of 4"),
+    ],
+)
+def test_shares_that_cannot_be_are_refused(sources, share, message):
+    with pytest.raises(ValueError, match=message):
+        Plan(sources, replace(CONFIG, images="spread", image_share=share), 8)
