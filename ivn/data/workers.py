@@ -1,6 +1,7 @@
 """Processes that decode: each fills rows of shared batches, one source after another."""
 
 import contextlib
+import importlib
 import signal
 import time
 from collections import deque
@@ -24,8 +25,8 @@ from ivn.data.source import Source
 # One at work and one waiting for it: a worker never waits for the training process.
 _TASKS = 2
 
-# What torch imports at the first call of an operator: 1.6 s, and memory, that workers then share.
-_DYNAMO = "torch._dynamo"
+# The last is what torch imports at the first call of an operator: 1.6 s, and memory to share.
+_PRELOAD = (__name__, "av", "torch._dynamo")
 
 # Seconds from one look at the processes to the next, where none has anything to say.
 _TICK = 0.5
@@ -106,7 +107,7 @@ class Workers:
         self._given = ring, specs, config
         self._limit = config.decode_seconds
         self._now, self._looked = 0.0, time.monotonic()
-        self._context = processes.context([__name__, "av", _DYNAMO])
+        self._context = processes.context(_PRELOAD)
         self._workers = [self._start() for _ in range(count)]
 
     def _start(self) -> _Worker:
@@ -218,6 +219,9 @@ def _work(
     # One process a core decodes better than many threads a process.
     torch.set_num_threads(1)
     slots = [ring.slot(index) for index in range(ring.slots)]
+    # Here if the server does not have them: what is imported is not time that a file takes.
+    for name in _PRELOAD:
+        importlib.import_module(name)
     connection.send("")
     while True:
         try:

@@ -58,11 +58,11 @@ def same(ours, theirs):
 
 @pytest.mark.parametrize(
     ("kind", "reason"),
-    [(Hanging, "bad.mp4: not decoded within 1 s"), (Crashing, r"bad.mp4: .* \(SIGABRT\)")],
+    [(Hanging, "bad.mp4: not decoded within 2 s"), (Crashing, r"bad.mp4: .* \(SIGABRT\)")],
 )
 def test_a_file_that_hangs_or_crashes_is_replaced_as_a_broken_one_is(tmp_path, kind, reason):
     path = str(tmp_path / "bad.mp4")
-    limited = replace(CONFIG, decode_seconds=1.0)
+    limited = replace(CONFIG, decode_seconds=2.0)
     found = batches([*GOOD, kind(path)], limited)
     # A file that is not there is replaced in the same places by the same files.
     same(found, batches([*GOOD, Source(path)], CONFIG, workers=0))
