@@ -123,3 +123,90 @@ def run_mix(
     from ivn.data.mix.command import mix_manifests
 
     return mix_manifests(manifests, out, recipe, weight, workers)
+
+
+@data.command(name="transcode")
+def run_transcode(
+    manifest: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="M.parquet")]],
+    /,
+    *,
+    out: Annotated[str, tyro.conf.arg(metavar="DIR")],
+    short: Annotated[int, tyro.conf.arg(metavar="PIXELS")] = 256,
+    gop: Annotated[int, tyro.conf.arg(metavar="N")] = 30,
+    codec: Literal["h264", "vp9", "mjpeg"] = "h264",
+    crf: Annotated[int, optional("N")] = -1,
+    workers: Annotated[int, optional("N")] = 0,
+    seconds: Annotated[float, tyro.conf.arg(metavar="S")] = 3600.0,
+    max_bad: Annotated[float, tyro.conf.arg(metavar="SHARE")] = 0.1,
+) -> int:
+    """Make videos anew for training: smaller, with key frames where they are needed, no sound.
+
+    Frames are turned upright and keep their time stamps; a window that a row has of its video is
+    cut out. Each file is decoded again before it gets its name. A call that was cut off goes on
+    when it is given again; nothing is overwritten.
+
+    Args:
+        manifest: of the videos; ivn data index makes one.
+        out: a folder for clips and manifest.parquet: new, or one that the same command began.
+        short: most pixels of a frame's short side; 0 keeps every size.
+        gop: most frames from key frame to key frame.
+        codec: h264 is read by everything.
+        crf: quality on the codec's scale, less is better, 0 is lossless in h264; by default 20,
+            vp9 28, mjpeg 3.
+        workers: clips made at a time; one for each core by default.
+        seconds: that a clip may take.
+        max_bad: fail where more than this share of the rows have a video that cannot be used.
+    """
+    from ivn.data.processes import cores
+    from ivn.data.transcode.command import transcode_manifest
+    from ivn.data.transcode.encoding import Encoding, usual_crf
+    from ivn.data.transcode.run import Limits
+
+    encoding = Encoding(codec, usual_crf(codec) if crf == -1 else crf, short, gop)
+    limits = Limits(workers or cores(), seconds, max_bad)
+    return transcode_manifest(manifest, out, encoding, limits)
+
+
+@data.command(name="shard")
+def run_shard(
+    manifest: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="M.parquet")]],
+    /,
+    *,
+    out: Annotated[str, tyro.conf.arg(metavar="DIR")],
+    size: Annotated[int, tyro.conf.arg(metavar="MB")] = 256,
+    frames: Annotated[int, optional("N")] = 0,
+    short: Annotated[int, tyro.conf.arg(metavar="PIXELS")] = 256,
+    codec: Literal["h264", "vp9", "mjpeg"] = "h264",
+    crf: Annotated[int, optional("N")] = -1,
+    workers: Annotated[int, optional("N")] = 0,
+    seconds: Annotated[float, tyro.conf.arg(metavar="S")] = 3600.0,
+    max_bad: Annotated[float, tyro.conf.arg(metavar="SHARE")] = 0.1,
+) -> int:
+    """Pack videos into tars (WebDataset's layout), with manifest.parquet as their index.
+
+    With --frames each clip is made anew of that many of its frames, every one a key frame, so that
+    reading some of them costs a fraction. A call that was cut off goes on when it is given again;
+    nothing is overwritten.
+
+    Args:
+        manifest: of the videos; ivn data index makes one.
+        out: a folder for the tars and manifest.parquet: new, or one that the same command began.
+        size: of a tar, at least, but for the last.
+        frames: to keep of each clip, evenly spread; without it files are packed as they are, and
+            the options below but --max-bad mean nothing.
+        short: most pixels of a frame's short side; 0 keeps every size.
+        codec: h264 is read by everything, mjpeg is read faster and is larger.
+        crf: quality on the codec's scale, less is better; by default 20, vp9 28, mjpeg 3.
+        workers: clips made at a time; one for each core by default.
+        seconds: that a clip may take.
+        max_bad: fail where more than this share of the rows have a video that cannot be used.
+    """
+    from ivn.data.processes import cores
+    from ivn.data.shard.command import shard_manifest
+    from ivn.data.shard.run import Packing
+    from ivn.data.transcode.encoding import Encoding, usual_crf
+    from ivn.data.transcode.run import Limits
+
+    encoding = Encoding(codec, usual_crf(codec) if crf == -1 else crf, short, 1)
+    limits = Limits(workers or cores(), seconds, max_bad)
+    return shard_manifest(manifest, out, Packing(size, frames, encoding), limits)

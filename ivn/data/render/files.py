@@ -4,7 +4,6 @@ Both appear whole, under their names, or not at all; the video last, so that a c
 there is there.
 """
 
-import os
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import IO, TYPE_CHECKING, cast
 
 import numpy as np
 
+from ivn.data.folder import place, temporary
 from ivn.data.render.engine import Take
 from ivn.data.render.moves import Plan
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 _CODEC = "libx264"
 _SETTINGS = {"crf": "18", "preset": "veryfast", "bf": "0"}
 _KEY_FRAMES = 16
-TEMPORARY = ".part"
 TARGETS = ("depth", "pose", "actions", "boxes")
 
 
@@ -54,10 +53,10 @@ def write_clip(video: Path, known: Path, take: Take, planned: Plan, rate: Fracti
 
 
 def _place(path: Path, write: Callable[[IO[bytes]], None]) -> None:
-    temporary = path.with_name(f"{path.name}.{os.getpid()}{TEMPORARY}")
-    with temporary.open("wb") as file:
+    written = temporary(path)
+    with written.open("wb") as file:
         write(file)
-    os.replace(temporary, path)
+    place(written, path)
 
 
 def _encode(file: IO[bytes], frames: np.ndarray, rate: Fraction) -> None:

@@ -4,8 +4,6 @@ Clip ``i`` shows action ``i`` modulo 7 in map ``i // 7`` modulo the number of ma
 are balanced. All else in it follows from (seed, i) alone.
 """
 
-import json
-import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -13,6 +11,7 @@ from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
 
+from ivn.data.folder import MANIFEST, filling
 from ivn.data.manifest import Row, write_manifest
 from ivn.data.render.engine import (
     ALL_MAPS,
@@ -23,11 +22,10 @@ from ivn.data.render.engine import (
     Engine,
     imported,
 )
-from ivn.data.render.files import TARGETS, TEMPORARY, write_clip
+from ivn.data.render.files import TARGETS, write_clip
 from ivn.data.render.moves import ACTIONS, Geometry, clip_key, find_start, plan
 from ivn.data.source import DataError
 
-MANIFEST = "manifest.parquet"
 SETTINGS = "render.json"
 # Attempts at a clip: places where the player gets stuck are common in narrow maps.
 _DRAWS = 256
@@ -127,23 +125,25 @@ def render(
         raise DataError(f"{workers} workers: expected at least 1")
     engine = f"vizdoom {imported().__version__}"
     out = out.absolute()
-    _begin(world, out, engine)
-    there = {clip for clip in range(world.clips) if _files(world, out, clip)[0].exists()}
-    # By maps, so that a map's geometry is computed when its turn comes.
-    missing = sorted(set(range(world.clips)) - there, key=lambda clip: (world.map_of(clip), clip))
-    for name in {world.map_of(clip) for clip in missing}:
-        (out / name).mkdir(exist_ok=True)
-    redrawn = 0
-    with _Studio(world, out) as studio, ThreadPoolExecutor(workers) as pool:
-        futures = [pool.submit(studio.render, clip) for clip in missing]
-        try:
-            for done, future in enumerate(as_completed(futures), 1):
-                redrawn += future.result()
-                report(len(there) + done, world.clips)
-        finally:
-            pool.shutdown(cancel_futures=True)
-    write_manifest(out / MANIFEST, [_row(world, clip, engine) for clip in range(world.clips)])
-    return Rendered(out / MANIFEST, len(missing), len(there), redrawn)
+    settings = asdict(world) | {"engine": engine}
+    with filling(out, settings, SETTINGS, below=("*",)):
+        there = {clip for clip in range(world.clips) if _files(world, out, clip)[0].exists()}
+        # By maps, so that a map's geometry is computed when its turn comes.
+        order = sorted(set(range(world.clips)) - there, key=lambda i: (world.map_of(i), i))
+        for name in {world.map_of(clip) for clip in order}:
+            (out / name).mkdir(exist_ok=True)
+        redrawn = 0
+        with _Studio(world, out) as studio, ThreadPoolExecutor(workers) as pool:
+            futures = [pool.submit(studio.render, clip) for clip in order]
+            try:
+                for done, future in enumerate(as_completed(futures), 1):
+                    redrawn += future.result()
+                    report(len(there) + done, world.clips)
+            finally:
+                pool.shutdown(cancel_futures=True)
+        rows = [_row(world, clip, engine) for clip in range(world.clips)]
+        write_manifest(out / MANIFEST, rows)
+    return Rendered(out / MANIFEST, len(order), len(there), redrawn)
 
 
 class _Studio:
@@ -213,35 +213,6 @@ def _files(world: World, out: Path, clip: int) -> tuple[Path, Path]:
     """Video and npz of a clip."""
     stem = out / world.map_of(clip) / f"{clip:06}"
     return stem.with_suffix(".mp4"), stem.with_suffix(".npz")
-
-
-def _begin(world: World, out: Path, engine: str) -> None:
-    """Check that ``out`` is free or holds a part of this very world, and write its settings."""
-    settings = json.dumps(asdict(world) | {"engine": engine}, indent=1) + "\n"
-    if (out / MANIFEST).exists():
-        raise DataError(f"{out / MANIFEST}: is there already, and is not overwritten")
-    if (out / SETTINGS).exists():
-        begun = (out / SETTINGS).read_text(errors="replace")
-        if begun != settings:
-            raise DataError(
-                f"{out}: was begun with other settings ({_difference(begun, settings)}): give "
-                "those, or another folder"
-            )
-    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise DataError(f"{out}: expected a new folder, or one that an earlier rendering began")
-    else:
-        out.mkdir(parents=True, exist_ok=True)
-        temporary = out / f"{SETTINGS}{TEMPORARY}"
-        temporary.write_text(settings)
-        os.replace(temporary, out / SETTINGS)
-    for left in out.glob(f"*/*{TEMPORARY}"):
-        left.unlink()
-
-
-def _difference(begun: str, settings: str) -> str:
-    """The first line of the settings as begun that is not one of now."""
-    now = settings.splitlines()
-    return next((line.strip(" ,") for line in begun.splitlines() if line not in now), "fewer")
 
 
 def _row(world: World, clip: int, engine: str) -> Row:

@@ -1,0 +1,1 @@
+"""Videos packed into tars that are read from beginning to end, or by the place of each."""

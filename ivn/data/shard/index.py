@@ -1,0 +1,54 @@
+"""What a finished tar holds, read from its own headers and JSON: the rows of the index."""
+
+import json
+import tarfile
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from ivn.data.manifest import Row
+from ivn.data.source import DataError
+
+_COLUMNS = {column.name for column in fields(Row)}
+
+
+def keys_of(path: Path) -> Iterator[str]:
+    """The keys of the samples in a tar that we wrote, in order."""
+    with _opened(path) as tar:
+        for member in tar:
+            key, _, suffix = member.name.partition(".")
+            if suffix == "json":
+                yield key
+
+
+def rows_of(path: Path, folder: Path) -> Iterator[Row]:
+    """The rows of the clips in a tar that we wrote, with paths relative to ``folder``.
+
+    Raises:
+        DataError: it is not as it was written.
+    """
+    clip: tarfile.TarInfo | None = None
+    with _opened(path) as tar:
+        for member in tar:
+            if not member.name.endswith(".json"):
+                clip = member
+                continue
+            told = tar.extractfile(member)
+            if told is None or clip is None:
+                raise DataError(f"{path}: {member.name} has no clip: delete the tar and go on")
+            place = {"member": clip.name, "offset": clip.offset_data}
+            for known in _rows(json.load(told)):
+                named = {name: value for name, value in known.items() if name in _COLUMNS}
+                yield Row(path.relative_to(folder).as_posix(), **(named | place))
+
+
+def _rows(told: dict[str, Any]) -> list[dict[str, Any]]:
+    return told.get("rows", [told])
+
+
+def _opened(path: Path) -> tarfile.TarFile:
+    try:
+        return tarfile.open(path, "r:")
+    except (tarfile.TarError, OSError) as error:
+        raise DataError(f"{path}: cannot be read ({error}): delete the tar and go on") from error

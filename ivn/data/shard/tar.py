@@ -1,0 +1,138 @@
+"""One tar of clips in WebDataset's layout: KEY.mp4 and KEY.json, one sample after another.
+
+The same samples give the same bytes, whoever packs them when and where.
+"""
+
+import hashlib
+import io
+import json
+import os
+import tarfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import IO
+
+from ivn.data.manifest import Row
+from ivn.data.source import DataError
+
+_BLOCK = 2**20
+# What KEY.json does not tell: where the clip is, which who reads it knows, and what is not known.
+_PLACE = ("path", "member", "offset")
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A clip in a tar.
+
+    Attributes:
+        member: its name there.
+        offset: of its first byte from the start of the tar.
+        bytes: of it.
+        hash: of them, as manifests have it.
+    """
+
+    member: str
+    offset: int
+    bytes: int
+    hash: str
+
+
+class Shard:
+    """A tar that is being written.
+
+    Args:
+        file: opened for writing, empty.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._tar = tarfile.TarFile(fileobj=file, mode="w", format=tarfile.PAX_FORMAT)
+
+    @property
+    def written(self) -> int:
+        """Bytes, so far."""
+        return self._file.tell()
+
+    def add(self, key: str, suffix: str, clip: IO[bytes], size: int, rows: Sequence[Row]) -> Packed:
+        """Append a sample.
+
+        Args:
+            key: of ASCII letters, digits, - and _; every sample has another.
+            suffix: of the clip's name, with its dot.
+            clip: the video's bytes.
+            size: how many there are.
+            rows: that are about it.
+        """
+        hashing = _Hashing(clip)
+        info = tarfile.TarInfo(f"{key}{suffix}")
+        info.size = size
+        # 512 for the header: names this short and sizes below 8 GiB need no more.
+        offset = self._file.tell() + tarfile.BLOCKSIZE
+        self._tar.addfile(info, hashing)
+        digest = f"sha256:{hashing.digest.hexdigest()}"
+        rows = [replace(row, bytes=size, hash=digest) for row in rows]
+        text = json.dumps(told(rows), sort_keys=True).encode()
+        about = tarfile.TarInfo(f"{key}.json")
+        about.size = len(text)
+        self._tar.addfile(about, io.BytesIO(text))
+        return Packed(info.name, offset, size, digest)
+
+    def close(self) -> None:
+        self._tar.close()
+
+
+class _Hashing:
+    """A file that hashes what is read of it."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file, self.digest = file, hashlib.sha256()
+
+    def read(self, size: int = -1) -> bytes:
+        block = self._file.read(size)
+        self.digest.update(block)
+        return block
+
+
+def told(rows: Sequence[Row]) -> dict[str, object]:
+    """What KEY.json says: the columns of the clip's row that are known.
+
+    Where several rows are about it, it is those of the first, and ``rows`` has those of all.
+    """
+    every = [_known(row) for row in rows]
+    return every[0] if len(every) == 1 else {**every[0], "rows": every}
+
+
+def _known(row: Row) -> dict[str, object]:
+    unknown = Row("")
+    return {
+        name: value
+        for name, value in asdict(row).items()
+        if name not in _PLACE and value != getattr(unknown, name)
+    }
+
+
+def verify(path: Path, packed: Sequence[Packed]) -> None:
+    """Raise DataError unless the tar holds these clips where they should be, each with its JSON."""
+
+    def wrong(what: str) -> DataError:
+        return DataError(f"{path}: was written wrongly: {what}; is the disk sound?")
+
+    with path.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
+        members = [(member.name, member.offset_data, member.size) for member in tar]
+        expected = [
+            one
+            for clip in packed
+            for one in (clip.member, f"{os.path.splitext(clip.member)[0]}.json")
+        ]
+        if [name for name, _, _ in members] != expected:
+            raise wrong(f"{len(members)} members, expected {len(expected)}")
+        for clip, (_, offset, size) in zip(packed, members[::2], strict=True):
+            if (offset, size) != (clip.offset, clip.bytes):
+                raise wrong(f"{clip.member} is at {offset}, expected {clip.offset}")
+            file.seek(offset)
+            digest = hashlib.sha256()
+            for start in range(0, size, _BLOCK):
+                digest.update(file.read(min(_BLOCK, size - start)))
+            if f"sha256:{digest.hexdigest()}" != clip.hash:
+                raise wrong(f"{clip.member} has other bytes")

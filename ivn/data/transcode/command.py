@@ -1,0 +1,77 @@
+"""``ivn data transcode``: a bar to look at, bad videos by name, and a line of what came of it."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+from ivn.data.folder import MANIFEST
+from ivn.data.source import MANIFEST_SUFFIX, DataError
+from ivn.data.transcode.encoding import Encoding
+from ivn.data.transcode.run import Limits, Report, Tally, transcode
+
+
+def transcode_manifest(manifest: str, out: str, encoding: Encoding, limits: Limits) -> int:
+    """Make the clips and say what came of it; gives 0.
+
+    Raises:
+        DataError: see :func:`ivn.data.transcode.run.transcode`.
+    """
+    start = time.perf_counter()
+    with showing(Path(manifest)) as (console, report):
+        tally = transcode(Path(manifest), Path(out), encoding, limits, report)
+    summary(console, tally, "clips made", time.perf_counter() - start)
+    console.print((Path(out) / MANIFEST).as_posix(), markup=False)
+    return 0
+
+
+@contextmanager
+def showing(manifest: Path) -> Iterator[tuple[Console, Report]]:
+    """A bar on a terminal, and a line for each video that cannot be used, everywhere.
+
+    Raises:
+        DataError: there is no such manifest.
+    """
+    total = _rows(manifest)
+    console = Console(highlight=False, soft_wrap=True)
+    columns = MofNCompleteColumn(), BarColumn(None), TimeRemainingColumn()
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=total)
+
+        def report(tally: Tally, line: str) -> None:
+            bar.update(task, completed=tally.done)
+            if line:
+                console.print(f"left out: {line}", markup=False)
+
+        yield console, report
+
+
+def summary(console: Console, tally: Tally, what: str, seconds: float) -> None:
+    """A line that says what came of the rows."""
+    parts = [f"{tally.made} {what}, {tally.made / seconds:.1f}/s"]
+    if tally.kept:
+        parts.append(f"{tally.kept} from before")
+    if tally.bad:
+        parts.append(f"{tally.bad} bad")
+    if tally.left_out:
+        parts.append(f"{tally.left_out} left out: their status says why")
+    console.print("; ".join(parts), markup=False)
+
+
+def _rows(manifest: Path) -> int:
+    import pyarrow as pa
+    import pyarrow.parquet as parquet
+
+    if manifest.suffix.lower() != MANIFEST_SUFFIX:
+        raise DataError(
+            f"{manifest}: expected a manifest ({MANIFEST_SUFFIX}); make one of it: ivn data index"
+        )
+    try:
+        with manifest.open("rb") as file:
+            return parquet.read_metadata(file).num_rows
+    except (pa.ArrowException, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise DataError(f"{manifest}: not a Parquet file that can be read ({reason})") from error

@@ -1,0 +1,162 @@
+"""What a made clip is like: its codec, size and key frames, and an encoder opened for it."""
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING, Literal, get_args
+
+from ivn.data.source import DataError
+
+if TYPE_CHECKING:
+    from av.container import OutputContainer
+    from av.video.frame import VideoFrame
+    from av.video.stream import VideoStream
+
+Codec = Literal["h264", "vp9", "mjpeg"]
+
+# Sides of a frame that all the encoders take.
+_SIDES = 2, 16384
+_ENCODERS = {"h264": "libx264", "vp9": "libvpx-vp9", "mjpeg": "mjpeg"}
+# Quality on each encoder's own scale, from the best to the worst, and what is taken by default:
+# about as good to the eye.
+_QUALITY = {"h264": (0, 51, 20), "vp9": (0, 63, 28), "mjpeg": (1, 31, 3)}
+# FFmpeg's names of colour matrices by number; RGB and what is reserved are none.
+_MATRICES = (1, 4, 5, 6, 7, 9)
+_BT601 = 5  # in swscale's numbering
+_SMPTE170M, _UNSPECIFIED = 6, 2  # the same matrix in FFmpeg's numbering, and none
+_LIMITED, _FULL = 1, 2
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How clips are encoded; every field changes the bytes.
+
+    Attributes:
+        codec: h264 is read by everything; vp9 is smaller and slow to make; mjpeg is the fastest to
+            read frame by frame, and the largest.
+        crf: quality on the codec's own scale, less is better; 0 is lossless in h264.
+        short: most pixels of a frame's short side; 0 keeps every size.
+        gop: most frames from key frame to key frame; 1 makes every frame one.
+    """
+
+    codec: Codec
+    crf: int
+    short: int
+    gop: int
+
+    def __post_init__(self) -> None:
+        if self.codec not in get_args(Codec):
+            raise DataError(f"codec {self.codec}: expected one of {', '.join(get_args(Codec))}")
+        best, worst, _ = _QUALITY[self.codec]
+        if not best <= self.crf <= worst:
+            raise DataError(
+                f"crf {self.crf}: expected {best} (the best) to {worst} for {self.codec}"
+            )
+        if self.short and not 16 <= self.short <= 4320:
+            raise DataError(f"short side {self.short}: expected 16 to 4320, or 0 to keep it")
+        if not 1 <= self.gop <= 10000:
+            raise DataError(f"{self.gop} frames from key frame to key frame: expected 1 to 10000")
+
+    @property
+    def lossless(self) -> bool:
+        """Whether decoding gives the very pixels that were encoded."""
+        return self.codec == "h264" and self.crf == 0
+
+    @property
+    def pixel_format(self) -> str:
+        return "yuvj420p" if self.codec == "mjpeg" else "yuv420p"
+
+    @property
+    def colour_range(self) -> int:
+        """FFmpeg's number: JPEG has the full range, video the one that all decoders expect."""
+        return _FULL if self.codec == "mjpeg" else _LIMITED
+
+
+def usual_crf(codec: Codec) -> int:
+    """The quality taken where none is asked for."""
+    return _QUALITY[codec][2]
+
+
+def even_size(width: int, height: int, short: int) -> tuple[int, int]:
+    """The size of made frames: no larger, the same aspect to a pixel, both sides even.
+
+    Raises:
+        ValueError: the frames are too small for an encoder.
+    """
+    scale = min(1.0, short / min(width, height)) if short else 1.0
+    sides = [
+        side // 2 * 2 if scale == 1 else 2 * round(side * scale / 2) for side in (width, height)
+    ]
+    low, high = _SIDES
+    if min(sides) < low or max(sides) > high:
+        raise ValueError(
+            f"frames of {width} x {height} pixels would be {sides[0]} x {sides[1]}, "
+            f"expected sides of {low} to {high}"
+        )
+    return sides[0], sides[1]
+
+
+def matrix_of(frame: "VideoFrame") -> tuple[int, int]:
+    """The colour matrix to convert to, in swscale's numbers, and to tell, in FFmpeg's.
+
+    It is the frame's own, so that no colour changes; what is RGB becomes BT.601, which every reader
+    takes where nothing is told.
+    """
+    matrix = frame.colorspace
+    if matrix in _MATRICES:
+        return matrix, matrix
+    return _BT601, _SMPTE170M if is_rgb(frame) else _UNSPECIFIED
+
+
+def is_rgb(frame: "VideoFrame") -> bool:
+    """Whether colours are red, green and blue, or from a palette of such."""
+    return frame.format.is_rgb or frame.format.has_palette
+
+
+def add_stream(
+    container: "OutputContainer",
+    encoding: Encoding,
+    size: tuple[int, int],
+    *,
+    time_base: Fraction,
+    rate: Fraction,
+    aspect: Fraction,
+    matrix: int,
+) -> "VideoStream":
+    """A video stream with its encoder, on one thread, so that the same input gives the same bytes.
+
+    Args:
+        container: to add to.
+        encoding: of the clip.
+        size: width and height, even.
+        time_base: seconds a tick of the frames' time stamps.
+        rate: frames a second, on average.
+        aspect: width over height of a pixel.
+        matrix: of colours, FFmpeg's number.
+    """
+    stream: VideoStream = container.add_stream(  # type: ignore[assignment]
+        _ENCODERS[encoding.codec], rate=rate, options=_options(encoding)
+    )
+    stream.width, stream.height = size
+    stream.pix_fmt, stream.gop_size = encoding.pixel_format, encoding.gop
+    context = stream.codec_context
+    context.time_base = stream.time_base = time_base
+    context.thread_count = 1
+    context.color_range, context.colorspace = encoding.colour_range, matrix
+    if aspect > 0:
+        context.sample_aspect_ratio = aspect
+    return stream
+
+
+def _options(encoding: Encoding) -> dict[str, str]:
+    quality, dense = str(encoding.crf), encoding.gop == 1
+    match encoding.codec:
+        case "h264":
+            # Clips of key frames are there to be read fast: no arithmetic coding, no deblocking.
+            tune = {"tune": "fastdecode", "bf": "0"} if dense else {}
+            if encoding.lossless:
+                return {"qp": "0", "preset": "veryfast", **({"bf": "0"} if dense else {})}
+            return {"crf": quality, "preset": "fast", **tune}
+        case "vp9":
+            return {"crf": quality, "b": "0", "deadline": "good", "cpu-used": "5", "row-mt": "0"}
+        case "mjpeg":
+            return {"qmin": quality, "qmax": quality}
