@@ -17,7 +17,7 @@ COMMANDS = (
     *("pretrain", "config", "demo", "ablate", "data", "embed", "probe"),
     *("predict", "report", "bench", "doctor"),
 )
-OF_DATA = ("render", "index", "mix")
+OF_DATA = ("render", "index", "mix", "transcode", "shard")
 
 
 def blocks(document, language):

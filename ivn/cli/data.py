@@ -184,16 +184,16 @@ def run_shard(
 ) -> int:
     """Pack videos into tars (WebDataset's layout), with manifest.parquet as their index.
 
-    With --frames each clip is made anew of that many of its frames, every one a key frame, so that
-    reading some of them costs a fraction. A call that was cut off goes on when it is given again;
-    nothing is overwritten.
+    Given a number of frames, each clip is made anew of so many of its own, every one a key frame,
+    so that reading some of them costs a fraction. A call that was cut off goes on when it is given
+    again; nothing is overwritten.
 
     Args:
         manifest: of the videos; ivn data index makes one.
         out: a folder for the tars and manifest.parquet: new, or one that the same command began.
         size: of a tar, at least, but for the last.
         frames: to keep of each clip, evenly spread; without it files are packed as they are, and
-            the options below but --max-bad mean nothing.
+            of the options below only --max-bad means something.
         short: most pixels of a frame's short side; 0 keeps every size.
         codec: h264 is read by everything, mjpeg is read faster and is larger.
         crf: quality on the codec's scale, less is better; by default 20, vp9 28, mjpeg 3.

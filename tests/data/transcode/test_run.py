@@ -199,16 +199,18 @@ KILLED = 14
 
 
 @pytest.fixture
-def many(tmp_path):
-    clips = sorted(file for file in BUNDLED_CLIPS.iterdir() if file.suffix == ".mp4")[:KILLED]
+def many(tmp_path, request):
+    """A manifest of real clips: a few, or as many as take a while."""
+    count = KILLED if request.node.get_closest_marker("slow") else 4
+    clips = sorted(file for file in BUNDLED_CLIPS.iterdir() if file.suffix == ".mp4")[:count]
     write_manifest(tmp_path / "M.parquet", [Row(str(clip)) for clip in clips])
     return tmp_path
 
 
 def run(folder, out, what=("transcode", "--short", "96")):
+    place = [folder / "M.parquet", "--out", folder / out]
     return subprocess.Popen(
-        [sys.executable, "-m", "ivn", "data", what[0], str(folder / "M.parquet")]
-        + ["--out", str(folder / out), "--workers", "1", *what[1:]],
+        [sys.executable, "-m", "ivn", "data", what[0], *place, "--workers", "1", *what[1:]],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
