@@ -14,15 +14,16 @@ from ivn.data.mix.phash import thumbnails
 from ivn.data.source import Source
 
 _SIDE = 16
-# Pictures are taken 16 times a second, half as often each time that there are too many.
-_STEP = 1 / 16
+# Pictures are taken 32 times a second, half as often each time that there are too many: at half
+# of that, cuts of fast movement lie between two pictures and are missed.
+_STEP = 1 / 32
 _MOST = 4096
 # Pictures of the shorter clip that are compared: this often, unless there would be too few.
 _APART = 0.25
 _FEWEST = 8
-# Same moment, other encoding: 0.90 and more on real clips down to a third of the size and the
-# worst quality; at most 0.87 for two videos of the same signer before the same wall.
-_MOVES_ALIKE = 0.885
+# Same moment, other encoding: 0.93 and more on real clips down to a third of the size and the
+# worst quality; at most 0.89 for two videos of the same signer before the same wall.
+_MOVES_ALIKE = 0.915
 _LOOKS_ALIKE = 0.9
 # Where nothing moves (grey levels of 255, root of the mean square) looks alone must tell.
 _STILL = 1.5
