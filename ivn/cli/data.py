@@ -105,6 +105,7 @@ def run_mix(
     recipe: Annotated[str, optional("NAME|FILE")] = "",
     weight: Annotated[tuple[str, ...], optional("NAME=X ...")] = (),
     workers: Annotated[int, optional("N")] = 0,
+    max_bad: Annotated[float, tyro.conf.arg(metavar="SHARE")] = 0.05,
 ) -> int:
     """Make one manifest of several, without copies.
 
@@ -119,10 +120,11 @@ def run_mix(
         recipe: k710, k-mash or a file that ends in .toml: which sources, and their rules.
         weight: of a source's rows in sampling, by the source's name; 1 by default.
         workers: videos read at a time; one for each core by default.
+        max_bad: the largest share of rows that cannot be read that is still a success.
     """
     from ivn.data.mix.command import mix_manifests
 
-    return mix_manifests(manifests, out, recipe, weight, workers)
+    return mix_manifests(manifests, out, recipe, weight, workers, max_bad)
 
 
 @data.command(name="transcode")

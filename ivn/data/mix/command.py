@@ -18,10 +18,10 @@ from ivn.data.mix.contents import bytes_hash, find_out, perceptual_hash
 from ivn.data.mix.journal import Journal
 from ivn.data.mix.mixing import Entries, Entry, Why
 from ivn.data.mix.near import candidates
-from ivn.data.mix.phash import from_text
+from ivn.data.mix.phash import as_arrays
 from ivn.data.mix.recipe import Recipe, Wanted, given_to, read_recipe
 from ivn.data.processes import cores
-from ivn.data.source import DataError, Source
+from ivn.data.source import DataError
 
 # Seconds that one video may take: beyond, it is not read.
 _SECONDS = 120.0
@@ -34,8 +34,11 @@ def mix_manifests(
     recipe: str,
     weights: Sequence[str],
     workers: int,
+    max_bad: float,
 ) -> int:
-    """Write the manifest ``out``, its report and the list of what is not in it; gives 0.
+    """Write the manifest ``out``, its report and the list of what is not in it.
+
+    Gives 0, or 1 where a larger share of the rows than ``max_bad`` cannot be read.
 
     Args:
         inputs: manifests in the order of their precedence, each as a path or NAME=path.
@@ -43,6 +46,7 @@ def mix_manifests(
         recipe: by name or file; "" mixes all rows of all, without copies.
         weights: NAME=number each.
         workers: processes; 0 means one for each core.
+        max_bad: largest share of unreadable rows that is a success.
 
     Raises:
         DataError: an input makes no sense, or nothing is left.
@@ -63,14 +67,18 @@ def mix_manifests(
             judge(entries, journal, workers or cores(), bar)
         found = report.as_json(entries, recipe)
         texts = [report.to_text(found), report.as_csv(entries)]
-        written = [report.write_new(file, text) for file, text in zip(told, texts, strict=True)]
-        write_manifest(place, mixed_rows(entries, place))
-        for temporary, file in zip(written, told, strict=True):
-            os.replace(temporary, file)
+        with report.new_files(dict(zip(told, texts, strict=True))):
+            write_manifest(place, mixed_rows(entries, place))
         journal.remove()
-    _tell(console, entries, found)
+    bad = _tell(console, entries, found)
     for file in (place, *told):
         console.print(file.as_posix(), markup=False)
+    if bad > max_bad * len(entries.all):
+        console.print(
+            f"{bad} of {len(entries.all)} cannot be read, more than --max-bad {max_bad:g}",
+            markup=False,
+        )
+        return 1
     return 0
 
 
@@ -95,10 +103,7 @@ def judge(
         return find_out(function, items, journal, workers=workers, seconds=_SECONDS, tell=tell)
 
     open_files = _perhaps_copies(entries)
-    whole = [
-        Source(e.clip.path, member=e.clip.member, offset=e.clip.offset, size=e.clip.size)
-        for e in open_files
-    ]
+    whole = [entry.video for entry in open_files]
     for entry, answer in zip(open_files, ask("bytes", bytes_hash, whole), strict=True):
         # What cannot be read is told when its frames are asked for.
         entry.hash = answer.value or ""
@@ -110,7 +115,7 @@ def judge(
         if answer.reason and not entry.held_out:
             entry.drop(Why.UNREADABLE, note=answer.reason)
     seen = [number for number in entries.judged() if entries.all[number].phash]
-    likely = candidates([from_text(entries.all[number].phash) for number in seen])
+    likely = candidates(*as_arrays(entries.all[number].phash for number in seen))
     pairs = [
         (seen[one], seen[other])
         for one, other in likely.tolist()
@@ -129,7 +134,7 @@ def mixed_rows(entries: Entries, out: Path) -> Iterator[Row]:
     for number, (wanted, path) in enumerate(entries.sources):
         for row in read_rows(path, beside=out):
             entry = next(at, None)
-            if entry is None or entry.source != number or entry.clip.member != row.member:
+            if entry is None or entry.source != number or entry.member != row.member:
                 raise DataError(f"{path}: has been changed in the meantime")
             if entry.why is not None:
                 continue
@@ -186,9 +191,9 @@ def _perhaps_copies(entries: Entries) -> list[Entry]:
     sizes: dict[int, list[Entry]] = {}
     for number in entries.judged():
         entry = entries.all[number]
-        if not entry.bytes and not entry.clip.member:
+        if not entry.bytes and not entry.member:
             try:
-                entry.bytes = os.stat(entry.clip.path).st_size
+                entry.bytes = os.stat(entry.path).st_size
             except OSError:
                 continue
         sizes.setdefault(entry.bytes, []).append(entry)
@@ -209,7 +214,8 @@ def _bars(console: Console) -> Iterator[Callable[[str, int], Callable[[], None]]
         yield bar
 
 
-def _tell(console: Console, entries: Entries, found: Mapping[str, Any]) -> None:
+def _tell(console: Console, entries: Entries, found: Mapping[str, Any]) -> int:
+    """Print the table and what cannot be read; gives how much that is."""
     lines = report.as_lines(dict(found))
     table = Table(*lines[0])
     for line in lines[1:]:
@@ -220,3 +226,4 @@ def _tell(console: Console, entries: Entries, found: Mapping[str, Any]) -> None:
         console.print(f"not in the mix: {one.note}", markup=False)
     if len(unreadable) > _NAMED:
         console.print(f"and {len(unreadable) - _NAMED} more that cannot be read", markup=False)
+    return len(unreadable)

@@ -1,5 +1,6 @@
 """What has been found out so far, in a file that a killed process leaves usable."""
 
+import fcntl
 import json
 import os
 from pathlib import Path
@@ -12,20 +13,23 @@ from ivn.data.source import DataError
 class Journal:
     """Answers by key, each written as soon as it is known; a second start finds them again.
 
-    A file of JSON lines. The last one may be cut off: it is ignored.
+    A file of JSON lines, which one process at a time can have. The last line may be cut off: it
+    is ignored.
     """
 
     def __init__(self, path: Path) -> None:
-        """Raises DataError where the file cannot be written."""
+        """Raises DataError where the file cannot be written, or another process has it."""
         self.path = path
         self._known: dict[str, Any] = {}
         try:
-            whole = 0
-            if path.exists():
-                with path.open("rb") as file:
-                    whole = self._read(file.read())
-            self._file = path.open("ab")
-            self._file.truncate(whole)
+            self._file = path.open("ab+")
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                self._file.close()
+                raise DataError(f"{path}: another process works on it; wait for it") from None
+            self._file.seek(0)
+            self._file.truncate(self._read())
         except OSError as error:
             raise DataError(f"{path}: cannot be written ({error.strerror})") from error
 
@@ -53,13 +57,13 @@ class Journal:
 
     def remove(self) -> None:
         """When all is done."""
-        self._file.close()
         os.unlink(self.path)
+        self._file.close()
 
-    def _read(self, text: bytes) -> int:
+    def _read(self) -> int:
         """Bytes up to the end of the last whole line."""
         whole = 0
-        for line in text.splitlines(keepends=True):
+        for line in self._file:
             try:
                 key, value = json.loads(line)
             except ValueError:

@@ -7,7 +7,7 @@ or, where the recipe says so, the same group.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
 
@@ -36,13 +36,13 @@ class Why(Enum):
     NEAR = "looks the same"
 
 
-@dataclass
+@dataclass(slots=True)
 class Entry:
-    """A row as far as it decides.
+    """A row as far as it decides; there may be millions.
 
     Attributes:
         source: number of its source.
-        clip: the video and its window.
+        path, member, offset, start, end: of the row, the path absolute.
         group, split: of the row.
         bytes: of the video, 0 where the manifest does not say.
         hash, phash: of the row, or as they have been found.
@@ -52,15 +52,30 @@ class Entry:
     """
 
     source: int
-    clip: Source
+    path: str
+    member: str
+    offset: int
+    bytes: int
+    start: float
+    end: float
     group: str
     split: str
-    bytes: int
     hash: str
     phash: str
     why: Why | None = None
     of: int = -1
     note: str = ""
+
+    @property
+    def video(self) -> Source:
+        """The whole file or member."""
+        size = self.bytes if self.member else 0
+        return Source(self.path, member=self.member, offset=self.offset, size=size)
+
+    @property
+    def clip(self) -> Source:
+        """The part of it."""
+        return replace(self.video, start=self.start, end=self.end)
 
     @property
     def held_out(self) -> bool:
@@ -97,20 +112,23 @@ def read_entries(recipe: Recipe, sources: Sequence[tuple[Wanted, Path]]) -> Entr
     unknown: dict[str, int] = {}
     for number, (_, path) in enumerate(sources):
         for row in read_rows(path):
-            clip = Source(
-                row.path,
-                start=row.start,
-                end=row.end,
-                member=row.member,
-                offset=row.offset,
-                size=row.bytes if row.member else 0,
-            )
             label = row.labels.get("label", "")
-            split = row.labels.get("split", "")
-            entry = Entry(number, clip, row.group, split, row.bytes, row.hash, row.phash)
+            entry = Entry(
+                number,
+                row.path,
+                row.member,
+                row.offset,
+                row.bytes,
+                row.start,
+                row.end,
+                row.group,
+                row.labels.get("split", ""),
+                row.hash,
+                row.phash,
+            )
             if row.status not in _FINE:
                 entry.drop(Why.STATUS, note=row.status)
-            elif recipe.training_only and split in _HELD_OUT:
+            elif recipe.training_only and entry.split in _HELD_OUT:
                 entry.drop(Why.SPLIT)
             if label and not recipe.label(label):
                 unknown[label] = unknown.get(label, 0) + 1
@@ -179,18 +197,18 @@ def comparable(one: Entry, other: Entry) -> bool:
     """Whether one could go for the other: parts of one file of one source are meant as they are."""
     if one.held_out and other.held_out:
         return False
-    return one.source != other.source or _file(one.clip) != _file(other.clip)
+    return one.source != other.source or _file(one) != _file(other)
 
 
 def _same_part(one: Entry, other: Entry) -> bool:
     """Whether two parts of the same bytes are the same clip."""
-    if one.source == other.source and _file(one.clip) == _file(other.clip):
-        return (one.clip.start, one.clip.end) == (other.clip.start, other.clip.end)
-    ends = [math.inf if part.clip.end < 0 else part.clip.end for part in (one, other)]
-    starts = [one.clip.start, other.clip.start]
+    if one.source == other.source and _file(one) == _file(other):
+        return (one.start, one.end) == (other.start, other.end)
+    ends = [math.inf if part.end < 0 else part.end for part in (one, other)]
+    starts = [one.start, other.start]
     shorter = min(end - start for start, end in zip(starts, ends, strict=True))
     return min(ends) - max(starts) >= _SHARED * shorter
 
 
-def _file(clip: Source) -> tuple[str, str]:
-    return clip.path, clip.member
+def _file(entry: Entry) -> tuple[str, str]:
+    return entry.path, entry.member

@@ -5,8 +5,6 @@ sorted, and only neighbours in it are compared (multi-index hashing, M. Norouzi,
 Fleet, Fast search in Hamming space with multi-index hashing, CVPR 2012). All 63 bits then decide.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from ivn.data.mix.phash import BITS, FRAMES
@@ -24,18 +22,18 @@ _SHARED = 2
 _PAIRS_AT_A_TIME = 65536
 
 
-def candidates(hashes: Sequence[Sequence[int | None]]) -> np.ndarray:
+def candidates(values: np.ndarray, present: np.ndarray) -> np.ndarray:
     """Pairs of clips of which some frames look alike, int64 ``[P, 2]``, each ascending, in order.
 
     At whatever places in the clips the frames are. Time and memory grow with the number of clips,
     about 10 s and 2 GB for a million.
 
     Args:
-        hashes: of each clip's frames, eight each; None does not count.
+        values: hash of each clip's frames, uint64 ``[R, 8]``.
+        present: which of them count, bool ``[R, 8]``.
     """
-    values, present = _as_arrays(hashes)
+    present = _once(values, present)
     frames, owners = values[present], np.nonzero(present)[0]
-    found: set[tuple[int, int]] | np.ndarray
     found = np.unique(np.concatenate([_in_band(frames, owners, n) for n in range(_BANDS)]))
     pairs = np.stack([found >> 32, found & 0xFFFFFFFF], axis=1)
     parts = [
@@ -45,17 +43,13 @@ def candidates(hashes: Sequence[Sequence[int | None]]) -> np.ndarray:
     return pairs[np.concatenate(parts)] if parts else pairs
 
 
-def _as_arrays(hashes: Sequence[Sequence[int | None]]) -> tuple[np.ndarray, np.ndarray]:
-    """Values, uint64 ``[R, 8]``, and which there are; a frame that a clip has twice counts once."""
-    values = np.array(
-        [[0 if one is None else one for one in row] for row in hashes], np.uint64
-    ).reshape(-1, FRAMES)
-    present = np.array([[one is not None for one in row] for row in hashes], bool)
-    present = present.reshape(-1, FRAMES)
+def _once(values: np.ndarray, present: np.ndarray) -> np.ndarray:
+    """``present`` without the frames that a clip has had before."""
+    present = present.copy()
     for later in range(1, FRAMES):
         again = (values[:, :later] == values[:, later, None]) & present[:, :later]
         present[:, later] &= ~again.any(axis=1)
-    return values, present
+    return present
 
 
 def _in_band(frames: np.ndarray, owners: np.ndarray, band: int) -> np.ndarray:

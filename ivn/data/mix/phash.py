@@ -8,7 +8,8 @@ picture half of them. As text: for each frame 16 hexadecimal digits, parted by s
 frame that shows next to nothing, such as a black one.
 """
 
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterable, Sequence
 from functools import cache
 
 import numpy as np
@@ -22,6 +23,8 @@ BITS = 63
 _SIDE, _KEPT = 32, 8
 # Grey levels of 255 by which a frame's pixels vary, below which it says nothing: fades and blanks.
 _BLANK = 6.0
+# Of 64 bits one is free.
+_ABSENT = 1 << BITS
 
 
 def key_frame_numbers(total: int) -> list[int]:
@@ -69,6 +72,19 @@ def from_text(text: str) -> list[int | None]:
     if len(hashes) != FRAMES or any(one is not None and one >> BITS for one in hashes):
         raise DataError(f"phash is {text[:80]!r}, expected {FRAMES} times 16 digits or -")
     return hashes
+
+
+def as_arrays(texts: Iterable[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Many texts as hashes, uint64 ``[R, 8]``, and which there are, bool ``[R, 8]``.
+
+    Raises:
+        DataError: one is no such text.
+    """
+    values = array("Q")
+    for text in texts:
+        values.extend(_ABSENT if one is None else one for one in from_text(text))
+    table = np.array(values, np.uint64).reshape(-1, FRAMES)
+    return table, table != _ABSENT
 
 
 @cache

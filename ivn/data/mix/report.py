@@ -3,7 +3,10 @@
 import csv
 import io
 import json
+import os
 from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -75,17 +78,24 @@ def as_csv(entries: Entries) -> str:
         if one.why is not None:
             other = entries.all[one.of] if one.of >= 0 else None
             kept = [names[other.source], _name(other)] if other else ["", ""]
-            clip = one.clip
-            place = [names[one.source], clip.path, clip.member, clip.start, clip.end]
+            place = [names[one.source], one.path, one.member, one.start, one.end]
             lines.writerow([*place, one.why.value, one.note, *kept])
     return text.getvalue()
 
 
-def write_new(path: Path, text: str) -> Path:
-    """``text`` in a file under a temporary name, which is returned."""
-    temporary = path.with_name(f".{path.name}.new")
-    temporary.write_text(text, encoding="utf-8")
-    return temporary
+@contextmanager
+def new_files(texts: Mapping[Path, str]) -> Iterator[None]:
+    """Files with these texts, which appear when the block has come to its end."""
+    temporary = {file: file.with_name(f".{file.name}.{os.getpid()}") for file in texts}
+    try:
+        for file, text in texts.items():
+            temporary[file].write_text(text, encoding="utf-8")
+        yield
+        for file, written in temporary.items():
+            os.replace(written, file)
+    finally:
+        for written in temporary.values():
+            written.unlink(missing_ok=True)
 
 
 def to_text(report: dict[str, Any]) -> str:
@@ -113,5 +123,4 @@ def _pairs(entries: Entries, names: list[str]) -> list[dict[str, Any]]:
 
 
 def _name(entry: Entry) -> str:
-    clip = entry.clip
-    return f"{clip.path}, member {clip.member}" if clip.member else clip.path
+    return f"{entry.path}, member {entry.member}" if entry.member else entry.path

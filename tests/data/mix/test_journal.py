@@ -29,3 +29,8 @@ def test_answers_are_there_again_also_after_a_line_that_was_cut_off(tmp_path):
 def test_a_folder_that_is_not_there_is_one_line(tmp_path):
     with pytest.raises(DataError, match=r"none/j: cannot be written \(No such file"):
         Journal(tmp_path / "none" / "j")
+
+
+def test_two_processes_cannot_have_one(tmp_path):
+    with Journal(tmp_path / "j"), pytest.raises(DataError, match="another process works on it"):
+        Journal(tmp_path / "j")

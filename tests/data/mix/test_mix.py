@@ -4,6 +4,11 @@ import csv
 import json
 import os
 import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import time
 from dataclasses import replace
 
 import pytest
@@ -50,7 +55,7 @@ def mixed(folder, *options, inputs=("a.parquet", "b.parquet"), out="mix.parquet"
 
 
 def test_copies_go_and_the_report_says_for_which(planted):
-    code, printed, err = mixed(planted, "--weight", "b=0.5", "--workers", "1")
+    code, printed, err = mixed(planted, "--weight", "b=0.5", "--workers", "1", "--max-bad", "0.1")
     assert (code, err) == (0, "")
     rows = {os.path.basename(row.path): row for row in read_rows(planted / "mix.parquet")}
     assert set(rows) == {
@@ -86,8 +91,9 @@ def test_copies_go_and_the_report_says_for_which(planted):
 
 
 def test_the_first_source_named_keeps_its_rows(planted):
-    code, _, err = mixed(planted, inputs=("b.parquet", "a.parquet"), out="other.parquet")
-    assert (code, err) == (0, "")
+    code, printed, err = mixed(planted, inputs=("b.parquet", "a.parquet"), out="other.parquet")
+    assert (code, err) == (1, "")
+    assert "1 of 11 cannot be read, more than --max-bad 0.05" in printed
     names = {os.path.basename(row.path) for row in read_rows(planted / "other.parquet")}
     assert {"renamed it's.mp4", "small.mp4", "own.mp4"} <= names
     assert not names & {"classroom.mp4", "asl-book.mp4", "nasa.mp4"}
@@ -224,3 +230,73 @@ def test_labels_that_a_recipe_does_not_have_are_named(tmp_path):
     assert code == 1
     assert "3 rows have labels that are not among the 710 classes" in err
     assert "'juggling planets'" in err
+
+
+def test_a_killed_mix_goes_on_and_asks_nothing_twice(tmp_path, monkeypatch):
+    videos = [CLIPS[name] for name in ("asl-book", "asl-eat", "asl-bird", "nasa", "classroom")]
+    for number, video in enumerate(videos):
+        shutil.copyfile(video, tmp_path / f"{number}.mp4")
+    write_manifest(tmp_path / "a.parquet", [Row(f"{n}.mp4") for n in range(len(videos))])
+    journal = tmp_path / ".mix.parquet.journal"
+    arguments = ["data", "mix", str(tmp_path / "a.parquet"), "-o", str(tmp_path / "mix.parquet")]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ivn", *arguments, "--workers", "1"], stdout=subprocess.DEVNULL
+    )
+    while not (journal.exists() and journal.read_bytes().count(b"\n") >= 2):
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "mix.parquet").exists()
+    known = [json.loads(line)[0] for line in journal.read_bytes().splitlines() if line[-1:] == b"]"]
+    from ivn.data.mix import contents
+
+    asked, really = [], contents.in_processes
+
+    def noted(function, items, **how):
+        items = list(items)
+        asked.extend(f"{function.__name__} {contents._key(item)}" for item in items)
+        return really(function, items, **how)
+
+    monkeypatch.setattr(contents, "in_processes", noted)
+    code, _, err = command(*arguments, "--workers", "1")
+    assert (code, err) == (0, "")
+    assert len(known) >= 2 and not set(known) & set(asked)
+    assert len(known) + len(asked) >= len(videos)
+    assert len(read_manifest(tmp_path / "mix.parquet")) == len(videos)
+    assert not journal.exists()
+
+
+def test_a_video_inside_a_tar_is_a_copy_of_one_outside(tmp_path):
+    inside = [CLIPS["asl-book"], CLIPS["nasa"]]
+    with tarfile.open(tmp_path / "s.tar", "w") as tar:
+        for clip in inside:
+            tar.add(clip, clip.name)
+    with tarfile.open(tmp_path / "s.tar") as tar:
+        members = {info.name: info for info in tar.getmembers()}
+    rows = []
+    for clip in inside:
+        member = members[clip.name]
+        rows.append(Row("s.tar", member=clip.name, offset=member.offset_data, bytes=member.size))
+    write_manifest(tmp_path / "tar.parquet", rows)
+    shutil.copyfile(CLIPS["asl-book"], tmp_path / "same.mp4")
+    encoded_anew(CLIPS["nasa"], tmp_path / "small.mp4", scale=0.6, crf=33)
+    write_manifest(tmp_path / "files.parquet", [Row("same.mp4"), Row("small.mp4")])
+    code, printed, err = mixed(tmp_path, inputs=("tar.parquet", "files.parquet"))
+    assert (code, err) == (0, ""), printed
+    assert [row.member for row in read_rows(tmp_path / "mix.parquet")] == [
+        "asl-book.mp4",
+        "nasa.mp4",
+    ]
+    told = json.loads((tmp_path / "mix.mix.json").read_text())
+    assert told["sources"][1]["dropped"] == {"copy": 1, "looks the same": 1}
+
+
+def test_a_mix_of_nothing_readable_is_one_line_and_no_manifest(tmp_path):
+    (tmp_path / "a.mp4").write_text("no video")
+    write_manifest(tmp_path / "a.parquet", [Row("a.mp4"), Row("gone.mp4")])
+    code, _, err = mixed(tmp_path, inputs=("a.parquet",))
+    assert code == 1 and err.count("\n") == 1 and "no rows to write" in err
+    assert sorted(os.listdir(tmp_path)) == [
+        *(".mix.parquet.journal", "a.mp4", "a.parquet"),
+    ]
