@@ -18,6 +18,7 @@ COMMANDS = (
     *("predict", "report", "bench", "doctor"),
 )
 OF_DATA = ("render", "index", "mix", "transcode", "shard")
+OF_BENCH = ("ops", "decode")
 
 
 def blocks(document, language):
@@ -61,7 +62,10 @@ def test_lists_of_the_quickstart_are_read(tmp_path):
     assert [source.label for source in list_clips(tmp_path / "list.csv")] == [None, "3", None]
 
 
-@pytest.mark.parametrize("name", [*COMMANDS, *(f"data {name}" for name in OF_DATA)])
+@pytest.mark.parametrize(
+    "name",
+    [*COMMANDS, *(f"data {name}" for name in OF_DATA), *(f"bench {name}" for name in OF_BENCH)],
+)
 def test_cli_md_has_every_option_and_no_other(name):
     text = (DOCS / "cli.md").read_text()
     section = re.split("\n###? ", text.partition(f"# ivn {name}\n")[2])[0]

@@ -4,13 +4,14 @@ from typing import Annotated, Literal
 
 import tyro
 
-from .app import Flag, app, optional
+from .app import Flag, UsageError, app, optional
+
+bench = tyro.extras.SubcommandApp()
+app.command(bench, name="bench", help="Measure how fast things are on this machine.")
 
 
-@app.command(name="bench")
-def run_bench(
-    name: tyro.conf.Positional[Literal["ops"]],
-    /,
+@bench.command(name="ops")
+def run_ops(
     *,
     device: Annotated[Literal["auto", "cpu", "cuda"], tyro.conf.arg(metavar="DEVICE")] = "auto",
     dtype: Annotated[Literal["bfloat16", "float32"], tyro.conf.arg(metavar="DTYPE")] = "bfloat16",
@@ -27,7 +28,6 @@ def run_bench(
     takes seconds a row. Leave the machine to it; on a CPU read the ratios.
 
     Args:
-        name: ops, the operations one by one.
         device: cpu or cuda; auto takes the GPU where there is one.
         dtype: of the activations, bfloat16 or float32.
         only: some of patches, tokens, masking, random, norm, modulation, diffusion,
@@ -37,11 +37,66 @@ def run_bench(
         out: a folder for the results, ops.json.
         plot: draw them there, too, as ops.png.
     """
-    from ivn.benchmarks.ops import Options, bench
+    from ivn.benchmarks import ops
 
     nouns = tuple(filter(None, only.split(",")))
-    bench(Options(device, dtype, nouns, quick, threads, out, plot))
+    ops.bench(ops.Options(device, dtype, nouns, quick, threads, out, plot))
     return 0
+
+
+@bench.command(name="decode")
+def run_decode(
+    data: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="DATA")]],
+    /,
+    *,
+    clips: Annotated[int, tyro.conf.arg(metavar="N")] = 16,
+    frames: Annotated[int, tyro.conf.arg(metavar="N")] = 16,
+    size: Annotated[int, tyro.conf.arg(metavar="PIXELS")] = 224,
+    processes: Annotated[str, optional("N,...")] = "",
+    threads: Annotated[str, tyro.conf.arg(metavar="N,...")] = "1",
+    rounds: Annotated[int, tyro.conf.arg(metavar="N")] = 3,
+    clips_per_second: Annotated[float, optional("R")] = 0.0,
+    out: Annotated[str, optional("DIR")] = "",
+) -> int:
+    """Measure decoding: our back ends and our loader, and every library that is installed.
+
+    The same frames of the same files for all, compared first: PyAV, torchcodec, decord, OpenCV and
+    torchvision, each by its own best loop. Recommends the number of workers. Leave the machine to
+    it, and read the ratios.
+
+    Args:
+        data: a manifest, list, folder or video; whole files of it are decoded.
+        clips: how many of its files, evenly spread.
+        frames: of a clip, evenly spread over the file.
+        size: of the loader's crops.
+        processes: how many decode at a time, such as 1,2,4; up to all cores by default.
+        threads: in each process, every one with a file of its own.
+        rounds: through all, of which the median counts; one more comes first and does not count.
+        clips_per_second: that a GPU takes: how many cores does it need.
+        out: a folder for the results, decode.json.
+    """
+    from ivn.benchmarks import bench_decode
+
+    options = bench_decode.Options(
+        data,
+        clips,
+        frames,
+        size,
+        _counts("--processes", processes),
+        _counts("--threads", threads),
+        rounds,
+        clips_per_second,
+        out,
+    )
+    bench_decode.bench(options)
+    return 0
+
+
+def _counts(name: str, text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(",") if part)
+    except ValueError:
+        raise UsageError(f"{name} is {text!r}, expected whole numbers parted by commas") from None
 
 
 @app.command(name="doctor")

@@ -1,0 +1,60 @@
+"""Processes that decode the same files in turn by every way, for all to be timed alike."""
+
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+
+from ivn.data.processes import context, prepare
+
+from .decoders import ways
+
+Job = tuple[str, list[int]]  # a file, and the numbers of the frames
+
+
+class Workers:
+    """``processes`` that each have their share of the jobs, and decode it when told."""
+
+    def __init__(self, jobs: Sequence[Job], *, processes: int, threads: int) -> None:
+        self._pipes: list[Connection] = []
+        self._processes: list[BaseProcess] = []
+        starting = context(["av", "torch"])
+        for number in range(processes):
+            mine, theirs = starting.Pipe()
+            share = list(jobs[number::processes])
+            process = starting.Process(target=_work, args=(theirs, share, threads), daemon=True)
+            process.start()
+            theirs.close()
+            self._pipes.append(mine)
+            self._processes.append(process)
+
+    def seconds(self, way: str) -> float:
+        """How long all jobs take by a way: until the last process is done."""
+        started = time.perf_counter()
+        for pipe in self._pipes:
+            pipe.send(way)
+        for pipe in self._pipes:
+            pipe.recv()
+        return time.perf_counter() - started
+
+    def close(self) -> None:
+        """End the processes."""
+        for pipe in self._pipes:
+            pipe.close()
+        for process in self._processes:
+            process.join()
+
+
+def _work(pipe: Connection, jobs: list[Job], threads: int) -> None:
+    prepare()
+    found, _ = ways()
+    with ThreadPoolExecutor(threads) as pool:
+        while True:
+            try:
+                way = found[pipe.recv()]
+            except EOFError:
+                return
+            for _ in pool.map(lambda job, way=way: way(*job) is None, jobs):
+                pass
+            pipe.send(None)
