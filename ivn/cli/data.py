@@ -70,7 +70,8 @@ def run_index(
         places: folders (with all below), videos, lists, tars (WebDataset) and manifests; with
             --format the files of that format.
         out: a new manifest.
-        format: whose annotations the files are, such as kinetics400, ssv2 or ava.
+        format: whose annotations the files are, such as kinetics400, ssv2 or ava; auto where the
+            files themselves show it.
         videos: where the videos of a --format are.
         probe: read size, rate, codec and more from each file's packets.
         hash: read all bytes of each file for their SHA-256.

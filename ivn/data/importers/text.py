@@ -1,6 +1,7 @@
 """Annotation files as lines, tables and JSON, each record with its place for what may be wrong."""
 
 import csv
+import io
 import json
 import math
 import re
@@ -47,7 +48,8 @@ def read_lines(file: Path) -> Iterator[tuple[Place, str]]:
     Raises:
         DataError: the file cannot be read, or is no UTF-8 text.
     """
-    for number, line in enumerate(_text(file).splitlines(), 1):
+    # Not str.splitlines, which parts lines at rarer characters too, such as U+2028.
+    for number, line in enumerate(io.StringIO(_text(file)), 1):
         if line.strip():
             yield Place(file, f"line {number}"), line.strip()
 
@@ -83,7 +85,7 @@ def read_table(file: Path, needed: Sequence[str]) -> Iterator[tuple[Place, dict[
 def read_fields(file: Path) -> Iterator[tuple[Place, list[str]]]:
     """The rows of a csv as lists of fields, empty ones passed over."""
     csv.field_size_limit(_LONGEST_FIELD)
-    reader = csv.reader(_text(file).splitlines(keepends=True), strict=True)
+    reader = csv.reader(io.StringIO(_text(file), newline=""), strict=True)
     try:
         for fields in reader:
             if any(field.strip() for field in fields):

@@ -1,7 +1,7 @@
 """``ivn data index``: a manifest made with a bar to look at, bad files named, a line at the end."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,8 +57,11 @@ def index(request: Request) -> int:
     refused: list[Refused] = []
     began = time.monotonic()
 
+    def say(line: str) -> None:
+        console.print(printable(line), markup=False)
+
     def rows() -> Iterator[Row]:
-        for found in _found(request, place):
+        for found in _found(request, place, say):
             if isinstance(found, Row):
                 yield found
             else:
@@ -94,9 +97,9 @@ def index(request: Request) -> int:
     return 0
 
 
-def _found(request: Request, manifest: Path) -> Found:
+def _found(request: Request, manifest: Path, say: Callable[[str], None]) -> Found:
     if request.form:
-        yield from found_by(request.form, request.places, request.videos, manifest)
+        yield from found_by(request.form, request.places, request.videos, manifest, say)
         return
     for place in request.places:
         empty = True

@@ -148,23 +148,36 @@ def _manifest(file: Path) -> Found:
     yield from read_rows(file)
 
 
-def found_by(name: str, places: Sequence[str], videos: str, manifest: Path) -> Found:
+def found_by(
+    name: str, places: Sequence[str], videos: str, manifest: Path, say: Callable[[str], None]
+) -> Found:
     """What an importer reads from published annotations.
 
+    Videos that are missing are no fault of the rest: sets of YouTube's lose some every year.
+
     Args:
-        name: of the importer; see :mod:`ivn.data.importers`.
+        name: of the importer, see :mod:`ivn.data.importers`; or auto, for what the files show.
         places: annotation files.
         videos: folder of the videos.
         manifest: to come.
+        say: called at the end with a line for rows without a video, and one for impossible times.
 
     Raises:
         DataError: there is no such importer, or the files are not what it reads.
     """
     from ivn.data.importers import IMPORTERS, Videos
+    from ivn.data.importers.auto import recognised
 
+    files = [Path(place) for place in places]
+    if name == "auto":
+        name = recognised(files)
     if name not in IMPORTERS:
-        raise DataError(f"--format {name}: expected one of {', '.join(IMPORTERS)}")
+        raise DataError(f"--format {name}: expected auto or one of {', '.join(IMPORTERS)}")
     looked = Videos(videos)
     home = manifest.parent.absolute()
-    for row in IMPORTERS[name].read([Path(place) for place in places], looked):
+    for row in IMPORTERS[name].read(files, looked):
         yield _placed(row, home)
+    if looked.missing.count:
+        say(f"rows without a video in {videos}: {looked.missing}")
+    if looked.unusable.count:
+        say(f"rows that end before they start: {looked.unusable}")
