@@ -59,6 +59,7 @@ def run_index(
     seconds: Annotated[float, tyro.conf.arg(metavar="S")] = 30.0,
     workers: Annotated[int, optional("N")] = 0,
     max_bad: Annotated[float, tyro.conf.arg(metavar="SHARE")] = 0.05,
+    ray: Annotated[str, optional("ADDRESS")] = "",
 ) -> int:
     """Write one manifest of the videos in folders, lists, tars and published annotations.
     $ ivn data index FOLDER LIST.csv SHARDS/*.tar -o M.parquet
@@ -78,6 +79,7 @@ def run_index(
         seconds: that a file may take.
         workers: files looked at at a time; one for each core by default.
         max_bad: the largest share of bad items that is still a success.
+        ray: a cluster to do it on: auto, HOST:PORT, ray://HOST:PORT, or local for one here.
     """
     if not places:
         raise UsageError("give at least one SOURCE: ivn data index SOURCE... -o M.parquet")
@@ -86,7 +88,38 @@ def run_index(
     _check_limits(seconds, workers, max_bad)
     from ivn.data.index.command import Request, index
 
-    return index(Request(places, out, format, videos, probe, hash, seconds, workers, max_bad))
+    return index(Request(places, out, format, videos, probe, hash, seconds, workers, max_bad, ray))
+
+
+@data.command(name="check")
+def run_check(
+    manifest: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="M.parquet")]],
+    /,
+    *,
+    out: Annotated[str, tyro.conf.arg(aliases=["-o"], metavar="CHECKED.parquet")],
+    seconds: Annotated[float, tyro.conf.arg(metavar="S")] = 120.0,
+    workers: Annotated[int, optional("N")] = 0,
+    max_bad: Annotated[float, tyro.conf.arg(metavar="SHARE")] = 0.05,
+    ray: Annotated[str, optional("ADDRESS")] = "",
+) -> int:
+    """Decode every video of a manifest, and write which can be used and why the others cannot.
+
+    The new manifest has all rows, each with its status; training and all else leave out those
+    whose status is a reason. CHECKED.bad.txt lists them. Stopped, it goes on when the command is
+    given again.
+
+    Args:
+        manifest: of the videos.
+        out: a new manifest.
+        seconds: that a video may take; one that takes longer, or crashes the decoder, is bad.
+        workers: videos decoded at a time; one for each core by default.
+        max_bad: the largest share of bad rows that is still a success.
+        ray: a cluster to do it on: auto, HOST:PORT, ray://HOST:PORT, or local for one here.
+    """
+    _check_limits(seconds, workers, max_bad)
+    from ivn.data.check.command import Request, check
+
+    return check(Request(manifest, out, seconds, workers, max_bad, ray))
 
 
 def _check_limits(seconds: float, workers: int, max_bad: float) -> None:

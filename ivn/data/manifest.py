@@ -154,6 +154,24 @@ def join_manifests(place: Path, parts: Iterable[Path]) -> None:
     _write(place, (batch for part in parts for batch in _own(part)))
 
 
+def count_rows(place: Path) -> int:
+    """How many rows a manifest has.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as parquet
+
+    if not place.is_file():
+        raise DataError(f"{place}: no such file")
+    try:
+        with place.open("rb") as file, parquet.ParquetFile(file) as table:
+            return table.metadata.num_rows
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{place}: not a Parquet file that can be read ({_line(error)})") from error
+
+
 def count_bad(part: Path) -> int:
     """Rows of a manifest of our own whose status says why they cannot be used."""
     return sum(

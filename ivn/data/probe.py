@@ -4,13 +4,14 @@ import hashlib
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ivn.data.container import DecodeError, Window, opened
 from ivn.data.contents import named, read_bytes
+from ivn.data.decode import frames_in_order, route
 from ivn.data.source import Source
 
 if TYPE_CHECKING:
@@ -154,8 +155,6 @@ def check_one(source: Source, seconds: float) -> str:
         source: the file and its window.
         seconds: that it may take.
     """
-    from ivn.data.decode import frames_in_order
-
     began, name = time.monotonic(), named(source)
     try:
         for number, shown in enumerate(frames_in_order(source)):
@@ -166,3 +165,33 @@ def check_one(source: Source, seconds: float) -> str:
     except DecodeError as error:
         return str(error).removeprefix(f"{name}: ")
     return ""
+
+
+@dataclass(frozen=True)
+class Look:
+    """A function for other processes: what is known of a file, as columns of its row.
+
+    Attributes:
+        facts: read its packets.
+        hashed: read all of its bytes.
+    """
+
+    facts: bool
+    hashed: bool
+
+    def __call__(self, source: Source) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        if self.facts:
+            facts = probe(source)
+            found = asdict(facts) | {"decoder": route(facts)}
+        return found | ({"hash": hash_of(source)} if self.hashed else {})
+
+
+@dataclass(frozen=True)
+class DecodeAll:
+    """A function for other processes: why not all frames of a source can be had."""
+
+    seconds: float
+
+    def __call__(self, source: Source) -> str:
+        return check_one(source, self.seconds)

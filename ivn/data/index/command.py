@@ -7,10 +7,11 @@ from pathlib import Path
 
 from rich.console import Console
 
+from ivn.data.cluster import spread
 from ivn.data.index.found import Found, Refused, found_at, found_by
-from ivn.data.index.probing import Probing, probed
+from ivn.data.index.probing import probed
 from ivn.data.manifest import Row
-from ivn.data.passing import Passed, pass_through
+from ivn.data.passing import Passed, Work, pass_through
 from ivn.data.processes import cores
 from ivn.data.shown import counting, printable
 from ivn.data.source import DataError
@@ -31,6 +32,7 @@ class Request:
         seconds: that a file may take.
         workers: processes; 0 means one for each core that this process may use.
         max_bad: largest share of bad items that is a success.
+        ray: address of a cluster; "" stays on this machine.
     """
 
     places: Sequence[str]
@@ -42,6 +44,7 @@ class Request:
     seconds: float
     workers: int
     max_bad: float
+    ray: str
 
 
 def index(request: Request) -> int:
@@ -51,8 +54,12 @@ def index(request: Request) -> int:
         DataError: there is nothing to index, or the manifest cannot be written.
     """
     place = Path(request.out)
-    how = Probing(request.workers or cores(), request.seconds, request.probe, request.hashed)
-    settings = {"command": "index", "probe": how.facts, "hash": how.hashed, "form": request.form}
+    settings = {
+        "command": "index",
+        "probe": request.probe,
+        "hash": request.hashed,
+        "format": request.form,
+    }
     console = Console(highlight=False, soft_wrap=True)
     refused: list[Refused] = []
     began = time.monotonic()
@@ -75,10 +82,7 @@ def index(request: Request) -> int:
             if row is not None and row.status not in USABLE:
                 console.print(f"{printable(row.path)}: {printable(row.status)}", markup=False)
 
-        home = place.parent.absolute()
-        counts = pass_through(
-            place, rows(), lambda given: probed(given, home, how), settings=settings, report=report
-        )
+        counts = pass_through(place, rows(), _work(request), settings=settings, report=report)
     seconds = time.monotonic() - began
     bad, every = counts.bad + len(refused), counts.rows + len(refused)
     earlier = f", {counts.earlier} from before" if counts.earlier else ""
@@ -95,6 +99,18 @@ def index(request: Request) -> int:
         )
         return 1
     return 0
+
+
+def _work(request: Request) -> Work:
+    """What becomes of the rows."""
+    if not request.probe and not request.hashed:
+        return lambda rows: rows
+    from ivn.data.probe import Look
+
+    look = Look(request.probe, request.hashed)
+    how = spread(workers=request.workers or cores(), seconds=request.seconds, ray=request.ray)
+    home = Path(request.out).parent.absolute()
+    return lambda rows: probed(rows, home, look, how)
 
 
 def _found(request: Request, manifest: Path, say: Callable[[str], None]) -> Found:
