@@ -8,6 +8,7 @@ import torch
 
 from ivn.data.clip import Batch, ClipSpec
 from ivn.data.feeder import Feeder
+from ivn.data.on_device import augment
 from ivn.data.plan import Plan
 from ivn.data.reader import DataConfig, check_specs
 from ivn.data.source import DataError, Source
@@ -94,6 +95,7 @@ class ClipLoader:
             raise StopIteration
         started = time.perf_counter()
         batch = self._from_workers() if self._workers else self._alone()
+        augment(batch, self._config)
         self.wait_seconds += time.perf_counter() - started
         self.step += 1
         return batch

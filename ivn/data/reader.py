@@ -29,6 +29,11 @@ class DataConfig:
         frame_offsets: "correct", or "released" for frame numbers off by one as in the release.
         decoder: "auto" is PyAV; "torchcodec" gives the same bits, "dali" decodes on a GPU what the
             manifest names so, with colours rounded otherwise.
+        colour_jitter: how far brightness, contrast and saturation may be from 1, and hue from 0 (a
+            share of its circle), drawn for each clip.
+        rand_augment: operations of RandAugment on each clip, one after another.
+        rand_magnitude: of these operations, 0 to 30.
+        erase: share of the clips of which a random box is replaced by noise.
         repeats: clips of each source in a batch, which differ in all that is random; the source is
             decoded once. It divides the batch, and an epoch still meets each source once.
         images: how images among the sources get into batches: "as_listed", once an epoch as a video
@@ -46,6 +51,10 @@ class DataConfig:
     flip: bool = True
     frame_offsets: FrameOffsets = "correct"
     decoder: BackendName = "auto"
+    colour_jitter: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
+    rand_augment: int = 0
+    rand_magnitude: int = 9
+    erase: float = 0.0
     repeats: int = 1
     images: Literal["as_listed", "spread", "together"] = "as_listed"
     image_share: float = 0.25
@@ -60,6 +69,17 @@ class DataConfig:
         least, largest = self.crop_aspect
         if not 0 < least <= largest < math.inf:
             raise ValueError(f"crop_aspect is {self.crop_aspect}, expected 0 < least <= largest")
+        if not (min(self.colour_jitter) >= 0 and self.colour_jitter[3] <= 0.5):
+            raise ValueError(
+                f"colour_jitter is {self.colour_jitter}, expected at least 0, and hue at most 0.5"
+            )
+        if self.rand_augment < 0 or not 0 <= self.rand_magnitude <= 30:
+            raise ValueError(
+                f"rand_augment is {self.rand_augment}, rand_magnitude {self.rand_magnitude}: "
+                "expected at least 0, and 0 to 30"
+            )
+        if not 0 <= self.erase <= 1:
+            raise ValueError(f"erase is {self.erase}, expected 0 to 1")
         if not 1 <= self.repeats <= 256:
             raise ValueError(f"repeats is {self.repeats}, expected 1 to 256")
         if not 0 < self.image_share < 1:
