@@ -116,7 +116,11 @@ def cut(video: Tensor, crop: Crop, size: int) -> Tensor:
     inside = video[
         :, crop.top : crop.top + crop.height, crop.left : crop.left + crop.width
     ].permute(0, 3, 1, 2)
+    if inside.is_cuda:  # where PyTorch resizes no bytes
+        inside = inside.float()
     out = F.interpolate(inside, size=(size, size), mode="bilinear", antialias=True)
+    if inside.is_cuda:
+        out = out.round_().clamp_(0, 255).byte()
     if crop.flip:
         out = out.flip(3)
     return out.permute(0, 2, 3, 1).contiguous()

@@ -9,6 +9,7 @@ import torch
 from ivn.data.clip import Batch, ClipSpec
 from ivn.data.feeder import Feeder
 from ivn.data.on_device import augment
+from ivn.data.on_gpu import GpuFeeder
 from ivn.data.plan import Plan
 from ivn.data.reader import DataConfig, check_specs
 from ivn.data.source import DataError, Source
@@ -39,7 +40,8 @@ class ClipLoader:
         specs: consumer -> what it sees.
         config: how files become clips.
         batch_size: of the global batch, over all processes.
-        workers: processes that decode; 0 decodes in this one. Changes no result.
+        workers: processes that decode; 0 decodes in this one. Changes no result. With
+            ``data.decoder = "dali"`` it is the number of this process's threads.
         start_step: the first step, to go on with a run.
         stop_step: the first step not to give; -1 goes on for ever.
         rank, world_size: this process gets rows ``rank * b`` to ``(rank + 1) * b`` of the global
@@ -84,7 +86,7 @@ class ClipLoader:
         self._workers = workers
         self._device = torch.device(device)
         self._limit_bytes = int(prefetch_gib * 2**30)
-        self._feeder: Feeder | None = None
+        self._feeder: Feeder | GpuFeeder | None = None
 
     def __iter__(self) -> Iterator[Batch]:
         return self
@@ -94,7 +96,8 @@ class ClipLoader:
             self.close()
             raise StopIteration
         started = time.perf_counter()
-        batch = self._from_workers() if self._workers else self._alone()
+        ahead = self._workers or self._config.decoder == "dali"
+        batch = self._from_workers() if ahead else self._alone()
         augment(batch, self._config)
         self.wait_seconds += time.perf_counter() - started
         self.step += 1
@@ -120,15 +123,7 @@ class ClipLoader:
     def _from_workers(self) -> Batch:
         try:
             if self._feeder is None:
-                self._feeder = Feeder(
-                    self._plan,
-                    self._specs,
-                    workers=self._workers,
-                    start=self.step,
-                    stop=self._stop_step,
-                    limit_bytes=self._limit_bytes,
-                    transfer=transfer_to(self._device),
-                )
+                self._feeder = self._started()
                 weakref.finalize(self, self._feeder.close)
             return self._feeder.take(self.step)
         except WorkerError as error:
@@ -140,6 +135,26 @@ class ClipLoader:
         except DataError:
             self.close()
             raise
+
+    def _started(self) -> Feeder | GpuFeeder:
+        if self._config.decoder == "dali":
+            return GpuFeeder(
+                self._plan,
+                self._specs,
+                device=self._device,
+                threads=max(1, self._workers),
+                start=self.step,
+                stop=self._stop_step,
+            )
+        return Feeder(
+            self._plan,
+            self._specs,
+            workers=self._workers,
+            start=self.step,
+            stop=self._stop_step,
+            limit_bytes=self._limit_bytes,
+            transfer=transfer_to(self._device),
+        )
 
     def _alone(self) -> Batch:
         keys = self._plan.keys(self.step)

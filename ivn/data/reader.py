@@ -11,6 +11,7 @@ from torch import Tensor
 from ivn.data.augment import Crop, centre_crop, cut, multi_scale_crop, random_resized_crop
 from ivn.data.clip import ClipSpec
 from ivn.data.decode import BackendName, decode
+from ivn.data.decode.request import Choose
 from ivn.data.sampling import FrameOffsets, centre_frame_numbers, frame_numbers
 from ivn.data.source import Source
 
@@ -120,20 +121,43 @@ def read_clips(
     Raises:
         DecodeError: the file cannot be used.
     """
+    choose = chooser(source, specs, config, keys)
+    return views_of(decode(source, choose, backend=config.decoder), source, specs, config, keys)
+
+
+def chooser(
+    source: Source, specs: Mapping[str, ClipSpec], config: DataConfig, keys: Tensor
+) -> Choose:
+    """Chooses the frames of several clips, one clip after another: arguments as above."""
     frames = max(spec.frames for spec in specs.values())
-    singles = keys.split(1)
 
     def choose(total: int) -> list[int]:
         return [
             number
-            for key in singles
+            for key in keys.split(1)
             for number in _numbers(total, frames, config, key, window=source.start > 0)
         ]
 
-    video = decode(source, choose, backend=config.decoder)
-    clips = video.split(frames)
+    return choose
+
+
+def views_of(
+    video: Tensor,
+    source: Source,
+    specs: Mapping[str, ClipSpec],
+    config: DataConfig,
+    keys: Tensor,
+) -> list[dict[str, Tensor]]:
+    """What each consumer sees of those frames, clip by clip, where the frames are.
+
+    Args:
+        video: uint8 ``[R * T, H, W, 3]``, the frames that :func:`chooser` chose.
+        source, specs, config, keys: as above.
+    """
+    clips = video.split(max(spec.frames for spec in specs.values()))
     return [
-        _views(clip, source, specs, config, key) for clip, key in zip(clips, singles, strict=True)
+        _views(clip, source, specs, config, key)
+        for clip, key in zip(clips, keys.split(1), strict=True)
     ]
 
 
