@@ -30,7 +30,7 @@ from ivn.data.source import Source, list_clips
 from ivn.provenance import in_words, provenance, versions
 
 from .decode_workers import Job, Workers
-from .decoders import OURS, PACKAGES, same, ways
+from .decoders import DALI, OURS, PACKAGES, Dali, same, ways
 from .measure import BenchError
 
 LOADER = "our loader"
@@ -186,15 +186,17 @@ def _measured(
     """A row for each way with so many processes and threads, printed as they come."""
     workers = Workers(jobs, processes=processes, threads=threads)
     loader = _loader(jobs, options, processes) if threads == 1 else None
+    gpu = Dali(torch.device("cuda"), processes * threads) if DALI in names else None
     taken: dict[str, list[float]] = {name: [] for name in names}
     if loader is not None:
         taken[LOADER] = []
     try:
         for number in range(options.rounds + 1):
             for name, times in taken.items():
-                if name == LOADER:
-                    assert loader is not None
+                if name == LOADER and loader is not None:
                     seconds = _seconds_of(loader)
+                elif name == DALI and gpu is not None:
+                    seconds = gpu.seconds(jobs)
                 else:
                     seconds = workers.seconds(name)
                 if number:  # the first round finds files and libraries cold
@@ -203,6 +205,8 @@ def _measured(
         workers.close()
         if loader is not None:
             loader.close()
+        if gpu is not None:
+            gpu.close()
     ours = statistics.median(taken[OURS])
     frames = sum(len(numbers) for _, numbers in jobs)
     rows = []

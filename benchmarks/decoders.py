@@ -6,14 +6,20 @@ not installed say so.
 
 import functools
 import importlib.util
+import time
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
+import torch
 
 from ivn.data.decode import BACKENDS, decode
+from ivn.data.decode.dali import Decoder, Request
+from ivn.data.source import Source
 
 Decode = Callable[[str, Sequence[int]], np.ndarray]
-OURS = "ours"
+OURS, DALI = "ours", "DALI"
+# Requests that DALI gets at a time.
+BATCH = 16
 # By the names of their packages.
 PACKAGES = ("av", "torchcodec", "nvidia-dali-cuda130", "decord", "opencv-python-headless")
 PACKAGES += ("opencv-python", "torchvision")
@@ -28,6 +34,12 @@ def ways() -> tuple[dict[str, Decode], dict[str, str]]:
     else:
         found["ours with torchcodec"] = functools.partial(_ours, "torchcodec")
         found["torchcodec"] = _torchcodec
+    if why := BACKENDS["dali"].available():
+        missing[DALI] = why
+    elif not torch.cuda.is_available():
+        missing[DALI] = "no GPU"
+    else:
+        found[DALI] = functools.partial(_ours, "dali")
     found["PyAV"] = _pyav
     for name, package, way in (("decord", "decord", _decord), ("OpenCV", "cv2", _opencv)):
         if importlib.util.find_spec(package) is None:
@@ -41,6 +53,31 @@ def ways() -> tuple[dict[str, Decode], dict[str, str]]:
     else:
         found["torchvision"] = _torchvision
     return found, missing
+
+
+class Dali:
+    """Decodes all jobs into a GPU's memory, in batches; threads read and check files meanwhile."""
+
+    def __init__(self, device: torch.device, threads: int) -> None:
+        self._decoder = Decoder(device=device, batch_size=BATCH, threads=threads)
+
+    def seconds(self, jobs: Sequence[tuple[str, list[int]]]) -> float:
+        """How long they take."""
+        started = time.perf_counter()
+        for first in range(0, len(jobs), BATCH):
+            self._decoder.decode(
+                [
+                    Request(Source(path), lambda _, numbers=numbers: numbers)
+                    for path, numbers in jobs[first : first + BATCH]
+                ]
+            )
+        if self._decoder.device.type == "cuda":
+            torch.cuda.synchronize(self._decoder.device)
+        return time.perf_counter() - started
+
+    def close(self) -> None:
+        """Free the decoders."""
+        self._decoder.close()
 
 
 def same(found: Mapping[str, np.ndarray]) -> dict[str, str]:

@@ -6,7 +6,7 @@
 #
 # Needs torch (CUDA), triton, numpy, safetensors, pytest, setuptools >= 70.1, cmake and ninja in
 # the Python that $PYTHON names (default python3), a C++ compiler, nvcc and compute-sanitizer; for
-# stage one transformers; uses pytest-xdist and matplotlib where they are. DIR gets one log for each
+# stage one transformers; uses pytest-xdist, matplotlib and DALI where they are. DIR gets one log for each
 # step, results as JSON, a plot and summary.txt. A failing step does not stop the others, but the
 # exit code is then 1; 2 if there is nothing to run on. --quick takes about two thirds of the time:
 # fewer tests, sizes and rounds. $IVN_COMMIT names the commit where this is no git checkout.
@@ -148,6 +148,16 @@ wait
 
 plot=()
 if has matplotlib; then plot=(--plot); else say "no plot: matplotlib is missing"; fi
+# Its wheels are large and GPU machines often without network: where DALI is missing, what is said of
+# libnvcuvid above tells whether the driver would let it decode.
+if has nvidia.dali && has av; then
+  step 60 tests-dali env PYTHONSAFEPATH=1 "$python" -m pytest -q -m gpu \
+    tests/data/test_on_gpu.py tests/data/decode/test_backends.py --junitxml "$out/tests-dali.xml"
+  step 40 decode env PYTHONSAFEPATH=1 "$python" -m ivn.benchmarks.bench_decode \
+    "$site/ivn/assets/clips" --rounds 2 --processes 8 --out "$out"
+else
+  say "no DALI: nvidia-dali-cuda130 and av are not both installed; see libnvcuvid above"
+fi
 step 210 ops env PYTHONSAFEPATH=1 "$python" -m ivn.benchmarks.ops --device cuda \
   "${quick[@]}" "${plot[@]}" --out "$out"
 for preset in stage1-base stage2-base; do

@@ -5,10 +5,12 @@ import re
 
 import numpy as np
 import pytest
+import torch
 
 from ivn.benchmarks import bench_decode, decoders
 from ivn.benchmarks.bench_decode import Options, bench
 from ivn.benchmarks.measure import BenchError
+from ivn.data.decode import BACKENDS
 from tests.command import command
 from tests.data.decode.clips import bundled
 from tests.data.videos import BUNDLED
@@ -79,6 +81,21 @@ def test_a_file_that_one_library_cannot_decode_is_left_out_for_all(few, monkeypa
     jobs, names, notes = bench_decode._compared(Options(str(few), frames=4))
     assert ([path[-5:] for path, _ in jobs], names) == (["0.mp4", "2.mp4"], ["ours", "other"])
     assert notes == {str(few / "1.mp4"): "left out: other gives an error (not this one)"}
+
+
+def test_dali_is_timed_in_batches_of_the_same_jobs(monkeypatch):
+    if missing := BACKENDS["dali"].available():
+        pytest.skip(missing)
+    jobs = [(str(bundled(suffix)), [0, 5]) for suffix in (".webm", ".mp4", ".webm")]
+    monkeypatch.setattr(decoders, "BATCH", 2)
+    gpu = decoders.Dali(torch.device("cpu"), 1)
+    sizes, run = [], gpu._decoder.decode
+    monkeypatch.setattr(
+        gpu._decoder, "decode", lambda asked: sizes.append(len(asked)) or run(asked)
+    )
+    assert gpu.seconds(jobs) > 0
+    assert sizes == [2, 1]
+    gpu.close()
 
 
 def test_every_library_here_gives_the_same_frames():
