@@ -17,7 +17,7 @@ COMMANDS = (
     *("pretrain", "config", "demo", "ablate", "data", "embed", "probe"),
     *("predict", "report", "bench", "doctor"),
 )
-OF_DATA = ("render", "index", "check", "mix", "transcode", "shard")
+OF_DATA = ("render", "index", "check", "mix", "transcode", "shard", "view")
 OF_BENCH = ("ops", "decode")
 
 

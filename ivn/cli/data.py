@@ -4,7 +4,8 @@ from typing import Annotated, Literal
 
 import tyro
 
-from .app import Flag, UsageError, app, optional
+from .app import Flag, Settings, UsageError, app, optional
+from .training import named_preset
 
 data = tyro.extras.SubcommandApp()
 app.command(data, name="data", help="Prepare videos, before anything is trained.")
@@ -246,3 +247,39 @@ def run_shard(
     encoding = Encoding(codec, usual_crf(codec) if crf == -1 else crf, short, 1)
     limits = Limits(workers or cores(), seconds, max_bad)
     return shard_manifest(manifest, out, Packing(size, frames, encoding), limits)
+
+
+@data.command(name="view")
+def run_view(
+    clips_of: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="M.parquet")]],
+    /,
+    *,
+    out: Annotated[str, tyro.conf.arg(aliases=["-o"], metavar="SHEET.png")],
+    preset: Annotated[str, optional("PRESET")] = "",
+    run: Annotated[str, optional("RUN")] = "",
+    clips: Annotated[int, tyro.conf.arg(metavar="N")] = 8,
+    seed: Annotated[int, optional("N")] = -1,
+    settings: Settings = (),
+) -> int:
+    """Draw the first samples of a training, exactly as it will see them: frames, crops, masks.
+
+    Args:
+        clips_of: a manifest; or a folder, a video or a list.
+        out: a new .png file.
+        preset: a named config, stage1-base by default; ivn config lists them.
+        run: a run, whose config is taken instead.
+        clips: how many, from the first on.
+        seed: of the training, instead of the config's own.
+        settings: fields to change, such as stage.mask=tube.
+    """
+    if preset and run:
+        raise UsageError("give --preset PRESET or --run RUN, not both")
+    from pathlib import Path
+
+    from ivn.config import override, read
+    from ivn.view.command import seeded, view
+
+    config = read(Path(run) / "config.toml") if run else named_preset(preset or "stage1-base")
+    changes = [assignment for group in settings for assignment in group]
+    config = seeded(override(config, *changes), seed)
+    return view(clips_of, out, config, run=Path(run) if run else None, clips=clips)

@@ -56,7 +56,7 @@ def pretrain(
     from ivn import run
     from ivn.config import override, read
 
-    base = read(config) if config else _preset(preset)
+    base = read(config) if config else named_preset(preset)
     return run.start(override(base, *changes), data=data, out=out, init=init)
 
 
@@ -163,10 +163,10 @@ def _named(name: str) -> "Config":
     """The config of a preset, or of a file."""
     from ivn.config import read
 
-    return read(name) if name.endswith(".toml") else _preset(name)
+    return read(name) if name.endswith(".toml") else named_preset(name)
 
 
-def _preset(name: str) -> "Config":
+def named_preset(name: str) -> "Config":
     from ivn.presets import PRESETS
 
     if name not in PRESETS:

@@ -165,7 +165,7 @@ def _views(
     video: Tensor, source: Source, specs: Mapping[str, ClipSpec], config: DataConfig, key: Tensor
 ) -> dict[str, Tensor]:
     height, width = video.shape[1:3]
-    crop = _crop(height, width, config, key, flip=config.flip and source.flip)
+    crop = chosen_crop(height, width, config, key, flip=config.flip and source.flip)
     cache: dict[tuple[int, int], Tensor] = {}
     for spec in specs.values():
         shape = (spec.frames, spec.size)
@@ -184,7 +184,14 @@ def _numbers(
     return [max(number, 0) for number in numbers] if window else numbers
 
 
-def _crop(height: int, width: int, config: DataConfig, key: Tensor, *, flip: bool) -> Crop:
+def chosen_crop(height: int, width: int, config: DataConfig, key: Tensor, *, flip: bool) -> Crop:
+    """What a clip shows of its frames.
+
+    Args:
+        height, width: of the frames.
+        config, key: as in :func:`read_clip`.
+        flip: whether the clip may be mirrored.
+    """
     if config.augmentation == "centre":
         return centre_crop(height, width)
     if config.augmentation == "multi_scale":

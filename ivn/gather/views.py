@@ -11,12 +11,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ivn.data.clip import Batch
+from ivn.model.encoder import Encoder
 from ivn.model.packed import Index, Packed
 from ivn.model.patch import normalised, patch_grid
 from ivn.ops.random import make_keys
 from ivn.report.content import Film, Pixels
 from ivn.report.picture import grey_out
 from ivn.stages import Stage
+from ivn.stages.masks import Masking
 
 from .clips import Clip
 from .opened import Opened
@@ -44,19 +46,24 @@ def look(run: Opened, clip: Clip, number: int) -> Look:
     assert stage is not None
     video = batch.clips["student"]
     grid = patch_grid(video, run.config.model.encoder.patch_size)
-    told, views = stage.semantic.look(batch).attention, stage.masking.views
-    masks = [
-        Mask(
-            f"visible, view {view + 1}" if views > 1 else "visible",
-            _tokens(stage.mask(batch, told, view=view)[0]),
-        )
-        for view in range(views)
-    ]
+    told = stage.semantic.look(batch).attention
+    masks = drawn_masks(stage.masking, stage.encoder, batch, told)
     heat = _attention(stage, batch, told)
     frames = video[0].cpu().numpy()
     if heat is None or heat.shape[2] != grid[1] * grid[2]:
         return Look(frames, masks, None)
     return Look(frames, masks, heat[0].unflatten(1, grid[1:]).float().cpu().numpy())
+
+
+def drawn_masks(masking: Masking, encoder: Encoder, batch: Batch, attention: Tensor) -> list[Mask]:
+    """Each mask of a batch of one clip; see :meth:`ivn.stages.masks.Masking.draw`."""
+    return [
+        Mask(
+            f"visible, view {view + 1}" if masking.views > 1 else "visible",
+            _tokens(masking.draw(batch, encoder, attention, view=view)[0]),
+        )
+        for view in range(masking.views)
+    ]
 
 
 def mask_films(found: Look, *, patch_size: int, suffix: str) -> list[Film]:

@@ -46,7 +46,7 @@ def build(
             f"{model.encoder.patch_size}"
         )
     side = config.size // model.encoder.patch_size
-    teacher = _teacher(config.teacher, config.needs_teacher, side, "teacher")
+    teacher = fitting_teacher(config.teacher, config.needs_teacher, side, "teacher")
     student_input = isinstance(config, Stage1Config) and config.teacher_input == "student"
     if student_input and teacher is not None and teacher.frames_for(1) > 1:
         raise ValueError(
@@ -57,7 +57,7 @@ def build(
         answer = config.target
         if isinstance(answer, TeacherConfig):
             answer = replace(answer, taps=answer.taps[-1:])
-        target = _teacher(answer, True, side, "target")
+        target = fitting_teacher(answer, True, side, "target")
         student = build_model(
             model,
             _heads(teacher, layers=config.layers_weight > 0, pooled=False),
@@ -69,7 +69,7 @@ def build(
         return Stage2(
             config, student, global_batch=batch_size, image_teacher=teacher, target=target
         )
-    second = _teacher(config.second_teacher, config.aligns_second, side, "second_teacher")
+    second = fitting_teacher(config.second_teacher, config.aligns_second, side, "second_teacher")
     student = build_model(
         model,
         _heads(teacher, layers=config.layers_weight > 0, pooled=config.pools),
@@ -81,13 +81,17 @@ def build(
     return Stage1(config, student, teacher, second_teacher=second, global_batch=batch_size)
 
 
-def _teacher(
+def fitting_teacher(
     config: TeacherConfig | NoTeacher | FrozenStart | MomentumTarget,
     needed: bool,
     side: int,
     name: str,
 ) -> Teacher | None:
-    """The teacher of ``stage.<name>``, if it is needed, for frames of ``side`` tokens."""
+    """The teacher of ``stage.<name>``, if it is needed, for frames of ``side`` tokens.
+
+    Raises:
+        ImportError, ValueError: it cannot be read, or its frames have another number of tokens.
+    """
     if not (needed and isinstance(config, TeacherConfig)):
         return None
     teacher = build_teacher(config)
@@ -190,5 +194,6 @@ __all__ = [
     "Start",
     "Term",
     "build",
+    "fitting_teacher",
     "initialise",
 ]

@@ -112,6 +112,10 @@ class Stage1Config:
         """Whether a term or the mask asks anything of the teacher."""
         return self.layers_weight > 0 or self.pools or self.mask.startswith("semantic")
 
+    def masking(self, global_batch: int) -> Masking:
+        """The masks for global batches of so many clips."""
+        return Masking(self.mask, self.mask_ratio, (self.blocks,), global_batch)
+
 
 class Stage1(Stage):
     """The student of stage one beside its teacher.
@@ -143,7 +147,7 @@ class Stage1(Stage):
             decay_predictor_tokens=config.decay_predictor_tokens,
         )
         self.config = config
-        self.masking = Masking(config.mask, config.mask_ratio, (config.blocks,), global_batch)
+        self.masking = config.masking(global_batch)
         self.masking.check(config.size // model.encoder.config.patch_size)
         self.alignment = model.alignment if aligns else None
         self.second_alignment = model.second_alignment if config.aligns_second else None

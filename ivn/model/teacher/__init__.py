@@ -11,7 +11,7 @@ from .protocol import FeatureNetwork, ImageNetwork, TappedNetwork, Targets, Teac
 from .siglip import load_siglip
 from .teacher import Teacher
 from .timm_vit import load_timm, read_timm
-from .tubes import load_videomae, load_vjepa2
+from .tubes import TUBE, load_videomae, load_vjepa2
 
 _LOADERS: dict[str, Callable[[TeacherConfig], TappedNetwork]] = {
     "efficientnet": load_efficientnet,
@@ -33,6 +33,11 @@ def build_teacher(config: TeacherConfig) -> Teacher:
         ValueError: the source, the image size or the taps do not fit.
     """
     return Teacher(_LOADERS[config.kind](config).to(getattr(torch, config.dtype)))
+
+
+def frames_seen(config: TeacherConfig, frames: int) -> int:
+    """Frames that the teacher sees where the student sees ``frames``; nothing is read."""
+    return frames * (TUBE if config.kind in ("videomae", "vjepa2") else 1)
 
 
 def read_network(source: str, *, image_size: int | None) -> FeatureNetwork:

@@ -1,0 +1,1 @@
+"""A contact sheet: samples as the trainer will see them."""
