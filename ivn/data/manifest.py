@@ -6,8 +6,10 @@ not know, so that manifests of later versions can be read.
 """
 
 import itertools
+import operator
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
@@ -253,7 +255,7 @@ def read_rows(
         DataError: as :func:`read_manifest`, when the row is met.
     """
     place = Path(path)
-    folder, target = place.parent.absolute(), Path(beside).parent.absolute()
+    folder, target = place.parent.absolute(), os.path.join(Path(beside).parent.absolute(), "")
 
     def moved(file: str) -> str:
         whole = os.fspath(folder / file)
@@ -271,10 +273,17 @@ def read_rows(
             yield Row(**(known | {"path": moved(known["path"]), "audio": audio}))
 
 
-def relative_to(file: str, folder: Path) -> str:
-    """The absolute path ``file`` as one relative to ``folder``, where it lies below it."""
-    inside = PurePath(file).is_relative_to(folder) and ".." not in PurePath(file).parts
-    return os.fspath(PurePath(file).relative_to(folder)) if inside else file
+def relative_to(file: str, folder: str) -> str:
+    """The absolute path ``file`` as one relative to ``folder``, where it lies below it.
+
+    Args:
+        file: the path.
+        folder: absolute, with a slash at its end.
+    """
+    if _ODD.search(file):
+        file = os.fspath(PurePath(file))
+    inside = file.startswith(folder) and "/../" not in file
+    return file[len(folder) :] if inside else file
 
 
 def _batches(place: Path, rows: Iterable[Row]) -> "Iterator[pa.RecordBatch]":
@@ -284,18 +293,19 @@ def _batches(place: Path, rows: Iterable[Row]) -> "Iterator[pa.RecordBatch]":
     kinds, left = schema(), iter(rows)
     while some := list(itertools.islice(left, _WRITTEN)):
         arrays = []
-        for kind, column in zip(kinds, zip(*map(plain, some), strict=True), strict=True):
+        for kind, column in zip(kinds, zip(*map(values_of, some), strict=True), strict=True):
             try:
-                arrays.append(pa.array(column, kind.type))
-            except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+                values = [list(one.items()) for one in column] if kind.name in _MAPS else column
+                arrays.append(pa.array(values, kind.type))
+            except (
+                pa.ArrowException,
+                AttributeError,
+                TypeError,
+                ValueError,
+                OverflowError,
+            ) as error:
                 raise DataError(f"{place}: column {kind.name}: {_line(error)}") from error
         yield pa.RecordBatch.from_arrays(arrays, schema=kinds)
-
-
-def plain(row: Row) -> tuple[Any, ...]:
-    """A row's values, dictionaries as pairs."""
-    values = (getattr(row, name) for name in _NAMES)
-    return tuple(list(value.items()) if isinstance(value, Mapping) else value for value in values)
 
 
 def _for_table(place: Path) -> "Iterator[pa.RecordBatch]":
@@ -322,7 +332,7 @@ def _tidy(paths: "pa.Array") -> "pa.Array":
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    odd = pc.match_substring_regex(paths, r"//|(^|/)\.(/|$)|./$")
+    odd = pc.match_substring_regex(paths, _ODD.pattern)
     if not pc.any(odd).as_py():
         return paths
     tidied = [os.fspath(PurePath(path)) for path in paths.filter(odd).to_pylist()]
@@ -362,7 +372,12 @@ def _line(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-_NAMES = [column.name for column in fields(Row)]
+# A row's values in the order of the columns.
+values_of: Callable[[Row], tuple[Any, ...]] = operator.attrgetter(
+    *(column.name for column in fields(Row))
+)
+# Parts of a path that mean nothing.
+_ODD = re.compile(r"//|(^|/)\.(/|$)|./$")
 _MAPS = ("labels", "targets", "extra")
 # What stands for null: the attribute's own default, and nothing yet where that is a collection.
 _UNKNOWN = {

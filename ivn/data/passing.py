@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ivn.data.manifest import Row, check_new, count_bad, join_manifests, plain, write_manifest
+from ivn.data.manifest import Row, check_new, count_bad, join_manifests, values_of, write_manifest
 from ivn.data.source import DataError
 from ivn.data.table import USABLE
 
@@ -139,7 +139,7 @@ class _Parts:
 def _digest(rows: Iterable[Row]) -> str:
     digest = hashlib.sha256()
     for row in rows:
-        digest.update(repr(plain(row)).encode("utf-8", "backslashreplace"))
+        digest.update(repr(values_of(row)).encode("utf-8", "backslashreplace"))
     return digest.hexdigest()[:32]
 
 

@@ -6,7 +6,9 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from ivn.data.manifest import Row
 from ivn.data.passing import Passed
+from ivn.data.table import USABLE
 
 
 @contextmanager
@@ -26,6 +28,27 @@ def counting(console: Console, *, total: int | None) -> Iterator[Callable[[Passe
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task("", total=total, bad=0)
         yield lambda counts: bar.update(task, completed=counts.rows, bad=counts.bad)
+
+
+class Naming:
+    """Names rows that cannot be used, each file once where its rows follow one another."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._last = ""
+
+    def __call__(self, row: Row) -> None:
+        """Print the row's line, if there is something to say that was not said of the last one."""
+        line = "" if row.status in USABLE else line_of(row, ": ")
+        if line and line != self._last:
+            self._console.print(line, markup=False)
+        self._last = line
+
+
+def line_of(row: Row, between: str) -> str:
+    """The name of a row's video and its status."""
+    name = f"{row.path}, member {row.member}" if row.member else row.path
+    return f"{printable(name)}{between}{printable(row.status)}"
 
 
 def printable(text: str) -> str:

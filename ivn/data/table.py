@@ -13,14 +13,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from multiprocessing.reduction import DupFd
 from typing import IO, TYPE_CHECKING, Any, overload
 
-import numpy as np
-import torch
-from torch import Tensor
-
 from ivn.data.source import Source, identity
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from torch import Tensor
 
 # The status of a video of which every frame has been decoded; and of those that nobody refused.
 OK = "ok"
@@ -100,14 +97,19 @@ class SourceTable(Sequence[Source]):
     def __reduce__(self) -> tuple[Any, ...]:
         return _reopened, (*self._memory.handed_over(), self._rows)
 
-    def weights(self) -> Tensor:
+    def weights(self) -> "Tensor":
         """How often each is drawn, fp64 ``[N]``."""
+        import numpy as np
+        import torch
+
         found = [part["weight"].to_numpy() for part in self._memory.parts(self._rows)]
         return torch.from_numpy(np.concatenate(found or [np.empty(0)]))
 
-    def named(self, suffixes: Sequence[str]) -> Tensor:
+    def named(self, suffixes: Sequence[str]) -> "Tensor":
         """Whose names end in one of ``suffixes``, in small letters or capitals, bool ``[N]``."""
+        import numpy as np
         import pyarrow.compute as pc
+        import torch
 
         pattern = "(?i)(" + "|".join(map(re.escape, suffixes)) + ")$"
         found = [

@@ -16,7 +16,7 @@ from ivn.data.manifest import Row, count_rows, read_rows
 from ivn.data.passing import Passed, pass_through
 from ivn.data.probe import DecodeAll
 from ivn.data.processes import cores
-from ivn.data.shown import counting, printable
+from ivn.data.shown import Naming, counting, line_of
 from ivn.data.source import DataError, Source
 from ivn.data.table import OK, USABLE
 
@@ -58,12 +58,13 @@ def check(request: Request) -> int:
     settings = {"command": "check", "seconds": request.seconds}
     console = Console(highlight=False, soft_wrap=True)
     began = time.monotonic()
+    name = Naming(console)
     with counting(console, total=total) as bar:
 
         def report(counts: Passed, row: Row | None) -> None:
             bar(counts)
-            if row is not None and row.status not in USABLE:
-                console.print(_line(row, ": "), markup=False)
+            if row is not None:
+                name(row)
 
         def work(rows: Iterator[Row]) -> Iterator[Row]:
             return checked(rows, place.parent.absolute(), DecodeAll(request.seconds), how)
@@ -118,10 +119,5 @@ def _write_list(file: Path, manifest: Path) -> None:
     with temporary.open("w", encoding="utf-8") as lines:
         for row in read_rows(manifest):
             if row.status not in USABLE:
-                lines.write(_line(row, "\t") + "\n")
+                lines.write(line_of(row, "\t") + "\n")
     os.replace(temporary, file)
-
-
-def _line(row: Row, between: str) -> str:
-    name = f"{row.path}, member {row.member}" if row.member else row.path
-    return f"{printable(name)}{between}{printable(row.status)}"

@@ -13,9 +13,8 @@ from ivn.data.index.probing import probed
 from ivn.data.manifest import Row
 from ivn.data.passing import Passed, Work, pass_through
 from ivn.data.processes import cores
-from ivn.data.shown import counting, printable
+from ivn.data.shown import Naming, counting, printable
 from ivn.data.source import DataError
-from ivn.data.table import USABLE
 
 
 @dataclass(frozen=True)
@@ -75,12 +74,13 @@ def index(request: Request) -> int:
                 refused.append(found)
                 console.print(f"{printable(found.name)}: {found.reason}", markup=False)
 
+    name = Naming(console)
     with counting(console, total=None) as bar:
 
         def report(counts: Passed, row: Row | None) -> None:
             bar(counts)
-            if row is not None and row.status not in USABLE:
-                console.print(f"{printable(row.path)}: {printable(row.status)}", markup=False)
+            if row is not None:
+                name(row)
 
         counts = pass_through(place, rows(), _work(request), settings=settings, report=report)
     seconds = time.monotonic() - began

@@ -48,15 +48,12 @@ def found_at(place: str, manifest: Path) -> Found:
     Raises:
         DataError: there is nothing at ``place``, or nothing that videos can be found in.
     """
-    kind = _kind(place)
-    home = manifest.parent.absolute()
-    path = Path(place)
-    if kind is _manifest:
-        rows: Found = read_rows(path, beside=manifest)
-    else:
-        rows = kind(path.absolute())
-    for row in rows:
-        yield _placed(row, home) if isinstance(row, Row) else row
+    kind, path = _kind(place), Path(place).absolute()
+    # What a list says is relative to its own folder; a manifest's rows come as they are needed.
+    base = "" if kind is _manifest else _slashed(path.parent)
+    home = _slashed(manifest.parent.absolute())
+    for row in read_rows(path, beside=manifest) if kind is _manifest else kind(path):
+        yield _placed(row, base, home) if isinstance(row, Row) else row
 
 
 def _kind(place: str) -> Callable[[Path], Found]:
@@ -82,17 +79,26 @@ def _kind(place: str) -> Callable[[Path], Found]:
     )
 
 
-def _placed(row: Row, home: Path) -> Row | Refused:
+def _placed(row: Row, base: str, home: str) -> Row | Refused:
     """The row with its path as the manifest needs it, or why it cannot be in one."""
-    for text in (row.path, row.member, row.group, row.source, *row.labels.values(), *row.captions):
-        if not _is_text(text):
-            return Refused(row.path, "a name or text that is not UTF-8, or has a zero: rename it")
-    return replace(row, path=relative_to(row.path, home)) if os.path.isabs(row.path) else row
-
-
-def _is_text(text: str) -> bool:
+    words = [row.path, row.member, row.group, row.source, row.audio, *row.captions]
+    for pairs in (row.labels, row.targets, row.extra):
+        words += [*pairs, *pairs.values()]
+    text = "".join(words)
+    if not text.isascii() and not _is_unicode(text):
+        return Refused(row.path, "a name or text that is not UTF-8: rename it")
     if "\0" in text:
-        return False
+        return Refused(row.path, "a name or text with a zero byte")
+    whole = base + row.path if base and not row.path.startswith("/") else row.path
+    path = relative_to(whole, home) if whole.startswith("/") else whole
+    return row if path == row.path else replace(row, path=path)
+
+
+def _slashed(folder: Path) -> str:
+    return os.path.join(folder, "")
+
+
+def _is_unicode(text: str) -> bool:
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -131,7 +137,7 @@ def _list(file: Path) -> Found:
         elif is_url(row.path):
             yield Refused(f"{file}, line {number}", f"{row.path} is a URL, expected a path")
         else:
-            yield replace(row, path=os.fspath(file.parent / row.path))
+            yield row
 
 
 def _tar(file: Path) -> Found:
@@ -174,9 +180,9 @@ def found_by(
     if name not in IMPORTERS:
         raise DataError(f"--format {name}: expected auto or one of {', '.join(IMPORTERS)}")
     looked = Videos(videos)
-    home = manifest.parent.absolute()
+    home = _slashed(manifest.parent.absolute())
     for row in IMPORTERS[name].read(files, looked):
-        yield _placed(row, home)
+        yield _placed(row, "", home)
     if looked.missing.count:
         say(f"rows without a video in {videos}: {looked.missing}")
     if looked.unusable.count:

@@ -94,7 +94,10 @@ def _members(place: Path, file: BinaryIO) -> Iterator[tarfile.TarInfo | Refused]
                 last = member.offset_data
                 if member.isdir():
                     continue
-                reason = _refusal(member, size)
+                if member.offset_data + member.size > size:
+                    yield Refused(f"{place}, member {member.name}", "cut off, and all behind it")
+                    return
+                reason = _refusal(member)
                 yield Refused(f"{place}, member {member.name}", reason) if reason else member
             # It takes a header that makes no sense for the end.
             file.seek(tar.offset)
@@ -105,7 +108,7 @@ def _members(place: Path, file: BinaryIO) -> Iterator[tarfile.TarInfo | Refused]
         yield Refused(os.fspath(place), f"damaged behind byte {max(last, 0)} ({reason})")
 
 
-def _refusal(member: tarfile.TarInfo, size: int) -> str:
+def _refusal(member: tarfile.TarInfo) -> str:
     """Why a member is not read, "" where it is."""
     parts = member.name.split("/")
     if member.name.startswith("/") or ".." in parts:
@@ -116,8 +119,6 @@ def _refusal(member: tarfile.TarInfo, size: int) -> str:
         return "no plain file"
     if member.issparse():
         return "a sparse file, whose bytes are not all there"
-    if member.offset_data + member.size > size:
-        return "cut off"
     return ""
 
 

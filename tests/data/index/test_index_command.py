@@ -1,11 +1,22 @@
 """`ivn data index`, from the command line."""
 
+import errno
+import fcntl
+import hashlib
+import io
 import os
 import shutil
+import subprocess
+import sys
+import tarfile
+import time
+from dataclasses import replace
 
 import pytest
 
-from ivn.data.manifest import read_manifest, read_rows
+from ivn.data import passing
+from ivn.data.manifest import Row, read_manifest, read_rows
+from ivn.data.passing import pass_through
 from ivn.data.source import BUNDLED_CLIPS
 from tests.command import assert_one_line, command
 from tests.data.videos import broken_files, noise, write_mp4
@@ -87,3 +98,182 @@ def test_what_cannot_be_indexed_is_one_line(tmp_path, monkeypatch, arguments, wo
     (tmp_path / "x.doc").touch()
     assert assert_one_line(index(*arguments, "-o", "m.parquet", "--no-probe"), words) == code
     assert not (tmp_path / "m.parquet").exists()
+
+
+def test_a_list_keeps_all_that_it_says_and_its_wrong_lines_are_named(folder, tmp_path):
+    lines = "path,label,start,end,group,verb\n"
+    lines += "videos/good.mp4,3,0.5,1,film,open\nvideos/good.mp4,4,2,1,,\n\nftp://x/y.mp4,5,,,,\n"
+    lines += "gone.mp4,6,,,,\n/abs/a.mp4,7,,,,\n,8,,,,\n"
+    (tmp_path / "l.csv").write_text(lines)
+    (tmp_path / "out").mkdir()
+    code, out, err = index(tmp_path / "l.csv", "-o", tmp_path / "out" / "m.parquet", "--no-probe")
+    assert (code, err) == (1, "")
+    rows = list(read_rows(tmp_path / "out" / "m.parquet"))
+    assert rows[0] == Row(
+        str(folder / "good.mp4"),
+        start=0.5,
+        end=1.0,
+        labels={"label": "3", "verb": "open"},
+        group="film",
+    )
+    assert [row.path for row in rows[1:]] == [str(tmp_path / "gone.mp4"), "/abs/a.mp4"]
+    for line, reason in ((3, "starts at 2.0 s and ends at 1.0 s"), (5, "is a URL"), (8, "no path")):
+        (said,) = [text for text in out.splitlines() if f"l.csv, line {line}: " in text]
+        assert reason in said
+    assert "3 of 6 are bad" in out
+
+
+def test_the_releases_line_keeps_its_data_set_and_a_windows_file_is_read_once(folder, tmp_path):
+    lines = [f"ssv2 videos/good.mp4 1.2 0.{n} 1.0 {n}" for n in range(1, 4)]
+    lines += ["k400 videos/none.mp4 9 1 2 7", "k400 videos/none.mp4 9 2 3 7"]
+    (tmp_path / "l.txt").write_text("\n".join(lines))
+    options = ("--workers", 1, "--max-bad", "0.5")
+    code, out, _ = index(tmp_path / "l.txt", "-o", tmp_path / "m.parquet", *options)
+    assert (code, out.count("videos/none.mp4: no such file\n")) == (0, 1)
+    rows = list(read_rows(tmp_path / "m.parquet", beside=tmp_path / "m.parquet"))
+    assert [row.status for row in rows] == [""] * 3 + ["no such file"] * 2
+    del rows[3:]
+    assert [(row.source, row.flip, row.start, row.frames) for row in rows] == [
+        ("ssv2", False, n / 10, 12) for n in range(1, 4)
+    ]
+    assert {row.path for row in rows} == {"videos/good.mp4"}
+
+
+def test_tars_and_manifests_are_sources_too_and_members_are_probed(folder, tmp_path):
+    video = (folder / "good.mp4").read_bytes()
+    with tarfile.open(tmp_path / "s.tar", "w") as tar:
+        for name, data in (("1.mp4", video), ("1.cls", b"7"), ("2.mp4", video[:300])):
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    shutil.copy(tmp_path / "s.tar", folder / "t.tar")
+    (folder / "u.tar.gz").touch()
+    options = ("--workers", 1, "--max-bad", 1, "--hash")
+    code, out, _ = index(tmp_path / "s.tar", "-o", tmp_path / "m.parquet", *options)
+    one, two = read_rows(tmp_path / "m.parquet", beside=tmp_path / "m.parquet")
+    assert (code, one.path, one.member, one.frames, one.bytes) == (
+        0,
+        "s.tar",
+        "1.mp4",
+        12,
+        len(video),
+    )
+    assert one.labels == {"label": "7"} and (tmp_path / "s.tar").read_bytes().count(video) == 1
+    assert one.hash == f"sha256:{hashlib.sha256(video).hexdigest()}"
+    assert two.status == "no video stream, only data" and "s.tar, member 2.mp4: no video" in out
+    code, out, _ = index(tmp_path / "m.parquet", folder, "-o", tmp_path / "n.parquet", "--no-probe")
+    rows = list(read_rows(tmp_path / "n.parquet", beside=tmp_path / "n.parquet"))
+    assert rows[:2] == [one, two]
+    assert [(row.path, row.member) for row in rows[2:]] == [
+        *[('videos/deep er/it\'s "n".mp4', ""), ("videos/good.mp4", "")],
+        *[("videos/t.tar", "1.mp4"), ("videos/t.tar", "2.mp4")],
+    ]
+    assert "u.tar.gz: a compressed tar" in out
+
+
+def test_names_are_bytes_that_survive_or_are_refused_in_one_line(tmp_path):
+    place = tmp_path / "v"
+    place.mkdir()
+    good = ["new\nline.mp4", "tab\t.mp4", "'\"$(x);.mp4", " leading.mp4", "concat:a.mp4", "-o.mp4"]
+    good += ["%03d.mp4", "ü😀.mp4", "http:/x.mp4", "n" * 200 + ".mp4"]
+    for name in good:
+        (place / name).parent.mkdir(exist_ok=True)
+        (place / name).touch()
+    (place / os.fsdecode(b"caf\xe9.mp4")).touch()
+    code, out, err = index(place, "-o", tmp_path / "m.parquet", "--no-probe", "--max-bad", "0.5")
+    assert (code, err) == (0, "")
+    found = [
+        os.path.relpath(source.path, place) for source in read_manifest(tmp_path / "m.parquet")
+    ]
+    assert sorted(found) == sorted(good)
+    (line,) = [line for line in out.splitlines() if "not UTF-8" in line]
+    assert "caf\\udce9.mp4" in line
+
+
+def test_killed_it_goes_on_and_looks_at_no_file_again(folder, tmp_path):
+    for number in range(12):
+        shutil.copy(folder / "good.mp4", folder / f"{number:02}.mp4")
+    (tmp_path / "s.py").write_text(
+        "import sys\n"
+        "from ivn import cli\n"
+        "from ivn.data import passing\n"
+        "passing._PART_ROWS = 3\n"
+        "if __name__ == '__main__': sys.exit(cli.main())\n"
+    )
+    line = [sys.executable, "-P", "s.py", "data", "index", "videos", "-o", "m.parquet"]
+    line += ["--workers", "1"]
+    partial = tmp_path / "m.parquet.partial"
+    with subprocess.Popen(line, cwd=tmp_path, stdout=subprocess.PIPE) as process:
+        deadline = time.monotonic() + 60
+        while not list(partial.glob("part-*")) and time.monotonic() < deadline:
+            time.sleep(0.005)
+        process.kill()
+    done = len(list(partial.glob("part-*.parquet")))
+    assert done > 0 and not (tmp_path / "m.parquet").exists()
+    # What was finished is not looked at again, and a file that has come since is.
+    with (folder / "00.mp4").open("w"):
+        pass
+    shutil.copy(folder / "good.mp4", folder / "new.mp4")
+    end = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert (end.returncode, end.stderr) == (0, "")
+    assert f"15 rows, {3 * done} from before" in end.stdout
+    rows = list(read_rows(tmp_path / "m.parquet"))
+    assert [row.frames for row in rows if row.path.endswith("00.mp4")] == [12]
+    assert all(row.status == "" and row.frames for row in rows)
+    assert sorted(os.listdir(tmp_path)) == ["m.parquet", "s.py", "videos"]
+
+
+def test_other_rows_than_before_are_looked_at_anew(tmp_path):
+    def passed(rows, worked):
+        def work(given):
+            for row in given:
+                worked.append(row.path)
+                if len(worked) == 5:
+                    raise KeyboardInterrupt
+                yield replace(row, codec="x")
+
+        return pass_through(tmp_path / "m.parquet", rows, work, settings={}, report=lambda *_: None)
+
+    rows = [Row(f"{number}.mp4") for number in range(8)]
+    with pytest.raises(KeyboardInterrupt):
+        passed(rows, [])
+    worked = []
+    rows[2] = Row("other.mp4")
+    with pytest.raises(KeyboardInterrupt):
+        passed(rows, worked)
+    assert worked == [row.path for row in rows[:5]]
+    worked = [""] * 10
+    assert passed(rows, worked).earlier == 4
+    assert worked[10:] == [row.path for row in rows[4:]]
+    found = list(read_rows(tmp_path / "m.parquet", beside=tmp_path / "m.parquet"))
+    assert found == [replace(row, codec="x") for row in rows]
+    assert os.listdir(tmp_path) == ["m.parquet"]
+
+
+def test_what_was_begun_with_other_settings_or_is_in_use_is_refused(folder, tmp_path):
+    partial = tmp_path / "m.parquet.partial"
+    partial.mkdir()
+    (partial / "settings.json").write_text("{}")
+    said = index(folder, "-o", tmp_path / "m.parquet", "--no-probe")
+    assert assert_one_line(said, "begun with other settings") == 1
+    descriptor = os.open(partial, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    said = index(folder, "-o", tmp_path / "m.parquet", "--no-probe")
+    assert assert_one_line(said, "another process works on it") == 1
+    os.close(descriptor)
+
+
+def test_a_place_that_cannot_be_written_is_one_line(folder, tmp_path, monkeypatch):
+    assert assert_one_line(index(folder, "-o", tmp_path / "no" / "m.parquet"), "no such file") == 1
+    assert assert_one_line(index(folder, "-o", "/proc/m.parquet"), "/proc/m.parquet") == 1
+    (tmp_path / "m.parquet").write_text("mine")
+    assert assert_one_line(index(folder, "-o", tmp_path / "m.parquet"), "is there already") == 1
+    assert (tmp_path / "m.parquet").read_text() == "mine"
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device", str(tmp_path / "n.parquet"))
+
+    monkeypatch.setattr(passing, "write_manifest", full)
+    said = index(folder, "-o", tmp_path / "n.parquet", "--no-probe")
+    assert assert_one_line(said, "no space left on device") == 1
+    assert not (tmp_path / "n.parquet").exists()
