@@ -16,7 +16,7 @@ from ivn.data.prefetch import Prefetch
 from ivn.data.ring import Ring, slot_bytes
 from ivn.data.source import DataError
 from ivn.data.transfer import Transfer
-from ivn.data.workers import Task, Workers
+from ivn.data.workers import TASKS, Task, Workers
 
 
 @dataclass
@@ -64,7 +64,10 @@ class Feeder:
             name: (rows, spec.frames, spec.size, spec.size, 3) for name, spec in specs.items()
         }
         self._batch_bytes = slot_bytes(shapes)
-        self.prefetch = Prefetch(self._batch_bytes, limit_bytes)
+        # Of small batches as many as all workers have tasks, and the one that is being taken.
+        places = rows // plan.config.repeats
+        least = 1 + -(-TASKS * workers // places)
+        self.prefetch = Prefetch(self._batch_bytes, limit_bytes, least)
         self._ring = Ring(shapes, self.prefetch.most)
         self._plan, self._transfer = plan, transfer
         self._copies_ahead = transfer.ahead(self._batch_bytes)

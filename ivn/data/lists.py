@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ivn.data.manifest import Row
-from ivn.data.source import NEVER_MIRRORED, VIDEO_SUFFIXES, DataError
+from ivn.data.source import IMAGE_SUFFIXES, NEVER_MIRRORED, VIDEO_SUFFIXES, DataError
 
 _COLUMNS = {
     "path": ("path", "video", "video_path", "file", "filename", "file_name"),
@@ -133,4 +133,4 @@ def _numbers(fields: list[str]) -> list[float] | None:
 
 
 def _is_video(words: list[str]) -> bool:
-    return Path(" ".join(words)).suffix.lower() in VIDEO_SUFFIXES
+    return Path(" ".join(words)).suffix.lower() in VIDEO_SUFFIXES + IMAGE_SUFFIXES

@@ -17,12 +17,13 @@ class Prefetch:
 
     Args:
         batch_bytes: of a batch.
-        limit_bytes: of all of them; two there always are.
+        limit_bytes: of all of them.
+        least: batches that there always are, two or more.
     """
 
-    def __init__(self, batch_bytes: int, limit_bytes: int) -> None:
-        self.depth = 2
-        self.most = max(2, min(_MOST, limit_bytes // max(1, batch_bytes)))
+    def __init__(self, batch_bytes: int, limit_bytes: int, least: int = 2) -> None:
+        self.depth = least
+        self.most = max(least, min(_MOST, limit_bytes // max(1, batch_bytes)))
         self._batches, self._waited, self._seconds, self._idle = 0, 0.0, 0.0, 0.0
 
     def wants_more(self, waited: float, seconds: float, idle: float) -> bool:

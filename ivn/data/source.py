@@ -13,6 +13,9 @@ VIDEO_SUFFIXES = (
     ".mpg", ".mts", ".ogv", ".ts", ".webm", ".wmv",
 )
 # fmt: on
+# Videos of one frame to every decoder.
+IMAGE_SUFFIXES = (".jpeg", ".jpg", ".png", ".webp")
+
 # Real clips that come with the package, under free licences (see ATTRIBUTION.tsv there).
 BUNDLED_CLIPS = Path(__file__).parents[1] / "assets" / "clips"
 
@@ -80,6 +83,9 @@ def is_url(name: str) -> bool:
 def list_clips(path: str | os.PathLike[str]) -> Sequence[Source]:
     """The videos at ``path``: a folder (with all below it, sorted), a video, a list or a manifest.
 
+    An image is a video of one frame. Of a folder that holds videos they alone are taken, so that
+    their posters and thumbnails are not; a folder of images is one of its own.
+
     A list has one video a line, paths absolute or relative to the list's folder, fields parted
     by spaces, or by commas or tabs where the first line has one (then paths with spaces and
     quotes are fine, and a header may name the columns path, label, start, end, group; any other
@@ -93,15 +99,16 @@ def list_clips(path: str | os.PathLike[str]) -> Sequence[Source]:
     if place.is_dir():
         files = files_below(os.fspath(place), unreadable=lambda _: None)
         paths = [Path(file) for file in files]
-        found = [Source(str(file)) for file in paths if file.suffix.lower() in VIDEO_SUFFIXES]
-        if not found:
-            raise DataError(f"{place}: no videos in this folder ({' '.join(VIDEO_SUFFIXES)})")
-        return found
+        for suffixes in (VIDEO_SUFFIXES, IMAGE_SUFFIXES):
+            found = [Source(str(file)) for file in paths if file.suffix.lower() in suffixes]
+            if found:
+                return found
+        raise DataError(f"{place}: no videos in this folder ({' '.join(VIDEO_SUFFIXES)})")
     if not place.is_file():
         if is_url(os.fspath(path)):
             raise DataError(f"{os.fspath(path)}: a URL, expected a path: fetch it first")
         raise DataError(f"{place}: no such file or folder")
-    if place.suffix.lower() in VIDEO_SUFFIXES:
+    if place.suffix.lower() in VIDEO_SUFFIXES + IMAGE_SUFFIXES:
         return [Source(os.fspath(place))]
     if place.suffix.lower() in LIST_SUFFIXES:
         return _read_list(place)

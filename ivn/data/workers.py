@@ -23,7 +23,7 @@ from ivn.data.ring import Ring
 from ivn.data.source import Source
 
 # One at work and one waiting for it: a worker never waits for the training process.
-_TASKS = 2
+TASKS = 2
 
 # The last is what torch imports at the first call of an operator: 1.6 s, and memory to share.
 _PRELOAD = (__name__, "av", "torch._dynamo")
@@ -127,7 +127,7 @@ class Workers:
     @property
     def free(self) -> bool:
         """Whether a task can be given."""
-        return any(len(worker.tasks) < _TASKS for worker in self._workers)
+        return any(len(worker.tasks) < TASKS for worker in self._workers)
 
     @property
     def idle_share(self) -> float:

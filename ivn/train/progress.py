@@ -45,6 +45,7 @@ class Display:
     ) -> None:
         self._console = console or _Console(highlight=False, soft_wrap=True)
         self._total, self._clips_per_step = total, clips_per_step
+        self._ahead = 0  # batches, as the last line that tells has it
         self._bar = _Bar(
             MofNCompleteColumn(table_column=Column(no_wrap=True, min_width=5)),
             BarColumn(bar_width=None, table_column=Column(ratio=1)),
@@ -81,8 +82,12 @@ class Display:
         if not lines:
             return
         for line in lines:
-            if line.get("prefetch", 2) > 2:
-                self.say(f"step {line['step']}: {line['prefetch']} batches are made ahead")
+            ahead = line.get("prefetch", self._ahead)
+            if self._ahead and ahead != self._ahead:
+                self.say(
+                    f"step {line['step']}: {ahead} batches are made ahead, {self._ahead} before"
+                )
+            self._ahead = ahead
             if "warning" in line:
                 self.say(f"warning: step {line['step']}: {line['warning']}")
         line = lines[-1]

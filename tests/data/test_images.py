@@ -126,3 +126,18 @@ def test_batches_of_videos_and_images_are_the_same_from_any_number_of_workers(sa
     if images != "as_listed":
         still = [(clip == clip[:1]).all() for batch in alone for clip in batch.clips["teacher"]]
         assert sum(still) == 4 * 2
+
+
+def test_images_are_listed_as_videos_are_but_not_beside_them(tmp_path, saved):
+    images = [saved("b.png"), saved("a.jpg"), saved("c d.webp")]
+    expected = sorted(image.path for image in images)
+    assert [source.path for source in list_clips(tmp_path)] == expected
+    assert list_clips(images[0].path) == [images[0]]
+    (tmp_path / "list.txt").write_text("c d.webp\nb.png 3\n")
+    listed = list_clips(tmp_path / "list.txt")
+    assert [(source.path, source.label) for source in listed] == [
+        (images[2].path, None),
+        (images[0].path, "3"),
+    ]
+    (tmp_path / "film.mp4").touch()
+    assert [source.path for source in list_clips(tmp_path)] == [str(tmp_path / "film.mp4")]
