@@ -16,6 +16,7 @@ from ivn.data.importers.videos import Videos
 from ivn.data.manifest import Row
 
 _PIECE = 5.0
+_MOST = 1000
 
 
 def read_didemo(files: Sequence[Path], videos: Videos) -> Iterator[Row]:
@@ -27,7 +28,9 @@ def read_didemo(files: Sequence[Path], videos: Videos) -> Iterator[Row]:
             caption = text_of(place, record, "description")
             pairs = []
             for pair in list_of(place, record, "times", list):
-                if len(pair) != 2 or not all(isinstance(one, int) and one >= 0 for one in pair):
+                if len(pair) != 2 or not all(
+                    isinstance(one, int) and 0 <= one < _MOST for one in pair
+                ):
                     raise place.wrong(f"times has {pair!r}, expected the first and last piece")
                 pairs.append(tuple(pair))
             if not pairs:

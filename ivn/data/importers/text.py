@@ -24,6 +24,8 @@ _SPLIT_IN_NAME = re.compile(
 # Lines longer than this are no annotation; a damaged or foreign file must not fill the memory.
 _LONGEST_FIELD = 2**24
 _LONGEST_MESSAGE = 300
+_LONGEST_VIDEO = 1e8
+_MOST_DIGITS = 18
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,8 @@ def read_json(file: Path) -> Any:
         raise DataError(
             f"{file}, line {error.lineno}: not JSON ({error.msg} at column {error.colno})"
         ) from error
+    except ValueError as error:
+        raise DataError(f"{file}: not JSON that can be read ({error})") from error
     except RecursionError as error:
         raise DataError(f"{file}: not JSON that can be read (nested too deeply)") from error
 
@@ -189,7 +193,7 @@ def seconds(place: Place, name: str, value: object) -> float:
     """A time, from a number or from text that is one.
 
     Raises:
-        DataError: it is no number, negative or not finite.
+        DataError: it is no number, negative, not finite, or three years and more.
     """
     if not isinstance(value, (int, float, str)) or isinstance(value, bool):
         raise place.wrong(f"{name} is {_short(repr(value))}, expected seconds")
@@ -197,7 +201,7 @@ def seconds(place: Place, name: str, value: object) -> float:
         found = float(value)
     except ValueError:
         found = math.nan
-    if not math.isfinite(found) or found < 0:
+    if not 0 <= found < _LONGEST_VIDEO:
         raise place.wrong(f"{name} is {_short(repr(value))}, expected seconds")
     return found
 
@@ -208,7 +212,7 @@ def whole(place: Place, name: str, value: str) -> int:
     Raises:
         DataError: it is none.
     """
-    if not (value.isascii() and value.isdigit()):
+    if not (value.isascii() and value.isdigit() and len(value) <= _MOST_DIGITS):
         raise place.wrong(f"{name} is {_short(repr(value))}, expected a whole number")
     return int(value)
 

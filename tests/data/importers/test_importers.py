@@ -394,6 +394,7 @@ def test_what_is_not_there_is_counted_and_named(tmp_path, tiny, name):
         '{"database": {"a": 3}}',
         '{"database": [',
         "[" * 100_000,
+        '{"database": ' + "9" * 5000 + "}",
         "a,b,c\n1,2,3\n",
         '"unclosed\n',
         "\0\0\0\0",
