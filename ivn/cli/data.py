@@ -140,6 +140,7 @@ def run_mix(
     recipe: Annotated[str, optional("NAME|FILE")] = "",
     weight: Annotated[tuple[str, ...], optional("NAME=X ...")] = (),
     workers: Annotated[int, optional("N")] = 0,
+    seconds: Annotated[float, tyro.conf.arg(metavar="S")] = 120.0,
     max_bad: Annotated[float, tyro.conf.arg(metavar="SHARE")] = 0.05,
 ) -> int:
     """Make one manifest of several, without copies.
@@ -155,11 +156,13 @@ def run_mix(
         recipe: k710, k-mash or a file that ends in .toml: which sources, and their rules.
         weight: of a source's rows in sampling, by the source's name; 1 by default.
         workers: videos read at a time; one for each core by default.
+        seconds: that a video, or a comparison of two, may take.
         max_bad: the largest share of rows that cannot be read that is still a success.
     """
+    _check_limits(seconds, workers, max_bad)
     from ivn.data.mix.command import mix_manifests
 
-    return mix_manifests(manifests, out, recipe, weight, workers, max_bad)
+    return mix_manifests(manifests, out, recipe, weight, workers, seconds, max_bad)
 
 
 @data.command(name="transcode")

@@ -23,8 +23,6 @@ from ivn.data.mix.recipe import Recipe, Wanted, given_to, read_recipe
 from ivn.data.processes import cores
 from ivn.data.source import DataError
 
-# Seconds that one video may take: beyond, it is not read.
-_SECONDS = 120.0
 _NAMED = 5
 
 
@@ -34,6 +32,7 @@ def mix_manifests(
     recipe: str,
     weights: Sequence[str],
     workers: int,
+    seconds: float,
     max_bad: float,
 ) -> int:
     """Write the manifest ``out``, its report and the list of what is not in it.
@@ -46,6 +45,7 @@ def mix_manifests(
         recipe: by name or file; "" mixes all rows of all, without copies.
         weights: NAME=number each.
         workers: processes; 0 means one for each core.
+        seconds: that a video, or a comparison of two, may take.
         max_bad: largest share of unreadable rows that is a success.
 
     Raises:
@@ -64,7 +64,7 @@ def mix_manifests(
     with Journal(place.with_name(f".{place.name}.journal")) as journal:
         with _bars(console) as bar:
             entries = mixing.read_entries(rules, sources)
-            judge(entries, journal, workers or cores(), bar)
+            judge(entries, journal, workers or cores(), seconds, bar)
         found = report.as_json(entries, recipe)
         texts = [report.to_text(found), report.as_csv(entries)]
         with report.new_files(dict(zip(told, texts, strict=True))):
@@ -86,6 +86,7 @@ def judge(
     entries: Entries,
     journal: Journal,
     workers: int,
+    seconds: float,
     bar: Callable[[str, int], Callable[[], None]],
 ) -> None:
     """Take out of ``entries`` all that the recipe and the contents of the videos take out.
@@ -94,13 +95,14 @@ def judge(
         entries: as read.
         journal: of what has been found out before.
         workers: processes.
+        seconds: that a video, or a comparison of two, may take.
         bar: from what is done and how often to what tells that once more is done.
     """
     mixing.drop_by_group(entries)
 
     def ask(what: str, function: Callable[[Any], Any], items: list[Any]) -> Any:
         tell = bar(what, len(items))
-        return find_out(function, items, journal, workers=workers, seconds=_SECONDS, tell=tell)
+        return find_out(function, items, journal, workers=workers, seconds=seconds, tell=tell)
 
     open_files = _perhaps_copies(entries)
     whole = [entry.video for entry in open_files]
@@ -123,9 +125,13 @@ def judge(
     ]
     both = [(entries.all[one].clip, entries.all[other].clip) for one, other in pairs]
     same = ask("pairs", same_content, both)
-    mixing.drop_near(
-        entries, [pair for pair, answer in zip(pairs, same, strict=True) if answer.value]
-    )
+    alike = []
+    for pair, answer in zip(pairs, same, strict=True):
+        if answer.value:
+            alike.append(pair)
+        elif answer.reason:
+            entries.not_compared.append((*pair, answer.reason))
+    mixing.drop_near(entries, alike)
 
 
 def mixed_rows(entries: Entries, out: Path) -> Iterator[Row]:
@@ -226,4 +232,12 @@ def _tell(console: Console, entries: Entries, found: Mapping[str, Any]) -> int:
         console.print(f"not in the mix: {one.note}", markup=False)
     if len(unreadable) > _NAMED:
         console.print(f"and {len(unreadable) - _NAMED} more that cannot be read", markup=False)
+    if entries.not_compared:
+        *pair, reason = entries.not_compared[0]
+        names = [entries.all[number].path for number in pair]
+        console.print(
+            f"pairs that look alike, could not be compared and stay: {len(entries.not_compared)} "
+            f"({names[0]} and {names[1]}: {reason})",
+            markup=False,
+        )
     return len(unreadable)

@@ -89,11 +89,19 @@ class Entry:
 
 @dataclass
 class Entries:
-    """All rows of all sources, in order, and what is asked of them."""
+    """All rows of all sources, in order.
+
+    Attributes:
+        recipe, sources: as they were given.
+        all: the rows.
+        not_compared: pairs of numbers of rows that look alike and could not be compared, so that
+            both stay, and the reason.
+    """
 
     recipe: Recipe
     sources: Sequence[tuple[Wanted, Path]]
     all: list[Entry] = field(default_factory=list)
+    not_compared: list[tuple[int, int, str]] = field(default_factory=list)
 
     def judged(self) -> list[int]:
         """Those that take part, in order: of copies the first stays."""
@@ -110,6 +118,7 @@ def read_entries(recipe: Recipe, sources: Sequence[tuple[Wanted, Path]]) -> Entr
     """
     entries = Entries(recipe, sources)
     unknown: dict[str, int] = {}
+    known = {""}
     for number, (_, path) in enumerate(sources):
         for row in read_rows(path):
             label = row.labels.get("label", "")
@@ -130,7 +139,9 @@ def read_entries(recipe: Recipe, sources: Sequence[tuple[Wanted, Path]]) -> Entr
                 entry.drop(Why.STATUS, note=row.status)
             elif recipe.training_only and entry.split in _HELD_OUT:
                 entry.drop(Why.SPLIT)
-            if label and not recipe.label(label):
+            if label in known or recipe.label(label):
+                known.add(label)
+            else:
                 unknown[label] = unknown.get(label, 0) + 1
             entries.all.append(entry)
     if unknown:

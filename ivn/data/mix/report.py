@@ -17,7 +17,8 @@ _EXAMPLES = 5
 
 
 def as_json(entries: Entries, recipe: str) -> dict[str, Any]:
-    """The report: ``kept``, ``rows``, ``sources`` with counts of reasons, ``pairs`` with examples.
+    """The report: ``kept``, ``rows``, ``sources`` with counts of reasons, ``pairs`` with examples,
+    ``not_compared``.
 
     Args:
         entries: judged to the end.
@@ -46,6 +47,10 @@ def as_json(entries: Entries, recipe: str) -> dict[str, Any]:
         "kept": sum(one.why is None for one in entries.all),
         "sources": sources,
         "pairs": _pairs(entries, names),
+        "not_compared": [
+            [_name(entries.all[one]), _name(entries.all[other]), reason]
+            for one, other, reason in entries.not_compared
+        ],
     }
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from ivn.data.importers import IMPORTERS, Videos
+from ivn.data.importers.videos import _videos_below
 from ivn.data.manifest import Row, read_manifest, write_manifest
 from ivn.data.source import DataError
 from tests.data.videos import noise, write_mp4
@@ -510,6 +511,7 @@ def test_folders_of_videos_are_looked_at_once_also_where_links_go_in_circles(tmp
         Videos(tmp_path / "videos").find("a")
     _, videos = given(tmp_path, tiny, {}, ["deep/a\nb.mp4", os.fsdecode(b"caf\xe9.mp4")])
     (tmp_path / "videos" / "deep" / "up").symlink_to(tmp_path / "videos")
+    assert len(list(_videos_below(str(tmp_path / "videos")))) == 2
     assert Path(videos.find("a\nb")).is_file() and Path(videos.find("deep/a\nb")).is_file()
     assert Path(videos.find(os.fsdecode(b"caf\xe9"))).is_file()
 

@@ -42,10 +42,10 @@ def test_other_scenes_are_not_the_same():
 def moving(places, noise=0):
     """Frames of one room, in which a bright square goes from place to place."""
     random = np.random.default_rng(0)
-    room = np.kron(random.integers(40, 200, (6, 8, 3)), np.ones((8, 8, 1))).astype(np.uint8)
+    room = np.kron(random.integers(20, 200, (6, 8, 3)), np.ones((8, 8, 1))).astype(np.uint8)
     frames = np.stack([room] * len(places))
     for frame, x in zip(frames, places, strict=True):
-        frame[20:30, x : x + 10] = 255
+        frame[20:26, x : x + 6] = 200
     shaken = frames + np.random.default_rng(noise).normal(0, 3 * bool(noise), frames.shape)
     return shaken.clip(0, 255).astype(np.uint8)
 

@@ -14,6 +14,7 @@ from dataclasses import replace
 import pytest
 
 from ivn.data.manifest import Row, read_manifest, read_rows, write_manifest
+from ivn.data.mix.contents import Found
 from tests.command import command
 from tests.data.mix.copies import encoded_anew
 from tests.data.videos import BUNDLED, noise, write_mp4
@@ -113,7 +114,7 @@ def test_a_second_mix_uses_what_the_first_found_out(planted, monkeypatch):
     manifests = running.named_manifests([str(planted / "known.parquet")])
     rules = running.Recipe(tuple(map(running.Wanted, manifests)))
     entries = running.mixing.read_entries(rules, running.given_to(rules, manifests))
-    running.judge(entries, None, 1, lambda *_: None)
+    running.judge(entries, None, 1, 9.0, lambda *_: None)
     assert [len(items) for items in asked] == [0, 0, 0]
     assert [one.why for one in entries.all if one.why] == [running.Why.COPY]
 
@@ -300,3 +301,25 @@ def test_a_mix_of_nothing_readable_is_one_line_and_no_manifest(tmp_path):
     assert sorted(os.listdir(tmp_path)) == [
         *(".mix.parquet.journal", "a.mp4", "a.parquet"),
     ]
+
+
+def test_what_cannot_be_compared_in_time_stays_and_is_told(tmp_path, monkeypatch):
+    from ivn.data.mix import command as running
+
+    for name in ("one.mp4", "two.mp4"):
+        encoded_anew(CLIPS["asl-book"], tmp_path / name, crf=20 + len(os.listdir(tmp_path)))
+    write_manifest(tmp_path / "a.parquet", [Row("one.mp4"), Row("two.mp4")])
+    really = running.find_out
+
+    def never(function, items, journal, **how):
+        if function is running.same_content:
+            return [Found(reason="took longer than 3 s") for _ in items]
+        return really(function, items, journal, **how)
+
+    monkeypatch.setattr(running, "find_out", never)
+    code, printed, err = mixed(tmp_path, inputs=("a.parquet",))
+    assert (code, err) == (0, "")
+    assert "could not be compared and stay: 1 (" in printed
+    told = json.loads((tmp_path / "mix.mix.json").read_text())
+    names = [str(tmp_path / name) for name in ("one.mp4", "two.mp4")]
+    assert (told["kept"], told["not_compared"]) == (2, [[*names, "took longer than 3 s"]])
