@@ -65,9 +65,9 @@ def test_what_thousands_show_does_not_cost_their_number_squared():
     title = 0x0F0F0F0F0F0F0F0
     hashes = [[title, *rest[1:]] for rest in clips(20_000)]
     hashes.append(list(hashes[77]))
-    start = time.perf_counter()
+    start = time.process_time()
     assert found(hashes) == [(77, 20_000)]
-    assert time.perf_counter() - start < 10
+    assert time.process_time() - start < 10
 
 
 @pytest.mark.slow
@@ -75,9 +75,9 @@ def test_a_million_clips_take_seconds():
     hashes = RANDOM.integers(0, 1 << BITS, (1_000_000, FRAMES), np.uint64)
     copies = RANDOM.choice(500_000, 1000, replace=False)
     hashes[-1000:] = hashes[copies] ^ np.uint64(1 << 40 | 1 << 3)
-    start = time.perf_counter()
+    start = time.process_time()
     pairs = candidates(hashes, np.ones_like(hashes, bool))
-    assert time.perf_counter() - start < 180
+    assert time.process_time() - start < 180
     assert {tuple(pair) for pair in pairs.tolist()} == {
         (int(copy), 999_000 + n) for n, copy in enumerate(copies)
     }
