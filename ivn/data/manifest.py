@@ -322,8 +322,8 @@ def _for_table(place: Path) -> "Iterator[pa.RecordBatch]":
         rows["path"] = _tidy(rows["path"])
         rows["start"] = pc.max_element_wise(rows["start"], 0.0)
         rows["end"] = pc.if_else(pc.less(rows["end"], 0.0), -1.0, rows["end"])
-        # A file's size is no part of its source.
-        rows["size"] = pc.if_else(pc.equal(rows["member"], ""), 0, rows["size"])
+        # A file's size is no part of its source, nor a member's without its place.
+        rows["size"] = pc.if_else(pc.equal(rows["offset"], 0), 0, rows["size"])
         yield pa.RecordBatch.from_pydict(rows)
 
 

@@ -32,7 +32,7 @@ class Facts:
         rotation: degrees anticlockwise by which players turn the frames: 0, 90, 180 or 270.
         variable_rate: whether the time from frame to frame varies by more than rounding.
         keyframe_seconds: mean time between key frames; 0 where none is marked.
-        bytes: of the file, or of the member.
+        bytes: of the file, or of the member; 0 where the source does not know its place.
     """
 
     width: int
@@ -83,7 +83,7 @@ def probe(source: Source) -> Facts:
             rotation=rotation,
             variable_rate=_varies(times, float(stream.time_base or 0)),
             keyframe_seconds=duration / seen.keys if seen.keys else 0.0,
-            bytes=source.size or os.path.getsize(source.path),
+            bytes=source.size if source.member else os.path.getsize(source.path),
         )
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def source_of(row: Row, home: Path) -> Source:
     """What a row of a manifest in the folder ``home`` names."""
     path = str(home / row.path)
-    size = row.bytes if row.member else 0
+    size = row.bytes if row.offset else 0
     return Source(
         path, start=row.start, end=row.end, member=row.member, offset=row.offset, size=size
     )
