@@ -8,6 +8,7 @@ from torch import Tensor
 from ivn.data.augment import Crop
 from ivn.data.clip import Batch, ClipSpec, Replacement
 from ivn.data.decode import DecodeError, decode, frames_in_order
+from ivn.data.on_device import augment
 from ivn.data.plan import Place, Plan
 from ivn.data.reader import chooser, chosen_crop, read_clips
 from ivn.data.source import Source
@@ -88,4 +89,5 @@ def _sample(
     height, width = whole.shape[:2]
     crop = chosen_crop(height, width, config, key, flip=config.flip and source.flip)
     batch = Batch({name: view[None] for name, view in views.items()}, key, repeats=config.repeats)
+    augment(batch, config)
     return Sample(source, batch, whole.numpy(), crop, [times[number] for number in numbers])

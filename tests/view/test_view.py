@@ -52,7 +52,7 @@ def config_of(preset, *changes):
 # Without a teacher where none is asked for anything: it takes seconds to build.
 ALONE = "stage.layers_weight=0"
 CONFIGS = {
-    "tube": ("stage1-tiny", "stage.mask=tube", ALONE, "data.repeats=2"),
+    "tube": ("stage1-tiny", "stage.mask=tube", ALONE, "data.repeats=2", "data.erase=1"),
     "frame_difference": ("stage1-tiny", "stage.mask=frame_difference", ALONE),
     "multi_block": ("stage2-tiny", "data.frame_offsets=released"),
     "packed": ("stage2-tiny", "stage.views.0.truncate=none"),
