@@ -51,9 +51,15 @@ class Journal:
         return self._known[key]
 
     def __setitem__(self, key: str, value: Any) -> None:
+        """Raises DataError where it cannot be written, as when the disk is full."""
         self._known[key] = value
-        self._file.write(json.dumps([key, value]).encode() + b"\n")
-        self._file.flush()
+        line = json.dumps([key, value]).encode() + b"\n"
+        try:
+            # Past the buffer, which would try again when it is closed.
+            while line:
+                line = line[os.write(self._file.fileno(), line) :]
+        except OSError as error:
+            raise DataError(f"{self.path}: cannot be written ({error.strerror})") from error
 
     def remove(self) -> None:
         """When all is done."""

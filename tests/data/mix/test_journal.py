@@ -1,4 +1,5 @@
 import os
+import resource
 
 import pytest
 
@@ -34,3 +35,23 @@ def test_a_folder_that_is_not_there_is_one_line(tmp_path):
 def test_two_processes_cannot_have_one(tmp_path):
     with Journal(tmp_path / "j"), pytest.raises(DataError, match="another process works on it"):
         Journal(tmp_path / "j")
+
+
+def test_a_full_disk_is_one_line_and_what_was_written_before_is_there_again(tmp_path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+    try:
+        with (
+            pytest.raises(DataError, match=r"j: cannot be written \(File too large"),
+            Journal(tmp_path / "j") as journal,
+        ):
+            for number in range(20):
+                journal[f"key {number}"] = "value"
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert (tmp_path / "j").stat().st_size == 100
+    with Journal(tmp_path / "j") as journal:
+        assert "key 3" in journal and "key 9" not in journal
+        journal["more"] = 1
+    with Journal(tmp_path / "j") as journal:
+        assert journal["more"] == 1
