@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from ivn.data.folder import MANIFEST
+from ivn.data.manifest import read_manifest
 from ivn.data.source import MANIFEST_SUFFIX, DataError
 from ivn.data.transcode.encoding import Encoding
 from ivn.data.transcode.run import Limits, Report, Tally, transcode
@@ -33,9 +34,16 @@ def showing(manifest: Path) -> Iterator[tuple[Console, Report]]:
     """A bar on a terminal, and a line for each video that cannot be used, everywhere.
 
     Raises:
-        DataError: there is no such manifest.
+        DataError: the manifest cannot be used.
     """
-    total = _rows(manifest)
+    if manifest.suffix.lower() != MANIFEST_SUFFIX:
+        raise DataError(
+            f"{manifest}: expected a manifest ({MANIFEST_SUFFIX}); make one of it: ivn data index"
+        )
+    # All of it, before hours of work: a row far down may make no sense, or all paths be wrong.
+    table = read_manifest(manifest)
+    total = len(table) + table.left_out
+    del table
     console = Console(highlight=False, soft_wrap=True)
     columns = MofNCompleteColumn(), BarColumn(None), TimeRemainingColumn()
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
@@ -59,19 +67,3 @@ def summary(console: Console, tally: Tally, what: str, seconds: float) -> None:
     if tally.left_out:
         parts.append(f"{tally.left_out} left out: their status says why")
     console.print("; ".join(parts), markup=False)
-
-
-def _rows(manifest: Path) -> int:
-    import pyarrow as pa
-    import pyarrow.parquet as parquet
-
-    if manifest.suffix.lower() != MANIFEST_SUFFIX:
-        raise DataError(
-            f"{manifest}: expected a manifest ({MANIFEST_SUFFIX}); make one of it: ivn data index"
-        )
-    try:
-        with manifest.open("rb") as file:
-            return parquet.read_metadata(file).num_rows
-    except (pa.ArrowException, OSError) as error:
-        reason = " ".join(str(error).split())
-        raise DataError(f"{manifest}: not a Parquet file that can be read ({reason})") from error
