@@ -102,7 +102,7 @@ def _kernels() -> Iterator[Check]:
 
 def _decoders() -> Iterator[Check]:
     # PyAV, the one that needs nothing else, is listed with the core.
-    fix = "pip install torchcodec; apt-get install ffmpeg"
+    fix = "pip install 'ivn[torchcodec]'; apt-get install ffmpeg"
     yield _package("decoders", "torchcodec", fix=fix)
     dali = _package("decoders", "DALI", module="nvidia.dali", package="nvidia-dali-cuda130")
     yield dataclasses.replace(dali, fix="" if dali.usable else "pip install 'ivn[dali]'")

@@ -66,7 +66,13 @@ def decode(source: Source, choose: Choose) -> Tensor:
 
 def _runs(found: Packets, numbers: list[int]) -> list[Run]:
     """What to decode for the frames with these numbers; empty where that must be everything."""
-    return runs_to(found, {found.shown[number] for number in numbers}) if found.shown else []
+    if not found.shown or not numbers:
+        return []
+    wanted = {found.shown[number] for number in numbers}
+    # Still pictures may change size without a word, and the first has the size of all.
+    if all(unit.entry for unit in found.units):
+        wanted.add(found.shown[0])
+    return runs_to(found, wanted)
 
 
 def _selected(

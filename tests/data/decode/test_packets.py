@@ -2,6 +2,7 @@
 
 import os
 import random
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from ivn.data.container import Window, opened
 from ivn.data.decode import decode, packets, pyav
 from ivn.data.decode.packets import read_packets, runs_to
-from tests.data.decode.clips import KINDS, plain_frames, write_kind
+from tests.data.decode.clips import KINDS, moving, plain_frames, write_kind
 from tests.data.videos import BUNDLED
 
 pytest.importorskip("av")
@@ -135,6 +136,30 @@ def test_long_windows_are_read_twice_instead_of_held(coded, selections, monkeypa
             frames = decode(file, lambda total, numbers=numbers: numbers)
             assert np.array_equal(frames, expected[list(numbers)])
     assert selections == [True] * 5
+
+
+def test_still_pictures_that_change_size_come_at_the_size_of_the_first(tmp_path):
+    import av
+
+    file = tmp_path / "a.mkv"
+    with av.open(str(file), "w") as container:
+        stream = container.add_stream("mjpeg", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuvj420p"
+        for number, size in enumerate([(64, 48)] * 3 + [(96, 64)] * 3):
+            encoder = av.CodecContext.create("mjpeg", "w")
+            encoder.width, encoder.height = size
+            encoder.pix_fmt, encoder.time_base = "yuvj420p", Fraction(1, 10)
+            image = moving(6, size[1], size[0])[number]
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24").reformat(format="yuvj420p")
+            frame.pts = number
+            for packet in [*encoder.encode(frame), *encoder.encode(None)]:
+                packet.stream, packet.pts, packet.dts = stream, number, number
+                packet.time_base = Fraction(1, 10)
+                container.mux(packet)
+    expected = plain_frames(file)
+    assert expected.shape == (6, 48, 64, 3)
+    for numbers in ([4], [0, 5], [1, 2]):
+        assert np.array_equal(decode(file, lambda total, n=numbers: n), expected[numbers])
 
 
 @pytest.mark.parametrize("amiss", ["spare", "entry"])
