@@ -18,7 +18,7 @@ from torch import Tensor
 from ivn.data.container import DecodeError, Window, opened, read_bytes
 from ivn.data.contents import named
 from ivn.data.decode import pyav
-from ivn.data.decode.packets import read_packets
+from ivn.data.decode.packets import numbers_are_certain, read_packets
 from ivn.data.decode.request import PROGRESSIVE, Choose, Facts, checked, window_of
 from ivn.data.source import Source
 
@@ -171,7 +171,7 @@ class Decoder:
                 fits = fits and context.field_order in PROGRESSIVE
         except DecodeError:
             return None  # PyAV says why
-        if not fits or not found.shown or found.hidden:
+        if not fits or not numbers_are_certain(found) or found.hidden:
             return None
         times = [found.times[number] for number in found.shown]
         inside = [

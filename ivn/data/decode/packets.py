@@ -29,6 +29,7 @@ class Packets:
         shown: numbers of those that the window shows, in the order of display; empty where time
             stamps are missing or repeat.
         held: the packets that have data; empty where they are too large to keep.
+        sizes_may_vary: without a word in parameter sets.
     """
 
     count: int
@@ -37,6 +38,7 @@ class Packets:
     hidden: frozenset[int]
     shown: list[int]
     held: "list[Packet]"
+    sizes_may_vary: bool = False
 
 
 class _Counter:
@@ -140,6 +142,7 @@ def read_packets(
         frozenset(hidden),
         sorted(inside, key=lambda number: _time(times, number)) if known else [],
         held if size <= _HELD else [],
+        stream.codec_context.codec.canonical_name not in ("h264", "hevc"),
     )
 
 
@@ -163,10 +166,10 @@ def runs_to(packets: Packets, wanted: set[int]) -> list[Run]:
     no other is made from.
     """
     units, times = packets.units, packets.times
-    if not units or not packets.shown or not _same_settings(units):
+    entries = [number for number, unit in enumerate(units) if unit.entry]
+    if not entries or not numbers_are_certain(packets) or not _same_settings(units):
         return []
     top = max(unit.layer for unit in units)
-    entries = [number for number, unit in enumerate(units) if unit.entry]
     spans: list[tuple[int, int]] = []
     for number in sorted(wanted):
         entry = next(
@@ -198,6 +201,19 @@ def runs_to(packets: Packets, wanted: set[int]) -> list[Run]:
         ]
         runs.append(Run(numbers, inside))
     return runs
+
+
+def numbers_are_certain(packets: Packets) -> bool:
+    """Whether frames can be numbered before they are decoded: each packet shows one."""
+    units, times = packets.units, packets.times
+    if not packets.shown or any(unit.splice for unit in units):
+        return False
+    start = next((number for number, unit in enumerate(units) if unit.entry), None)
+    if start is None:
+        return not units
+    first = _time(times, start)
+    # Made from what is not there: a few of these are shown, or none.
+    return all(number >= start and _time(times, number) >= first for number in packets.shown)
 
 
 def _time(times: list[int | None], number: int) -> float:

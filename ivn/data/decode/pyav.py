@@ -69,8 +69,8 @@ def _runs(found: Packets, numbers: list[int]) -> list[Run]:
     if not found.shown or not numbers:
         return []
     wanted = {found.shown[number] for number in numbers}
-    # Still pictures may change size without a word, and the first has the size of all.
-    if all(unit.entry for unit in found.units):
+    # The first frame has the size of all.
+    if found.sizes_may_vary:
         wanted.add(found.shown[0])
     return runs_to(found, wanted)
 

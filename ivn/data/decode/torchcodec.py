@@ -13,7 +13,7 @@ from torch import Tensor
 from ivn.data.container import Window, opened, read_bytes
 from ivn.data.contents import named
 from ivn.data.decode import pyav
-from ivn.data.decode.packets import Packets, read_packets
+from ivn.data.decode.packets import Packets, numbers_are_certain, read_packets
 from ivn.data.decode.request import PROGRESSIVE, Choose, Facts, asked, window_of
 from ivn.data.source import Source
 
@@ -67,7 +67,7 @@ def decode(source: Source, choose: Choose) -> Tensor:
             unfit = "interlaced: FFmpeg's versions convert it differently"
     frames = None
     # Hidden frames and missing time stamps: numbers are not what counting by time gives.
-    if numbers and found.shown and not found.hidden and not unfit:
+    if numbers and numbers_are_certain(found) and not found.hidden and not unfit:
         frames = _frames(source, index, base, found, numbers)
     return pyav.decode(source, choose) if frames is None else frames
 

@@ -1,7 +1,8 @@
 """What a packet is to the others: a place to begin at, or a frame that no other is made from.
 
 Read from the headers of the units (NAL) that make up a packet of H.264 (ITU-T H.264, 7.3.1 and
-table 7-1) and H.265 (ITU-T H.265, 7.3.1.2 and table 7-1). No pixel is touched.
+table 7-1) and H.265 (ITU-T H.265, 7.3.1.2 and table 7-1), and from those of VP8's and VP9's frames.
+No pixel is touched.
 """
 
 from collections.abc import Callable, Iterator
@@ -23,12 +24,15 @@ class Unit:
         spare: no other picture is made from it, as far as its temporal ``layer`` tells.
         layer: 0 but for H.265, where pictures of higher layers may be made from lower spare ones.
         settings: parameter sets that it carries.
+        splice: it shows nothing (VP8, VP9), or pictures around it may be dropped, as where two
+            streams of H.265 were joined: numbers are what decoding gives.
     """
 
     entry: bool
     spare: bool
     layer: int = 0
     settings: tuple[bytes, ...] = ()
+    splice: bool = False
 
 
 Read = Callable[[bytes], Unit]
@@ -48,7 +52,18 @@ def unit_reader(stream: "VideoStream") -> Read | None:
     if name == "hevc":
         length = (extra[21] & 3) + 1 if len(extra) > 21 and extra[0] == 1 else 0
         return lambda data: _h265(data, length)
-    return None
+    if name == "vp8":  # RFC 6386, 9.1: key_frame, which is 0 where it is one, and show_frame
+        return lambda data: Unit(not data[0] & 1, False, splice=not data[0] & 0x10)
+    return _vp9 if name == "vp9" else None
+
+
+def _vp9(data: bytes) -> Unit:
+    """VP9 bitstream specification, 6.2: show_existing_frame, frame_type and show_frame; annex B:
+    several frames in a packet, of which the last is shown."""
+    profile = data[0] >> 5 & 1 | data[0] >> 3 & 2
+    flags = data[0] >> (profile < 3)
+    shown = flags & 0x05 or data[-1] & 0xE0 == 0xC0
+    return Unit(entry=not flags & 0x06, spare=False, splice=not shown)
 
 
 def _h264(data: bytes, length: int) -> Unit:
@@ -66,21 +81,22 @@ def _h264(data: bytes, length: int) -> Unit:
 
 
 def _h265(data: bytes, length: int) -> Unit:
-    slices = entries = spare = layer = 0
+    slices = entries = spare = layer = splices = 0
     settings = []
     for start, stop in _units(data, length):
         kind = data[start] >> 1 & 63
         if kind < 32:
             slices += 1
             entries += 16 <= kind <= 21
-            # Even numbers below 16: not referred to by their own layer. 8: skipped where an
-            # entry comes first, so that it tells nothing when it is missing.
-            spare += kind < 16 and kind % 2 == 0 and kind != 8
+            # Even numbers below 16: not referred to by their own layer.
+            spare += kind < 16 and kind % 2 == 0
             layer = max(layer, (data[start + 1] & 7) - 1 if start + 1 < stop else 0)
         elif kind in (32, 33, 34):
             settings.append(data[start:stop])
+        splices += 16 <= kind <= 18 or kind in (36, 37)  # broken links, ends of sequences
     whole = slices > 0
-    return Unit(whole and entries == slices, whole and spare == slices, layer, tuple(settings))
+    entry, spare_too = whole and entries == slices, whole and spare == slices
+    return Unit(entry, spare_too, layer, tuple(settings), splices > 0)
 
 
 def _units(data: bytes, length: int) -> Iterator[tuple[int, int]]:

@@ -59,7 +59,7 @@ def test_torchcodec_gives_the_same_bits_wherever_it_says_so(file, monkeypatch):
 @needs_torchcodec
 @pytest.mark.parametrize("kind", KINDS)
 def test_torchcodec_gives_the_same_bits_of_any_coding_and_window(tmp_path, kind):
-    for suffix in (".mp4", ".mkv"):
+    for suffix in (".mkv",) if "vp8" in kind else (".mp4", ".mkv"):
         file = write_kind(tmp_path / f"a{suffix}", kind)
         for window in ({}, {"start": 1.1, "end": 3.0}, {"start": 2.0}):
             expected = decode(file, range, **window)
@@ -163,6 +163,8 @@ def test_a_pipeline_that_failed_is_built_anew_and_the_culprit_goes_to_pyav(monke
     # H.264 on the CPU decoder: DALI fails the whole batch.
     monkeypatch.setattr(dali, "_ON_CPU", ("vp8", "vp9", "h264"))
     requests = [dali.Request(Source(str(file)), some) for file in (webm, mp4, webm)]
+    built, build = [], dali.Decoder._build
+    monkeypatch.setattr(dali.Decoder, "_build", lambda self: built.append(0) or build(self))
     with dali.Decoder(device=torch.device("cpu"), batch_size=3, threads=1) as decoder:
         for _ in range(2):
             first, second, third = decoder.decode(requests)
@@ -171,6 +173,7 @@ def test_a_pipeline_that_failed_is_built_anew_and_the_culprit_goes_to_pyav(monke
             assert torch.equal(second, decode(mp4, some))
         # The second time it is known, and disturbs nobody.
         assert decoder.substituted == 1
+    assert len(built) == 3  # to begin with, after the batch, after the file alone
     assert [record.message for record in caplog.records] == [
         f"{mp4}: DALI cannot decode it, PyAV does"
     ]
