@@ -33,8 +33,8 @@ KINDS = {
         {"x265-params": "log-level=none:open-gop=1:bframes=1:b-adapt=0:keyint=10:pools=1"},
     ),
     "mpeg4": ("mpeg4", {"bf": "2", "g": "12"}),
-    "vp8 hidden": ("libvpx", {"g": "20", "auto-alt-ref": "1", "lag-in-frames": "16", "b": "200k"}),
-    "vp9 hidden": (
+    "vp8": ("libvpx", {"g": "20", "auto-alt-ref": "1", "lag-in-frames": "16", "b": "200k"}),
+    "vp9 looking ahead": (
         "libvpx-vp9",
         {"g": "20", "auto-alt-ref": "1", "lag-in-frames": "16", "cpu-used": "8"},
     ),

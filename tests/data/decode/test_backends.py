@@ -59,7 +59,7 @@ def test_torchcodec_gives_the_same_bits_wherever_it_says_so(file, monkeypatch):
 @needs_torchcodec
 @pytest.mark.parametrize("kind", KINDS)
 def test_torchcodec_gives_the_same_bits_of_any_coding_and_window(tmp_path, kind):
-    for suffix in (".mkv",) if "vp8" in kind else (".mp4", ".mkv"):
+    for suffix in (".mkv",) if kind == "vp8" else (".mp4", ".mkv"):
         file = write_kind(tmp_path / f"a{suffix}", kind)
         for window in ({}, {"start": 1.1, "end": 3.0}, {"start": 2.0}):
             expected = decode(file, range, **window)

@@ -2,6 +2,7 @@
 
 import os
 import random
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -10,8 +11,8 @@ import pytest
 
 from ivn.data.container import Window, opened
 from ivn.data.decode import DecodeError, decode, packets, pyav
-from ivn.data.decode.packets import Packets, read_packets, runs_to
-from ivn.data.decode.units import Unit
+from ivn.data.decode.packets import Packets, numbers_are_certain, read_packets, runs_to
+from ivn.data.decode.units import Unit, _vp9
 from tests.data.decode.clips import KINDS, moving, plain_frames, write_kind
 from tests.data.videos import BUNDLED
 
@@ -60,14 +61,14 @@ def draws(count, seed):
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_any_choice_gives_the_frames_of_decoding_everything(coded, selections, kind, suffix):
-    if "vp" in kind and (suffix == ".ts" or (kind, suffix) == ("vp8 hidden", ".mp4")):
+    if "vp" in kind and (suffix == ".ts" or (kind, suffix) == ("vp8", ".mp4")):
         pytest.skip("no such codec in this container")
     file = coded(kind, suffix)
     expected = plain_frames(file)
     for numbers in draws(len(expected), len(kind)):
         frames = decode(file, lambda total, numbers=numbers: numbers)
         assert np.array_equal(frames, expected[list(numbers)])
-    if kind in ("mpeg4", "vp8 hidden", "no key frames"):
+    if kind in ("mpeg4", "no key frames"):
         assert set(selections) <= {True}
     elif kind != "interlaced":
         assert selections == [True] * 5
@@ -144,6 +145,33 @@ def test_frames_that_a_cut_file_no_longer_shows_have_no_number(coded, tmp_path, 
     for numbers in draws(len(expected), 4):
         frames = decode(cut, lambda total, numbers=numbers: [min(n, total - 1) for n in numbers])
         assert np.array_equal(frames, expected[list(numbers)])
+
+
+@pytest.mark.parametrize(
+    ("data", "entry", "hidden"),
+    [
+        (b"\x82\x00", True, False),
+        (b"\x80\x00", True, True),
+        (b"\x86\x00", False, False),
+        (b"\x84\x00", False, True),
+        (b"\x88\x00", False, False),  # shows one that is there
+        (b"\x84\xc1", False, False),  # several, of which the last is shown
+        (b"\xb1\x00", True, False),  # profile 3
+        (b"\xb2\x00", False, True),
+    ],
+)
+def test_headers_of_vp9_tell_what_is_shown(data, entry, hidden):
+    unit = _vp9(data)
+    assert (unit.entry, unit.splice) == (entry, hidden)
+
+
+def test_a_packet_that_shows_nothing_leaves_numbers_to_decoding():
+    units = [Unit(True, False), Unit(False, False, splice=True), Unit(False, False)]
+    found = Packets(3, [0, 1, 2], units, frozenset(), [0, 1, 2], [])
+    assert not numbers_are_certain(found) and runs_to(found, {2}) == []
+    assert numbers_are_certain(replace(found, units=[Unit(True, False)] * 3))
+    assert not numbers_are_certain(replace(found, units=[Unit(False, False)] * 3))
+    assert numbers_are_certain(replace(found, units=[]))
 
 
 def test_a_picture_of_a_lower_layer_is_kept_for_those_of_higher_ones():
