@@ -25,8 +25,8 @@ _PAIRS_AT_A_TIME = 65536
 def candidates(values: np.ndarray, present: np.ndarray) -> np.ndarray:
     """Pairs of clips of which some frames look alike, int64 ``[P, 2]``, each ascending, in order.
 
-    At whatever places in the clips the frames are. Time and memory grow with the number of clips:
-    some 20 s and less than 1 GB for a million.
+    At whatever places in the clips the frames are. Time and memory grow with the number of clips,
+    not with its square.
 
     Args:
         values: hash of each clip's frames, uint64 ``[R, 8]``.
