@@ -275,7 +275,8 @@ def test_any_choice_of_the_folders_clips_gives_the_frames_of_decoding_everything
     from tests.data.test_real_clips import UNDECODABLE
 
     for file in sorted(Path(FOLDER).glob("*.*")):
-        if file.name in UNDECODABLE or file.suffix == ".tsv":
+        large = file.stat().st_size > 400_000 and file.suffix != ".webm"
+        if file.name in UNDECODABLE or file.suffix == ".tsv" or large:
             continue
         every = decode(file, range)
         for numbers in draws(len(every), 5)[:4]:
