@@ -43,6 +43,15 @@ class Passed:
         self.bad += row.status not in USABLE
 
 
+def parts_of(place: Path) -> Path:
+    """The folder of what is finished of a manifest; there only while it is not whole."""
+    return place.with_name(f"{place.name}.partial")
+
+
+def _nothing_more(_: Path) -> None:
+    pass
+
+
 def pass_through(
     place: Path,
     rows: Iterable[Row],
@@ -50,6 +59,7 @@ def pass_through(
     *,
     settings: Mapping[str, Any],
     report: Callable[[Passed, Row | None], None],
+    finish: Callable[[Path], None] = _nothing_more,
 ) -> Passed:
     """Write what ``work`` makes of the rows to a new manifest at ``place``.
 
@@ -60,6 +70,8 @@ def pass_through(
         settings: of the work; parts that were made with others are refused.
         report: called with the counts so far and each row that is made; without a row after each
             part from before.
+        finish: called with the whole manifest before it gets its name, so that what it makes is
+            there when the manifest is.
 
     Raises:
         DataError: there is a manifest already, no row, parts of other settings, or a row that
@@ -91,7 +103,7 @@ def pass_through(
             # When stopped, too: what is done need not be done again.
             if made:
                 parts.add([given.popleft() for _ in made], made)
-        parts.join(place)
+        parts.join(place, finish)
     return counts
 
 
@@ -126,12 +138,13 @@ class _Parts:
         write_manifest(self._folder / name, made)
         self._files.append(self._folder / name)
 
-    def join(self, place: Path) -> None:
+    def join(self, place: Path, finish: Callable[[Path], None]) -> None:
         """Make one manifest of all, and remove them."""
         whole = self._folder / "whole.parquet"
         whole.unlink(missing_ok=True)
         join_manifests(whole, self._files)
         check_new(place)
+        finish(whole)
         os.replace(whole, place)
         shutil.rmtree(self._folder)
 
@@ -146,7 +159,7 @@ def _digest(rows: Iterable[Row]) -> str:
 @contextmanager
 def _parts_beside(place: Path, settings: Mapping[str, Any]) -> Iterator[_Parts]:
     """The parts of a manifest, new or from before; no other process can have them meanwhile."""
-    folder = place.with_name(f"{place.name}.partial")
+    folder = parts_of(place)
     folder.mkdir(exist_ok=True)
     begun, text = folder / "settings.json", json.dumps(dict(settings), indent=1)
     descriptor = os.open(folder, os.O_RDONLY)

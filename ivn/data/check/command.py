@@ -13,7 +13,7 @@ from rich.console import Console
 from ivn.data.cluster import Spread, spread
 from ivn.data.index.probing import source_of
 from ivn.data.manifest import Row, count_rows, read_rows
-from ivn.data.passing import Passed, pass_through
+from ivn.data.passing import Passed, parts_of, pass_through
 from ivn.data.probe import DecodeAll
 from ivn.data.processes import cores
 from ivn.data.shown import Naming, counting, line_of
@@ -50,7 +50,8 @@ def check(request: Request) -> int:
     """
     place, given = Path(request.out), Path(request.manifest)
     bad_list = place.with_suffix(".bad.txt")
-    if bad_list.exists():
+    # With a manifest begun beside it, it is of a call that was cut off at its very end.
+    if bad_list.exists() and not parts_of(place).exists():
         raise DataError(f"{bad_list}: is there already, and is not overwritten")
     total = count_rows(given)
     workers = request.workers or cores()
@@ -70,9 +71,15 @@ def check(request: Request) -> int:
             return checked(rows, place.parent.absolute(), DecodeAll(request.seconds), how)
 
         rows = read_rows(given, beside=place)
-        counts = pass_through(place, rows, work, settings=settings, report=report)
+        counts = pass_through(
+            place,
+            rows,
+            work,
+            settings=settings,
+            report=report,
+            finish=lambda whole: _write_list(bad_list, whole, place.parent.absolute()),
+        )
     seconds = time.monotonic() - began
-    _write_list(bad_list, place)
     earlier = f", {counts.earlier} from before" if counts.earlier else ""
     console.print(
         f"{counts.rows} rows checked{earlier}, "
@@ -113,11 +120,12 @@ def _part(row: Row) -> tuple[object, ...]:
     return row.path, row.member, row.start, row.end, row.status
 
 
-def _write_list(file: Path, manifest: Path) -> None:
-    """Name and reason of each row that cannot be used, a line each."""
+def _write_list(file: Path, manifest: Path, home: Path) -> None:
+    """Name and reason of each row that cannot be used, a line each; its paths are of ``home``."""
     temporary = file.with_name(f".{file.name}.{os.getpid()}")
     with temporary.open("w", encoding="utf-8") as lines:
-        for row in read_rows(manifest):
+        for row in read_rows(manifest, beside=manifest):
             if row.status not in USABLE:
-                lines.write(line_of(row, "\t") + "\n")
+                whole = replace(row, path=os.fspath(home / row.path))
+                lines.write(line_of(whole, "\t") + "\n")
     os.replace(temporary, file)

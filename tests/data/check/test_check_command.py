@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ivn.data.check.command import checked
+from ivn.data.check.command import Request, check, checked
 from ivn.data.cluster import spread
 from ivn.data.manifest import Row, read_manifest, read_rows, write_manifest
 from ivn.data.probe import DecodeAll
@@ -97,6 +97,25 @@ def test_nothing_is_overwritten_and_nothing_of_others_is_taken(manifest, tmp_pat
     (tmp_path / "c.parquet.partial" / "mine").touch()
     said = command("data", "check", manifest, "-o", tmp_path / "c.parquet")
     assert assert_one_line(said, "not of ours") == 1
+
+
+def test_cut_off_between_list_and_manifest_it_goes_on(manifest, tmp_path, monkeypatch):
+    place, rename = tmp_path / "c.parquet", os.replace
+
+    def until_the_end(source, target):
+        if Path(target) == place:
+            raise KeyboardInterrupt
+        rename(source, target)
+
+    request = Request(str(manifest), str(place), 30.0, 1, 1.0, "")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(os, "replace", until_the_end)
+        check(request)
+    listed = (tmp_path / "c.bad.txt").read_text()
+    assert len(listed.splitlines()) == 11 and not place.exists()
+    assert check(request) == 0
+    assert (tmp_path / "c.bad.txt").read_text() == listed
+    assert len(read_manifest(place)) == 2
 
 
 def crash_or_hang(source):
