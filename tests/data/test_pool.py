@@ -121,11 +121,13 @@ def test_no_item_is_no_outcome_and_no_worker_is_refused():
 
 
 SCRIPT = """
-import os, sys, time
+import os, signal, sys, time
 from ivn.data.pool import in_processes
 from tests.data.test_pool import nap
 
 if __name__ == "__main__":
+    # In the background of a shell, where tests may be run, Ctrl-C is ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     outcomes = in_processes(nap, [0.0, 1000.0, 1000.0], workers=2, seconds=1000)
     print(next(outcomes).value, flush=True)
     next(outcomes)
@@ -148,6 +150,7 @@ def test_processes_end_with_the_main_process_however_it_ends(tmp_path, number):
     ) as process:
         worker = int(process.stdout.readline())
         process.send_signal(number)
+        process.wait(timeout=30)
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
         try:
