@@ -44,6 +44,7 @@ $(BIN)/ruff: | $(BIN)/python
 # Many more kills and damaged files than the tests' share of them.
 soak: $(BIN)/ruff
 	IVN_SOAK=200 OMP_NUM_THREADS=1 $(BIN)/pytest -s tests/train/test_processes.py tests/test_fuzz.py -k "kills or damaged"
+	IVN_SOAK=200 OMP_NUM_THREADS=1 $(BIN)/pytest tests/data/transcode/test_real_clips.py -k every_clip
 
 # The CPU's results and all tables that follow from them: on a machine that does nothing else.
 RESULTS := benchmarks/results/cpu
