@@ -445,7 +445,7 @@ def test_a_momentum_target_stays_where_a_step_was_skipped(tmp_path):
     seen, loss = [], stage.loss
 
     class Loader:
-        step, steps_per_epoch = 0, 4
+        step, steps_per_epoch, prefetch = 0, 4, 2
 
         def __next__(self):
             seen.append({k: v.clone() for k, v in stage.teacher.state_dict().items()})

@@ -122,7 +122,7 @@ def add_stream(
     aspect: Fraction,
     matrix: int,
 ) -> "VideoStream":
-    """A video stream with its encoder, on one thread, so that the same input gives the same bytes.
+    """A video stream with its encoder, on one thread: others take the other cores.
 
     Args:
         container: to add to.
