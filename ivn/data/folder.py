@@ -36,7 +36,8 @@ def filling(
     _check(out, text, file)
     try:
         out.mkdir(parents=True, exist_ok=True)
-        with _locked(out):
+        in_use = f"{out} is in use by another process: wait for it, or choose another folder"
+        with held(out, DataError(in_use)):
             _check(out, text, file)
             if not (out / file).exists():
                 temporary = out / f"{file}{TEMPORARY}"
@@ -97,16 +98,22 @@ def _difference(begun: str, settings: str) -> str:
 
 
 @contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """The lock is of the folder itself, and goes with this process, however that ends."""
+def held(folder: Path, in_use: Exception) -> Iterator[None]:
+    """Holds ``folder`` for this process; the lock goes with the process, however that ends.
+
+    The folder itself is locked, so that no file is left behind. Processes started afresh do not
+    inherit the lock; forked ones would, and keep it when this one is killed.
+
+    Args:
+        folder: that is there.
+        in_use: raised where another process holds it.
+    """
     descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise DataError(
-                f"{folder} is in use by another process: wait for it, or choose another folder"
-            ) from None
+            raise in_use from None
         yield
     finally:
         os.close(descriptor)

@@ -6,7 +6,6 @@ parts are taken as they are; from the first other row on the work is done anew.
 """
 
 import collections
-import fcntl
 import hashlib
 import itertools
 import json
@@ -19,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ivn.data.folder import held
 from ivn.data.manifest import Row, check_new, count_bad, join_manifests, values_of, write_manifest
 from ivn.data.source import DataError
 from ivn.data.table import USABLE
@@ -162,12 +162,7 @@ def _parts_beside(place: Path, settings: Mapping[str, Any]) -> Iterator[_Parts]:
     folder = parts_of(place)
     folder.mkdir(exist_ok=True)
     begun, text = folder / "settings.json", json.dumps(dict(settings), indent=1)
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise DataError(f"{folder}: another process works on it; wait for it") from None
+    with held(folder, DataError(f"{folder}: another process works on it; wait for it")):
         if begun.exists():
             if begun.read_text(errors="replace") != text:
                 raise DataError(
@@ -180,5 +175,3 @@ def _parts_beside(place: Path, settings: Mapping[str, Any]) -> Iterator[_Parts]:
             temporary.write_text(text)
             os.replace(temporary, begun)
         yield _Parts(folder)
-    finally:
-        os.close(descriptor)

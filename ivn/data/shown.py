@@ -12,7 +12,55 @@ from ivn.data.table import USABLE
 
 
 @contextmanager
-def counting(console: Console, *, total: int | None) -> Iterator[Callable[[Passed], None]]:
+def watching(
+    console: Console, *, total: int | None
+) -> Iterator[Callable[[Passed, Row | None], None]]:
+    """A bar that is told the counts so far, and what row was made, if any: it names the bad ones.
+
+    Args:
+        console: to draw on.
+        total: rows to come; None is unknown.
+    """
+    name = _Naming(console)
+    with _counting(console, total=total) as bar:
+
+        def report(counts: Passed, row: Row | None) -> None:
+            bar(counts)
+            if row is not None:
+                name(row)
+
+        yield report
+
+
+def verdict(console: Console, bad: int, every: int, max_bad: float, *, what: str) -> int:
+    """The exit code: 0, or 1 and a line where a larger share than ``max_bad`` is bad.
+
+    Args:
+        console: to print on.
+        bad, every: counts.
+        max_bad: largest share that is a success.
+        what: is said of the bad ones.
+    """
+    if bad <= max_bad * every:
+        return 0
+    line = f"{bad} of {every} {what}, more than --max-bad {max_bad:g}"
+    console.print(line, markup=False)
+    return 1
+
+
+def line_of(row: Row, between: str) -> str:
+    """The name of a row's video and its status."""
+    name = f"{row.path}, member {row.member}" if row.member else row.path
+    return f"{printable(name)}{between}{printable(row.status)}"
+
+
+def printable(text: str) -> str:
+    """The text in one line, whatever it holds: as Python would write it where it must."""
+    return text if text.isprintable() else repr(text)
+
+
+@contextmanager
+def _counting(console: Console, *, total: int | None) -> Iterator[Callable[[Passed], None]]:
     """A bar that is told the counts so far; none where nobody sees it.
 
     Args:
@@ -30,7 +78,7 @@ def counting(console: Console, *, total: int | None) -> Iterator[Callable[[Passe
         yield lambda counts: bar.update(task, completed=counts.rows, bad=counts.bad)
 
 
-class Naming:
+class _Naming:
     """Names rows that cannot be used, each file once where its rows follow one another."""
 
     def __init__(self, console: Console) -> None:
@@ -43,14 +91,3 @@ class Naming:
         if line and line != self._last:
             self._console.print(line, markup=False)
         self._last = line
-
-
-def line_of(row: Row, between: str) -> str:
-    """The name of a row's video and its status."""
-    name = f"{row.path}, member {row.member}" if row.member else row.path
-    return f"{printable(name)}{between}{printable(row.status)}"
-
-
-def printable(text: str) -> str:
-    """The text in one line, whatever it holds: as Python would write it where it must."""
-    return text if text.isprintable() else repr(text)

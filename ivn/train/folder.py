@@ -8,13 +8,13 @@ RUN/checkpoints/step-00000123/
 """
 
 import contextlib
-import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from ivn.data.folder import held
 
 from .errors import FolderInUseError, RunError, existing, why
 
@@ -102,27 +102,14 @@ def read(run: Path) -> tuple[str, dict[str, Any]]:
         ) from error
 
 
-@contextlib.contextmanager
-def locked(run: Path) -> Iterator[None]:
-    """Holds ``run`` for this process; the lock goes with the process, however it ends.
-
-    The folder itself is locked, so that no file is left behind. Processes started afresh do not
-    inherit the lock; forked ones would, and keep it when this one is killed.
+def locked(run: Path) -> contextlib.AbstractContextManager[None]:
+    """Holds ``run`` for this process; see :func:`ivn.data.folder.held`.
 
     Raises:
         FolderInUseError: another process holds it.
     """
-    descriptor = os.open(run, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise FolderInUseError(
-                f"{run} is in use by another process; wait for it or choose another folder"
-            ) from None
-        yield
-    finally:
-        os.close(descriptor)
+    told = f"{run} is in use by another process; wait for it or choose another folder"
+    return held(run, FolderInUseError(told))
 
 
 def remove_temporaries(run: Path) -> None:

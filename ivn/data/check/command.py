@@ -13,10 +13,10 @@ from rich.console import Console
 from ivn.data.cluster import Spread, spread
 from ivn.data.index.probing import source_of
 from ivn.data.manifest import Row, count_rows, read_rows
-from ivn.data.passing import Passed, parts_of, pass_through
+from ivn.data.passing import parts_of, pass_through
 from ivn.data.probe import DecodeAll
 from ivn.data.processes import cores
-from ivn.data.shown import Naming, counting, line_of
+from ivn.data.shown import line_of, verdict, watching
 from ivn.data.source import DataError, Source
 from ivn.data.table import OK, USABLE
 
@@ -59,13 +59,7 @@ def check(request: Request) -> int:
     settings = {"command": "check", "seconds": request.seconds}
     console = Console(highlight=False, soft_wrap=True)
     began = time.monotonic()
-    name = Naming(console)
-    with counting(console, total=total) as bar:
-
-        def report(counts: Passed, row: Row | None) -> None:
-            bar(counts)
-            if row is not None:
-                name(row)
+    with watching(console, total=total) as report:
 
         def work(rows: Iterator[Row]) -> Iterator[Row]:
             return checked(rows, place.parent.absolute(), DecodeAll(request.seconds), how)
@@ -88,13 +82,7 @@ def check(request: Request) -> int:
         markup=False,
     )
     console.print(place.as_posix(), markup=False)
-    if counts.bad > request.max_bad * counts.rows:
-        console.print(
-            f"{counts.bad} of {counts.rows} are bad, more than --max-bad {request.max_bad:g}",
-            markup=False,
-        )
-        return 1
-    return 0
+    return verdict(console, counts.bad, counts.rows, request.max_bad, what="are bad")
 
 
 def checked(rows: Iterator[Row], home: Path, function: DecodeAll, how: Spread) -> Iterator[Row]:

@@ -11,9 +11,9 @@ from ivn.data.cluster import spread
 from ivn.data.index.found import Found, Refused, found_at, found_by
 from ivn.data.index.probing import probed
 from ivn.data.manifest import Row
-from ivn.data.passing import Passed, Work, pass_through
+from ivn.data.passing import Work, pass_through
 from ivn.data.processes import cores
-from ivn.data.shown import Naming, counting, printable
+from ivn.data.shown import printable, verdict, watching
 from ivn.data.source import DataError
 
 
@@ -74,14 +74,7 @@ def index(request: Request) -> int:
                 refused.append(found)
                 console.print(f"{printable(found.name)}: {found.reason}", markup=False)
 
-    name = Naming(console)
-    with counting(console, total=None) as bar:
-
-        def report(counts: Passed, row: Row | None) -> None:
-            bar(counts)
-            if row is not None:
-                name(row)
-
+    with watching(console, total=None) as report:
         counts = pass_through(place, rows(), _work(request), settings=settings, report=report)
     seconds = time.monotonic() - began
     bad, every = counts.bad + len(refused), counts.rows + len(refused)
@@ -93,12 +86,7 @@ def index(request: Request) -> int:
         markup=False,
     )
     console.print(place.as_posix(), markup=False)
-    if bad > request.max_bad * every:
-        console.print(
-            f"{bad} of {every} are bad, more than --max-bad {request.max_bad:g}", markup=False
-        )
-        return 1
-    return 0
+    return verdict(console, bad, every, request.max_bad, what="are bad")
 
 
 def _work(request: Request) -> Work:

@@ -21,6 +21,7 @@ from ivn.data.mix.near import candidates
 from ivn.data.mix.phash import as_arrays
 from ivn.data.mix.recipe import Recipe, Wanted, given_to, read_recipe
 from ivn.data.processes import cores
+from ivn.data.shown import verdict
 from ivn.data.source import DataError
 
 _NAMED = 5
@@ -73,13 +74,7 @@ def mix_manifests(
     bad = _tell(console, entries, found)
     for file in (place, *told):
         console.print(file.as_posix(), markup=False)
-    if bad > max_bad * len(entries.all):
-        console.print(
-            f"{bad} of {len(entries.all)} cannot be read, more than --max-bad {max_bad:g}",
-            markup=False,
-        )
-        return 1
-    return 0
+    return verdict(console, bad, len(entries.all), max_bad, what="cannot be read")
 
 
 def judge(

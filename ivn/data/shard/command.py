@@ -1,11 +1,9 @@
 """``ivn data shard``: a bar to look at, bad videos by name, and a line of what came of it."""
 
-import time
 from pathlib import Path
 
-from ivn.data.folder import MANIFEST
 from ivn.data.shard.run import Packing, shard
-from ivn.data.transcode.command import showing, summary
+from ivn.data.transcode.command import told
 from ivn.data.transcode.run import Limits
 
 
@@ -15,9 +13,7 @@ def shard_manifest(manifest: str, out: str, packing: Packing, limits: Limits) ->
     Raises:
         DataError: see :func:`ivn.data.shard.run.shard`.
     """
-    start = time.perf_counter()
-    with showing(Path(manifest)) as (console, report):
-        tally = shard(Path(manifest), Path(out), packing, limits, report)
-    summary(console, tally, "clips packed", time.perf_counter() - start)
-    console.print((Path(out) / MANIFEST).as_posix(), markup=False)
-    return 0
+    given, folder = Path(manifest), Path(out)
+    return told(
+        given, folder, "clips packed", lambda report: shard(given, folder, packing, limits, report)
+    )

@@ -1,7 +1,7 @@
 """``ivn data transcode``: a bar to look at, bad videos by name, and a line of what came of it."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,16 +21,27 @@ def transcode_manifest(manifest: str, out: str, encoding: Encoding, limits: Limi
     Raises:
         DataError: see :func:`ivn.data.transcode.run.transcode`.
     """
+    given, folder = Path(manifest), Path(out)
+    return told(
+        given,
+        folder,
+        "clips made",
+        lambda report: transcode(given, folder, encoding, limits, report),
+    )
+
+
+def told(manifest: Path, out: Path, what: str, work: Callable[[Report], Tally]) -> int:
+    """Do the work with a bar, say what came of it and where that is; gives 0."""
     start = time.perf_counter()
-    with showing(Path(manifest)) as (console, report):
-        tally = transcode(Path(manifest), Path(out), encoding, limits, report)
-    summary(console, tally, "clips made", time.perf_counter() - start)
-    console.print((Path(out) / MANIFEST).as_posix(), markup=False)
+    with _showing(manifest) as (console, report):
+        tally = work(report)
+    _summary(console, tally, what, time.perf_counter() - start)
+    console.print((out / MANIFEST).as_posix(), markup=False)
     return 0
 
 
 @contextmanager
-def showing(manifest: Path) -> Iterator[tuple[Console, Report]]:
+def _showing(manifest: Path) -> Iterator[tuple[Console, Report]]:
     """A bar on a terminal, and a line for each video that cannot be used, everywhere.
 
     Raises:
@@ -57,7 +68,7 @@ def showing(manifest: Path) -> Iterator[tuple[Console, Report]]:
         yield console, report
 
 
-def summary(console: Console, tally: Tally, what: str, seconds: float) -> None:
+def _summary(console: Console, tally: Tally, what: str, seconds: float) -> None:
     """A line that says what came of the rows."""
     parts = [f"{tally.made} {what}, {tally.made / seconds:.1f}/s"]
     if tally.kept:
