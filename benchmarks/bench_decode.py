@@ -8,12 +8,14 @@ them cannot decode so is left out for all, and told. Rounds go through all in tu
 """
 
 import argparse
+import contextlib
+import functools
 import json
 import math
 import statistics
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -33,7 +35,7 @@ from .decode_workers import Job, Workers
 from .decoders import DALI, OURS, PACKAGES, Dali, same, ways
 from .measure import BenchError
 
-LOADER = "our loader"
+LOADER, SHARDS = "our loader", "our loader, from shards"
 # More files of a set than this a library must be able to decode to be compared with.
 _SHARE = 0.5
 
@@ -50,6 +52,7 @@ class Options:
         processes, threads: how many decode, and threads in each; all pairs are measured.
         rounds: through all ways.
         clips_per_second: that a GPU takes; 0 does not ask.
+        shards: manifest of ``data`` packed by ``ivn data shard``, for the loader; "" is none.
         out: a folder for decode.json; "" writes none.
     """
 
@@ -61,6 +64,7 @@ class Options:
     threads: Sequence[int] = (1,)
     rounds: int = 3
     clips_per_second: float = 0.0
+    shards: str = ""
     out: str = ""
 
 
@@ -76,6 +80,9 @@ def bench(options: Options) -> None:
     about = provenance(torch.device("cpu")) | {"cores": str(cores())} | versions(*PACKAGES)
     print(in_words(about), flush=True)
     jobs, names, notes = _compared(options)
+    loaded = {LOADER: [Source(path) for path, _ in jobs]}
+    if options.shards:
+        loaded[SHARDS] = _packed(jobs, options)
     print(f"{len(jobs)} files, {options.frames} frames of each, the same by every way", flush=True)
     for name, why in notes.items():
         print(f"  {name}: {why}", flush=True)
@@ -83,7 +90,7 @@ def bench(options: Options) -> None:
     rows = [
         row
         for processes, threads in settings
-        for row in _measured(jobs, names, options, processes, threads)
+        for row in _measured(jobs, names, loaded, options, processes, threads)
     ]
     advice = _advice(rows, options.clips_per_second)
     print(advice["in_words"])
@@ -180,33 +187,48 @@ def _wrong(job: Job, found: dict) -> dict[str, str]:
     return failed | same(frames)
 
 
+def _packed(jobs: list[Job], options: Options) -> list[Source]:
+    """The clips of the shards that were made of the jobs' files."""
+    sources, packed = list_clips(options.data), list_clips(options.shards)
+    if len(sources) != len(packed):
+        raise BenchError(
+            f"{options.shards} has {len(packed)} clips, {options.data} has {len(sources)}: "
+            "pack that very data"
+        )
+    of = {source.path: clip for source, clip in zip(sources, packed, strict=True)}
+    return [of[path] for path, _ in jobs]
+
+
 def _measured(
-    jobs: list[Job], names: list[str], options: Options, processes: int, threads: int
+    jobs: list[Job],
+    names: list[str],
+    loaded: Mapping[str, list[Source]],
+    options: Options,
+    processes: int,
+    threads: int,
 ) -> list[dict]:
     """A row for each way with so many processes and threads, printed as they come."""
-    workers = Workers(jobs, processes=processes, threads=threads)
-    loader = _loader(jobs, options, processes) if threads == 1 else None
-    gpu = Dali(torch.device("cuda"), processes * threads) if DALI in names else None
-    taken: dict[str, list[float]] = {name: [] for name in names}
-    if loader is not None:
-        taken[LOADER] = []
-    try:
+    with contextlib.ExitStack() as stack:
+        workers = stack.enter_context(
+            contextlib.closing(Workers(jobs, processes=processes, threads=threads))
+        )
+        timed: dict[str, Callable[[], float]] = {
+            name: functools.partial(workers.seconds, name) for name in names
+        }
+        if DALI in names:
+            gpu = Dali(torch.device("cuda"), processes * threads)
+            timed[DALI] = functools.partial(
+                stack.enter_context(contextlib.closing(gpu)).seconds, jobs
+            )
+        for name, sources in loaded.items() if threads == 1 else ():
+            loader = stack.enter_context(_loader(sources, options, processes))
+            timed[name] = functools.partial(_seconds_of, loader)
+        taken: dict[str, list[float]] = {name: [] for name in timed}
         for number in range(options.rounds + 1):
-            for name, times in taken.items():
-                if name == LOADER and loader is not None:
-                    seconds = _seconds_of(loader)
-                elif name == DALI and gpu is not None:
-                    seconds = gpu.seconds(jobs)
-                else:
-                    seconds = workers.seconds(name)
+            for name, seconds_of in timed.items():
+                seconds = seconds_of()
                 if number:  # the first round finds files and libraries cold
-                    times.append(seconds)
-    finally:
-        workers.close()
-        if loader is not None:
-            loader.close()
-        if gpu is not None:
-            gpu.close()
+                    taken[name].append(seconds)
     ours = statistics.median(taken[OURS])
     frames = sum(len(numbers) for _, numbers in jobs)
     rows = []
@@ -231,11 +253,11 @@ def _measured(
     return rows
 
 
-def _loader(jobs: list[Job], options: Options, processes: int) -> ClipLoader:
-    """Batches of all files; it crops and resizes, too."""
+def _loader(sources: list[Source], options: Options, processes: int) -> ClipLoader:
+    """Batches of all clips; it crops and resizes, too."""
     config = DataConfig(augmentation="centre", decode_seconds=3600.0)
     return ClipLoader(
-        [Source(path) for path, _ in jobs],
+        sources,
         {"clip": ClipSpec(options.frames, options.size)},
         config,
         batch_size=1,
@@ -279,6 +301,7 @@ def main() -> int:
     parser.add_argument("--processes", type=_counts, default=(), metavar="N,...")
     parser.add_argument("--threads", type=_counts, default=(1,), metavar="N,...")
     parser.add_argument("--clips-per-second", type=float, default=0.0, metavar="R")
+    parser.add_argument("--shards", default="", metavar="M.parquet", help="the same data, packed")
     parser.add_argument("--out", default="", metavar="DIR", help="write decode.json there")
     try:
         bench(Options(**vars(parser.parse_args())))

@@ -56,6 +56,7 @@ def run_decode(
     threads: Annotated[str, tyro.conf.arg(metavar="N,...")] = "1",
     rounds: Annotated[int, tyro.conf.arg(metavar="N")] = 3,
     clips_per_second: Annotated[float, optional("R")] = 0.0,
+    shards: Annotated[str, optional("M.parquet")] = "",
     out: Annotated[str, optional("DIR")] = "",
 ) -> int:
     """Measure decoding: our back ends and our loader, and every library that is installed.
@@ -73,6 +74,7 @@ def run_decode(
         threads: in each process, every one with a file of its own.
         rounds: through all, of which the median counts; one more comes first and does not count.
         clips_per_second: that a GPU takes: how many cores does it need.
+        shards: DATA packed by ivn data shard, which our loader reads in turn with the originals.
         out: a folder for the results, decode.json.
     """
     from ivn.benchmarks import bench_decode
@@ -86,6 +88,7 @@ def run_decode(
         _counts("--threads", threads),
         rounds,
         clips_per_second,
+        shards,
         out,
     )
     bench_decode.bench(options)

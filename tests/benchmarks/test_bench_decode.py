@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from ivn.benchmarks import bench_decode, decoders
 from ivn.benchmarks.bench_decode import Options, bench
 from ivn.benchmarks.measure import BenchError
 from ivn.data.decode import BACKENDS
+from ivn.data.manifest import Row, write_manifest
 from tests.command import command
 from tests.data.decode.clips import bundled
 from tests.data.videos import BUNDLED
@@ -45,6 +47,24 @@ def test_a_run_tells_rates_ratios_advice_and_what_they_belong_to(few, tmp_path, 
     said = capsys.readouterr().out
     assert "--set efficiency.workers=1; 1e+06 clips/s need" in said
     assert "our loader" in said and "3 files, 4 frames of each" in said
+
+
+def test_the_loader_reads_the_same_clips_from_shards(few, tmp_path, capsys):
+    files = sorted(few.glob("?.mp4"))
+    write_manifest(tmp_path / "M.parquet", [Row(str(file)) for file in files])
+    code, _, err = command(
+        "data", "shard", tmp_path / "M.parquet", "--out", tmp_path / "shards", "--frames", 8
+    )
+    assert code == 0, err
+    options = Options(
+        str(tmp_path / "M.parquet"), frames=4, size=32, processes=(1,), rounds=1,
+        shards=str(tmp_path / "shards" / "manifest.parquet"), out=str(tmp_path / "out"),
+    )  # fmt: skip
+    bench(options)
+    rows = json.loads((tmp_path / "out" / "decode.json").read_text())["rows"]
+    assert {"our loader", "our loader, from shards"} <= {row["way"] for row in rows}
+    with pytest.raises(BenchError, match=r"has 3 clips, .*0\.mp4 has 1: pack that very data"):
+        bench(replace(options, data=str(files[0])))
 
 
 @pytest.mark.parametrize(
