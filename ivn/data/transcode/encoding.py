@@ -122,7 +122,7 @@ def add_stream(
     aspect: Fraction,
     matrix: int,
 ) -> "VideoStream":
-    """A video stream with its encoder, on one thread: others take the other cores.
+    """A video stream with its encoder, on one thread, so that the same input gives the same bytes.
 
     Args:
         container: to add to.
@@ -151,11 +151,13 @@ def _options(encoding: Encoding) -> dict[str, str]:
     quality, dense = str(encoding.crf), encoding.gop == 1
     match encoding.codec:
         case "h264":
+            # Its AVX-512 code reads memory that nobody wrote, and so each run had other bytes.
+            same = {"x264-params": "cpu-independent=1"}
             # Clips of key frames are there to be read fast: no arithmetic coding, no deblocking.
             tune = {"tune": "fastdecode", "bf": "0"} if dense else {}
             if encoding.lossless:
-                return {"qp": "0", "preset": "veryfast", **({"bf": "0"} if dense else {})}
-            return {"crf": quality, "preset": "fast", **tune}
+                return {"qp": "0", "preset": "veryfast", **same, **({"bf": "0"} if dense else {})}
+            return {"crf": quality, "preset": "fast", **same, **tune}
         case "vp9":
             return {"crf": quality, "b": "0", "deadline": "good", "cpu-used": "5", "row-mt": "0"}
         case "mjpeg":

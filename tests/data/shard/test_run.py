@@ -248,11 +248,12 @@ def test_a_tar_that_is_not_as_it_was_written_is_found(tmp_path):
 
 
 @pytest.mark.slow
-def test_killed_at_any_time_the_same_command_goes_on_to_the_same_tars(tmp_path):
+@pytest.mark.parametrize("frames", [(), ("--frames", "8", "--short", "96")])
+def test_killed_at_any_time_the_same_command_goes_on_to_the_same_tars(tmp_path, frames):
     clips = sorted(file for file in BUNDLED_CLIPS.iterdir() if file.suffix == ".mp4")
     rows = [Row(str(clip), extra={"n": str(n)}) for n in range(8) for clip in clips]
-    write_manifest(tmp_path / "M.parquet", rows)
-    what = ("shard", "--size", "1")
+    write_manifest(tmp_path / "M.parquet", rows if not frames else rows[: 2 * len(clips)])
+    what = ("shard", "--size", "1", *frames)
     whole = run(tmp_path, "whole", what)
     assert whole.communicate()[1] == "" and whole.returncode == 0
 
