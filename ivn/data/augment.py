@@ -4,11 +4,13 @@ T frames, H height, W width of the decoded frames.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-import torch.nn.functional as F
 from torch import Tensor
 
+from ivn.data.clip import ClipSpec
+from ivn.data.resize import resized
 from ivn.ops.random import Purpose, integers, random_words
 
 # Wang et al., "Temporal segment networks", ECCV 2016: multi-scale crops at 13 fixed places.
@@ -31,6 +33,38 @@ class Crop:
     height: int
     width: int
     flip: bool = False
+
+    def of(self, video: Tensor) -> "Cropped":
+        """The frames, uint8 ``[T, H, W, 3]``, inside it: a view."""
+        bottom, right = self.top + self.height, self.left + self.width
+        return Cropped(video[:, self.top : bottom, self.left : right], self.flip)
+
+
+@dataclass(frozen=True)
+class Cropped:
+    """A clip after its crop, before it is resized.
+
+    Attributes:
+        frames: uint8 ``[T, H, W, 3]``, as decoded.
+        flip: whether they are to be mirrored.
+    """
+
+    frames: Tensor
+    flip: bool
+
+    def square(self, frames: int, size: int) -> Tensor:
+        """Every n-th frame of the clip's, resized and mirrored, uint8 ``[frames, size, size, 3]``.
+
+        The same bits on every device.
+        """
+        out = resized(self.frames[:: len(self.frames) // frames], size)
+        return out.flip(2) if self.flip else out
+
+    def views(self, specs: Mapping[str, ClipSpec]) -> dict[str, Tensor]:
+        """What each consumer sees, uint8 ``[T, size, size, 3]``, where the frames are."""
+        shapes = {(spec.frames, spec.size) for spec in specs.values()}
+        made = {shape: self.square(*shape) for shape in shapes}
+        return {name: made[spec.frames, spec.size] for name, spec in specs.items()}
 
 
 def multi_scale_crop(height: int, width: int, key: Tensor, *, flip: bool) -> Crop:
@@ -106,24 +140,12 @@ def centre_crop(height: int, width: int) -> Crop:
 def cut(video: Tensor, crop: Crop, size: int) -> Tensor:
     """The crop of every frame, resized to a square: uint8 ``[T, size, size, 3]``.
 
-    Bilinear with antialiasing, as Pillow's: values differ from it by at most 1.
-
     Args:
         video: uint8 ``[T, H, W, 3]``.
         crop: inside the frames.
         size: side of the result.
     """
-    inside = video[
-        :, crop.top : crop.top + crop.height, crop.left : crop.left + crop.width
-    ].permute(0, 3, 1, 2)
-    if inside.is_cuda:  # where PyTorch resizes no bytes
-        inside = inside.float()
-    out = F.interpolate(inside, size=(size, size), mode="bilinear", antialias=True)
-    if inside.is_cuda:
-        out = out.round_().clamp_(0, 255).byte()
-    if crop.flip:
-        out = out.flip(3)
-    return out.permute(0, 2, 3, 1).contiguous()
+    return crop.of(video).square(len(video), size)
 
 
 def centre_clip(video: Tensor, size: int) -> Tensor:

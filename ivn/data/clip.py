@@ -3,6 +3,7 @@
 B batch, T frames, H height, W width.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -27,6 +28,18 @@ class ClipSpec:
     def __post_init__(self) -> None:
         if self.frames < 1 or self.size < 1:
             raise ValueError(f"frames {self.frames}, size {self.size}: expected at least 1 of each")
+
+
+def empty_clips(
+    specs: Mapping[str, ClipSpec], rows: int, device: torch.device
+) -> dict[str, Tensor]:
+    """Room for a batch: consumer -> uint8 ``[rows, T, size, size, 3]``."""
+    return {
+        name: torch.empty(
+            rows, spec.frames, spec.size, spec.size, 3, dtype=torch.uint8, device=device
+        )
+        for name, spec in specs.items()
+    }
 
 
 @dataclass(frozen=True)

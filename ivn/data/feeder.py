@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from ivn.data.clip import Batch, ClipSpec
+from ivn.data.clip import Batch
+from ivn.data.packing import Packing
 from ivn.data.plan import Place, Plan
 from ivn.data.prefetch import Prefetch
 from ivn.data.ring import Ring, slot_bytes
@@ -37,7 +38,7 @@ class Feeder:
 
     Args:
         plan: which sources and keys.
-        specs: consumer -> what it sees.
+        packing: how clips lie in memory on their way, and who sees them.
         workers: processes.
         start: the first step.
         stop: the first step not to make; -1 goes on for ever.
@@ -51,7 +52,7 @@ class Feeder:
     def __init__(
         self,
         plan: Plan,
-        specs: dict[str, ClipSpec],
+        packing: Packing,
         *,
         workers: int,
         start: int,
@@ -60,16 +61,14 @@ class Feeder:
         transfer: Transfer,
     ) -> None:
         rows = len(plan.keys(start))
-        shapes = {
-            name: (rows, spec.frames, spec.size, spec.size, 3) for name, spec in specs.items()
-        }
+        shapes = packing.shapes(rows)
         self._batch_bytes = slot_bytes(shapes)
         # Of small batches as many as all workers have tasks, and the one that is being taken.
         places = rows // plan.config.repeats
         least = 1 + -(-TASKS * workers // places)
         self.prefetch = Prefetch(self._batch_bytes, limit_bytes, least)
         self._ring = Ring(shapes, self.prefetch.most)
-        self._plan, self._transfer = plan, transfer
+        self._plan, self._packing, self._transfer = plan, packing, transfer
         self._copies_ahead = transfer.ahead(self._batch_bytes)
         self._next, self._stop = start, stop
         self._fillings: deque[_Filling] = deque()
@@ -85,7 +84,7 @@ class Feeder:
         for slot in range(self.prefetch.depth):
             self._open_slot(slot)
         self._woken, self._wake = multiprocessing.Pipe(duplex=False)
-        self._workers = Workers(workers, self._ring, specs, plan.config)
+        self._workers = Workers(workers, self._ring, packing, plan.config)
         self._thread = threading.Thread(target=self._run, name="ivn-feeder", daemon=True)
         self._thread.start()
 
@@ -113,7 +112,7 @@ class Feeder:
             raise filling.error[1]
         if not filling.tensors:
             self._copy(filling)
-        self._transfer.take(filling.tensors)
+        self._transfer.take(filling.tensors.values())
         self._adapt(started)
         self._wake.send(0)
         keys = filling.tensors.pop("keys")
@@ -227,6 +226,9 @@ class Feeder:
 
     def _copy(self, filling: _Filling) -> None:
         """Bring a whole batch to where it is used; its slot is free then."""
-        tensors = {"keys": filling.keys, **self._ring.slot(filling.slot)}
-        filling.tensors = self._transfer.copy(tensors)
+        rows, device = self._ring.slot(filling.slot), self._transfer.device
+        with self._transfer.beside():
+            keys = filling.keys.to(device, non_blocking=True)
+            tensors = {"keys": keys, **self._packing.unpack(rows, device)}
+        filling.tensors = tensors
         self._free.append(filling.slot)

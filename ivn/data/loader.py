@@ -10,6 +10,7 @@ from ivn.data.clip import Batch, ClipSpec
 from ivn.data.feeder import Feeder
 from ivn.data.on_device import augment
 from ivn.data.on_gpu import GpuFeeder
+from ivn.data.packing import Packing
 from ivn.data.plan import Plan
 from ivn.data.reader import DataConfig, check_specs
 from ivn.data.source import DataError, Source
@@ -46,7 +47,8 @@ class ClipLoader:
         stop_step: the first step not to give; -1 goes on for ever.
         rank, world_size: this process gets rows ``rank * b`` to ``(rank + 1) * b`` of the global
             batch, ``b = batch_size // world_size``.
-        device: where batches go; to a GPU they are copied beside the training step.
+        device: where batches go; to a GPU they are copied, and resized there, beside the training
+            step. Changes no bit of them.
         prefetch_gib: memory for batches ahead, of which there are two in any case.
 
     Attributes:
@@ -85,6 +87,8 @@ class ClipLoader:
         self._stop_step = stop_step
         self._workers = workers
         self._device = torch.device(device)
+        # Where the device is a CPU, its cores are those of the workers.
+        self._packing = Packing(specs, crops=self._device.type == "cuda")
         self._limit_bytes = int(prefetch_gib * 2**30)
         self._feeder: Feeder | GpuFeeder | None = None
 
@@ -148,7 +152,7 @@ class ClipLoader:
             )
         return Feeder(
             self._plan,
-            self._specs,
+            self._packing,
             workers=self._workers,
             start=self.step,
             stop=self._stop_step,
@@ -159,15 +163,13 @@ class ClipLoader:
     def _alone(self) -> Batch:
         keys = self._plan.keys(self.step)
         places = self._plan.places(self.step, keys)
-        clips = {
-            name: torch.empty(len(keys), spec.frames, spec.size, spec.size, 3, dtype=torch.uint8)
-            for name, spec in self._specs.items()
-        }
+        shapes = self._packing.shapes(len(keys))
+        rows = {name: torch.empty(shape, dtype=torch.uint8) for name, shape in shapes.items()}
         for place in places:
             while reason := fill(
-                place.source, self._specs, self._config, place.keys, clips, place.row
+                place.source, self._packing, self._config, place.keys, rows, place.row
             ):
                 place.broken(reason)
         replaced = [one for place in places for one in place.replaced()]
-        batch = Batch(clips, keys, replaced, repeats=self._config.repeats)
-        return batch.to(self._device)
+        clips = self._packing.unpack(rows, self._device)
+        return Batch(clips, keys.to(self._device), replaced, keys, self._config.repeats)

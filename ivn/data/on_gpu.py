@@ -1,19 +1,19 @@
 """Batches whose videos DALI decodes, where they are used: decoding, crops and sizes on the GPU."""
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 
-from ivn.data.clip import Batch, ClipSpec
+from ivn.data.clip import Batch, ClipSpec, empty_clips
 from ivn.data.decode import DecodeError, usable
 from ivn.data.decode.dali import Decoder, Request
 from ivn.data.plan import Place, Plan
 from ivn.data.prefetch import Prefetch
-from ivn.data.reader import chooser, views_of
+from ivn.data.reader import chooser, crops_of
+from ivn.data.transfer import transfer_to
 
 
 class GpuFeeder:
@@ -50,7 +50,7 @@ class GpuFeeder:
         self._plan, self._specs, self._device = plan, dict(specs), device
         places = plan.places(start, plan.keys(start))
         self._decoder = Decoder(device=device, batch_size=len(places), threads=threads)
-        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self._transfer = transfer_to(device)
         self._next, self._stop = start, stop
         self._made: deque[Future[Batch]] = deque()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ivn-gpu-feeder")
@@ -65,11 +65,7 @@ class GpuFeeder:
         del step
         batch = self._made.popleft().result()
         self._ask()
-        if self._stream is not None:
-            current = torch.cuda.current_stream(self._device)
-            # Their memory belongs to the other stream, which must not reuse it too early.
-            for tensor in [*batch.clips.values(), batch.keys]:
-                tensor.record_stream(current)
+        self._transfer.take([*batch.clips.values(), batch.keys])
         return batch
 
     def close(self) -> None:
@@ -85,19 +81,12 @@ class GpuFeeder:
     def _make(self, step: int) -> Batch:
         keys = self._plan.keys(step)
         places = self._plan.places(step, keys)
-        clips = {
-            name: torch.empty(
-                len(keys), spec.frames, spec.size, spec.size, 3,
-                dtype=torch.uint8, device=self._device,
-            )
-            for name, spec in self._specs.items()
-        }  # fmt: skip
-        with self._own_stream():
-            left = places
+        with self._transfer.beside():
+            clips, left = empty_clips(self._specs, len(keys), self._device), places
             while left:
                 left = self._fill(left, clips)
+            on_device = keys.to(self._device)
         replaced = [one for place in places for one in place.replaced()]
-        on_device = keys.to(self._device)
         return Batch(clips, on_device, replaced, keys, self._plan.config.repeats)
 
     def _fill(self, places: list[Place], clips: dict[str, Tensor]) -> list[Place]:
@@ -112,18 +101,8 @@ class GpuFeeder:
                 place.broken(str(video))
                 broken.append(place)
                 continue
-            made = views_of(video, place.source, self._specs, config, place.keys)
-            for row, views in enumerate(made, place.row):
-                for name, view in views.items():
+            made = crops_of(video, place.source, config, place.keys)
+            for row, clip in enumerate(made, place.row):
+                for name, view in clip.views(self._specs).items():
                     clips[name][row] = view
         return broken
-
-    @contextmanager
-    def _own_stream(self) -> Iterator[None]:
-        """Work beside the training step; it is done at the end."""
-        if self._stream is None:
-            yield
-            return
-        with torch.cuda.device(self._device), torch.cuda.stream(self._stream):
-            yield
-            self._stream.synchronize()

@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ivn.data.augment import Crop, centre_crop, cut, multi_scale_crop, random_resized_crop
+from ivn.data.augment import Crop, Cropped, centre_crop, multi_scale_crop, random_resized_crop
 from ivn.data.clip import ClipSpec
 from ivn.data.decode import BackendName, decode
 from ivn.data.decode.request import Choose
@@ -121,8 +121,15 @@ def read_clips(
     Raises:
         DecodeError: the file cannot be used.
     """
+    return [clip.views(specs) for clip in read_crops(source, specs, config, keys)]
+
+
+def read_crops(
+    source: Source, specs: Mapping[str, ClipSpec], config: DataConfig, keys: Tensor
+) -> list[Cropped]:
+    """What :func:`read_clips` resizes, as it was decoded."""
     choose = chooser(source, specs, config, keys)
-    return views_of(decode(source, choose, backend=config.decoder), source, specs, config, keys)
+    return crops_of(decode(source, choose, backend=config.decoder), source, config, keys)
 
 
 def chooser(
@@ -141,37 +148,19 @@ def chooser(
     return choose
 
 
-def views_of(
-    video: Tensor,
-    source: Source,
-    specs: Mapping[str, ClipSpec],
-    config: DataConfig,
-    keys: Tensor,
-) -> list[dict[str, Tensor]]:
-    """What each consumer sees of those frames, clip by clip, where the frames are.
+def crops_of(video: Tensor, source: Source, config: DataConfig, keys: Tensor) -> list[Cropped]:
+    """Those frames, clip by clip, cropped where they are.
 
     Args:
         video: uint8 ``[R * T, H, W, 3]``, the frames that :func:`chooser` chose.
-        source, specs, config, keys: as above.
+        source, config, keys: as above.
     """
-    clips = video.split(max(spec.frames for spec in specs.values()))
-    return [
-        _views(clip, source, specs, config, key)
-        for clip, key in zip(clips, keys.split(1), strict=True)
-    ]
-
-
-def _views(
-    video: Tensor, source: Source, specs: Mapping[str, ClipSpec], config: DataConfig, key: Tensor
-) -> dict[str, Tensor]:
     height, width = video.shape[1:3]
-    crop = chosen_crop(height, width, config, key, flip=config.flip and source.flip)
-    cache: dict[tuple[int, int], Tensor] = {}
-    for spec in specs.values():
-        shape = (spec.frames, spec.size)
-        if shape not in cache:
-            cache[shape] = cut(video[:: len(video) // spec.frames], crop, spec.size)
-    return {name: cache[spec.frames, spec.size] for name, spec in specs.items()}
+    flip = config.flip and source.flip
+    return [
+        chosen_crop(height, width, config, key, flip=flip).of(clip)
+        for clip, key in zip(video.chunk(len(keys)), keys.split(1), strict=True)
+    ]
 
 
 def _numbers(

@@ -1,4 +1,4 @@
-"""Memory that processes share: a ring of slots, each for one batch of every consumer.
+"""Memory that processes share: a ring of slots, each for one batch.
 
 Anonymous memory, handed on as an open file: it needs no /dev/shm of any size, and is gone with the
 last process that has it, however that ends.
@@ -22,14 +22,14 @@ _PAGE = 2**16  # a multiple of every system's
 class Ring:
     """``slots`` batches of uint8 tensors, of which the first few are in use.
 
-        ring = Ring({"student": (8, 16, 224, 224, 3)}, slots=4)
+        ring = Ring({"pixels": (8, 5_000_000)}, slots=4)
         ring.reserve(2)
-        ring.slot(1)["student"]     # the same memory in every process that has the ring
+        ring.slot(1)["pixels"]      # the same memory in every process that has the ring
 
     It can be given to a process as that starts, not later.
 
     Args:
-        shapes: consumer -> the shape of its clips in a batch.
+        shapes: of a batch's tensors, by name.
         slots: how many there may be; they cost nothing until they are reserved.
     """
 
@@ -66,7 +66,7 @@ class Ring:
             os.posix_fallocate(self._file, 0, count * self.slot_bytes)
 
     def slot(self, index: int) -> dict[str, Tensor]:
-        """The batch in a slot, uint8, for each consumer."""
+        """The batch in a slot: its tensors, uint8, by name."""
         views, start = {}, index * self.slot_bytes
         for name, shape in self.shapes.items():
             size = int(np.prod(shape))

@@ -1,6 +1,7 @@
 """Batches from shared memory to where they are used."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Protocol
 
 import torch
@@ -8,7 +9,9 @@ from torch import Tensor
 
 
 class Transfer(Protocol):
-    """Takes tensors out of a slot, which may be filled anew when :meth:`copy` has returned."""
+    """A way to a device."""
+
+    device: torch.device
 
     def use(self, memory: Tensor) -> None:
         """Slots lie in ``memory``, which stays where it is."""
@@ -16,18 +19,20 @@ class Transfer(Protocol):
     def ahead(self, size: int) -> bool:
         """Whether a batch of ``size`` bytes is to be copied before it is asked for."""
 
-    def copy(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The tensors on the device; from any thread."""
+    def beside(self) -> AbstractContextManager[None]:
+        """What a thread has the device do in it is done beside all else, and done at its end."""
 
-    def take(self, tensors: Mapping[str, Tensor]) -> None:
-        """The calling thread's stream is going to use what :meth:`copy` gave."""
+    def take(self, tensors: Iterable[Tensor]) -> None:
+        """The calling thread's stream is going to use what was made :meth:`beside` it."""
 
     def close(self) -> None:
         """Leave the memory of :meth:`use` alone."""
 
 
 class ToHost:
-    """Copies of their own: what a caller has taken no worker overwrites."""
+    """Nothing but the CPU."""
+
+    device = torch.device("cpu")
 
     def use(self, memory: Tensor) -> None:
         pass
@@ -35,10 +40,10 @@ class ToHost:
     def ahead(self, size: int) -> bool:
         return False
 
-    def copy(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        return {name: tensor.clone() for name, tensor in tensors.items()}
+    def beside(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
-    def take(self, tensors: Mapping[str, Tensor]) -> None:
+    def take(self, tensors: Iterable[Tensor]) -> None:
         pass
 
     def close(self) -> None:
@@ -46,8 +51,7 @@ class ToHost:
 
 
 class ToCuda:
-    """Copies on a stream of their own, beside the training step, from memory that is page-locked
-    in place.
+    """A stream of its own, beside the training step's, and memory page-locked in place.
 
     Args:
         device: a CUDA device.
@@ -70,17 +74,15 @@ class ToCuda:
         # A second batch on the device must not be what makes a step run out of memory.
         return 16 * size < torch.cuda.get_device_properties(self.device).total_memory
 
-    def copy(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    @contextmanager
+    def beside(self) -> Iterator[None]:
         with torch.cuda.device(self.device), torch.cuda.stream(self._stream):
-            copies = {
-                name: tensor.to(self.device, non_blocking=True) for name, tensor in tensors.items()
-            }
+            yield
             self._stream.synchronize()
-        return copies
 
-    def take(self, tensors: Mapping[str, Tensor]) -> None:
+    def take(self, tensors: Iterable[Tensor]) -> None:
         # Their memory belongs to the other stream, which must not reuse it too early.
-        for tensor in tensors.values():
+        for tensor in tensors:
             tensor.record_stream(torch.cuda.current_stream(self.device))
 
     def close(self) -> None:

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from ivn.data import processes
-from ivn.data.clip import ClipSpec
 from ivn.data.contents import named
 from ivn.data.decode import DecodeError
-from ivn.data.reader import DataConfig, read_clips
+from ivn.data.packing import Packing
+from ivn.data.reader import DataConfig, read_crops
 from ivn.data.ring import Ring
 from ivn.data.source import Source
 
@@ -59,27 +59,27 @@ class Task:
 
 def fill(
     source: Source,
-    specs: Mapping[str, ClipSpec],
+    packing: Packing,
     config: DataConfig,
     keys: Tensor,
-    clips: Mapping[str, Tensor],
+    rows: Mapping[str, Tensor],
     row: int,
 ) -> str:
-    """Write a source's clips into rows ``row`` and on of ``clips``; "", or why it cannot be used.
+    """Write a source's clips into rows ``row`` and on; "", or why it cannot be used.
 
     Args:
-        source, specs, config: as :func:`ivn.data.reader.read_clips`.
+        source, config: as :func:`ivn.data.reader.read_clips`.
+        packing: how clips lie in ``rows``, and who sees them.
         keys: int64 ``[R, 4]``.
-        clips: consumer -> uint8 ``[B, T, S, S, 3]``.
+        rows: of a batch.
         row: of the first clip.
     """
     try:
-        made = read_clips(source, specs, config, keys)
+        clips = read_crops(source, packing.specs, config, keys)
     except DecodeError as error:
         return str(error)
-    for at, views in enumerate(made, row):
-        for name, view in views.items():
-            clips[name][at] = view
+    for at, clip in enumerate(clips, row):
+        packing.pack(clip, rows, at)
     return ""
 
 
@@ -98,13 +98,11 @@ class Workers:
     Args:
         count: of processes.
         ring: the batches to fill.
-        specs, config: as :func:`ivn.data.reader.read_clips`.
+        packing, config: as :func:`fill`.
     """
 
-    def __init__(
-        self, count: int, ring: Ring, specs: dict[str, ClipSpec], config: DataConfig
-    ) -> None:
-        self._given = ring, specs, config
+    def __init__(self, count: int, ring: Ring, packing: Packing, config: DataConfig) -> None:
+        self._given = ring, packing, config
         self._limit = config.decode_seconds
         self._now, self._looked = 0.0, time.monotonic()
         self._context = processes.context(_PRELOAD)
@@ -211,9 +209,7 @@ class Workers:
             worker.connection.close()
 
 
-def _work(
-    connection: Connection, ring: Ring, specs: dict[str, ClipSpec], config: DataConfig
-) -> None:
+def _work(connection: Connection, ring: Ring, packing: Packing, config: DataConfig) -> None:
     """What a process does: tells that it is there, then task after task."""
     processes.prepare()
     # One process a core decodes better than many threads a process.
@@ -229,4 +225,4 @@ def _work(
         except EOFError:
             return
         keys = torch.tensor(task.keys)
-        connection.send(fill(task.source, specs, config, keys, slots[task.slot], task.row))
+        connection.send(fill(task.source, packing, config, keys, slots[task.slot], task.row))

@@ -1,5 +1,6 @@
 """Batches on their way to where they are used."""
 
+import contextlib
 import itertools
 import threading
 
@@ -9,6 +10,7 @@ import torch
 from ivn.data import loader as loader_module
 from ivn.data.clip import ClipSpec
 from ivn.data.loader import ClipLoader
+from ivn.data.packing import Packing
 from ivn.data.reader import DataConfig
 from ivn.data.ring import Ring
 from ivn.data.source import BUNDLED_CLIPS, list_clips
@@ -28,7 +30,7 @@ def batches(count=6, workers=2, **options):
 
 
 class Ahead(ToHost):
-    """Copies beside the caller's thread, as for a GPU, and overwrites what it has copied from."""
+    """Copies beside the caller's thread, as for a GPU."""
 
     def __init__(self):
         self.threads, self.used, self.waiting, self.most, self.closed = set(), 0, 0, 0, 0
@@ -39,14 +41,12 @@ class Ahead(ToHost):
     def ahead(self, size):
         return True
 
-    def copy(self, tensors):
+    @contextlib.contextmanager
+    def beside(self):
         self.threads.add(threading.current_thread().name)
+        yield
         self.waiting += 1
         self.most = max(self.most, self.waiting)
-        copies = super().copy(tensors)
-        for name in SPECS:
-            tensors[name].fill_(0)
-        return copies
 
     def take(self, tensors):
         self.waiting -= 1
@@ -55,9 +55,20 @@ class Ahead(ToHost):
         self.closed += 1
 
 
+class Overwriting(Packing):
+    """As workers do with what has been copied."""
+
+    def unpack(self, rows, device):
+        clips = super().unpack(rows, device)
+        for memory in rows.values():
+            memory.fill_(0)
+        return clips
+
+
 def test_copies_run_beside_the_caller_one_batch_ahead(monkeypatch):
     ahead = Ahead()
     monkeypatch.setattr(loader_module, "transfer_to", lambda device: ahead)
+    monkeypatch.setattr(loader_module, "Packing", Overwriting)
     found = batches()
     monkeypatch.undo()
     assert_equal(found, batches(workers=0))
@@ -88,7 +99,9 @@ def test_slots_are_page_locked_in_place_and_let_go_at_the_end():
     assert ring.slot(0)["a"].is_pinned()
     assert not ring.slot(1)["a"].is_pinned()
     ring.slot(0)["a"].fill_(7)
-    assert (transfer.copy(ring.slot(0))["a"] == 7).all()
+    with transfer.beside():
+        copied = ring.slot(0)["a"].to("cuda", non_blocking=True)
+    assert (copied == 7).all()
     transfer.close()
     assert not ring.slot(0)["a"].is_pinned()
 
@@ -106,8 +119,9 @@ def test_copies_do_not_wait_for_the_step_and_are_not_overwritten_in_it():
     busy = torch.cuda.Event()
     busy.record()
     ring.slot(0)["a"].fill_(3)
-    copied = transfer.copy(ring.slot(0))
+    with transfer.beside():
+        copied = ring.slot(0)["a"].to("cuda", non_blocking=True)
     assert not busy.query()
-    transfer.take(copied)
-    assert (copied["a"] == 3).all()
+    transfer.take([copied])
+    assert (copied == 3).all()
     transfer.close()
