@@ -16,7 +16,6 @@ from ivn.data.reader import DataConfig
 from ivn.data.resize import resized_by_products
 from ivn.data.source import BUNDLED_CLIPS, list_clips
 from ivn.data.transfer import ToHost
-from tests.data.test_loader import assert_equal
 from tests.data.videos import noise
 
 # Crops of frames of 256 lines have 168 to 256 pixels a side: some are fewer bytes than these two.
@@ -26,7 +25,6 @@ SPECS = {
     "again": ClipSpec(4, 112),
     "slow": ClipSpec(2, 112),
 }
-HERE = torch.device("cpu")
 # Of squares of 112 and 180 of four frames, and of 112 of two.
 ROW_BYTES = 3 * (4 * 112**2 + 4 * 180**2 + 2 * 112**2)
 
@@ -60,17 +58,18 @@ def resized_here(monkeypatch):
 
 
 @pytest.mark.parametrize("crops", [False, True])
-def test_what_arrives_is_what_consumers_see_of_each_clip(crops, monkeypatch):
+def test_what_arrives_is_what_consumers_see_of_each_clip(crops, device, monkeypatch):
     clips = [clip(60, 200, flip=True), clip(300, 301), clip(1, 7), clip(256, 256, flip=True)]
     expected = [one.views(SPECS) for one in clips]
     packing, rows = packed(clips, crops=crops)
     sizes = resized_here(monkeypatch)
-    found = packing.unpack(rows, HERE)
+    found = packing.unpack(rows, torch.device(device))
     assert len(sizes) == (2 * 3 if crops else 0)  # of two clips, three shapes
     rows["pixels"].fill_(0)
     assert list(found) == list(SPECS)
     for name in SPECS:
-        assert torch.equal(found[name], torch.stack([views[name] for views in expected]))
+        assert found[name].device.type == device
+        assert torch.equal(found[name].cpu(), torch.stack([views[name] for views in expected]))
 
 
 def test_crops_travel_as_they_are_and_large_ones_as_squares():
@@ -82,6 +81,14 @@ def test_crops_travel_as_they_are_and_large_ones_as_squares():
     assert torch.equal(rows["pixels"][0, : fits.frames.numel()], fits.frames.flatten())
     _, rows = packed([fits, not_quite], crops=False)
     assert not rows["crops"].any()
+
+
+def assert_equal(ours, theirs):
+    assert len(ours) == len(theirs) == 4
+    for one, other in zip(ours, theirs, strict=True):
+        assert torch.equal(one.keys.cpu(), other.keys)
+        for name in SPECS:
+            assert torch.equal(one.clips[name].cpu(), other.clips[name])
 
 
 @pytest.mark.parametrize("augmentation", ["multi_scale", "random_resized"])
@@ -117,10 +124,11 @@ def test_a_gpu_gets_the_batches_of_the_cpu(workers, augmentation):
     pytest.importorskip("av")
     config = DataConfig(seed=11, augmentation=augmentation, repeats=2)
     sources = list_clips(BUNDLED_CLIPS)[:5]
-    batches = {}
-    for device in ("cpu", "cuda"):
+    batches = []
+    for place in ("cuda", "cpu"):
         with ClipLoader(
-            sources, SPECS, config, batch_size=4, workers=workers, device=device
+            sources, SPECS, config, batch_size=4, workers=workers, device=place
         ) as loader:
-            batches[device] = [batch.to("cpu") for batch in itertools.islice(loader, 4)]
-    assert_equal(batches["cuda"], batches["cpu"])
+            batches.append(list(itertools.islice(loader, 4)))
+    assert {clip.device.type for batch in batches[0] for clip in batch.clips.values()} == {"cuda"}
+    assert_equal(*batches)
