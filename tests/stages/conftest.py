@@ -23,3 +23,19 @@ def text_encoder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("modernbert")
     model.save_pretrained(folder)
     return model, folder
+
+
+@pytest.fixture(scope="session")
+def rows():
+    """Rows by their settings, each made once."""
+    from .variants import Row  # which skips without transformers
+
+    made: dict[tuple[str, ...], Row] = {}
+
+    def row(*settings: str) -> Row:
+        if settings not in made:
+            made[settings] = Row(*settings)
+            assert made[settings].trained == made[settings].handed, "not what is optimised"
+        return made[settings]
+
+    return row

@@ -18,7 +18,7 @@ from ivn.train import checkpoint, folder
 from tests.command import SMALL, assert_one_line, command
 from tests.small import STAGE1
 
-from .test_variants import PIXELS, VISIBLE, VIT, teacher
+from .variants import PIXELS, VISIBLE, VIT, teacher
 
 pytest.importorskip("av")
 pytest.importorskip("transformers")

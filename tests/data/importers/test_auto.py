@@ -2,7 +2,7 @@ import pytest
 
 from ivn.data.importers.auto import recognised
 from ivn.data.source import DataError
-from tests.data.importers.test_importers import CASES
+from tests.data.importers.published import CASES
 
 UNMISTAKABLE = (
     *("ssv2", "activitynet", "moments", "coin", "epic-kitchens-100", "ucf101", "ava", "msrvtt"),

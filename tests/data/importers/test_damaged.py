@@ -9,7 +9,7 @@ import pytest
 from ivn.data.importers import IMPORTERS, Videos
 from ivn.data.importers.auto import recognised
 from ivn.data.source import DataError
-from tests.data.importers.test_importers import CASES
+from tests.data.importers.published import CASES
 
 WORDS = [
     *("null", "true", "-1", "1e999", "NaN", "[]", "{}", '""', "[[]]", '{"a": []}', "\0", "\u2028"),
