@@ -21,11 +21,16 @@ _MOST = 4096
 # Pictures of the shorter clip that are compared: this often, unless there would be too few.
 _APART = 0.25
 _FEWEST = 8
+# A copy of fewer frames a second shows each of them longer, and one that was cut has its frames
+# at other times: by so many seconds a picture may come early or late.
+_LATE = 1 / 16
 # Same moment, other encoding: mostly 0.93 and more on real clips down to a third of the size and
-# the worst quality (0.90 at times altered); at most 0.89 for two videos of the same signer before
-# the same wall. Chosen on the clips that it was measured on: the margin is thin.
+# the worst quality (0.90 at times altered); at most 0.90 for two videos of the same signer before
+# the same wall. Chosen on the clips that it was measured on; on others see docs/data.md.
 _MOVES_ALIKE = 0.915
 _LOOKS_ALIKE = 0.9
+# As they are, before any is moved.
+_PERHAPS_ALIKE = 0.8
 # Where nothing moves (grey levels of 255, root of the mean square) looks alone must tell.
 _STILL = 1.5
 _STILL_LOOKS_ALIKE = 0.99
@@ -48,26 +53,39 @@ def same_content(pair: tuple[Source, Source]) -> bool:
     while every > 1 and len(shorter) < _FEWEST * every:
         every //= 2
     wanted = shorter[::every]
-    span = (len(wanted) - 1) * every + 1
-    return any(
-        _alike(longer[first : first + span : every], wanted)
-        for first in range(max(1, len(longer) - span + 1))
-        if first + span <= len(longer)
-    )
+    places = np.arange(len(wanted)) * every
+    for first in range(len(longer) - places[-1]):
+        if _looks_alike(longer[first + places], wanted) < _PERHAPS_ALIKE:
+            continue
+        if _alike(_nearest(longer, first + places, wanted, round(_LATE / fine)), wanted):
+            return True
+    return False
 
 
 def _seconds(pictures: tuple[float, np.ndarray]) -> float:
     return pictures[0] * len(pictures[1])
 
 
+def _nearest(longer: np.ndarray, places: np.ndarray, wanted: np.ndarray, late: int) -> np.ndarray:
+    """For each wanted picture the most similar one at its place or at most ``late`` beside it."""
+    around = np.clip(places + np.arange(-late, late + 1)[:, None], 0, len(longer) - 1)
+    some = longer[around]
+    apart = np.square(_centred(some, (2, 3)) - _centred(wanted, (1, 2))).sum((2, 3))
+    return some[apart.argmin(0), np.arange(len(wanted))]
+
+
 def _alike(one: np.ndarray, other: np.ndarray) -> bool:
-    looks = _correlation(_centred(one, (1, 2)), _centred(other, (1, 2)))
+    looks = _looks_alike(one, other)
     if looks < _LOOKS_ALIKE:
         return False
     move, also = _centred(one, 0), _centred(other, 0)
     if min(math.sqrt(np.square(part).mean()) for part in (move, also)) < _STILL:
         return looks >= _STILL_LOOKS_ALIKE
     return _correlation(move, also) >= _MOVES_ALIKE
+
+
+def _looks_alike(one: np.ndarray, other: np.ndarray) -> float:
+    return _correlation(_centred(one, (1, 2)), _centred(other, (1, 2)))
 
 
 def _centred(pictures: np.ndarray, over: int | tuple[int, int]) -> np.ndarray:

@@ -1,4 +1,5 @@
 import itertools
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -58,6 +59,20 @@ def test_another_movement_in_the_same_room_is_another_clip(tmp_path):
     also = write_video(tmp_path / "e.mkv", moving([0] * 20, noise=2))
     assert same(there, noisy) and same(still, also)
     assert not same(there, back) and not same(there, still)
+
+
+def test_a_copy_of_fewer_frames_is_found_where_everything_moves(tmp_path):
+    """A camera turns, and the copies' pictures come at other times than the original's."""
+    blocks = np.random.default_rng(0).integers(0, 256, (6, 20, 3))
+    wall = np.kron(blocks, np.ones((8, 8, 1))).astype(np.uint8)
+    frames = np.stack([wall[:, 3 * n : 3 * n + 64] for n in range(24)])
+    rate = Fraction(35, 2)
+    whole = write_video(tmp_path / "whole.mkv", frames, rate=rate)
+    back = write_video(tmp_path / "back.mkv", frames[::-1], rate=rate)
+    for first in (0, 1):
+        fewer = tmp_path / f"{first}.mkv"
+        assert same(whole, write_video(fewer, frames[first::2], rate=rate / 2))
+    assert not same(whole, back)
 
 
 def test_one_frame_is_compared_by_its_looks(tmp_path):
