@@ -9,7 +9,7 @@ from pathlib import Path
 from ivn.config import Config
 from ivn.data.folder import temporary
 from ivn.data.plan import Plan
-from ivn.data.source import DataError, Source, list_clips
+from ivn.data.source import DataError, RequestError, Source, list_clips
 from ivn.report.picture import grey_out
 from ivn.report.sheet import Cell, contact_sheet
 from ivn.view.masks import Looking, looking
@@ -35,7 +35,7 @@ def view(data: str, out: str, config: Config, *, run: Path | None, clips: int) -
     """
     place = Path(out)
     _check(place, clips)
-    sources = list_clips(Path(data))
+    sources = list_clips(data)
     notes = []
     try:
         look = looking(config, run)
@@ -78,13 +78,13 @@ def _broken(files: Mapping[str, str]) -> str:
 
 def _check(place: Path, clips: int) -> None:
     if place.suffix.lower() != ".png":
-        raise DataError(f"{place}: expected a name that ends in .png")
+        raise RequestError(f"{place}: expected a name that ends in .png")
     if place.exists():
         raise DataError(f"{place}: is there already, and is not overwritten")
     if not place.parent.is_dir():
         raise DataError(f"{place.parent}: no such folder")
     if not 1 <= clips <= 1000:
-        raise DataError(f"{clips} clips: expected 1 to 1000")
+        raise RequestError(f"{clips} clips: expected 1 to 1000")
 
 
 def _plan(config: Config, sources: Sequence[Source]) -> tuple[Plan, str]:

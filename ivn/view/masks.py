@@ -1,5 +1,6 @@
 """What the stage of a config sees of clips: who looks at them, and the masks of each."""
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from ivn.model.teacher import Teacher, TeacherConfig, frames_seen
 from ivn.stages import Stage1Config, fitting_teacher
 from ivn.stages.parts import NO_ATTENTION
 from ivn.stages.semantic import STUDENT, SemanticTeacher
+from ivn.view.hub import hub_or_cache
 
 
 @dataclass(frozen=True)
@@ -68,13 +70,15 @@ def looking(config: Config, run: Path | None) -> Looking:
     if masking.semantic:
         teacher = config.stage.teacher
         assert isinstance(teacher, TeacherConfig)
-        try:
-            side = config.stage.size // config.model.encoder.patch_size
-            semantic = _semantic(config, fitting_teacher(teacher, True, side, "teacher"))
-        except FAILURES as error:
-            name = f"{teacher.kind} {teacher.source}".strip()
-            reason = " ".join(str(error).split())
-            missing = f"the mask {masking.kind} follows the attention of {name}: {reason}"
+        side = config.stage.size // config.model.encoder.patch_size
+        from_hub = bool(teacher.source) and not Path(teacher.source).exists()
+        with hub_or_cache() if from_hub else nullcontext("") as away:
+            try:
+                semantic = _semantic(config, fitting_teacher(teacher, True, side, "teacher"))
+            except FAILURES as error:
+                name = f"{teacher.kind} {teacher.source}".strip()
+                reason = " ".join([*str(error).split(), *[f"({away})"] * bool(away)])
+                missing = f"the mask {masking.kind} follows the attention of {name}: {reason}"
     with torch.device("meta"):
         encoder = Encoder(config.model.encoder)
     if masking.kind == "frame_difference":

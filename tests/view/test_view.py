@@ -2,6 +2,7 @@
 
 import os
 import re
+import time
 
 import numpy as np
 import pytest
@@ -170,6 +171,26 @@ def test_a_teacher_that_cannot_be_read_is_told_in_a_line_and_the_sheet_is_drawn(
     assert code == 0 and (tmp_path / "a.png").exists()
     (line,) = err.splitlines()
     assert line.startswith("no masks: the mask semantic_topk follows the attention of siglip")
+
+
+def test_a_hub_out_of_reach_is_asked_once_and_told_in_a_line(tmp_path, monkeypatch):
+    constants = pytest.importorskip("huggingface_hub.constants")
+
+    def again(_):
+        raise AssertionError("the hub is asked again")
+
+    write_mp4(tmp_path / "a.mp4", noise(9))
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr(time, "sleep", again)
+    settings = ["stage.teacher.kind=siglip", "stage.teacher.source=nobody/has-this"]
+    code, _, err = command(
+        *("data", "view", tmp_path, "-o", tmp_path / "a.png", "--preset", "stage1-tiny"),
+        *("--set", *settings, "optim.batch_size=1"),
+    )
+    assert code == 0 and (tmp_path / "a.png").exists() and not constants.HF_HUB_OFFLINE
+    (line,) = err.splitlines()
+    assert "siglip nobody/has-this: " in line
+    assert line.endswith("(http://127.0.0.1:9 does not answer: Connection refused)")
 
 
 @pytest.mark.parametrize(
