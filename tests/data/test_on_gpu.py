@@ -11,10 +11,11 @@ from ivn.data.decode import BACKENDS, dali
 from ivn.data.loader import ClipLoader
 from ivn.data.reader import DataConfig
 from ivn.data.source import DataError, Source
+from tests.data.decode.clips import needs
 from tests.data.videos import BUNDLED, broken_files
 
 pytest.importorskip("av")
-needs_dali = pytest.mark.skipif(bool(dali.available()), reason=dali.available())
+needs_dali = needs(dali)
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 SPECS = {"student": ClipSpec(4, 28), "teacher": ClipSpec(4, 64), "slow": ClipSpec(2, 28)}
 FILES = [file for file in BUNDLED if file.suffix == ".webm"] + BUNDLED[:4]

@@ -1,13 +1,25 @@
 """Videos whose coding has turns, and all frames of a video by plain decoding."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
+import pytest
 
 from ivn.data.container import Window, opened
 from ivn.data.decode.packets import read_packets
 from tests.data.videos import BUNDLED
+
+
+def needs(backend: ModuleType) -> pytest.MarkDecorator:
+    """Skips where a back end cannot be used, unless IVN_REQUIRE_TORCHCODEC or _DALI is 1."""
+    required = os.environ.get(f"IVN_REQUIRE_{backend.name.upper()}") == "1"
+    return pytest.mark.skipif(
+        bool(backend.available()) and not required, reason=backend.available()
+    )
+
 
 # How each is coded: FFmpeg's name of the encoder, and its settings.
 KINDS = {

@@ -9,7 +9,7 @@ import torch
 
 from ivn.data.decode import BACKENDS, DecodeError, dali, decode, torchcodec, usable
 from ivn.data.source import DataError, Source
-from tests.data.decode.clips import KINDS, bundled, facts_of, write_kind
+from tests.data.decode.clips import KINDS, bundled, facts_of, needs, write_kind
 from tests.data.test_real_clips import UNDECODABLE
 from tests.data.videos import BUNDLED, broken_files, noise, turn_on_display, write_mp4, write_video
 
@@ -18,8 +18,7 @@ FOLDER = os.environ.get("IVN_TEST_CLIPS", "")
 REAL = sorted(Path(FOLDER).glob("*.*")) if FOLDER else []
 CLIPS = [*BUNDLED, *(file for file in REAL if file.name not in {*UNDECODABLE, "MANIFEST.tsv"})]
 
-needs_torchcodec = pytest.mark.skipif(bool(torchcodec.available()), reason=torchcodec.available())
-needs_dali = pytest.mark.skipif(bool(dali.available()), reason=dali.available())
+needs_torchcodec, needs_dali = needs(torchcodec), needs(dali)
 
 
 def some(total):
