@@ -14,7 +14,7 @@ from ivn.data.manifest import Row, read_manifest, read_rows, write_manifest
 from ivn.data.shard.tar import Packed, Shard, verify
 from ivn.data.source import BUNDLED_CLIPS, DataError
 from tests.command import assert_one_line, command
-from tests.data.transcode.test_run import HOSTILE, contents, killed_until_done, run
+from tests.data.transcode.test_run import HOSTILE, contents, copies, killed_until_done
 from tests.data.videos import broken_files, noise, write_mp4
 
 pytest.importorskip("av")
@@ -180,7 +180,7 @@ def test_other_settings_in_the_same_folder_are_refused(videos):
     ],
 )
 def test_settings_that_make_no_sense_are_one_line(videos, options, said):
-    assert assert_one_line(shard(videos, *options, out="no"), said) == 1
+    assert assert_one_line(shard(videos, *options, out="no"), said) == 2
     assert not (videos / "no").exists()
 
 
@@ -248,18 +248,14 @@ def test_a_tar_that_is_not_as_it_was_written_is_found(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("frames", [(), ("--frames", "8", "--short", "96")])
-def test_killed_at_any_time_the_same_command_goes_on_to_the_same_tars(tmp_path, frames):
-    clips = sorted(file for file in BUNDLED_CLIPS.iterdir() if file.suffix == ".mp4")
-    rows = [Row(str(clip), extra={"n": str(n)}) for n in range(8) for clip in clips]
-    write_manifest(tmp_path / "M.parquet", rows if not frames else rows[: 2 * len(clips)])
-    what = ("shard", "--size", "1", *frames)
-    whole = run(tmp_path, "whole", what)
-    assert whole.communicate()[1] == "" and whole.returncode == 0
-
-    def done():
-        return len(list((tmp_path / "killed").glob("*.tar")))
-
-    assert killed_until_done(tmp_path, "killed", what, done) >= 1
+@pytest.mark.parametrize(
+    ("options", "kills"), [((), 1), (("--frames", "8", "--short", "0", "--crf", "0"), 2)]
+)
+def test_killed_at_any_time_the_same_command_goes_on_to_the_same_tars(tmp_path, options, kills):
+    """Tars are of files as they are, or of clips made anew: the same samples in their order."""
+    copies(tmp_path, 40, noise(24, 96, 128))
+    code, _, err = shard(tmp_path, "--size", 1, "--workers", 1, *options, out="whole")
+    assert (code, err) == (0, "")
+    assert killed_until_done(tmp_path, "shard", ("--size", "1", *options), "*.tar", 2) >= kills
     one, other = contents(tmp_path / "whole"), contents(tmp_path / "killed")
-    assert one == other
+    assert one == other and len(one) >= 4 + 2

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -175,7 +176,7 @@ def test_a_folder_of_other_settings_or_with_all_of_it_is_refused(videos, tmp_pat
 def test_settings_that_make_no_sense_are_one_line(tmp_path, options, said):
     write_manifest(tmp_path / "M.parquet", [Row("a.mp4")])
     result = transcode(tmp_path, *options)
-    assert assert_one_line(result) == 1 and re.search(said, result[2])
+    assert assert_one_line(result) == 2 and re.search(said, result[2])
     assert not (tmp_path / "out").exists()
 
 
@@ -194,65 +195,66 @@ def test_a_clip_may_not_take_for_ever(tmp_path):
     assert code == 1 and "took longer than 0.05 s" in out
 
 
-# Long enough to be killed in the middle, again and again.
-KILLED = 14
+def copies(folder, count, frames):
+    """A manifest of so many files of the same frames."""
+    names = [f"{number}.mp4" for number in range(count)]
+    write_mp4(folder / names[0], frames)
+    for name in names[1:]:
+        shutil.copy(folder / names[0], folder / name)
+    write_manifest(folder / "M.parquet", [Row(name) for name in names])
 
 
-@pytest.fixture
-def many(tmp_path, request):
-    """A manifest of real clips: a few, or as many as take a while."""
-    count = KILLED if request.node.get_closest_marker("slow") else 4
-    clips = sorted(file for file in BUNDLED_CLIPS.iterdir() if file.suffix == ".mp4")[:count]
-    write_manifest(tmp_path / "M.parquet", [Row(str(clip)) for clip in clips])
-    return tmp_path
+def killed_until_done(folder, what, options, made, step):
+    """Kill ``ivn data WHAT`` each time that ``step`` more files are there; gives how often.
 
-
-def run(folder, out, what=("transcode", "--short", "96")):
-    place = [folder / "M.parquet", "--out", folder / out]
-    return subprocess.Popen(
-        [sys.executable, "-m", "ivn", "data", what[0], *place, "--workers", "1", *what[1:]],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def killed_until_done(folder, out, what, done):
-    """Kill the command each time that ``done`` grows, until it ends; gives how often."""
+    Each kill is a little later than the one before, so that they fall into all that is done for a
+    file.
+    """
+    out = folder / "killed"
+    place = [folder / "M.parquet", "--out", out, "--workers", "1"]
+    line = [sys.executable, "-m", "ivn", "data", what, *place, *options]
     kills = 0
     while True:
-        process = run(folder, out, what)
-        seen = done()
-        while process.poll() is None and done() <= seen + 2:
-            time.sleep(0.01)
-        if process.poll() is not None:
-            out, err = process.communicate()
-            assert process.returncode == 0, out + err
+        process = subprocess.Popen(
+            line, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        seen = len(list(out.glob(made)))
+        while process.poll() is None and len(list(out.glob(made))) < seen + step:
+            time.sleep(0.002)
+        if process.poll() is None:
+            time.sleep(0.007 * kills)
+            process.send_signal(signal.SIGKILL)
+        told, err = process.communicate()
+        if process.returncode != -signal.SIGKILL:
+            assert process.returncode == 0, told + err
             return kills
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
         kills += 1
 
 
 @pytest.mark.slow
-def test_killed_at_any_time_the_same_command_goes_on_to_the_same_files(many):
-    whole = run(many, "whole")
-    whole.communicate()
-    assert whole.returncode == 0
-    kills = killed_until_done(
-        many,
-        "killed",
-        ("transcode", "--short", "96"),
-        lambda: len(list((many / "killed").glob("clips/*/*.mp4"))),
-    )
-    assert kills >= 3
-    one, other = contents(many / "whole"), contents(many / "killed")
+def test_killed_at_any_time_the_same_command_goes_on_to_the_same_files(tmp_path):
+    copies(tmp_path, 18, noise(12))
+    options = ("--short", "32")
+    code, _, err = transcode(tmp_path, "--workers", 1, *options, out="whole")
+    assert (code, err) == (0, "")
+    assert killed_until_done(tmp_path, "transcode", options, "clips/*/*.mp4", 4) >= 3
+    one, other = contents(tmp_path / "whole"), contents(tmp_path / "killed")
     one.pop("manifest.parquet"), other.pop("manifest.parquet")
-    assert one == other and len(one) == KILLED + 1
-    assert json.loads(one["transcode.json"])["short"] == 96
-    tables = [list(read_rows(many / name / "manifest.parquet")) for name in ("whole", "killed")]
-    assert [row.hash for row in tables[0]] == [row.hash for row in tables[1]]
+    assert one == other and len(one) == 18 + 1
+    assert json.loads(one["transcode.json"])["short"] == 32
+    whole, rows = (
+        list(read_rows(tmp_path / name / "manifest.parquet", beside=tmp_path / name / "x"))
+        for name in ("whole", "killed")
+    )
+    assert rows == whole
+
+
+@pytest.fixture
+def many(tmp_path):
+    """A manifest of real clips, more than a small disk holds."""
+    clips = sorted(file for file in BUNDLED_CLIPS.iterdir() if file.suffix == ".mp4")[:4]
+    write_manifest(tmp_path / "M.parquet", [Row(str(clip)) for clip in clips])
+    return tmp_path
 
 
 # Fills a disk of some MB, then makes it read-only; see tests/train/test_limits.py.
