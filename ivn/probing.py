@@ -16,7 +16,7 @@ from ivn.model.encoder import build_encoder
 from ivn.probe import headfile, results
 from ivn.probe.cache import default_folder
 from ivn.probe.classify import Classified, classify
-from ivn.probe.errors import ProbeError
+from ivn.probe.errors import ProbeError, ProbeRequestError
 from ivn.probe.frozen import Frozen, FrozenEncoder, Pool
 from ivn.probe.movement import Frames, probe_motion
 from ivn.probe.predict import predict
@@ -51,7 +51,7 @@ class Place:
 
     def __post_init__(self) -> None:
         if self.workers < 1:
-            raise ProbeError(f"{self.workers} workers, expected at least 1")
+            raise ProbeRequestError(f"{self.workers} workers, expected at least 1")
 
     def resolved_device(self) -> str:
         """The device by its name.

@@ -61,12 +61,12 @@ def _run() -> int:
         # Only what was written for users; anything else is a defect and keeps its traceback.
         from ivn.benchmarks.measure import BenchError
         from ivn.config import ConfigError
-        from ivn.data.source import DataError
+        from ivn.data.source import DataError, RequestError
         from ivn.load import EncoderError
-        from ivn.probe.errors import ProbeError
+        from ivn.probe.errors import ProbeError, ProbeRequestError
         from ivn.train.errors import RunError
 
-        if isinstance(error, ConfigError):
+        if isinstance(error, (ConfigError, RequestError, ProbeRequestError)):
             return _fail(error, 2)
         from ivn.ops._library import LibraryError
 

@@ -69,8 +69,8 @@ def run_index(
     the command is given again.
 
     Args:
-        places: folders (with all below), videos, lists, tars (WebDataset) and manifests; with
-            --format the files of that format.
+        places: folders (with all below), videos, images, lists, tars (WebDataset) and manifests;
+            with --format the files of that format.
         out: a new manifest.
         format: whose annotations the files are, such as kinetics400, ssv2 or ava; auto where the
             files themselves show it.
@@ -159,6 +159,8 @@ def run_mix(
         seconds: that a video, or a comparison of two, may take.
         max_bad: the largest share of rows that cannot be read that is still a success.
     """
+    if not manifests:
+        raise UsageError("give at least one M: ivn data mix M... -o MIX.parquet")
     _check_limits(seconds, workers, max_bad)
     from ivn.data.mix.command import mix_manifests
 

@@ -2,6 +2,7 @@
 
 import collections
 import itertools
+import socket
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any, Protocol
@@ -11,6 +12,7 @@ from ivn.data.source import DataError
 
 # Items of a task, so that its way to a node is short beside its work.
 _ITEMS = 16
+_SECONDS = 10.0
 
 
 class Spread(Protocol):
@@ -56,6 +58,7 @@ def in_ray(
         import ray
     except ImportError as error:
         raise DataError('Ray is not installed: pip install "ivn[ray]"') from error
+    _check_address(address)
     try:
         cpus = workers if address == "local" else None
         ray.init(address, num_cpus=cpus, log_to_driver=False, configure_logging=False)
@@ -75,6 +78,17 @@ def in_ray(
             yield from ray.get(running.popleft())
     finally:
         ray.shutdown()
+
+
+def _check_address(address: str) -> None:
+    """Raise DataError where nobody listens: Ray would try for minutes, and log every time."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise DataError(f"--ray {address}: no cluster there ({error})") from error
 
 
 def _some(

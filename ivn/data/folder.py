@@ -32,17 +32,15 @@ def filling(
     Raises:
         DataError: it holds something else or all of it already, or is in use.
     """
-    text = json.dumps(settings, indent=1) + "\n"
-    _check(out, text, file)
+    remedy = "give those, or another folder"
+    _check_unfinished(out)
+    _check_settings(out, settings, file, remedy)
     try:
         out.mkdir(parents=True, exist_ok=True)
         in_use = f"{out} is in use by another process: wait for it, or choose another folder"
         with held(out, DataError(in_use)):
-            _check(out, text, file)
-            if not (out / file).exists():
-                temporary = out / f"{file}{TEMPORARY}"
-                temporary.write_text(text)
-                os.replace(temporary, out / file)
+            _check_unfinished(out)
+            _begin(out, settings, file, remedy)
             _clear(out, below)
             yield
             _clear(out, below)
@@ -51,6 +49,29 @@ def filling(
         raise DataError(
             f"{error.filename or out}: cannot be written ({reason[:1].lower()}{reason[1:]})"
         ) from error
+
+
+def partial(file: Path) -> Path:
+    """The folder of what is finished of a file; there only while the file is not whole."""
+    return file.with_name(f"{file.name}.partial")
+
+
+@contextlib.contextmanager
+def held_partial(file: Path, settings: Mapping[str, object]) -> Iterator[Path]:
+    """Hold the folder of what is finished of ``file`` for this process; gives it.
+
+    Args:
+        file: to come, in a folder that is there.
+        settings: what makes its contents what they are; JSON.
+
+    Raises:
+        DataError: it was begun with other settings, is not ours, or is in use.
+    """
+    folder = partial(file)
+    folder.mkdir(exist_ok=True)
+    with held(folder, DataError(f"{folder}: another process works on it; wait for it")):
+        _begin(folder, settings, "settings.json", "remove it, or give another file")
+        yield folder
 
 
 def _clear(out: Path, below: Sequence[str]) -> None:
@@ -72,18 +93,33 @@ def place(written: Path, path: Path) -> None:
     os.replace(written, path)
 
 
-def _check(out: Path, settings: str, file: str) -> None:
+def _begin(folder: Path, settings: Mapping[str, object], file: str, remedy: str) -> None:
+    """See that the folder is one of these settings, from now on or from before."""
+    _check_settings(folder, settings, file, remedy)
+    if not (folder / file).exists():
+        temporary = folder / f"{file}{TEMPORARY}"
+        temporary.write_text(_text(settings))
+        os.replace(temporary, folder / file)
+
+
+def _check_unfinished(out: Path) -> None:
     if (out / MANIFEST).exists():
         raise DataError(f"{out / MANIFEST}: is there already, and is not overwritten")
+
+
+def _check_settings(out: Path, settings: Mapping[str, object], file: str, remedy: str) -> None:
+    """Raise DataError, with what to do, for what other settings have begun, or others have."""
     if (out / file).exists():
-        begun = (out / file).read_text(errors="replace")
-        if begun != settings:
-            raise DataError(
-                f"{out}: was begun with other settings ({_difference(begun, settings)}): give "
-                "those, or another folder"
-            )
+        begun, text = (out / file).read_text(errors="replace"), _text(settings)
+        if begun != text:
+            told = _difference(begun, text)
+            raise DataError(f"{out}: was begun with other settings ({told}): {remedy}")
     elif out.exists() and (not out.is_dir() or any(not _left(name) for name in out.iterdir())):
         raise DataError(f"{out}: expected a new folder, or one that the same command began")
+
+
+def _text(settings: Mapping[str, object]) -> str:
+    return json.dumps(settings, indent=1) + "\n"
 
 
 def _left(path: Path) -> bool:

@@ -1,6 +1,7 @@
 """Lists of videos: text files with one a line, read line by line."""
 
 import csv
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import replace
@@ -34,14 +35,27 @@ def read_list(place: Path) -> Iterator[tuple[int, Row | str]]:
         raise DataError(f"{place}: expected a list as UTF-8 text") from error
 
 
+def count_lines(place: Path) -> int:
+    """How many lines :func:`read_list` gives, for whoever shows how far it has come."""
+    with place.open(encoding="utf-8-sig", errors="replace") as file:
+        lines = (line for _, line in _told(file))
+        first = list(_parsed(itertools.islice(lines, 1)))  # nothing of a header
+        return len(first) + sum(1 for _ in lines)
+
+
+def _told(lines: Iterator[str]) -> Iterator[tuple[int, str]]:
+    """The lines that say something, with their numbers."""
+    for number, whole in enumerate(lines, 1):
+        line = whole.strip()
+        if line and not line.startswith("#"):
+            yield number, line
+
+
 def _parsed(lines: Iterator[str]) -> Iterator[tuple[int, Row | str]]:
     header: list[str] | None = None
     delimiter: str | None = None
     first = True
-    for number, whole in enumerate(lines, 1):
-        line = whole.strip()
-        if not line or line.startswith("#"):
-            continue
+    for number, line in _told(lines):
         if first:
             delimiter = next((mark for mark in "\t," if mark in line), None)
         try:

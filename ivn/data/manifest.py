@@ -1,21 +1,20 @@
 """Manifests: one Parquet file, one row a clip, with all that is known of it.
 
-The columns and their types are in :class:`Row` and docs/data.md. A reader needs ``path`` alone,
-takes the others' defaults where they are missing or null, and passes over columns that it does
-not know, so that manifests of later versions can be read.
+The columns and their types are in :class:`ivn.data.row.Row` and docs/data.md. A reader needs
+``path`` alone, takes the others' defaults where they are missing or null, and passes over columns
+that it does not know, so that manifests of later versions can be read.
 """
 
 import itertools
-import operator
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ivn.data.columns import checked
-from ivn.data.source import MANIFEST_SUFFIX, DataError, check_some_exist
+from ivn.data.row import MAPS, UNKNOWN, Row, schema, values_of
+from ivn.data.source import MANIFEST_SUFFIX, DataError, RequestError, check_some_exist, is_url
 from ivn.data.table import USABLE, SourceTable, columns, table_of
 
 if TYPE_CHECKING:
@@ -23,113 +22,6 @@ if TYPE_CHECKING:
 
 # Rows that are looked at, and rows that are Python objects, at a time.
 _READ, _WRITTEN = 16384, 8192
-
-
-@dataclass(frozen=True)
-class Row:
-    """A row of a manifest; each attribute is a column of that name.
-
-    Paths are absolute, or relative to the folder of the manifest. "", 0 and 0.0 mean unknown or
-    none, unless said otherwise.
-
-    Attributes:
-        path: of the video, or of the tar that holds it.
-        member: name of the video inside the tar; "" where ``path`` is the video.
-        offset: of the member's first byte from the start of the tar.
-        start, end: seconds from the first frame; ``end`` -1 is the end of the file.
-        labels: name -> value. Several values of one name are one string, parted by ";".
-        captions: texts that describe the clip.
-        audio: path of a sound file beside the video.
-        targets: kind -> path of a side file, such as depth, boxes, actions.
-        source: data set that the clip is from; clips of ``ssv2`` are never mirrored.
-        group: what no split may part, such as the film or the person; "" is the file itself.
-        width, height: of a frame as shown, in pixels.
-        fps: frames a second, on average.
-        frames: in the file.
-        duration: of the file, in seconds.
-        codec: of the video, by FFmpeg's name.
-        pixel_format: by FFmpeg's name, such as yuv420p.
-        rotation: degrees anticlockwise by which players turn the frames: 0, 90, 180 or 270.
-        variable_rate: whether the time from frame to frame varies.
-        keyframe_seconds: mean time between key frames.
-        bytes: of the video; those of a member within its tar.
-        hash: of the video's bytes, as ``sha256:`` and 64 hexadecimal digits.
-        phash: perceptual hash of some key frames.
-        status: "" not looked at, "ok", or why the video cannot be used.
-        decoder: the back end that fits the video; "" leaves it to the reader.
-        flip: whether the clip may be mirrored.
-        weight: of the clip in sampling, where sources are mixed by weight.
-        extra: anything else, name -> value.
-    """
-
-    path: str
-    member: str = ""
-    offset: int = 0
-    start: float = 0.0
-    end: float = -1.0
-    labels: Mapping[str, str] = field(default_factory=dict)
-    captions: Sequence[str] = ()
-    audio: str = ""
-    targets: Mapping[str, str] = field(default_factory=dict)
-    source: str = ""
-    group: str = ""
-    width: int = 0
-    height: int = 0
-    fps: float = 0.0
-    frames: int = 0
-    duration: float = 0.0
-    codec: str = ""
-    pixel_format: str = ""
-    rotation: int = 0
-    variable_rate: bool = False
-    keyframe_seconds: float = 0.0
-    bytes: int = 0
-    hash: str = ""
-    phash: str = ""
-    status: str = ""
-    decoder: str = ""
-    flip: bool = True
-    weight: float = 1.0
-    extra: Mapping[str, str] = field(default_factory=dict)
-
-
-def schema() -> "pa.Schema":
-    """The columns of :class:`Row` and their types in Parquet."""
-    import pyarrow as pa
-
-    text, words = pa.string(), pa.map_(pa.string(), pa.string())
-    types: dict[str, pa.DataType] = {
-        "path": text,
-        "member": text,
-        "offset": pa.int64(),
-        "start": pa.float64(),
-        "end": pa.float64(),
-        "labels": words,
-        "captions": pa.list_(text),
-        "audio": text,
-        "targets": words,
-        "source": text,
-        "group": text,
-        "width": pa.int32(),
-        "height": pa.int32(),
-        "fps": pa.float64(),
-        "frames": pa.int64(),
-        "duration": pa.float64(),
-        "codec": text,
-        "pixel_format": text,
-        "rotation": pa.int32(),
-        "variable_rate": pa.bool_(),
-        "keyframe_seconds": pa.float64(),
-        "bytes": pa.int64(),
-        "hash": text,
-        "phash": text,
-        "status": text,
-        "decoder": text,
-        "flip": pa.bool_(),
-        "weight": pa.float64(),
-        "extra": words,
-    }
-    return pa.schema([pa.field(name, kind) for name, kind in types.items()])
 
 
 def write_manifest(path: str | os.PathLike[str], rows: Iterable[Row]) -> None:
@@ -213,9 +105,28 @@ def _write(place: Path, batches: "Iterable[pa.RecordBatch]") -> None:
 def check_new(place: Path) -> None:
     """Raise DataError unless a manifest can be written at ``place``."""
     if place.suffix.lower() != MANIFEST_SUFFIX:
-        raise DataError(f"{place}: a manifest's name ends in {MANIFEST_SUFFIX}")
+        raise RequestError(f"{place}: a manifest's name ends in {MANIFEST_SUFFIX}")
     if place.exists():
         raise DataError(f"{place}: is there already, and is not overwritten")
+    if not place.absolute().parent.is_dir():
+        raise DataError(f"{place.parent}: no such folder")
+
+
+def manifest_at(name: str) -> Path:
+    """The path of a manifest that a user names.
+
+    Raises:
+        DataError: there is none.
+    """
+    place = Path(name)
+    if not place.exists():
+        why = "a URL, expected a path: fetch it first" if is_url(name) else "no such file"
+        raise DataError(f"{name}: {why}")
+    if not place.is_file() or place.suffix.lower() != MANIFEST_SUFFIX:
+        raise DataError(
+            f"{place}: expected a manifest ({MANIFEST_SUFFIX}); make one of it: ivn data index"
+        )
+    return place
 
 
 def read_manifest(path: str | os.PathLike[str]) -> SourceTable:
@@ -265,7 +176,7 @@ def read_rows(
         columns = [column.to_pylist() for column in batch.columns]
         for values in zip(*columns, strict=True):
             known = dict(zip(batch.schema.names, values, strict=True))
-            for name in _MAPS:
+            for name in MAPS:
                 known[name] = dict(known[name] or ())
             targets = {kind: moved(file) for kind, file in known["targets"].items()}
             known |= {"captions": tuple(known["captions"] or ()), "targets": targets}
@@ -295,7 +206,7 @@ def _batches(place: Path, rows: Iterable[Row]) -> "Iterator[pa.RecordBatch]":
         arrays = []
         for kind, column in zip(kinds, zip(*map(values_of, some), strict=True), strict=True):
             try:
-                values = [list(one.items()) for one in column] if kind.name in _MAPS else column
+                values = [list(one.items()) for one in column] if kind.name in MAPS else column
                 arrays.append(pa.array(values, kind.type))
             except (
                 pa.ArrowException,
@@ -360,7 +271,7 @@ def _checked(place: Path, wanted: "pa.Schema") -> "Iterator[pa.RecordBatch]":
             first = 1
             for batch in table.iter_batches(_READ, columns=needed):
                 batch.validate(full=True)
-                yield checked(batch, wanted, _UNKNOWN, place, first)
+                yield checked(batch, wanted, UNKNOWN, place, first)
                 first += len(batch)
     except (pa.ArrowException, OSError, UnicodeDecodeError, ValueError) as error:
         if isinstance(error, DataError):
@@ -372,16 +283,5 @@ def _line(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-# A row's values in the order of the columns.
-values_of: Callable[[Row], tuple[Any, ...]] = operator.attrgetter(
-    *(column.name for column in fields(Row))
-)
 # Parts of a path that mean nothing.
 _ODD = re.compile(r"//|(^|/)\.(/|$)|./$")
-_MAPS = ("labels", "targets", "extra")
-# What stands for null: the attribute's own default, and nothing yet where that is a collection.
-_UNKNOWN = {
-    column.name: "" if column.name == "path" else column.default
-    for column in fields(Row)
-    if column.name not in (*_MAPS, "captions")
-}

@@ -8,18 +8,17 @@ parts are taken as they are; from the first other row on the work is done anew.
 import collections
 import hashlib
 import itertools
-import json
 import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ivn.data.folder import held
-from ivn.data.manifest import Row, check_new, count_bad, join_manifests, values_of, write_manifest
+from ivn.data.folder import held_partial
+from ivn.data.manifest import Row, check_new, count_bad, join_manifests, write_manifest
+from ivn.data.row import values_of
 from ivn.data.source import DataError
 from ivn.data.table import USABLE
 
@@ -41,11 +40,6 @@ class Passed:
     def add(self, row: Row) -> None:
         self.rows += 1
         self.bad += row.status not in USABLE
-
-
-def parts_of(place: Path) -> Path:
-    """The folder of what is finished of a manifest; there only while it is not whole."""
-    return place.with_name(f"{place.name}.partial")
 
 
 def _nothing_more(_: Path) -> None:
@@ -80,7 +74,8 @@ def pass_through(
     """
     check_new(place)
     counts = Passed()
-    with _parts_beside(place, settings) as parts:
+    with held_partial(place, settings) as folder:
+        parts = _Parts(folder)
         waiting = parts.passed(iter(rows), counts, report)
         given: collections.deque[Row] = collections.deque()
 
@@ -140,6 +135,9 @@ class _Parts:
 
     def join(self, place: Path, finish: Callable[[Path], None]) -> None:
         """Make one manifest of all, and remove them."""
+        if not self._files:
+            shutil.rmtree(self._folder)
+            raise DataError(f"{place}: no rows to write")
         whole = self._folder / "whole.parquet"
         whole.unlink(missing_ok=True)
         join_manifests(whole, self._files)
@@ -154,24 +152,3 @@ def _digest(rows: Iterable[Row]) -> str:
     for row in rows:
         digest.update(repr(values_of(row)).encode("utf-8", "backslashreplace"))
     return digest.hexdigest()[:32]
-
-
-@contextmanager
-def _parts_beside(place: Path, settings: Mapping[str, Any]) -> Iterator[_Parts]:
-    """The parts of a manifest, new or from before; no other process can have them meanwhile."""
-    folder = parts_of(place)
-    folder.mkdir(exist_ok=True)
-    begun, text = folder / "settings.json", json.dumps(dict(settings), indent=1)
-    with held(folder, DataError(f"{folder}: another process works on it; wait for it")):
-        if begun.exists():
-            if begun.read_text(errors="replace") != text:
-                raise DataError(
-                    f"{folder}: begun with other settings; remove it, or give another file"
-                )
-        elif any(folder.iterdir()):
-            raise DataError(f"{folder}: is there, and not of ours: give another file")
-        else:
-            temporary = folder / ".settings"
-            temporary.write_text(text)
-            os.replace(temporary, begun)
-        yield _Parts(folder)

@@ -41,8 +41,8 @@ class DataConfig:
             does; or as ``image_share`` of each batch, "spread" evenly over it, or "together" at the
             end, so that of several processes the last see images alone, as V-JEPA 2 has it.
         image_share: of the sources of a batch, where images have a share; in (0, 1).
-        decode_seconds: a file that takes a worker longer is replaced as a broken one is; without
-            workers there is no limit.
+        decode_seconds: a file that takes a worker longer is replaced as a broken one is. There is
+            no limit without workers, nor where ``decoder`` is "dali": threads cannot be ended.
     """
 
     seed: int = 0

@@ -30,6 +30,10 @@ class DataError(ValueError):
     """The data as a whole cannot be used; the message says what to do."""
 
 
+class RequestError(DataError):
+    """What is asked for makes no sense, whatever the data."""
+
+
 @dataclass(frozen=True)
 class Source:
     """A video, or a part of one.

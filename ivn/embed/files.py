@@ -14,7 +14,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from ivn.data.source import DataError
+from ivn.data.source import RequestError
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,11 @@ def writer_for(path: Path) -> Callable[[Path, Table], None]:
     """The function that writes a file of this suffix.
 
     Raises:
-        DataError: there is none.
+        RequestError: there is none.
     """
     writers = {".npz": _write_npz, ".safetensors": _write_safetensors, ".parquet": _write_parquet}
     if path.suffix.lower() not in writers:
-        raise DataError(f"{path}: expected a name that ends in {', '.join(writers)}")
+        raise RequestError(f"{path}: expected a name that ends in {', '.join(writers)}")
     return writers[path.suffix.lower()]
 
 

@@ -8,18 +8,13 @@ import json
 import os
 import shutil
 import zipfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ivn.data.source import DataError
-from ivn.train.folder import locked
-
-_SETTINGS = "settings.json"
 
 
 @dataclass(frozen=True)
@@ -42,7 +37,7 @@ class Part:
 
 
 class Parts:
-    """The parts of one file; one process at a time."""
+    """The parts of one file, in a folder that this process holds."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -101,31 +96,3 @@ class Parts:
     def discard(self) -> None:
         """Remove the folder."""
         shutil.rmtree(self.folder)
-
-
-@contextmanager
-def parts_beside(out: Path, settings: Mapping[str, Any]) -> Iterator[Parts]:
-    """The parts for a file ``out`` made with these settings, new or from before, locked.
-
-    Raises:
-        DataError: the parts that are there were made with other settings.
-        FolderInUseError: another process works on them.
-    """
-    folder = out.with_name(f"{out.name}.partial")
-    folder.mkdir(parents=True, exist_ok=True)
-    with locked(folder):
-        begun = folder / _SETTINGS
-        text = json.dumps(dict(settings), indent=1)
-        if begun.exists():
-            if begun.read_text(errors="replace") != text:
-                raise DataError(
-                    f"{folder}: begun with another encoder, other videos or other settings; "
-                    "remove it, or give another file"
-                )
-        else:
-            if any(folder.iterdir()):
-                raise DataError(f"{folder}: is there, and not of ours: give another file")
-            temporary = folder / "settings.tmp"
-            temporary.write_text(text)
-            os.replace(temporary, begun)
-        yield Parts(folder)

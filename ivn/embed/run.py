@@ -14,10 +14,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from ivn.data.decode import DecodeError
-from ivn.data.source import DataError, Source, fingerprint, left_out, list_clips
+from ivn.data.folder import held_partial
+from ivn.data.source import DataError, RequestError, Source, fingerprint, left_out, list_clips
 from ivn.data.windows import Window, Windows, windows_of
 from ivn.embed.files import Table, writer_for
-from ivn.embed.parts import Part, Parts, parts_beside
+from ivn.embed.parts import Part, Parts
 from ivn.load import load_frozen
 from ivn.probe.frozen import Frozen, Pool
 from ivn.train.settings import resolve_device
@@ -99,7 +100,9 @@ def embed(request: Request, load: Callable[[], Frozen]) -> int:
     for line in filter(None, map(left_out, given)):
         console.print(line, markup=False)
     settings = header | {"videos": len(sources), "fingerprint": fingerprint(sources)}
-    with parts_beside(out, settings) as parts:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with held_partial(out, settings) as folder:
+        parts = Parts(folder)
         broken = _embed_missing(parts, sources, cuts, frozen, request, console)
         table = _table(parts, sources, header, broken)
         temporary = parts.folder / f"whole{out.suffix}"
@@ -125,17 +128,17 @@ def _checked(request: Request, frozen: Frozen) -> Windows:
     """How videos are cut.
 
     Raises:
-        DataError: the request makes no sense.
+        RequestError: the request makes no sense.
     """
     if request.pool not in frozen.pools:
-        raise DataError(f"--pool {request.pool}: {frozen.name} gives {', '.join(frozen.pools)}")
+        raise RequestError(f"--pool {request.pool}: {frozen.name} gives {', '.join(frozen.pools)}")
     if request.batch_size < 1:
-        raise DataError(f"--batch-size {request.batch_size}: expected at least 1")
+        raise RequestError(f"--batch-size {request.batch_size}: expected at least 1")
     frames = request.window or frozen.spec.frames
     try:
         return Windows(frames, request.stride or frames, request.fps)
     except ValueError as error:
-        raise DataError(str(error)) from error
+        raise RequestError(str(error)) from error
 
 
 def _embed_missing(

@@ -3,3 +3,7 @@
 
 class ProbeError(ValueError):
     """Data, labels, features or a head cannot be used; the message says what to do, in a line."""
+
+
+class ProbeRequestError(ProbeError):
+    """What is asked for makes no sense, whatever the data."""

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from .cache import Features
-from .errors import ProbeError
+from .errors import ProbeError, ProbeRequestError
 from .heads import Attentive4Head, AttentiveHead, Head, LinearHead
 from .readout import (
     HEADS,
@@ -232,12 +232,12 @@ def kinds(
     """The kinds of these names; ``lr`` and ``wd`` take the place of their grids' own.
 
     Raises:
-        ProbeError: there is no such kind.
+        ProbeRequestError: there is no such kind.
     """
     if min((*lr, *wd), default=1.0) < 0 or not np.isfinite([*lr, *wd]).all():
-        raise ProbeError(f"lr {list(lr)}, wd {list(wd)}: expected numbers of at least 0")
+        raise ProbeRequestError(f"lr {list(lr)}, wd {list(wd)}: expected numbers of at least 0")
     if not names:
-        raise ProbeError(f"no heads, expected some of {', '.join(sorted(NAMES))}")
+        raise ProbeRequestError(f"no heads, expected some of {', '.join(sorted(NAMES))}")
     found: list[Kind] = []
     for name in dict.fromkeys(names):
         if name == "knn":
@@ -247,7 +247,9 @@ def kinds(
             grid = replace(grid, lr=tuple(lr) or grid.lr, wd=tuple(wd) or grid.wd)
             found.append(NetworkKind(name, HEADS[name], grid, training))
         else:
-            raise ProbeError(f"no head {name!r}, expected some of {', '.join(sorted(NAMES))}")
+            raise ProbeRequestError(
+                f"no head {name!r}, expected some of {', '.join(sorted(NAMES))}"
+            )
     return found
 
 

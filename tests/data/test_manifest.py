@@ -5,7 +5,8 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 
-from ivn.data.manifest import Row, read_manifest, schema, write_manifest
+from ivn.data.manifest import Row, read_manifest, write_manifest
+from ivn.data.row import schema
 from ivn.data.source import DataError, Source, fingerprint, list_clips
 from tests.processes import ROOT, run_code
 

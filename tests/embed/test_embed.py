@@ -263,18 +263,18 @@ def test_requests_that_make_no_sense_are_one_line_each(videos, tmp_path):
     new = tmp_path / "new.npz"
     cases = [
         ((videos, "-o", tmp_path / "there.npz"), 1, ["is there already"]),
-        ((videos, "-o", tmp_path / "new.mat"), 1, [".npz, .safetensors, .parquet"]),
+        ((videos, "-o", tmp_path / "new.mat"), 2, [".npz, .safetensors, .parquet"]),
         ((tmp_path / "nowhere", "-o", new), 1, ["no such file or folder"]),
-        ((videos, "-o", new, "--window", -1), 1, ["window -1", "expected at least 1"]),
-        ((videos, "-o", new, "--fps", -1), 1, ["-1.0 frames a second"]),
-        ((videos, "-o", new, "--batch-size", 0), 1, ["--batch-size 0"]),
+        ((videos, "-o", new, "--window", -1), 2, ["window -1", "expected at least 1"]),
+        ((videos, "-o", new, "--fps", -1), 2, ["-1.0 frames a second"]),
+        ((videos, "-o", new, "--batch-size", 0), 2, ["--batch-size 0"]),
         ((tmp_path / "empty.mp4", "-o", new), 1, ["none of 1 videos can be used", "0 bytes"]),
         (("-o", new), 2, ["at least one VIDEO"]),
     ]
     for arguments, code, words in cases:
         assert assert_one_line(embed(*arguments), *words) == code
     said = embed(videos, "-o", new, "--pool", "cls", encoder="raw")
-    assert assert_one_line(said, "--pool cls", "raw gives none, frames, mean") == 1
+    assert assert_one_line(said, "--pool cls", "raw gives none, frames, mean") == 2
     assert assert_one_line(embed(videos, "-o", new, encoder="gone"), "no encoder 'gone'") == 1
     if not torch.cuda.is_available():
         said = embed(videos, "-o", new, "--device", "cuda")

@@ -11,9 +11,10 @@ from pathlib import Path
 from rich.console import Console
 
 from ivn.data.cluster import Spread, spread
+from ivn.data.folder import partial
 from ivn.data.index.probing import source_of
-from ivn.data.manifest import Row, count_rows, read_rows
-from ivn.data.passing import parts_of, pass_through
+from ivn.data.manifest import Row, count_rows, manifest_at, read_rows
+from ivn.data.passing import pass_through
 from ivn.data.probe import DecodeAll
 from ivn.data.processes import cores
 from ivn.data.shown import line_of, verdict, watching
@@ -48,12 +49,14 @@ def check(request: Request) -> int:
     Raises:
         DataError: the manifest cannot be read, or the new one cannot be written.
     """
-    place, given = Path(request.out), Path(request.manifest)
+    place, given = Path(request.out), manifest_at(request.manifest)
     bad_list = place.with_suffix(".bad.txt")
     # With a manifest begun beside it, it is of a call that was cut off at its very end.
-    if bad_list.exists() and not parts_of(place).exists():
+    if bad_list.exists() and not partial(place).exists():
         raise DataError(f"{bad_list}: is there already, and is not overwritten")
     total = count_rows(given)
+    if not total:
+        raise DataError(f"{given}: a manifest without rows")
     workers = request.workers or cores()
     how = spread(workers=workers, seconds=request.seconds, ray=request.ray)
     settings = {"command": "check", "seconds": request.seconds}

@@ -2,16 +2,16 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
 
 from ivn.data.cluster import spread
-from ivn.data.index.found import Found, Refused, found_at, found_by
+from ivn.data.index.found import Found, Refused, counted, found_at, found_by
 from ivn.data.index.probing import probed
 from ivn.data.manifest import Row
-from ivn.data.passing import Work, pass_through
+from ivn.data.passing import Passed, Work, pass_through
 from ivn.data.processes import cores
 from ivn.data.shown import printable, verdict, watching
 from ivn.data.source import DataError
@@ -58,6 +58,7 @@ def index(request: Request) -> int:
         "probe": request.probe,
         "hash": request.hashed,
         "format": request.form,
+        "seconds": request.seconds,
     }
     console = Console(highlight=False, soft_wrap=True)
     refused: list[Refused] = []
@@ -74,8 +75,14 @@ def index(request: Request) -> int:
                 refused.append(found)
                 console.print(f"{printable(found.name)}: {found.reason}", markup=False)
 
-    with watching(console, total=None) as report:
+    with watching(console, total=_total(request)) as bar:
+
+        def report(counts: Passed, row: Row | None) -> None:
+            more = len(refused)
+            bar(replace(counts, rows=counts.rows + more, bad=counts.bad + more), row)
+
         counts = pass_through(place, rows(), _work(request), settings=settings, report=report)
+        report(counts, None)  # with what was refused behind the last row
     seconds = time.monotonic() - began
     bad, every = counts.bad + len(refused), counts.rows + len(refused)
     earlier = f", {counts.earlier} from before" if counts.earlier else ""
@@ -87,6 +94,13 @@ def index(request: Request) -> int:
     )
     console.print(place.as_posix(), markup=False)
     return verdict(console, bad, every, request.max_bad, what="are bad")
+
+
+def _total(request: Request) -> int | None:
+    """Rows and refused items to come, where all places say it; None is unknown."""
+    totals = [None if request.form else counted(place) for place in request.places]
+    known = [total for total in totals if total is not None]
+    return sum(known) if len(known) == len(totals) else None
 
 
 def _work(request: Request) -> Work:

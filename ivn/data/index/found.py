@@ -5,17 +5,19 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ivn.data.manifest import Row, read_rows, relative_to
+from ivn.data.manifest import Row, count_rows, read_rows, relative_to
 from ivn.data.source import (
+    IMAGE_SUFFIXES,
     LIST_SUFFIXES,
     MANIFEST_SUFFIX,
     VIDEO_SUFFIXES,
     DataError,
+    RequestError,
     files_below,
     is_url,
 )
 
-TAR_SUFFIXES = (".tar",)
+_TARS = (".tar",)
 _PACKED = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".tzst")
 
 
@@ -36,7 +38,7 @@ Found = Iterator[Row | Refused]
 
 
 def found_at(place: str, manifest: Path) -> Found:
-    """What is at a place: a folder with all below it, a video, a list, a tar or a manifest.
+    """What is at a place: a folder with all below it, a video or image, a list, a tar, a manifest.
 
     Paths below the manifest's folder are relative to it, so that both can be moved together;
     others are absolute.
@@ -56,6 +58,22 @@ def found_at(place: str, manifest: Path) -> Found:
         yield _placed(row, base, home) if isinstance(row, Row) else row
 
 
+def counted(place: str) -> int | None:
+    """Rows and lines at a place, where they can be counted quickly; None elsewhere.
+
+    Raises:
+        DataError: as :func:`found_at`.
+    """
+    kind = _kind(place)
+    if kind is _video:
+        return 1
+    if kind is _list:
+        from ivn.data.lists import count_lines
+
+        return count_lines(Path(place))
+    return count_rows(Path(place)) if kind is _manifest else None
+
+
 def _kind(place: str) -> Callable[[Path], Found]:
     name = place.lower()
     if os.path.isdir(place):
@@ -65,17 +83,17 @@ def _kind(place: str) -> Callable[[Path], Found]:
             raise DataError(f"{place}: a URL, expected a path: fetch it first")
         raise DataError(f"{place}: no such file or folder")
     for suffixes, kind in (
-        (_PACKED, _packed),
-        (TAR_SUFFIXES, _tar),
-        (VIDEO_SUFFIXES, _video),
+        *_IN_FOLDERS,
+        (IMAGE_SUFFIXES, _video),
         (LIST_SUFFIXES, _list),
-        ((MANIFEST_SUFFIX,), _manifest),
+        (MANIFEST_SUFFIX, _manifest),
     ):
-        if name.endswith(tuple(suffixes)):
+        if name.endswith(suffixes):
             return kind
     raise DataError(
-        f"{place}: expected a folder, a video ({' '.join(VIDEO_SUFFIXES)}), a tar, "
-        f"a list ({' '.join(LIST_SUFFIXES)}) or a manifest ({MANIFEST_SUFFIX})"
+        f"{place}: expected a folder, a video ({' '.join(VIDEO_SUFFIXES)}), an image "
+        f"({' '.join(IMAGE_SUFFIXES)}), a tar, a list ({' '.join(LIST_SUFFIXES)}) or a manifest "
+        f"({MANIFEST_SUFFIX})"
     )
 
 
@@ -107,20 +125,24 @@ def _is_unicode(text: str) -> bool:
 
 
 def _folder(folder: Path) -> Found:
-    """Videos and tars below a folder, links followed, in the order of the names."""
+    """Videos and tars below a folder, links followed, in the order of the names; or its images.
+
+    As in :func:`ivn.data.source.list_clips`, images beside videos are their posters.
+    """
     unread: list[Refused] = []
+    empty = True
 
     def unreadable(error: OSError) -> None:
         unread.append(Refused(os.fsdecode(error.filename), f"cannot be read ({error.strerror})"))
 
     for name in files_below(os.fspath(folder), unreadable):
-        file = Path(name)
-        if file.suffix.lower() in VIDEO_SUFFIXES:
-            yield from _video(file)
-        elif file.suffix.lower() in TAR_SUFFIXES:
-            yield from _tar(file)
-        elif name.lower().endswith(_PACKED):
-            yield from _packed(file)
+        if kind := next((kind for ends, kind in _IN_FOLDERS if name.lower().endswith(ends)), None):
+            empty = False
+            yield from kind(Path(name))
+    if empty:
+        for name in files_below(os.fspath(folder), lambda _: None):
+            if name.lower().endswith(IMAGE_SUFFIXES):
+                yield from _video(Path(name))
     yield from unread
 
 
@@ -154,6 +176,10 @@ def _manifest(file: Path) -> Found:
     yield from read_rows(file)
 
 
+# What is looked for in a folder, by how names end.
+_IN_FOLDERS = ((_PACKED, _packed), (_TARS, _tar), (VIDEO_SUFFIXES, _video))
+
+
 def found_by(
     name: str, places: Sequence[str], videos: str, manifest: Path, say: Callable[[str], None]
 ) -> Found:
@@ -178,7 +204,7 @@ def found_by(
     if name == "auto":
         name = recognised(files)
     if name not in IMPORTERS:
-        raise DataError(f"--format {name}: expected auto or one of {', '.join(IMPORTERS)}")
+        raise RequestError(f"--format {name}: expected auto or one of {', '.join(IMPORTERS)}")
     looked = Videos(videos)
     home = _slashed(manifest.parent.absolute())
     for row in IMPORTERS[name].read(files, looked):

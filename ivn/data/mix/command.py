@@ -11,18 +11,19 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from ivn.data.manifest import Row, check_new, read_rows, write_manifest
+from ivn.data.manifest import Row, check_new, manifest_at, read_rows, write_manifest
 from ivn.data.mix import mixing, report
 from ivn.data.mix.compare import same_content
-from ivn.data.mix.contents import bytes_hash, find_out, perceptual_hash
+from ivn.data.mix.contents import find_out, perceptual_hash
 from ivn.data.mix.journal import Journal
 from ivn.data.mix.mixing import Entries, Entry, Why
 from ivn.data.mix.near import candidates
 from ivn.data.mix.phash import as_arrays
 from ivn.data.mix.recipe import Recipe, Wanted, given_to, read_recipe
+from ivn.data.probe import hash_of
 from ivn.data.processes import cores
 from ivn.data.shown import verdict
-from ivn.data.source import DataError
+from ivn.data.source import DataError, RequestError
 
 _NAMED = 5
 
@@ -67,11 +68,13 @@ def mix_manifests(
             entries = mixing.read_entries(rules, sources)
             judge(entries, journal, workers or cores(), seconds, bar)
         found = report.as_json(entries, recipe)
+        bad = _tell(console, entries, found)
+        if not found["kept"]:
+            raise DataError(f"no row is left for {place}, which is not written")
         texts = [report.to_text(found), report.as_csv(entries)]
         with report.new_files(dict(zip(told, texts, strict=True))):
             write_manifest(place, mixed_rows(entries, place))
         journal.remove()
-    bad = _tell(console, entries, found)
     for file in (place, *told):
         console.print(file.as_posix(), markup=False)
     return verdict(console, bad, len(entries.all), max_bad, what="cannot be read")
@@ -101,7 +104,7 @@ def judge(
 
     open_files = _perhaps_copies(entries)
     whole = [entry.video for entry in open_files]
-    for entry, answer in zip(open_files, ask("bytes", bytes_hash, whole), strict=True):
+    for entry, answer in zip(open_files, ask("bytes", hash_of, whole), strict=True):
         # What cannot be read is told when its frames are asked for.
         entry.hash = answer.value or ""
     mixing.drop_copies(entries)
@@ -163,10 +166,8 @@ def named_manifests(inputs: Sequence[str]) -> dict[str, Path]:
         if not equals or os.path.exists(text):
             name, path = Path(text).stem, text
         if name in found:
-            raise DataError(f"{text}: a second manifest {name}; name them, as in {name}2={path}")
-        if not Path(path).is_file():
-            raise DataError(f"{path}: no such file")
-        found[name] = Path(path)
+            raise RequestError(f"{text}: a second manifest {name}; name them, as in {name}2={path}")
+        found[name] = manifest_at(path)
     return found
 
 
@@ -180,7 +181,7 @@ def _weighted(recipe: Recipe, weights: Sequence[str]) -> Recipe:
         except ValueError:
             given[name] = -1.0
         if name not in names or not 0 < given[name] < float("inf"):
-            raise DataError(
+            raise RequestError(
                 f"--weight {text}: expected NAME=NUMBER above 0, with {' or '.join(names)}"
             )
     sources = tuple(replace(one, weight=given.get(one.name, one.weight)) for one in recipe.sources)

@@ -4,15 +4,12 @@ Each is done in processes that may hang or crash, and kept in a journal. What ca
 reason instead.
 """
 
-import hashlib
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from ivn.data.contents import read_bytes
 from ivn.data.decode import decode
-from ivn.data.mix.compare import same_content
 from ivn.data.mix.journal import Journal
 from ivn.data.mix.phash import frame_hashes, key_frame_numbers, to_text
 from ivn.data.pool import in_processes
@@ -25,19 +22,6 @@ class Found:
 
     value: Any = None
     reason: str = ""
-
-
-def bytes_hash(source: Source) -> str:
-    """``sha256:`` and the digest of the video's bytes, as in the column ``hash``.
-
-    Raises:
-        DecodeError: the tar does not hold the member.
-        OSError: the file cannot be read.
-    """
-    if source.member:
-        return f"sha256:{hashlib.sha256(read_bytes(source)).hexdigest()}"
-    with open(source.path, "rb") as file:
-        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
 
 
 def perceptual_hash(source: Source) -> str:
@@ -62,7 +46,7 @@ def find_out(
     """What ``function`` gives for each item, in their order, as far as the journal does not know.
 
     Args:
-        function: of this package: :func:`bytes_hash`, :func:`perceptual_hash` or
+        function: of this package: :func:`ivn.data.probe.hash_of`, :func:`perceptual_hash` or
             :func:`ivn.data.mix.compare.same_content`.
         items: sources, or pairs of them.
         journal: of answers; one about a file that has been changed since is not taken.
@@ -93,6 +77,3 @@ def _key(item: Source | tuple[Source, Source]) -> str:
     except OSError:
         seen = "missing"
     return f"{item.path!r} {item.member!r} {item.start} {item.end} {seen}"
-
-
-__all__ = ["Found", "bytes_hash", "find_out", "perceptual_hash", "same_content"]

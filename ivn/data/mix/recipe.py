@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ivn import toml
-from ivn.data.source import DataError
+from ivn.data.source import DataError, RequestError
 
 _FOLDER = Path(__file__).with_name("recipes")
 
@@ -90,7 +90,9 @@ def read_recipe(name: str) -> Recipe:
     """
     file = Path(name) if name.endswith(".toml") else _FOLDER / f"{name}.toml"
     if not name.endswith(".toml") and name not in shipped():
-        raise DataError(f"{name}: no such recipe; there are {', '.join(shipped())}, or FILE.toml")
+        raise RequestError(
+            f"{name}: no such recipe; there are {', '.join(shipped())}, or FILE.toml"
+        )
     try:
         recipe = toml.loads(file.read_text(encoding="utf-8"), Recipe)
     except (OSError, UnicodeDecodeError) as error:
@@ -121,5 +123,5 @@ def given_to(recipe: Recipe, manifests: Mapping[str, Path]) -> list[tuple[Wanted
     if odd or lacking:
         told = ", ".join(f"{name}=M.parquet" for name in names)
         what = f"no source {odd[0]}" if odd else f"{', '.join(lacking)} not given"
-        raise DataError(f"the recipe has {what}; it takes {told}")
+        raise RequestError(f"the recipe has {what}; it takes {told}")
     return [(one, manifests[one.name]) for one in recipe.sources if one.name in manifests]

@@ -24,7 +24,7 @@ from ivn.data.render.engine import (
 )
 from ivn.data.render.files import TARGETS, write_clip
 from ivn.data.render.moves import ACTIONS, Geometry, clip_key, find_start, plan
-from ivn.data.source import DataError
+from ivn.data.source import DataError, RequestError
 
 SETTINGS = "render.json"
 # Attempts at a clip: places where the player gets stuck are common in narrow maps.
@@ -53,22 +53,22 @@ class World:
 
     def __post_init__(self) -> None:
         if self.clips < 1:
-            raise DataError(f"{self.clips} clips: expected at least 1")
+            raise RequestError(f"{self.clips} clips: expected at least 1")
         if not 2 <= self.frames <= 10000:
-            raise DataError(f"clips of {self.frames} frames: expected 2 to 10000")
+            raise RequestError(f"clips of {self.frames} frames: expected 2 to 10000")
         if self.size % 2 or not 32 <= self.size <= MAX_SIZE:
-            raise DataError(f"frames of {self.size} pixels: expected 32 to {MAX_SIZE}, even")
+            raise RequestError(f"frames of {self.size} pixels: expected 32 to {MAX_SIZE}, even")
         if not 0 <= self.seed < 2**63:
-            raise DataError(f"seed {self.seed}: expected 0 up to below 2**63")
+            raise RequestError(f"seed {self.seed}: expected 0 up to below 2**63")
         if not 1 <= self.fps <= TICS_PER_SECOND or abs(self.fps * self.tics - 35) > 0.05:
             near = ", ".join(f"{TICS_PER_SECOND / tics:.4g}" for tics in range(1, 6))
-            raise DataError(
+            raise RequestError(
                 f"{self.fps} frames a second: the world moves {TICS_PER_SECOND} times a second, "
                 f"expected {TICS_PER_SECOND} over a whole number ({near}, ...)"
             )
         unknown = [name for name in self.maps if name not in ALL_MAPS]
         if unknown or not self.maps or len(set(self.maps)) < len(self.maps):
-            raise DataError(
+            raise RequestError(
                 f"maps {','.join(self.maps)}: expected some of MAP01 to MAP32 and E1M1 to E4M9, "
                 f"each once"
             )
@@ -122,7 +122,7 @@ def render(
             world already, or a map has no room for an action.
     """
     if workers < 1:
-        raise DataError(f"{workers} workers: expected at least 1")
+        raise RequestError(f"{workers} workers: expected at least 1")
     engine = f"vizdoom {imported().__version__}"
     out = out.absolute()
     settings = asdict(world) | {"engine": engine}

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from ivn.data.manifest import manifest_at
 from ivn.data.shard.run import Packing, shard
 from ivn.data.transcode.command import told
 from ivn.data.transcode.run import Limits
@@ -13,7 +14,7 @@ def shard_manifest(manifest: str, out: str, packing: Packing, limits: Limits) ->
     Raises:
         DataError: see :func:`ivn.data.shard.run.shard`.
     """
-    given, folder = Path(manifest), Path(out)
+    given, folder = manifest_at(manifest), Path(out)
     return told(
         given, folder, "clips packed", lambda report: shard(given, folder, packing, limits, report)
     )

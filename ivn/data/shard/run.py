@@ -14,7 +14,7 @@ from ivn.data.manifest import Row, read_rows, write_manifest
 from ivn.data.pool import in_processes
 from ivn.data.shard.index import keys_of, rows_of
 from ivn.data.shard.tar import Packed, Shard, verify
-from ivn.data.source import VIDEO_SUFFIXES, DataError
+from ivn.data.source import VIDEO_SUFFIXES, RequestError
 from ivn.data.transcode.clip import Made, Moved, Task, made_row, make
 from ivn.data.transcode.encoding import Encoding
 from ivn.data.transcode.run import (
@@ -51,9 +51,9 @@ class Packing:
 
     def __post_init__(self) -> None:
         if not 1 <= self.size <= 10**6:
-            raise DataError(f"tars of {self.size} MB: expected 1 to a million")
+            raise RequestError(f"tars of {self.size} MB: expected 1 to a million")
         if not 0 <= self.frames <= 100_000:
-            raise DataError(f"{self.frames} frames of a clip: expected 1 to 100000")
+            raise RequestError(f"{self.frames} frames of a clip: expected 1 to 100000")
 
 
 def shard(manifest: Path, out: Path, packing: Packing, limits: Limits, report: Report) -> Tally:

@@ -9,8 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from ivn.data.folder import MANIFEST
-from ivn.data.manifest import read_manifest
-from ivn.data.source import MANIFEST_SUFFIX, DataError
+from ivn.data.manifest import manifest_at, read_manifest
 from ivn.data.transcode.encoding import Encoding
 from ivn.data.transcode.run import Limits, Report, Tally, transcode
 
@@ -21,7 +20,7 @@ def transcode_manifest(manifest: str, out: str, encoding: Encoding, limits: Limi
     Raises:
         DataError: see :func:`ivn.data.transcode.run.transcode`.
     """
-    given, folder = Path(manifest), Path(out)
+    given, folder = manifest_at(manifest), Path(out)
     return told(
         given,
         folder,
@@ -47,10 +46,6 @@ def _showing(manifest: Path) -> Iterator[tuple[Console, Report]]:
     Raises:
         DataError: the manifest cannot be used.
     """
-    if manifest.suffix.lower() != MANIFEST_SUFFIX:
-        raise DataError(
-            f"{manifest}: expected a manifest ({MANIFEST_SUFFIX}); make one of it: ivn data index"
-        )
     # All of it, before hours of work: a row far down may make no sense, or all paths be wrong.
     table = read_manifest(manifest)
     total = len(table) + table.left_out

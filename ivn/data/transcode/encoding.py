@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Literal, get_args
 
-from ivn.data.source import DataError
+from ivn.data.source import RequestError
 
 if TYPE_CHECKING:
     from av.container import OutputContainer
@@ -45,16 +45,18 @@ class Encoding:
 
     def __post_init__(self) -> None:
         if self.codec not in get_args(Codec):
-            raise DataError(f"codec {self.codec}: expected one of {', '.join(get_args(Codec))}")
+            raise RequestError(f"codec {self.codec}: expected one of {', '.join(get_args(Codec))}")
         best, worst, _ = _QUALITY[self.codec]
         if not best <= self.crf <= worst:
-            raise DataError(
+            raise RequestError(
                 f"crf {self.crf}: expected {best} (the best) to {worst} for {self.codec}"
             )
         if self.short and not 16 <= self.short <= 4320:
-            raise DataError(f"short side {self.short}: expected 16 to 4320, or 0 to keep it")
+            raise RequestError(f"short side {self.short}: expected 16 to 4320, or 0 to keep it")
         if not 1 <= self.gop <= 10000:
-            raise DataError(f"{self.gop} frames from key frame to key frame: expected 1 to 10000")
+            raise RequestError(
+                f"{self.gop} frames from key frame to key frame: expected 1 to 10000"
+            )
 
     @property
     def lossless(self) -> bool:

@@ -9,7 +9,7 @@ from ivn.data.contents import named
 from ivn.data.folder import MANIFEST, filling
 from ivn.data.manifest import Row, read_rows, write_manifest
 from ivn.data.pool import Outcome, in_processes
-from ivn.data.source import DataError, Source
+from ivn.data.source import DataError, RequestError, Source
 from ivn.data.transcode.clip import Made, Moved, Stopped, Task, clip_name, made_row, make
 from ivn.data.transcode.encoding import Encoding
 
@@ -66,11 +66,11 @@ class Limits:
 
     def __post_init__(self) -> None:
         if self.workers < 1:
-            raise DataError(f"{self.workers} workers: expected at least 1")
+            raise RequestError(f"{self.workers} workers: expected at least 1")
         if not self.seconds > 0:
-            raise DataError(f"{self.seconds} seconds for a clip: expected more than 0")
+            raise RequestError(f"{self.seconds} seconds for a clip: expected more than 0")
         if not 0 <= self.max_bad <= 1:
-            raise DataError(f"max-bad {self.max_bad}: expected a share, 0 to 1")
+            raise RequestError(f"max-bad {self.max_bad}: expected a share, 0 to 1")
 
 
 Report = Callable[[Tally, str], None]  # is told how far the work is, and what is wrong with a video

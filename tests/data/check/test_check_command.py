@@ -1,5 +1,6 @@
 """`ivn data check`, from the command line and as functions."""
 
+import importlib.util
 import os
 import shutil
 import signal
@@ -20,7 +21,12 @@ from tests.command import assert_one_line, command
 from tests.data.videos import broken_files, noise, write_mp4
 
 pytest.importorskip("av")
-pytest.importorskip("pyarrow")
+pa = pytest.importorskip("pyarrow")
+pq = pytest.importorskip("pyarrow.parquet")
+needs_ray = pytest.mark.skipif(
+    importlib.util.find_spec("ray") is None and os.environ.get("IVN_REQUIRE_RAY") != "1",
+    reason='Ray is not installed: pip install "ivn[ray]"',
+)
 
 
 def half_zeros(file):
@@ -86,6 +92,20 @@ def test_what_is_no_manifest_is_one_line(manifest, tmp_path, name):
     assert not list(tmp_path.glob("c.parquet*"))
 
 
+def test_a_manifest_without_rows_is_named_and_leaves_nothing(tmp_path):
+    pq.write_table(pa.table({"path": pa.array([], pa.string())}), tmp_path / "m.parquet")
+    said = command("data", "check", tmp_path / "m.parquet", "-o", tmp_path / "c.parquet")
+    assert assert_one_line(said, "m.parquet: a manifest without rows") == 1
+    assert os.listdir(tmp_path) == ["m.parquet"]
+
+
+@needs_ray
+def test_an_address_where_nobody_listens_is_told_at_once(manifest, tmp_path):
+    for address in ("127.0.0.1:9", "ray://127.0.0.1:9"):
+        said = command("data", "check", manifest, "-o", tmp_path / "c.parquet", "--ray", address)
+        assert assert_one_line(said, f"--ray {address}: no cluster there", "refused") == 1
+
+
 def test_nothing_is_overwritten_and_nothing_of_others_is_taken(manifest, tmp_path):
     for there in ("c.parquet", "c.bad.txt"):
         (tmp_path / there).write_text("mine")
@@ -96,7 +116,7 @@ def test_nothing_is_overwritten_and_nothing_of_others_is_taken(manifest, tmp_pat
     (tmp_path / "c.parquet.partial").mkdir()
     (tmp_path / "c.parquet.partial" / "mine").touch()
     said = command("data", "check", manifest, "-o", tmp_path / "c.parquet")
-    assert assert_one_line(said, "not of ours") == 1
+    assert assert_one_line(said, "expected a new folder") == 1
 
 
 def test_cut_off_between_list_and_manifest_it_goes_on(manifest, tmp_path, monkeypatch):
@@ -143,9 +163,9 @@ def test_files_that_crash_or_hang_the_decoder_are_told_so_and_the_others_are_che
     assert {row.path: row.status for row in rows} == EXPECTED
 
 
+@needs_ray
 @pytest.mark.slow
 def test_ray_tasks_say_the_same(tmp_path):
-    pytest.importorskip("ray", reason='Ray is not installed: pip install "ivn[ray]"')
     good = [str(write_mp4(tmp_path / f"{n}.mp4", noise(5))) for n in range(40)]
     how = spread(workers=2, seconds=5, ray="local")
     rows = checked((Row(name) for name in good), tmp_path, DecodeAll(5), how)

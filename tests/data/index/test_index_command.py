@@ -10,19 +10,23 @@ import subprocess
 import sys
 import tarfile
 import time
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
 
 from ivn.data import passing
+from ivn.data.index import command as index_command
 from ivn.data.manifest import Row, read_manifest, read_rows
 from ivn.data.passing import pass_through
-from ivn.data.source import BUNDLED_CLIPS
+from ivn.data.source import BUNDLED_CLIPS, list_clips
+from ivn.data.stock import are_images
 from tests.command import assert_one_line, command
 from tests.data.videos import broken_files, noise, write_mp4
 
 pytest.importorskip("av")
 pytest.importorskip("pyarrow")
+Image = pytest.importorskip("PIL.Image")
 
 
 @pytest.fixture
@@ -90,6 +94,7 @@ def test_broken_files_are_named_once_with_their_reason_and_the_rest_is_indexed(f
         (["x.doc"], "expected a folder, a video", 1),
         (["x.doc", "--format", "ava"], "belong together", 2),
         (["x.doc", "--max-bad", "2"], "0 to 1", 2),
+        (["x.doc", "--format", "nope", "--videos", "."], "expected auto or one of kinetics400", 2),
     ],
 )
 def test_what_cannot_be_indexed_is_one_line(tmp_path, monkeypatch, arguments, words, code):
@@ -263,8 +268,63 @@ def test_what_was_begun_with_other_settings_or_is_in_use_is_refused(folder, tmp_
     os.close(descriptor)
 
 
+def test_a_call_with_another_limit_of_time_does_not_take_over_its_results(
+    folder, tmp_path, monkeypatch
+):
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(index_command, "probed", stopped)
+        assert index(folder, "-o", tmp_path / "m.parquet")[0] == 130
+    said = index(folder, "-o", tmp_path / "m.parquet", "--seconds", 1)
+    assert assert_one_line(said, "begun with other settings", '"seconds": 30.0') == 1
+    assert index(folder, "-o", tmp_path / "m.parquet", "--workers", 1)[0] == 0
+
+
+def test_of_a_folder_images_are_taken_where_the_trainer_would_take_them(tmp_path):
+    place = tmp_path / "p"
+    (place / "deep").mkdir(parents=True)
+    for name in ("b.JPG", "deep/c.png", ".hidden.png", "notes.doc"):
+        (place / name).touch()
+    for number, names in enumerate((["b.JPG", "c.png"], ["a.mp4"])):
+        (place / names[0]).touch()
+        out = tmp_path / f"{number}.parquet"
+        assert index(place, "-o", out, "--no-probe")[0] == 0
+        found = [source.path for source in read_manifest(out)]
+        assert found == [source.path for source in list_clips(place)]
+        assert [os.path.basename(path) for path in found] == names
+
+
+def test_images_have_facts_and_are_images_to_the_trainer(tmp_path):
+    Image.new("RGB", (64, 48)).save(tmp_path / "one.png")
+    code, _, err = index(tmp_path / "one.png", "-o", tmp_path / "m.parquet", "--workers", 1)
+    assert (code, err) == (0, "")
+    (row,) = read_rows(tmp_path / "m.parquet")
+    assert (row.width, row.height, row.frames, row.codec) == (64, 48, 1, "png")
+    assert are_images(read_manifest(tmp_path / "m.parquet")).tolist() == [True]
+
+
+def test_the_bar_knows_its_end_where_all_sources_can_be_counted(folder, tmp_path, monkeypatch):
+    seen = []
+
+    @contextmanager
+    def watching(_, *, total):
+        counts = []
+        yield lambda passed, row: counts.append((passed.rows, passed.bad))
+        seen.append((total, counts[-1]))
+
+    monkeypatch.setattr(index_command, "watching", watching)
+    (tmp_path / "l.csv").write_text("path,label\n#\nvideos/good.mp4,1\n\nvideos/good.mp4,\n,3\n")
+    video, a_list, a_manifest = folder / "good.mp4", tmp_path / "l.csv", tmp_path / "0.parquet"
+    for number, places in enumerate([(video, a_list), (a_manifest, a_list), (folder, a_list)]):
+        index(*places, "-o", tmp_path / f"{number}.parquet", "--no-probe")
+    assert seen == [(4, (4, 1)), (6, (6, 1)), (None, (5, 1))]
+
+
 def test_a_place_that_cannot_be_written_is_one_line(folder, tmp_path, monkeypatch):
-    assert assert_one_line(index(folder, "-o", tmp_path / "no" / "m.parquet"), "no such file") == 1
+    said = index(folder, "-o", tmp_path / "no" / "m.parquet")
+    assert assert_one_line(said, "no: no such folder") == 1
     assert assert_one_line(index(folder, "-o", "/proc/m.parquet"), "/proc/m.parquet") == 1
     (tmp_path / "m.parquet").write_text("mine")
     assert assert_one_line(index(folder, "-o", tmp_path / "m.parquet"), "is there already") == 1

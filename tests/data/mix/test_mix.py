@@ -198,6 +198,9 @@ def test_parts_of_one_file_stay_and_the_same_part_twice_goes(tmp_path):
     [
         (["a.parquet", "a.parquet"], "a second manifest a; name them, as in a2="),
         (["none.parquet"], "none.parquet: no such file"),
+        (["a.mp4"], "a.mp4: expected a manifest (.parquet); make one of it: ivn data index"),
+        (["https://x.org/a.parquet"], "https://x.org/a.parquet: a URL, expected a path"),
+        ([], "give at least one M"),
         (
             ["a.parquet", "--recipe", "k7"],
             "k7: no such recipe; there are k-mash, k710, or FILE.toml",
@@ -207,7 +210,7 @@ def test_parts_of_one_file_stay_and_the_same_part_twice_goes(tmp_path):
         (["a.parquet", "--weight", "a=-1"], "--weight a=-1: expected NAME=NUMBER above 0, with a"),
         (["a.parquet", "-o", "mix.txt"], "mix.txt: a manifest's name ends in .parquet"),
         (["a.parquet", "-o", "a.parquet"], "a.parquet: is there already, and is not overwritten"),
-        (["a.parquet", "-o", "no/m.parquet"], "no/.m.parquet.journal: cannot be written"),
+        (["a.parquet", "-o", "no/m.parquet"], "no: no such folder"),
         (["a.parquet", "-o", "taken.parquet"], "taken.mix.json: is there already"),
     ],
 )
@@ -297,7 +300,7 @@ def test_a_mix_of_nothing_readable_is_one_line_and_no_manifest(tmp_path):
     (tmp_path / "a.mp4").write_text("no video")
     write_manifest(tmp_path / "a.parquet", [Row("a.mp4"), Row("gone.mp4")])
     code, _, err = mixed(tmp_path, inputs=("a.parquet",))
-    assert code == 1 and err.count("\n") == 1 and "no rows to write" in err
+    assert code == 1 and err.count("\n") == 1 and "no row is left" in err
     assert sorted(os.listdir(tmp_path)) == [
         *(".mix.parquet.journal", "a.mp4", "a.parquet"),
     ]

@@ -224,9 +224,9 @@ def test_what_cannot_be_rendered_is_one_line(world, tmp_path, monkeypatch):
         arguments = [word for pair in given.items() for word in pair]
         return assert_one_line(command("data", "render", "vizdoom", *arguments), *words)
 
+    assert refused("is there already", **{"--out": world}) == 1
+    assert refused("expected a new folder", **{"--out": Path(__file__).parent}) == 1
     cases = [
-        (["is there already"], {"--out": world}),
-        (["expected a new folder"], {"--out": Path(__file__).parent}),
         (["MAP33", "MAP01 to MAP32"], {"--maps": "MAP01,MAP33"}),
         (["20.0 frames a second", "35, 17.5"], {"--fps": 20}),
         (["expected 32 to", "even"], {"--size": 65}),
@@ -234,7 +234,7 @@ def test_what_cannot_be_rendered_is_one_line(world, tmp_path, monkeypatch):
         (["2 to 10000"], {"--frames": 1}),
     ]
     for words, options in cases:
-        assert refused(*words, **options) == 1
+        assert refused(*words, **options) == 2
     begun = tmp_path / "begun"
     shutil.copytree(world, begun)
     (begun / "manifest.parquet").unlink()
