@@ -88,7 +88,8 @@ def _check_address(address: str) -> None:
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=_SECONDS).close()
     except (OSError, OverflowError) as error:
-        raise DataError(f"--ray {address}: no cluster there ({error})") from error
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"--ray {address}: no cluster there ({reason})") from error
 
 
 def _some(

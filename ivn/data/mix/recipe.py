@@ -96,7 +96,8 @@ def read_recipe(name: str) -> Recipe:
     try:
         recipe = toml.loads(file.read_text(encoding="utf-8"), Recipe)
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{file}: no recipe that can be read ({error})") from error
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"{file}: no recipe that can be read ({reason})") from error
     except toml.ConfigError as error:
         raise DataError(f"{file}: {error}") from error
     names = [one.name for one in recipe.sources]
