@@ -45,6 +45,7 @@ $(BIN)/ruff: | $(BIN)/python
 soak: $(BIN)/ruff
 	IVN_SOAK=200 OMP_NUM_THREADS=1 $(BIN)/pytest -s tests/train/test_processes.py tests/test_fuzz.py -k "kills or damaged"
 	IVN_SOAK=200 OMP_NUM_THREADS=1 $(BIN)/pytest tests/data/transcode/test_real_clips.py -k every_clip
+	IVN_FUZZ=10000 OMP_NUM_THREADS=1 $(BIN)/pytest -s tests/test_fuzz.py -k mutated
 
 # The CPU's results and all tables that follow from them: on a machine that does nothing else.
 RESULTS := benchmarks/results/cpu

@@ -7,6 +7,7 @@ import tarfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
+from ivn.data.members import members
 from ivn.data.source import Source
 
 # Bytes of a member that are held at a time: longer videos belong in files of their own.
@@ -31,7 +32,7 @@ def read_bytes(source: Source) -> bytes:
 
     Raises:
         DecodeError: it is missing, empty, no plain file, or shorter than it says; or there is no
-            such member, or more than one of that name.
+            such member. Of several with its name the last is taken, as tar has it.
     """
     name = named(source)
     with _open(source) as (file, found):
@@ -41,10 +42,10 @@ def read_bytes(source: Source) -> bytes:
             offset, size = source.offset, source.size
             if size == 0:
                 version = found.st_size, found.st_mtime_ns, found.st_ino
-                places = _members(os.path.abspath(source.path), version)
+                places, damage = _members(os.path.abspath(source.path), version)
                 offset, size = places.get(source.member, (0, 0))
                 if source.member not in places:
-                    raise DecodeError(f"{name}: no plain file of this name in the tar")
+                    raise DecodeError(f"{name}: no plain file of this name in the tar{damage}")
                 if size == 0:
                     raise DecodeError(f"{name}: the member is empty (0 bytes)")
             if size > _MOST:
@@ -117,19 +118,19 @@ def _pread(file: int, name: str, offset: int, size: int) -> bytes:
 
 
 @functools.lru_cache(maxsize=4)
-def _members(path: str, version: tuple[int, int, int]) -> Mapping[str, tuple[int, int]]:
-    """Name -> offset and size of every plain file in the tar that has this version."""
+def _members(path: str, version: tuple[int, int, int]) -> tuple[Mapping[str, tuple[int, int]], str]:
+    """Name -> offset and size of every plain file in the tar that has this version; and "", or
+    why there may be more."""
     del version  # part of the key: a tar that was replaced is read anew
+    places: dict[str, tuple[int, int]] = {}
     try:
-        with tarfile.open(path, "r:") as tar:
-            return {
-                member.name: (member.offset_data, member.size)
-                for member in tar
-                if member.isreg() and not member.issparse()
-            }
-    except (tarfile.TarError, OSError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise DecodeError(f"{path}: not a tar that can be read ({reason})") from error
+        with open(path, "rb") as file:
+            for member in members(file):
+                if member.isreg() and not member.issparse():
+                    places[member.name] = member.offset_data, member.size
+    except (tarfile.ReadError, OSError) as error:
+        return places, f", which is {error}"
+    return places, ""
 
 
 def _check_header(name: str, header: bytes, member: str, size: int) -> None:

@@ -87,7 +87,7 @@ def test_a_members_bytes_are_read_and_no_others(tmp_path, monkeypatch):
         ({"size": 1000}, "the tar holds b.mp4 of 3000 bytes there: index it anew"),
         ({"member": "c.mp4"}, "the tar holds b.mp4 of 3000 bytes there"),
         ({"path": "missing.tar"}, "no such file"),
-        ({"path": "text.tar", "offset": 0, "size": 0}, "not a tar that can be read"),
+        ({"path": "text.tar", "offset": 0, "size": 0}, "in the tar, which is damaged"),
     ],
 )
 def test_a_member_that_is_not_there_is_one_clear_line(tmp_path, change, reason):
@@ -109,6 +109,17 @@ def test_a_member_that_is_not_there_is_one_clear_line(tmp_path, change, reason):
     with pytest.raises(DecodeError, match=reason) as caught:
         decode(source, some)
     assert str(caught.value).startswith(source.path) and "\n" not in str(caught.value)
+
+
+def test_a_member_of_a_damaged_tar_is_read_by_its_name_where_the_damage_is_behind_it(tmp_path):
+    tar = tmp_path / "shard.tar"
+    write_tar(tar, {"a.mp4": b"first", "b.mp4": bytes(5000)})
+    os.truncate(tar, 2000)
+    assert read_bytes(Source(str(tar), member="a.mp4")) == b"first"
+    for member in ("b.mp4", "c.mp4"):
+        with pytest.raises(DecodeError) as caught:
+            read_bytes(Source(str(tar), member=member))
+        assert str(caught.value).startswith(f"{tar}, member {member}: ")
 
 
 def test_a_tar_that_was_replaced_is_looked_through_again(tmp_path):

@@ -2,7 +2,8 @@
 
 What is not wanted is decoded only where something wanted is made from it: pictures that no other
 is made from, and groups of pictures in which nothing is wanted, are not handed to the decoder.
-Then every frame that should come must come, with its time, and none other; else all is decoded.
+Then every frame that should come must come, with its time, and none other, and the decoder must
+have no complaint; else all is decoded.
 """
 
 from collections.abc import Iterator
@@ -90,6 +91,8 @@ def _selected(
     for slot, number in enumerate(numbers):
         slots.setdefault(found.shown[number], []).append(slot)
     context = stream.codec_context
+    # A decoder that patches up damage does so with frames that are left out here.
+    context.options = {**context.options, "err_detect": "explode"}
     data = enumerate(packet for packet in packets if packet.size)
     try:
         for run in runs:

@@ -16,10 +16,9 @@ from typing import Any, BinaryIO
 
 from ivn.data.index.found import Found, Refused
 from ivn.data.manifest import Row
+from ivn.data.members import members
 from ivn.data.source import NEVER_MIRRORED, VIDEO_SUFFIXES
 
-# Longer names and headers are read into memory by whoever believes them.
-_LONGEST_HEADER = 2**20
 _LONGEST_TEXT = 2**20
 _CAPTIONS = ("captions", "caption", "text")
 
@@ -36,19 +35,6 @@ def read_tar(place: Path) -> Found:
             yield from _samples(place, file)
     except OSError as error:
         yield Refused(os.fspath(place), f"cannot be read ({error.strerror})")
-
-
-class _Careful:
-    """A file that gives no more at a time than headers have; tarfile believes any size."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self.seek, self.tell = file.seek, file.tell
-
-    def read(self, size: int = -1) -> bytes:
-        if not 0 <= size <= _LONGEST_HEADER:
-            raise tarfile.ReadError(f"a header of {size} bytes")
-        return self._file.read(size)
 
 
 @dataclass
@@ -82,30 +68,16 @@ def _samples(place: Path, file: BinaryIO) -> Found:
 
 def _members(place: Path, file: BinaryIO) -> Iterator[tarfile.TarInfo | Refused]:
     """Plain files with names that stay where they are, and what is wrong with the others."""
-    size, last = os.fstat(file.fileno()).st_size, -1
-    careful: Any = _Careful(file)
+    size = os.fstat(file.fileno()).st_size
     try:
-        with tarfile.open(fileobj=careful, mode="r:", errors="surrogateescape") as tar:
-            while (member := tar.next()) is not None:
-                vars(tar)["members"].clear()  # it keeps them all
-                # Or headers that point backwards would be read for ever.
-                if member.offset_data <= last or member.size < 0:
-                    raise tarfile.ReadError("a member before the last one")
-                last = member.offset_data
-                if member.isdir():
-                    continue
-                if member.offset_data + member.size > size:
-                    yield Refused(f"{place}, member {member.name}", "cut off, and all behind it")
-                    return
-                reason = _refusal(member)
-                yield Refused(f"{place}, member {member.name}", reason) if reason else member
-            # It takes a header that makes no sense for the end.
-            file.seek(tar.offset)
-            if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
-                raise tarfile.ReadError("cut off, or no header there")
-    except (tarfile.TarError, ValueError, RecursionError, OverflowError, OSError) as error:
-        reason = " ".join(str(error).split())
-        yield Refused(os.fspath(place), f"damaged behind byte {max(last, 0)} ({reason})")
+        for member in members(file):
+            if member.offset_data + member.size > size:
+                yield Refused(f"{place}, member {member.name}", "cut off, and all behind it")
+                return
+            reason = _refusal(member)
+            yield Refused(f"{place}, member {member.name}", reason) if reason else member
+    except tarfile.ReadError as error:
+        yield Refused(os.fspath(place), str(error))
 
 
 def _refusal(member: tarfile.TarInfo) -> str:

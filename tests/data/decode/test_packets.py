@@ -206,6 +206,67 @@ def test_frames_that_were_patched_up_are_those_of_decoding_everything(
     assert {same for _, same in outcomes} == {True}
 
 
+def flipped(data, seed, count=4):
+    draw, damaged = random.Random(seed), bytearray(data)
+    for _ in range(count):
+        damaged[draw.randrange(len(data))] ^= 1 << draw.randrange(8)
+    return bytes(damaged)
+
+
+def some(total):
+    return [total // 3, total - 2]
+
+
+@pytest.fixture
+def both_ways(tmp_path, monkeypatch):
+    """Frames of a file's bytes by selection, and of decoding everything; None is an error."""
+
+    def decoded(data):
+        file = tmp_path / "a.mp4"
+        file.write_bytes(data)
+        try:
+            selected = decode(file, some)
+        except DecodeError:
+            selected = None
+        with monkeypatch.context() as everything:
+            everything.setattr(pyav, "runs_to", lambda *_: [])
+            try:
+                return selected, decode(file, some)
+            except DecodeError:
+                return selected, None
+
+    return decoded
+
+
+@pytest.mark.parametrize("kind", ["hevc", "many slices"])
+def test_damage_that_no_decoder_notices_makes_no_frame_worse_than_decoding_everything(
+    coded, both_ways, kind
+):
+    data = coded(kind, ".mp4").read_bytes()
+    whole, _ = both_ways(data)
+    outcomes = []
+    for seed in range(30, 60):
+        selected, everything = both_ways(flipped(data, seed))
+        if everything is None:  # damage in what is left out does no harm
+            continue
+        assert selected is not None, seed
+        for one, other, expected in zip(selected, everything, whole, strict=True):
+            good = np.array_equal(other, expected)
+            assert not good or np.array_equal(one, expected), seed
+            outcomes.append(good)
+    assert set(outcomes) == {True, False}
+
+
+@pytest.mark.skipif(not FOLDER, reason="IVN_TEST_CLIPS is not set")
+def test_damage_that_the_decoder_notices_gives_the_frames_of_decoding_everything(both_ways):
+    # What stands for a frame that is lost depends on which were decoded before.
+    data = (Path(FOLDER) / "tc_h265_10bits.mp4").read_bytes()
+    for seed in range(12):
+        selected, everything = both_ways(flipped(data, seed, 8))
+        same = selected is None if everything is None else np.array_equal(selected, everything)
+        assert same, seed
+
+
 def test_long_windows_are_read_twice_instead_of_held(coded, selections, monkeypatch):
     expected = plain_frames(coded("pyramid", ".mp4"))
     monkeypatch.setattr(packets, "_HELD", 100)

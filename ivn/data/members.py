@@ -1,0 +1,48 @@
+"""The headers of a tar, one after another, from a stranger: nothing that they say is believed."""
+
+import tarfile
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+# Longer names and headers are read into memory by whoever believes them.
+_LONGEST_HEADER = 2**20
+
+
+class _Careful:
+    """A file that gives no more at a time than headers have; tarfile believes any size."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.seek, self.tell = file.seek, file.tell
+
+    def read(self, size: int = -1) -> bytes:
+        if not 0 <= size <= _LONGEST_HEADER:
+            raise tarfile.ReadError(f"a header of {size} bytes")
+        return self._file.read(size)
+
+
+def members(file: BinaryIO) -> Iterator[tarfile.TarInfo]:
+    """What is in the tar, but for folders, in its order; what a member claims may not be there.
+
+    Raises:
+        tarfile.ReadError: it is damaged; nothing behind that can be found.
+    """
+    last = -1
+    careful: Any = _Careful(file)
+    try:
+        with tarfile.open(fileobj=careful, mode="r:", errors="surrogateescape") as tar:
+            while (member := tar.next()) is not None:
+                vars(tar)["members"].clear()  # it keeps them all
+                # Or headers that point backwards would be read for ever.
+                if member.offset_data <= last or member.size < 0:
+                    raise tarfile.ReadError("a member before the last one")
+                last = member.offset_data
+                if not member.isdir():
+                    yield member
+            # It takes a header that makes no sense for the end.
+            file.seek(tar.offset)
+            if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+                raise tarfile.ReadError("cut off, or no header there")
+    except (tarfile.TarError, ValueError, RecursionError, OverflowError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise tarfile.ReadError(f"damaged behind byte {max(last, 0)} ({reason})") from error
