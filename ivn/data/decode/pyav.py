@@ -95,6 +95,9 @@ def _selected(
     context.options = {**context.options, "err_detect": "explode"}
     data = enumerate(packet for packet in packets if packet.size)
     try:
+        if runs[0].numbers[0] and is_444(context.codec.canonical_name, context.pix_fmt or ""):
+            # It tells which x264 made the file, whose mistakes the decoder has to repeat.
+            context.decode(next(packet for _, packet in data))
         for run in runs:
             context.flush_buffers()
             sent, expected = set(run.numbers), {}
@@ -114,6 +117,11 @@ def _selected(
     except (av.FFmpegError, StopIteration):
         return None
     return out.tensor()
+
+
+def is_444(codec: str, pixel_format: str) -> bool:
+    """Whether a file is H.264 in 4:4:4, of which no picture is right without its first packet."""
+    return codec == "h264" and "444" in pixel_format
 
 
 def _taken(

@@ -51,6 +51,8 @@ def _claims(codec: str, pixel_format: str) -> str:
         return f"{codec}: FFmpeg's versions decode it differently"
     if pixel_format not in _FORMATS:
         return f"{pixel_format}: FFmpeg's versions convert it differently"
+    if pyav.is_444(codec, pixel_format):
+        return f"{codec} in {pixel_format}: passing over its first packet breaks it"
     return ""
 
 

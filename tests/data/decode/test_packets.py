@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from ivn.data.container import Window, opened
-from ivn.data.decode import DecodeError, decode, packets, pyav
+from ivn.data.decode import DecodeError, decode, frames_in_order, packets, pyav, torchcodec
 from ivn.data.decode.packets import Packets, numbers_are_certain, read_packets, runs_to
 from ivn.data.decode.units import Unit, _vp9
-from tests.data.decode.clips import KINDS, moving, plain_frames, write_kind
+from tests.data.decode.clips import KINDS, moving, needs, plain_frames, write_kind
 from tests.data.videos import BUNDLED
 
 pytest.importorskip("av")
@@ -265,6 +266,17 @@ def test_damage_that_the_decoder_notices_gives_the_frames_of_decoding_everything
         selected, everything = both_ways(flipped(data, seed, 8))
         same = selected is None if everything is None else np.array_equal(selected, everything)
         assert same, seed
+
+
+@pytest.mark.skipif(not FOLDER, reason="IVN_TEST_CLIPS is not set")
+@pytest.mark.parametrize("backend", ["pyav", pytest.param("torchcodec", marks=needs(torchcodec))])
+def test_late_frames_of_444_are_right_though_the_first_packet_is_passed_over(backend, selections):
+    """It names the x264 that made the file, one with a mistake that decoders have to repeat."""
+    file, wanted = Path(FOLDER) / "iio_cockatoo.mp4", [155, 244]
+    shown = enumerate(frames_in_order(file))
+    expected = [frame.image() for number, frame in shown if number in wanted]
+    frames = decode(file, lambda _: wanted, backend=backend)
+    assert torch.equal(frames, torch.stack(expected)) and selections == [True]
 
 
 def test_long_windows_are_read_twice_instead_of_held(coded, selections, monkeypatch):
