@@ -10,7 +10,7 @@ import torch
 from ivn import stages
 from ivn.config import HARMLESS, Config, ConfigError, override, read, to_dict, to_toml
 from ivn.data.loader import ClipLoader
-from ivn.data.source import left_out, list_clips
+from ivn.data.source import is_url, left_out, list_clips
 from ivn.data.stock import drawn_fingerprint
 from ivn.stages import Stage2Config
 from ivn.train import board, checkpoint, folder
@@ -47,7 +47,7 @@ def start(
     # Wherever the run goes on from, the clips have the same names.
     place = Path(data).absolute()
     with _input_errors():
-        sources = list_clips(place)
+        sources = list_clips(data if is_url(str(data)) else place)
         source: dict[str, Any] = {
             "data": str(place),
             "init": str(Path(init).absolute()) if init and Path(init).exists() else str(init),

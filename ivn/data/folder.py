@@ -8,6 +8,7 @@ import contextlib
 import fcntl
 import json
 import os
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from ivn.data.source import DataError
 
 MANIFEST = "manifest.parquet"  # written last: where it is, all is there
 TEMPORARY = ".part"
+SETTINGS = "settings.json"
 
 
 @contextlib.contextmanager
@@ -70,8 +72,13 @@ def held_partial(file: Path, settings: Mapping[str, object]) -> Iterator[Path]:
     folder = partial(file)
     folder.mkdir(exist_ok=True)
     with held(folder, DataError(f"{folder}: another process works on it; wait for it")):
-        _begin(folder, settings, "settings.json", "remove it, or give another file")
-        yield folder
+        _begin(folder, settings, SETTINGS, "remove it, or give another file")
+        try:
+            yield folder
+        finally:
+            # Nothing is finished: the next command may be another.
+            if [file.name for file in folder.glob("*")] == [SETTINGS]:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _clear(out: Path, below: Sequence[str]) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ivn.data.container import DecodeError, Window, opened
-from ivn.data.contents import named, read_bytes
+from ivn.data.contents import check_file, named, read_bytes
 from ivn.data.decode import frames_in_order, route
 from ivn.data.source import Source
 
@@ -139,11 +139,12 @@ def hash_of(source: Source) -> str:
     """``sha256:`` and the digest of the file's bytes, or the member's, hexadecimal.
 
     Raises:
-        DecodeError: the member is not there.
+        DecodeError: the file or the member is not there, or none.
         OSError: the file cannot be read.
     """
     if source.member:
         return f"sha256:{hashlib.sha256(read_bytes(source)).hexdigest()}"
+    check_file(named(source), source.path)  # a pipe would be waited for, a device has no end
     with open(source.path, "rb") as file:
         return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
 

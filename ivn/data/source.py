@@ -84,6 +84,14 @@ def is_url(name: str) -> bool:
     return bool(_URL.match(name)) and not os.path.exists(name)
 
 
+def not_there(name: str) -> str:
+    """Why there is no file or folder of this name."""
+    if is_url(name):
+        return "a URL, expected a path: fetch it first"
+    there = os.path.exists(name)
+    return "neither a file nor a folder" if there else "no such file or folder"
+
+
 def list_clips(path: str | os.PathLike[str]) -> Sequence[Source]:
     """The videos at ``path``: a folder (with all below it, sorted), a video, a list or a manifest.
 
@@ -109,9 +117,7 @@ def list_clips(path: str | os.PathLike[str]) -> Sequence[Source]:
                 return found
         raise DataError(f"{place}: no videos in this folder ({' '.join(VIDEO_SUFFIXES)})")
     if not place.is_file():
-        if is_url(os.fspath(path)):
-            raise DataError(f"{os.fspath(path)}: a URL, expected a path: fetch it first")
-        raise DataError(f"{place}: no such file or folder")
+        raise DataError(f"{os.fspath(path)}: {not_there(os.fspath(path))}")
     if place.suffix.lower() in VIDEO_SUFFIXES + IMAGE_SUFFIXES:
         return [Source(os.fspath(place))]
     if place.suffix.lower() in LIST_SUFFIXES:

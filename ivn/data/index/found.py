@@ -15,6 +15,7 @@ from ivn.data.source import (
     RequestError,
     files_below,
     is_url,
+    not_there,
 )
 
 _TARS = (".tar",)
@@ -79,9 +80,7 @@ def _kind(place: str) -> Callable[[Path], Found]:
     if os.path.isdir(place):
         return _folder
     if not os.path.isfile(place):
-        if is_url(place):
-            raise DataError(f"{place}: a URL, expected a path: fetch it first")
-        raise DataError(f"{place}: no such file or folder")
+        raise DataError(f"{place}: {not_there(place)}")
     for suffixes, kind in (
         *_IN_FOLDERS,
         (IMAGE_SUFFIXES, _video),

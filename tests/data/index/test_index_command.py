@@ -271,7 +271,8 @@ def test_what_was_begun_with_other_settings_or_is_in_use_is_refused(folder, tmp_
 def test_a_call_with_another_limit_of_time_does_not_take_over_its_results(
     folder, tmp_path, monkeypatch
 ):
-    def stopped(*_):
+    def stopped(rows, *_):
+        yield next(rows)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
