@@ -136,7 +136,8 @@ class Lab:
             Line(
                 row.name,
                 row.paper,
-                self._scores(self.place(row, seed) for seed in seeds),
+                # Without what cannot be had at this scale it would be another row's run.
+                self._scores(self.place(row, seed) for seed in seeds if not row.missing),
                 row.missing or failed.get(row.name, ""),
             )
             for row in self.table.rows

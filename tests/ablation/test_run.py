@@ -54,6 +54,7 @@ def test_rows_become_runs_probes_and_a_table(clips, tmp_path):
     assert len(rows["random weights"]["scores"]["label"]) == 1
     assert len(rows["raw pixels"]["scores"]["label"]) == 1
     assert "text encoder" in rows["+ Keep Both"]["missing"]
+    assert rows["+ Keep Both"]["scores"] == {"label": []}
     table = (tmp_path / "lab" / "table-1a.md").read_text()
     assert table.strip() in out
 
