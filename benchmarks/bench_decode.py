@@ -221,8 +221,7 @@ def _measured(
                 stack.enter_context(contextlib.closing(gpu)).seconds, jobs
             )
         for name, sources in loaded.items() if threads == 1 else ():
-            loader = stack.enter_context(_loader(sources, options, processes))
-            timed[name] = functools.partial(_seconds_of, loader)
+            timed[name] = functools.partial(_seconds_of, sources, options, processes)
         taken: dict[str, list[float]] = {name: [] for name in timed}
         for number in range(options.rounds + 1):
             for name, seconds_of in timed.items():
@@ -253,24 +252,19 @@ def _measured(
     return rows
 
 
-def _loader(sources: list[Source], options: Options, processes: int) -> ClipLoader:
-    """Batches of all clips; it crops and resizes, too."""
+def _seconds_of(sources: list[Source], options: Options, processes: int) -> float:
+    """How long the loader takes for an epoch of these clips; it crops and resizes, too."""
     config = DataConfig(augmentation="centre", decode_seconds=3600.0)
-    return ClipLoader(
-        sources,
-        {"clip": ClipSpec(options.frames, options.size)},
-        config,
-        batch_size=1,
-        workers=processes,
-    )
-
-
-def _seconds_of(loader: ClipLoader) -> float:
-    """How long an epoch takes; what is made ahead is as much before as after it."""
-    started = time.perf_counter()
-    for _ in range(loader.steps_per_epoch):
-        next(loader)
-    return time.perf_counter() - started
+    specs = {"clip": ClipSpec(options.frames, options.size)}
+    # Closed after each turn: it works ahead, in the time of others.
+    with ClipLoader(sources, specs, config, batch_size=1, workers=processes) as loader:
+        # Until its processes are there, and what was made while they came is used up.
+        for _ in sources:
+            next(loader)
+        started = time.perf_counter()
+        for _ in sources:
+            next(loader)
+        return time.perf_counter() - started
 
 
 def _advice(rows: list[dict], wanted: float) -> dict:
