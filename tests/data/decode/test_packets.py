@@ -199,10 +199,15 @@ def test_frames_that_were_patched_up_are_those_of_decoding_everything(
             frames = decode(file, late)
         except DecodeError:
             continue
+        selected = selections[-1]
         with monkeypatch.context() as everything:
             everything.setattr(pyav, "runs_to", lambda *_: [])
-            expected = decode(file, late)
-        outcomes.add((selections[-1], np.array_equal(frames, expected)))
+            try:
+                expected = decode(file, late)
+            except DecodeError:
+                assert selected, place  # damage in what is left out does no harm
+                continue
+        outcomes.add((selected, np.array_equal(frames, expected)))
     assert (False, True) in outcomes
     assert {same for _, same in outcomes} == {True}
 
