@@ -1,12 +1,18 @@
 """Processes beside the main one: how they are started, and that none outlives it."""
 
+import ctypes
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Sequence
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext, SpawnContext
+
+# Of glibc's mallopt (malloc.h), and bytes: the most that it takes for the second, and a few clips.
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+_KEPT, _LARGEST_KEPT = 2**27, 2**25
 
 
 def context(preload: Sequence[str]) -> ForkServerContext | SpawnContext:
@@ -32,6 +38,18 @@ def prepare() -> None:
     # The parent is the fork server, which lives as long as its processes: killed without a word,
     # the main process would leave them all behind.
     threading.Thread(target=_end_with_main_process, daemon=True).start()
+
+
+def keep_memory() -> None:
+    """Have this process keep what it frees, up to 128 MiB, for what it needs next.
+
+    A C library gives arrays of megabytes back to the system, which hands them out anew page by
+    page: a quarter of the time of a clip that is cheap to decode. No effect without glibc.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        mallopt(_TRIM_THRESHOLD, _KEPT)
+        mallopt(_MMAP_THRESHOLD, _LARGEST_KEPT)
 
 
 def _end_with_main_process() -> None:

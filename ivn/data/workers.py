@@ -212,6 +212,7 @@ class Workers:
 def _work(connection: Connection, ring: Ring, packing: Packing, config: DataConfig) -> None:
     """What a process does: tells that it is there, then task after task."""
     processes.prepare()
+    processes.keep_memory()
     # One process a core decodes better than many threads a process.
     torch.set_num_threads(1)
     slots = [ring.slot(index) for index in range(ring.slots)]

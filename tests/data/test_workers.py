@@ -2,10 +2,13 @@
 
 import itertools
 import os
+import platform
 import re
 import time
 from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -13,6 +16,7 @@ from ivn.data.clip import ClipSpec
 from ivn.data.loader import ClipLoader
 from ivn.data.reader import DataConfig
 from ivn.data.source import BUNDLED_CLIPS, DataError, Source, list_clips
+from tests.data.videos import write_mp4
 
 pytest.importorskip("av")
 SPECS = {"student": ClipSpec(2, 28)}
@@ -125,3 +129,23 @@ def test_where_not_two_batches_fit_it_is_said_in_a_line(monkeypatch):
     monkeypatch.setattr(os, "posix_fallocate", full)
     with pytest.raises(DataError, match=r"no memory for 1 batches of 0\.00 GiB .*: use smaller"):
         batches(GOOD, CONFIG)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
+def test_a_worker_keeps_the_memory_of_one_clip_for_the_next(tmp_path):
+    file = write_mp4(tmp_path / "a.mp4", np.zeros((16, 240, 320, 3), np.uint8))
+    specs = {"student": ClipSpec(16, 112)}
+    with ClipLoader([Source(str(file))], specs, CONFIG, batch_size=1, workers=1) as loader:
+        next(loader)
+        (process,) = loader._feeder.workers.processes
+
+        def pages():
+            # proc(5): minflt is the tenth field, of which the second is in brackets.
+            return int(Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[7])
+
+        before = pages()
+        for _ in range(40):
+            next(loader)
+        given = (pages() - before) / 40 * os.sysconf("SC_PAGE_SIZE")
+    # A clip's frames alone are 3.7 MB; some pages are those of the first clips.
+    assert given < 2**20
