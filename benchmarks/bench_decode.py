@@ -97,7 +97,10 @@ def bench(options: Options) -> None:
     advice = _advice(rows, options.clips_per_second)
     print(advice["in_words"])
     if options.out:
-        found = about | {"options": asdict(options), "files": [path for path, _ in jobs]}
+        # Names alone: results are shown to others, folders are this machine's.
+        shards = Path(options.shards).name
+        told = asdict(options) | {"data": Path(options.data).name, "shards": shards, "out": ""}
+        found = about | {"options": told, "files": [Path(path).name for path, _ in jobs]}
         found |= {"notes": notes, "rows": rows, "advice": advice}
         file = Path(options.out) / "decode.json"
         part = file.with_suffix(".part")

@@ -3,15 +3,15 @@
 python benchmarks/tables.py           write them
 python benchmarks/tables.py --check   fail where they are not what the results say
 
-``benchmarks/results/<machine>/`` holds a machine's ``ops.json``, ``step-<preset>.json`` and
-``table-<name>.json`` of ``ivn ablate``; "cpu" is a machine without a GPU. What a document shows of
-them stands between ``<!-- NAME -->`` and ``<!-- end -->``.
+``benchmarks/results/<machine>/`` holds a machine's ``ops.json``, ``step-<preset>.json``,
+``decode.json`` and ``table-<name>.json`` of ``ivn ablate``; "cpu" is a machine without a GPU. What
+a document shows of them stands between ``<!-- NAME -->`` and ``<!-- end -->``.
 """
 
 import argparse
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -26,6 +26,7 @@ CPU = "cpu"
 SMALL = 0.03
 _COMPARED = ("eager", "compiled")
 _ABOUT = ("hardware", "torch", "triton", "cuda", "ivn", "commit")
+_LIBRARIES = ("av", "torchcodec", "decord", "opencv-python-headless")
 _BLOCK = re.compile(r"(<!-- ([a-z0-9 -]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 # machine -> file's stem -> its contents
@@ -76,6 +77,18 @@ def cpu_ops(results: Results) -> str:
     return "\n\n".join([_about(found), _table(header, rows), *_failed(found)])
 
 
+def cpu_decode(results: Results) -> str:
+    """How fast each way decodes, PyAV's own loop being 1, and the loader."""
+    found = results.get(CPU, {}).get("decode")
+    if found is None:
+        return NOT_YET
+    speed = {row["way"]: row["clips_per_second"] for row in found["rows"]}
+    rows = [
+        [way, f"{speed[way] / speed['PyAV']:.2f}"] for way in sorted(speed, key=speed.__getitem__)
+    ]
+    return f"{_about(found, _LIBRARIES)}\n\n{_table(['', 'as fast as PyAV'], rows)}"
+
+
 def gpu_ops(results: Results) -> str:
     return _of_gpus(results, _gpu_ops)
 
@@ -100,6 +113,7 @@ TABLES: dict[str, Callable[[Results], str]] = {
     "cpu profile": cpu_profile,
     "cpu reference": cpu_reference,
     "cpu operations": cpu_ops,
+    "cpu decoding": cpu_decode,
     "gpu operations": gpu_ops,
     "gpu summary": gpu_summary,
     "gpu profile": gpu_profile,
@@ -215,8 +229,8 @@ def _of_gpus(results: Results, table: Callable[[dict[str, dict]], str]) -> str:
     return "\n\n".join(table(found) for found in gpus) or NOT_YET
 
 
-def _about(found: dict) -> str:
-    return in_words({key: found[key] for key in _ABOUT if key in found}) + ":"
+def _about(found: dict, libraries: Sequence[str] = ()) -> str:
+    return in_words({key: found[key] for key in (*_ABOUT, *libraries) if key in found}) + ":"
 
 
 def _table(header: list[str], rows: Iterable[list[str]]) -> str:
