@@ -41,8 +41,7 @@ def read_bytes(source: Source) -> bytes:
         else:
             offset, size = source.offset, source.size
             if size == 0:
-                version = found.st_size, found.st_mtime_ns, found.st_ino
-                places, damage = _members(os.path.abspath(source.path), version)
+                places, damage = _members(os.path.abspath(source.path), version_of(found))
                 offset, size = places.get(source.member, (0, 0))
                 if source.member not in places:
                     raise DecodeError(f"{name}: no plain file of this name in the tar{damage}")
