@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext, SpawnContext
 
-# Of glibc's mallopt (malloc.h), and bytes: the most that it takes for the second, and a few clips.
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
-_KEPT, _LARGEST_KEPT = 2**27, 2**25
+# What glibc's mallopt calls them (malloc.h), and bytes: a few clips; the most that it takes.
+_TRIM_THRESHOLD, _KEPT = -1, 2**27
+_MMAP_THRESHOLD, _LARGEST_KEPT = -3, 2**25
 
 
 def context(preload: Sequence[str]) -> ForkServerContext | SpawnContext:

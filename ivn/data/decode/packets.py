@@ -1,7 +1,6 @@
 """What a video's packets tell before one is decoded: how many frames, when, and from what."""
 
 import math
-from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -173,9 +172,14 @@ def runs_to(packets: Packets, wanted: set[int]) -> list[Run]:
     top = max(unit.layer for unit in units)
     spans: list[tuple[int, int]] = []
     for number in sorted(wanted):
-        before = reversed(entries[: bisect_right(entries, number)])
-        shown_at = _time(times, number)
-        entry = next((entry for entry in before if _time(times, entry) <= shown_at), None)
+        entry = next(
+            (
+                entry
+                for entry in reversed(entries)
+                if entry <= number and _time(times, entry) <= _time(times, number)
+            ),
+            None,
+        )
         if entry is None:
             return []
         # Frames before an open entry reach back over it; and what goes on needs no new beginning.
