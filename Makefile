@@ -16,14 +16,14 @@ demo: install-demo
 	$(call timed,demo,$(BIN)/ivn demo --out $(OUT))
 
 # Two processes of one thread each: on two cores quicker than one process of two threads.
-test: demo install-test
+test: install-test
 	$(call timed,tests,OMP_NUM_THREADS=1 $(BIN)/pytest -n 2)
 
 install-demo: $(BIN)/python
 	$(call timed,installation,$(BIN)/python -m pip install ".[demo]")
 
 install-test: $(BIN)/python
-	$(call timed,installation for tests,$(BIN)/python -m pip install ".[test]")
+	$(call timed,installation,$(BIN)/python -m pip install ".[test]")
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -41,11 +41,11 @@ lint: $(BIN)/ruff
 $(BIN)/ruff: | $(BIN)/python
 	$(BIN)/python -m pip install -e ".[test]"
 
-# Many more kills and damaged files than the tests' share of them.
+# What takes too long for every change: the whole demo, the tests marked `soak`, and those marked
+# `longer` with many more kills and damaged files. It says how many ran, and fails where none did.
 soak: $(BIN)/ruff
-	IVN_SOAK=200 OMP_NUM_THREADS=1 $(BIN)/pytest -s tests/train/test_processes.py tests/test_fuzz.py -k "kills or damaged"
-	IVN_SOAK=200 OMP_NUM_THREADS=1 $(BIN)/pytest tests/data/transcode/test_real_clips.py -k every_clip
-	IVN_FUZZ=10000 OMP_NUM_THREADS=1 $(BIN)/pytest -s tests/test_fuzz.py -k mutated
+	$(call timed,whole demo,folder=$$(mktemp -d) && $(BIN)/ivn demo --out $$folder/demo && rm -r $$folder)
+	$(call timed,soak,IVN_SOAK=200 IVN_FUZZ=10000 OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m "soak or longer")
 
 # The CPU's results and all tables that follow from them: on a machine that does nothing else.
 RESULTS := benchmarks/results/cpu

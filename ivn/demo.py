@@ -67,6 +67,8 @@ class Sizes:
 
 
 FULL = Sizes()
+# All that the whole demo does, in about a minute: for trying out an installation, not for learning.
+SHORT = Sizes(stage1_steps=3, stage2_steps=2, sampling_steps=5, per_scene=1, procedural=2)
 
 
 def demo(out: Path, sizes: Sizes = FULL) -> int:

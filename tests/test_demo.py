@@ -15,7 +15,7 @@ def test_without_the_extra_nothing_is_trained_first(tmp_path, monkeypatch):
     assert not (tmp_path / "demo").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.soak  # CI runs `ivn demo --short`
 def test_a_small_demo_ends_with_its_measurement_as_one_line_of_json(tmp_path, capsys, monkeypatch):
     pytest.importorskip("sklearn")
     pytest.importorskip("efficientnet_lite_pytorch")

@@ -1,6 +1,6 @@
 """Damaged files give what is there or one clear error, never anything else.
 
-IVN_FUZZ sets how many mutated videos and tars there are, 300 by default, see tests/mutants.py.
+IVN_FUZZ sets how many mutated videos and tars there are, 150 by default, see tests/mutants.py.
 """
 
 import os
@@ -40,7 +40,7 @@ pytest.importorskip("av")
 pytest.importorskip("pyarrow")
 
 COUNT = int(os.environ.get("IVN_SOAK", "10"))
-MUTANTS = int(os.environ.get("IVN_FUZZ", "300"))
+MUTANTS = int(os.environ.get("IVN_FUZZ", "150"))
 SECONDS = 60.0  # for all that is asked of a file
 REAL = os.environ.get("IVN_TEST_CLIPS", "")
 SECRET = b"nothing in a video or a tar leads here"
@@ -134,7 +134,7 @@ def given(tmp_path_factory):
     (home / "videos").mkdir()
     videos = write_videos(home / "videos")
     if REAL:
-        most = 40_000 if MUTANTS <= 300 else 400_000
+        most = 40_000 if MUTANTS <= 150 else 400_000
         videos += [
             file
             for file in sorted(Path(REAL).iterdir())
@@ -143,9 +143,10 @@ def given(tmp_path_factory):
     return lambda number: Given(number, tuple(videos), home)
 
 
+@pytest.mark.longer
 def test_mutated_files_give_frames_or_a_reason(given, record_property):
     jobs = (given(number) for number in range(MUTANTS))
-    workers = 1 if MUTANTS <= 300 else cores()
+    workers = 1 if MUTANTS <= 150 else cores()
     began, good, bad = time.monotonic(), 0, 0
     wrong: list[str] = []
     for outcome in in_processes(look, jobs, workers=workers, seconds=SECONDS):
@@ -164,10 +165,11 @@ def test_mutated_files_give_frames_or_a_reason(given, record_property):
     assert min(good, bad) > MUTANTS // 4
 
 
+@pytest.mark.longer
 def test_a_folder_of_mutated_files_goes_through_index_and_check(given, tmp_path, record_property):
     files = {}
     (tmp_path / "clips").mkdir()
-    for number in range(MUTANTS, MUTANTS + max(40, MUTANTS // 10)):
+    for number in range(MUTANTS, MUTANTS + max(24, MUTANTS // 10)):
         made = given(number).mutant()
         files[tmp_path / "clips" / made.name] = made
         (tmp_path / "clips" / made.name).write_bytes(made.data)
@@ -221,6 +223,7 @@ def weights(tmp_path_factory) -> bytes:
     return path.read_bytes()
 
 
+@pytest.mark.longer
 @pytest.mark.parametrize("seed", range(COUNT))
 def test_damaged_weights(seed, weights, tmp_path):
     path = tmp_path / "e.safetensors"
@@ -233,6 +236,7 @@ def test_damaged_weights(seed, weights, tmp_path):
         assert "e.safetensors" in str(error) or "checkpoint" in str(error)
 
 
+@pytest.mark.longer
 @pytest.mark.parametrize("seed", range(COUNT))
 def test_damaged_configs(seed):
     text = damaged(to_toml(PRESETS["stage2-tiny"]()).encode(), seed)

@@ -293,7 +293,7 @@ def test_the_config_is_not_printed_before_the_input_is_known_good(tmp_path):
 REAL = os.environ.get("IVN_TEST_CLIPS", "")
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.skipif(not REAL, reason="IVN_TEST_CLIPS is not set")
 def test_every_real_clip_is_trained_on_or_replaced_by_name(tmp_path):
     clips = list_clips(REAL)

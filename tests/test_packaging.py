@@ -161,6 +161,7 @@ def test_a_broken_cuda_compiler_leaves_the_cpu_part(sources, tmp_path):
     assert not hasattr(built, "ivn_gather_tokens_cuda")
 
 
+@pytest.mark.soak
 def test_builds_without_openmp(sources, tmp_path):
     off = ["-DIVN_WITH_CUDA=OFF", "-DCMAKE_DISABLE_FIND_PACKAGE_OpenMP=ON"]
     built, _ = library(sources, tmp_path, *off)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from .app import Settings, UsageError, app, optional
+from .app import Flag, Settings, UsageError, app, optional
 
 if TYPE_CHECKING:
     from ivn.config import Config
@@ -92,7 +92,9 @@ def show_config(names: Names = (), /, *, settings: Settings = ()) -> int:
 
 
 @app.command(name="demo")
-def run_demo(*, out: Annotated[str, tyro.conf.arg(metavar="DIR")] = "ivn-demo") -> int:
+def run_demo(
+    *, out: Annotated[str, tyro.conf.arg(metavar="DIR")] = "ivn-demo", short: Flag = False
+) -> int:
     """Run both stages in miniature on the bundled clips, and measure what they learnt.
 
     Minutes on two cores. The measurement: how well a linear probe on frozen features tells ten
@@ -102,10 +104,12 @@ def run_demo(*, out: Annotated[str, tyro.conf.arg(metavar="DIR")] = "ivn-demo") 
 
     Args:
         out: a new folder for both runs and the picture.
+        short: do all of it with so few steps and clips that it takes about a minute. This shows
+            that everything runs; nothing can be learnt in it.
     """
-    from ivn.demo import demo
+    from ivn.demo import FULL, SHORT, demo
 
-    return demo(Path(out))
+    return demo(Path(out), SHORT if short else FULL)
 
 
 @app.command(name="ablate")

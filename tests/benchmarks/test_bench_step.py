@@ -25,7 +25,9 @@ def test_embedding_costs_what_it_may(tmp_path):
         assert 0 < found["ratio"][what] <= limit
 
 
-@pytest.mark.parametrize("preset", ["stage1-tiny", "stage2-tiny-official"])
+@pytest.mark.parametrize(
+    "preset", ["stage1-tiny", pytest.param("stage2-tiny-official", marks=pytest.mark.soak)]
+)
 def test_parts_of_a_step_add_up(preset, tmp_path):
     """And all sides find the same losses."""
     options = ["--preset", preset, "--batch", "1", "--plain", "--reference"]

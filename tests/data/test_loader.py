@@ -68,7 +68,14 @@ def test_batches_are_what_the_specs_say(first_six):
     ]
 
 
-@pytest.mark.parametrize("augmentation", ["multi_scale", "random_resized", "centre"])
+@pytest.mark.parametrize(
+    "augmentation",
+    [
+        "multi_scale",
+        pytest.param("random_resized", marks=pytest.mark.soak),
+        pytest.param("centre", marks=pytest.mark.soak),
+    ],
+)
 def test_workers_change_no_bit(augmentation):
     config = replace(CONFIG, augmentation=augmentation)
     one, other, third = (batches(4, config=config, workers=workers) for workers in (0, 1, 3))

@@ -1,4 +1,4 @@
-"""Real processes, killed and interrupted. IVN_SOAK sets how many kills (default 10)."""
+"""Real processes, killed and interrupted. IVN_SOAK sets how many kills (default 5)."""
 
 import json
 import multiprocessing
@@ -17,7 +17,7 @@ from ivn.train.settings import RunConfig
 
 from .toy import BATCH, train
 
-KILLS = int(os.environ.get("IVN_SOAK", "10"))
+KILLS = int(os.environ.get("IVN_SOAK", "5"))
 STEPS = 8 * max(5, KILLS)
 RESULT = ("step", "lr", "loss", "terms", "grad_norm")
 
@@ -72,6 +72,7 @@ def whole(tmp_path_factory, start):
     return run
 
 
+@pytest.mark.longer
 def test_kills_at_any_moment_change_nothing(whole, tmp_path, start):
     run = tmp_path / "run"
     draw = random.Random(20)

@@ -70,7 +70,7 @@ def test_what_thousands_show_does_not_cost_their_number_squared():
     assert time.process_time() - start < 10
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_a_million_clips_take_seconds():
     hashes = RANDOM.integers(0, 1 << BITS, (1_000_000, FRAMES), np.uint64)
     copies = RANDOM.choice(500_000, 1000, replace=False)

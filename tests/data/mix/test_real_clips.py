@@ -27,7 +27,7 @@ PLANTED = [
 ]
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.skipif(not FOLDER, reason="IVN_TEST_CLIPS is not set")
 def test_copies_and_nothing_else_are_found_among_real_clips(tmp_path):
     videos = [name for name in sorted(os.listdir(FOLDER)) if name != "MANIFEST.tsv"]

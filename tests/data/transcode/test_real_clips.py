@@ -88,8 +88,7 @@ def test_the_nastiest_clips(tmp_path, kind):
     made(tmp_path, NASTY, kind)
 
 
-@pytest.mark.slow
-@pytest.mark.skipif("IVN_SOAK" not in os.environ, reason="minutes: run by make soak")
+@pytest.mark.soak
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_clip(tmp_path, kind):
     rows = made(tmp_path, every_clip(), kind)

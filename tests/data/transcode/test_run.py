@@ -233,7 +233,7 @@ def killed_until_done(folder, what, options, made, step):
             return kills
 
 
-@pytest.mark.slow
+@pytest.mark.soak  # the mechanism is that of `ivn data shard`, which is killed in every run
 def test_killed_at_any_time_the_same_command_goes_on_to_the_same_files(tmp_path):
     copies(tmp_path, 18, noise(12))
     options = ("--short", "32")
@@ -278,6 +278,7 @@ print(json.dumps([said, left]))
 """
 
 
+@pytest.mark.soak  # the other commands over data meet such a disk in tests/test_bad_places.py
 @pytest.mark.parametrize("what", ["transcode", "shard"])
 def test_a_full_or_read_only_disk_is_told_in_a_line_and_the_command_goes_on_later(many, what):
     (many / "disk").mkdir()
