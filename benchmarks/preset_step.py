@@ -26,7 +26,8 @@ class PresetStep:
 
     def __init__(self, config: Config, batch: int, device: torch.device) -> None:
         self.config, self.device = config, device
-        settings = config.stage
+        # All rows of one count, as where a process's clips are of one group: plain steps need that.
+        settings = replace(config.stage, mask_group=0)
         if isinstance(settings, Stage1Config):
             settings = replace(settings, teacher=replace(settings.teacher, weights="random"))
         stage = build(config.model, settings, seed=0, batch_size=batch, pretrained=False)

@@ -34,6 +34,8 @@ class Scale:
     stage2_frames: int
     batch: int  # clips of the paper's step
     official_stage2_batch: int
+    mask_group: int  # clips that keep equally many tokens; divides the paper's step
+    official_mask_group: int  # the clips of one of the release's processes
 
 
 _SIGLIP = TeacherConfig(
@@ -41,7 +43,13 @@ _SIGLIP = TeacherConfig(
 )
 
 
-def _scaled(encoder: EncoderConfig, interval: float, official_stage2_batch: int) -> Scale:
+def _scaled(
+    encoder: EncoderConfig,
+    interval: float,
+    official_stage2_batch: int,
+    mask_group: int,
+    official_mask_group: int,
+) -> Scale:
     """Everything the paper's own sizes share; ``interval`` is that of the release's taps."""
     return Scale(
         encoder,
@@ -52,6 +60,8 @@ def _scaled(encoder: EncoderConfig, interval: float, official_stage2_batch: int)
         stage2_frames=32,
         batch=2048,
         official_stage2_batch=official_stage2_batch,
+        mask_group=mask_group,
+        official_mask_group=official_mask_group,
     )
 
 
@@ -67,11 +77,13 @@ SCALES = {
         stage2_frames=8,
         batch=8,
         official_stage2_batch=8,
+        mask_group=0,
+        official_mask_group=0,
     ),
-    "small": _scaled(EncoderConfig(384, 12, 6, 1536, drop_path=0.1), 3.33, 1792),
-    "base": _scaled(EncoderConfig(768, 12, 12, 3072, drop_path=0.1), 3.33, 1792),
-    "large": _scaled(EncoderConfig(1024, 24, 16, 4096, drop_path=0.2), 1.67, 1024),
-    "huge": _scaled(EncoderConfig(1408, 40, 16, 6144, drop_path=0.2), 1.67, 1024),
+    "small": _scaled(EncoderConfig(384, 12, 6, 1536, drop_path=0.1), 3.33, 1792, 16, 14),
+    "base": _scaled(EncoderConfig(768, 12, 12, 3072, drop_path=0.1), 3.33, 1792, 16, 14),
+    "large": _scaled(EncoderConfig(1024, 24, 16, 4096, drop_path=0.2), 1.67, 1024, 8, 8),
+    "huge": _scaled(EncoderConfig(1408, 40, 16, 6144, drop_path=0.2), 1.67, 1024, 8, 8),
 }
 
 
@@ -84,7 +96,9 @@ def stage1(size: str) -> Config:
         name=f"stage1-{size}",
         data=DataConfig(),
         model=model,
-        stage=Stage1Config(teacher=scale.teacher, frames=frames, size=pixels),
+        stage=Stage1Config(
+            teacher=scale.teacher, frames=frames, size=pixels, mask_group=scale.mask_group
+        ),
         optim=OptimConfig(scale.batch, epochs=50, lr=1e-3, lr_scaling="none", warmup_epochs=7),
         run=RunConfig(),
         efficiency=EfficiencyConfig(),
@@ -104,6 +118,7 @@ def stage1_official(size: str) -> Config:
             teacher=replace(scale.teacher, taps=scale.official_taps),
             mask="semantic_sampled",
             mask_ratio=0.75,
+            mask_group=scale.official_mask_group,
             align_pooled=True,
             alignment_loss="two_minus_two_cosine",
             renormalise_pooled=False,
@@ -124,7 +139,11 @@ def stage2(size: str) -> Config:
         name=f"stage2-{size}",
         data=DataConfig(),
         model=model,
-        stage=Stage2Config(frames=scale.stage2_frames, size=scale.encoder.image_height),
+        stage=Stage2Config(
+            frames=scale.stage2_frames,
+            size=scale.encoder.image_height,
+            mask_group=scale.mask_group,
+        ),
         optim=OptimConfig(scale.batch, epochs=100, lr=1e-4, lr_scaling=_stage2_scaling(size)),
         run=RunConfig(),
         efficiency=EfficiencyConfig(),
@@ -133,20 +152,24 @@ def stage2(size: str) -> Config:
 
 def stage2_official(size: str) -> Config:
     """Stage two as the released code and its script have it."""
-    config = stage2(size)
+    config, scale = stage2(size), SCALES[size]
     assert isinstance(config.stage, Stage2Config)
     views = (
-        Blocks(8, 0.15, truncate="prefix", restart=True),
-        Blocks(2, 0.7, truncate="prefix", restart=True),
+        Blocks(8, 0.15, truncate="prefix", restart=True, shared_aspect=True),
+        Blocks(2, 0.7, truncate="prefix", restart=True, shared_aspect=True),
     )
     return replace(
         config,
         name=f"stage2-{size}-official",
         data=replace(config.data, frame_offsets="released"),
         stage=replace(
-            config.stage, views=views, teacher_drop_path=True, decay_predictor_tokens=True
+            config.stage,
+            mask_group=scale.official_mask_group,
+            views=views,
+            teacher_drop_path=True,
+            decay_predictor_tokens=True,
         ),
-        optim=replace(config.optim, batch_size=SCALES[size].official_stage2_batch, epochs=101),
+        optim=replace(config.optim, batch_size=scale.official_stage2_batch, epochs=101),
     )
 
 

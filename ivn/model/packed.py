@@ -3,6 +3,7 @@
 Legend: B clips, N tokens of a clip, S kept tokens of all clips, C features.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -28,6 +29,17 @@ class Packed:
     def where(cls, kept: Tensor) -> Self:
         """The true places of ``kept``, bool ``[B, N]`` on the CPU."""
         return cls(kept.nonzero()[:, 1], tuple(kept.sum(1).tolist()))
+
+    @classmethod
+    def of(cls, index: Tensor) -> Self:
+        """The same tokens as ``index`` ``[B, K]``, K of each clip."""
+        return cls(index.flatten(), (index.shape[1],) * len(index))
+
+    @classmethod
+    def joined(cls, parts: Sequence[Self]) -> Self:
+        """The clips of all ``parts``, one after another."""
+        lengths = tuple(length for part in parts for length in part.lengths)
+        return cls(torch.cat([part.index for part in parts]), lengths)
 
     @property
     def cu_seqlens(self) -> Tensor:
@@ -57,11 +69,6 @@ class Packed:
 
 
 Index = Tensor | Packed  # int64 [B, K], or packed
-
-
-def size(index: Index) -> int:
-    """How many tokens of all clips are kept."""
-    return sum(index.lengths) if isinstance(index, Packed) else index.numel()
 
 
 def take(tokens: Tensor, index: Index) -> Tensor:

@@ -4,6 +4,7 @@ Legend: B batch, N queries, M keys, H heads, D features of a head.
 """
 
 from collections.abc import Sequence
+from itertools import groupby
 
 import torch
 import torch.nn.functional as F
@@ -31,6 +32,8 @@ def packed_attention(
 ) -> Tensor:
     """:func:`attention` within each of some sequences that lie end to end.
 
+    Neighbours of one length are taken together.
+
     Args:
         query, key, value: ``[1, S, H, D]``, one dtype.
         lengths: tokens of each sequence, on the host; their sum is ``S``.
@@ -38,8 +41,14 @@ def packed_attention(
     Returns:
         ``[1, S, H, D]``.
     """
-    sequences = zip(*(x.split(list(lengths), dim=1) for x in (query, key, value)), strict=True)
-    return torch.cat([attention(*one) for one in sequences], dim=1)
+    runs = [(length, len(list(same))) for length, same in groupby(lengths)]
+    totals = [length * count for length, count in runs]
+    parts = zip(*(x.split(totals, dim=1) for x in (query, key, value)), strict=True)
+    mixed = [
+        attention(*(x.unflatten(1, (count, length))[0] for x in part)).flatten(0, 1)[None]
+        for (length, count), part in zip(runs, parts, strict=True)
+    ]
+    return torch.cat(mixed, dim=1)
 
 
 def local_attention(query: Tensor, key: Tensor, value: Tensor, *, window: int) -> Tensor:

@@ -1,12 +1,15 @@
 """Blocks that hide the same places of every frame (V-JEPA), and what is left around them.
 
-Legend: B samples, G samples of the global batch, T frames, L tokens of a frame, N = T * L,
-V visible tokens.
+Clips of the global batch are counted from 0, and every so many of them are a group: they share the
+size of their blocks and the number of tokens that they keep. Which clips those are follows from
+the keys alone, so every process can tell for the groups that it has a part of.
+
+Legend: B samples, G samples of a group, T frames, L tokens of a frame, N = T * L, V visible tokens.
 """
 
 import math
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -24,12 +27,13 @@ class Blocks:
     Attributes:
         count: blocks; they may overlap.
         scale: share of a frame's tokens in one block.
-        min_aspect: least height over width of a block, which is drawn once a batch.
-        max_aspect: greatest height over width of a block, which is drawn once a batch.
+        min_aspect: least height over width of a block, which is drawn once for each group of clips.
+        max_aspect: greatest height over width of a block, drawn with the same.
         max_keep: share of the clip's tokens that stay visible at most, where tokens go.
         truncate: which tokens go when a sample has more than all can keep: "prefix" keeps the
             first in time, "random" keeps any; with "none" no token goes and samples differ.
         restart: draw the same block sizes again in each epoch.
+        shared_aspect: draw one aspect a step, for all groups of clips and all views that say so.
     """
 
     count: int
@@ -39,6 +43,7 @@ class Blocks:
     max_keep: float = 400 / 2048
     truncate: Literal["prefix", "random", "none"] = "random"
     restart: bool = False
+    shared_aspect: bool = False
 
     def __post_init__(self) -> None:
         fits = self.count >= 1 and 0 < self.scale <= 1 and 0 < self.max_keep <= 1
@@ -53,51 +58,20 @@ class MaskError(ValueError):
     """No mask of a batch can be drawn; the message names the setting."""
 
 
-def multi_block(
-    keys: Tensor, batch_keys: Tensor, grid: Grid, blocks: Blocks, *, view: int = 0
-) -> Tensor:
-    """Visible tokens around the union of some blocks, equally many in every row.
+class Group(NamedTuple):
+    """Clips side by side that share a count.
 
-    The blocks' size and the number kept, the smallest of the samples', belong to the whole global
-    batch, whose keys every process can tell: so the result depends on no split of the batch.
-
-    Args:
-        keys: ``[B, 4]``, rows of ``batch_keys``, on the CPU: the number kept is a size.
-        batch_keys: ``[G, 4]``, of the global batch.
-        grid: frames, rows and columns.
-        blocks: which blocks.
-        view: which of a clip's masks; each has its own randomness.
-
-    Returns:
-        ``[B, V]`` int64, ascending.
+    Attributes:
+        rows: of a process's batch, those that are the group's.
+        keys: ``[G, 4]``, of all its clips, whichever process has them.
     """
-    T, L = grid[0], grid[1] * grid[2]
-    size = _block_size(batch_keys[:1], grid, blocks, view)
-    places = _hidden(batch_keys, grid, blocks, size, view)
-    kept = int((~places).sum(-1).min()) * T
-    V = min(kept, int(blocks.max_keep * T * L))
-    if V < 1:
-        raise MaskError(f"max_keep {blocks.max_keep} leaves none of {T * L} tokens visible")
-    hidden = places[keys[:, 2] - batch_keys[0, 2]]
-    if blocks.truncate == "prefix":
-        return first_open_tokens(hidden, T, V)
-    return random_open_tokens(hidden, keys, T, V, view=view)
 
-
-def multi_block_packed(
-    keys: Tensor, batch_keys: Tensor, grid: Grid, blocks: Blocks, *, view: int = 0
-) -> tuple[Packed, Packed]:
-    """All tokens around the blocks, and all tokens under them: as many as each row has.
-
-    Arguments as for :func:`multi_block`; of the global batch only the blocks' size is taken.
-    """
-    size = _block_size(batch_keys[:1], grid, blocks, view)
-    hidden = _hidden(keys, grid, blocks, size, view).repeat(1, grid[0])
-    return Packed.where(~hidden), Packed.where(hidden)
+    rows: slice
+    keys: Tensor
 
 
 def batch_keys(keys: Tensor, global_batch: int, repeats: int = 1) -> Tensor:
-    """The keys of the whole global batch that ``keys`` ``[B, 4]`` are rows of, ``[G, 4]``.
+    """The keys of the whole global batch that ``keys`` ``[B, 4]`` are rows of, in its order.
 
     Batches are runs of ``global_batch / repeats`` positions of an epoch's order, starting at 0,
     each position ``repeats`` times side by side.
@@ -110,20 +84,98 @@ def batch_keys(keys: Tensor, global_batch: int, repeats: int = 1) -> Tensor:
     return row
 
 
-def _block_size(first_key: Tensor, grid: Grid, blocks: Blocks, view: int) -> tuple[int, int]:
+def groups_of(keys: Tensor, batch_keys: Tensor, size: int, repeats: int = 1) -> list[Group]:
+    """The groups that some clips of a global batch are of.
+
+    Args:
+        keys: ``[B, 4]``, rows of ``batch_keys`` side by side, on the CPU.
+        batch_keys: of the global batch.
+        size: clips of a group, 0 for all; the last group takes what is left.
+        repeats: clips of one source.
+    """
+    size = size or len(batch_keys)
+    place = keys[:, 2] - batch_keys[0, 2]
+    clip = place * repeats + keys[:, 3] if repeats > 1 else place
+    numbers, counts = torch.unique_consecutive(clip // size, return_counts=True)
+    ends = counts.cumsum(0).tolist()
+    return [
+        Group(slice(start, end), batch_keys[number * size : (number + 1) * size])
+        for number, start, end in zip(numbers.tolist(), [0, *ends], ends, strict=False)
+    ]
+
+
+def with_shared_aspect(blocks: Blocks, batch_key: Tensor) -> Blocks:
+    """The same blocks, of the step's one aspect if they share it; ``batch_key`` ``[1, 4]`` its."""
+    if not blocks.shared_aspect:
+        return blocks
+    aspect = _aspect(batch_key, blocks, 0)
+    return replace(blocks, min_aspect=aspect, max_aspect=aspect)
+
+
+def kept_tokens(group_keys: Tensor, grid: Grid, blocks: Blocks, *, view: int = 0) -> int:
+    """How many tokens each clip of a group keeps: as many as the fewest have, up to the bound."""
+    T, L = grid[0], grid[1] * grid[2]
+    hidden = _hidden(group_keys, group_keys[:1], grid, blocks, view)
+    kept = min(int((~hidden).sum(-1).min()) * T, int(blocks.max_keep * T * L))
+    if kept < 1:
+        raise MaskError(f"max_keep {blocks.max_keep} leaves none of {T * L} tokens visible")
+    return kept
+
+
+def multi_block(
+    keys: Tensor, group_keys: Tensor, grid: Grid, blocks: Blocks, *, view: int = 0
+) -> Tensor:
+    """Visible tokens around the union of some blocks, equally many in every row.
+
+    The blocks' size and the number kept, the smallest of the clips', belong to the whole group,
+    whose keys every process can tell: so the result depends on no split of the batch.
+
+    Args:
+        keys: ``[B, 4]``, rows of ``group_keys``, on the CPU: the number kept is a size.
+        group_keys: ``[G, 4]``, of the group.
+        grid: frames, rows and columns.
+        blocks: which blocks.
+        view: which of a clip's masks; each has its own randomness.
+
+    Returns:
+        ``[B, V]`` int64, ascending.
+    """
+    V = kept_tokens(group_keys, grid, blocks, view=view)
+    hidden = _hidden(keys, group_keys[:1], grid, blocks, view)
+    if blocks.truncate == "prefix":
+        return first_open_tokens(hidden, grid[0], V)
+    return random_open_tokens(hidden, keys, grid[0], V, view=view)
+
+
+def multi_block_packed(
+    keys: Tensor, group_keys: Tensor, grid: Grid, blocks: Blocks, *, view: int = 0
+) -> tuple[Packed, Packed]:
+    """All tokens around the blocks, and all tokens under them: as many as each row has.
+
+    Arguments as for :func:`multi_block`; of the group only the blocks' size is taken.
+    """
+    hidden = _hidden(keys, group_keys[:1], grid, blocks, view).repeat(1, grid[0])
+    return Packed.where(~hidden), Packed.where(hidden)
+
+
+def _aspect(key: Tensor, blocks: Blocks, view: int) -> float:
     if blocks.restart:
-        first_key = first_key.clone()
-        first_key[:, 1] = 0
-    u = uniform(first_key, Purpose.BLOCK_SIZE, 1, layer=view, dtype=torch.float64).item()
-    aspect = blocks.min_aspect + u * (blocks.max_aspect - blocks.min_aspect)
+        key = key.clone()
+        key[:, 1] = 0
+    u = uniform(key, Purpose.BLOCK_SIZE, 1, layer=view, dtype=torch.float64).item()
+    return blocks.min_aspect + u * (blocks.max_aspect - blocks.min_aspect)
+
+
+def _block_size(group_key: Tensor, grid: Grid, blocks: Blocks, view: int) -> tuple[int, int]:
+    aspect = _aspect(group_key, blocks, view)
     area = int(blocks.scale * grid[1] * grid[2])
     height, width = round((area * aspect) ** 0.5), round((area / aspect) ** 0.5)
     return min(max(height, 1), grid[1]), min(max(width, 1), grid[2])
 
 
-def _hidden(keys: Tensor, grid: Grid, blocks: Blocks, size: tuple[int, int], view: int) -> Tensor:
+def _hidden(keys: Tensor, group_key: Tensor, grid: Grid, blocks: Blocks, view: int) -> Tensor:
     """Which places of a frame the blocks cover, ``[B, L]`` bool; never all of them."""
-    height, width = size
+    height, width = _block_size(group_key, grid, blocks, view)
     rows, columns = grid[1:]
     hidden = hide_blocks(
         keys, rows, columns, count=blocks.count, height=height, width=width, view=view

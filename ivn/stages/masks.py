@@ -1,6 +1,7 @@
 """Which tokens a student sees: the masks that both stages draw from.
 
-All but multi-block masks keep equally many tokens of each frame.
+All but multi-block masks keep equally many tokens of each frame. Clips of one group keep equally
+many under multi-block masks, those of different groups do not: such rows are packed.
 
 Legend: B samples, T frames, L tokens of a frame, D features, V visible and P masked tokens.
 """
@@ -14,12 +15,21 @@ from torch import Tensor
 from ivn.data.clip import Batch
 from ivn.model.encoder import Encoder
 from ivn.model.layers import wide_dtype
-from ivn.model.packed import Index
+from ivn.model.packed import Index, Packed
 from ivn.model.patch import patch_grid
 from ivn.model.positions import Grid
 from ivn.ops.masking import other_tokens, sample_tokens, top_tokens
 
-from .blocks import Blocks, batch_keys, multi_block, multi_block_packed
+from .blocks import (
+    Blocks,
+    Group,
+    batch_keys,
+    groups_of,
+    kept_tokens,
+    multi_block,
+    multi_block_packed,
+    with_shared_aspect,
+)
 
 Mask = Literal[
     "semantic_topk", "semantic_sampled", "random", "tube", "frame_difference", "multi_block"
@@ -35,12 +45,14 @@ class Masking:
         ratio: share of a frame's tokens that is masked, but for multi-block masks.
         blocks: of multi-block masks, one entry a view.
         global_batch: clips of the global batch, on which multi-block masks depend.
+        group: clips of the global batch that share what multi-block masks keep, 0 for all.
     """
 
     kind: Mask
     ratio: float
     blocks: tuple[Blocks, ...]
     global_batch: int
+    group: int
 
     @property
     def views(self) -> int:
@@ -53,10 +65,16 @@ class Masking:
         return self.kind.startswith("semantic")
 
     @property
-    def packed(self) -> bool:
-        """Whether clips may keep different numbers of tokens."""
+    def untruncated(self) -> bool:
+        """Whether even clips of one group keep different numbers of tokens."""
         truncated = (blocks.truncate for blocks in self.blocks)
         return self.kind == "multi_block" and "none" in truncated
+
+    @property
+    def uneven(self) -> bool:
+        """Whether clips of the global batch may keep different numbers of tokens."""
+        grouped = self.kind == "multi_block" and 0 < self.group < self.global_batch
+        return grouped or self.untruncated
 
     def check(self, side: int) -> None:
         """Refuse a share that leaves none of a frame's ``side * side`` tokens visible or masked."""
@@ -92,22 +110,59 @@ class Masking:
                 visible = frame_difference(embeddings(encoder, video, grid), V)
         return visible, other_tokens(visible, grid[0] * grid[1] * grid[2])
 
+    def even_parts(self, batch: Batch) -> list[Batch]:
+        """``batch`` cut into rows of one group each, whose clips keep equally many tokens."""
+        if not self.uneven:
+            return [batch]
+        assert not self.untruncated, "clips of one group keep different numbers of tokens"
+        rows = [group.rows for group in self._groups(batch, self.blocks[0])[1]]
+        return [batch.part(part.start, part.stop) for part in rows]
+
+    def lengths(self, batch: Batch, patch_size: int, *, view: int = 0) -> list[int]:
+        """How many tokens of each clip stay visible under multi-block masks, without any drawn."""
+        grid = patch_grid(batch.clips["student"], patch_size)
+        blocks, groups = self._groups(batch, self.blocks[view])
+        kept: list[int] = []
+        for rows, group_keys in groups:
+            keys = batch.host_keys[rows]
+            if blocks.truncate == "none":
+                kept += multi_block_packed(keys, group_keys, grid, blocks, view=view)[0].lengths
+            else:
+                kept += [kept_tokens(group_keys, grid, blocks, view=view)] * len(keys)
+        return kept
+
+    def _groups(self, batch: Batch, blocks: Blocks) -> tuple[Blocks, list[Group]]:
+        """Blocks as they are in this step, and the groups of a batch's rows."""
+        keys, repeats = batch.host_keys, batch.repeats
+        whole = batch_keys(keys, self.global_batch, repeats)
+        groups = groups_of(keys, whole, self.group, repeats)
+        return with_shared_aspect(blocks, whole[:1]), groups
+
     def _around_blocks(self, batch: Batch, grid: Grid, view: int) -> tuple[Index, Index]:
-        blocks, keys, device = self.blocks[view], batch.host_keys, batch.keys.device
-        whole = batch_keys(keys, self.global_batch, batch.repeats)
+        device, N = batch.keys.device, grid[0] * grid[1] * grid[2]
+        blocks, groups = self._groups(batch, self.blocks[view])
+        drawn = [(batch.host_keys[rows], group_keys) for rows, group_keys in groups]
         if blocks.truncate == "none":
-            seen, hidden = multi_block_packed(keys, whole, grid, blocks, view=view)
-            return seen.to(device, non_blocking=True), hidden.to(device, non_blocking=True)
-        visible = multi_block(keys, whole, grid, blocks, view=view).to(device, non_blocking=True)
-        return visible, other_tokens(visible, grid[0] * grid[1] * grid[2])
+            pairs = [multi_block_packed(*keys, grid, blocks, view=view) for keys in drawn]
+            seen, hidden = (Packed.joined(side) for side in zip(*pairs, strict=True))
+        else:
+            parts = [multi_block(*keys, grid, blocks, view=view) for keys in drawn]
+            if len({part.shape[1] for part in parts}) == 1:
+                visible = torch.cat(parts).to(device, non_blocking=True)
+                return visible, other_tokens(visible, N)
+            seen = Packed.joined([Packed.of(part) for part in parts])
+            hidden = Packed.joined([Packed.of(other_tokens(part, N)) for part in parts])
+        return seen.to(device, non_blocking=True), hidden.to(device, non_blocking=True)
 
 
-def check_mask(kind: Mask, ratio: float, frames: int) -> None:
-    """Refuse a share that is none, and frames that a kind of mask cannot serve."""
+def check_mask(kind: Mask, ratio: float, frames: int, group: int) -> None:
+    """Refuse a share that is none, frames that a kind of mask cannot serve, and no number."""
     if not 0 < ratio < 1:
         raise ValueError(f"mask_ratio is {ratio}, expected above 0 and below 1")
     if kind == "frame_difference" and frames < 2:
         raise ValueError(f"mask frame_difference needs 2 frames or more, not {frames}")
+    if group < 0:
+        raise ValueError(f"mask_group is {group}, expected 0 (all clips of the batch) or more")
 
 
 @torch.no_grad()

@@ -159,7 +159,18 @@ class Stage(nn.Module, ABC):
 
         Empty where all clips have as many: any of them then tells.
         """
-        return {}
+        return self._counts(batch) if self.masking.uneven else {}
+
+    @abstractmethod
+    def _counts(self, batch: Batch) -> dict[str, int]:
+        """The number of values of every term."""
+
+    def token_counts(self, batch: Batch, *, view: int = 0) -> tuple[int, int]:
+        """How many tokens of all clips are visible and masked, under multi-block masks."""
+        patch_size = self.encoder.config.patch_size
+        visible = sum(self.masking.lengths(batch, patch_size, view=view))
+        grid = patch_grid(batch.clips["student"], patch_size)
+        return visible, len(batch) * grid[0] * grid[1] * grid[2] - visible
 
     def parameter_groups(self) -> list[ParameterGroup]:
         """Every trainable parameter once: by part, positions and tokens apart from the rest.

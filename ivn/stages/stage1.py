@@ -20,7 +20,7 @@ from .blocks import Blocks
 from .masks import Mask, Masking, check_mask
 from .parts import NO_ATTENTION, Seen, Stage, check_clip
 from .semantic import STUDENT, AlignmentLoss, AlignmentTargets, NoTeacher, SemanticTeacher
-from .terms import Term
+from .terms import Term, added
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +39,9 @@ class Stage1Config:
             draws the same places for all frames, "frame_difference" keeps those that change most
             from frame to frame, "multi_block" is stage two's (Table 4: semantic or multi-block).
         mask_ratio: share of a frame's tokens that is masked, but for "multi_block".
+        mask_group: how many clips keep the same number of tokens under "multi_block", as many as
+            the one with the fewest; in the order of the global batch, 0 for all of it. The last
+            such group takes what is left.
         blocks: what "multi_block" hides.
         align_pooled: also align the pooled vector with the teacher's, averaged over the frames.
         alignment_loss: "negative_cosine" or "two_minus_two_cosine", of twice the gradient.
@@ -62,6 +65,7 @@ class Stage1Config:
     size: int = 224
     mask: Mask = "semantic_topk"
     mask_ratio: float = 0.8
+    mask_group: int = 0
     blocks: Blocks = field(default_factory=lambda: Blocks(8, 0.15))
     align_pooled: bool = False
     alignment_loss: AlignmentLoss = "negative_cosine"
@@ -76,7 +80,7 @@ class Stage1Config:
 
     def __post_init__(self) -> None:
         check_clip(self.frames, self.size)
-        check_mask(self.mask, self.mask_ratio, self.frames)
+        check_mask(self.mask, self.mask_ratio, self.frames, self.mask_group)
         weights = (self.layers_weight, self.pooled_weight, self.pixels_weight, self.second_weight)
         if min(weights) < 0:
             raise ValueError(f"the terms' weights are {weights}, expected at least 0")
@@ -114,7 +118,7 @@ class Stage1Config:
 
     def masking(self, global_batch: int) -> Masking:
         """The masks for global batches of so many clips."""
-        return Masking(self.mask, self.mask_ratio, (self.blocks,), global_batch)
+        return Masking(self.mask, self.mask_ratio, (self.blocks,), global_batch, self.mask_group)
 
 
 class Stage1(Stage):
@@ -186,6 +190,10 @@ class Stage1(Stage):
         return super().parts | {name: part for name, part in heads.items() if part is not None}
 
     def loss(self, batch: Batch) -> dict[str, Term]:
+        # Heads, teachers and pixels take rectangles.
+        return added(self._loss(part) for part in self.masking.even_parts(batch))
+
+    def _loss(self, batch: Batch) -> dict[str, Term]:
         seen_by_teacher = self.look(batch)
         visible, masked = self.mask(batch, seen_by_teacher.attention)
         seen = self.student(batch.clips[STUDENT], visible, masked, keys=batch.keys)
@@ -196,6 +204,16 @@ class Stage1(Stage):
             terms["pixels"] = self.pixel_term(self.decoder, batch, masked, seen.predicted)
         return terms
 
+    def _counts(self, batch: Batch) -> dict[str, int]:
+        visible, masked = self.token_counts(batch)
+        values = {
+            "layers": self.semantic.blocks * visible,
+            "second": self.second.blocks * visible,
+            "pooled": len(batch),
+            "pixels": masked,
+        }
+        return {name: values[name] for name in self.loss_weights}
+
     def look(self, batch: Batch) -> Targets:
         """The teacher's features, pooled vectors and attention; empty where nothing needs them."""
         return self.semantic.look(batch)
@@ -203,7 +221,7 @@ class Stage1(Stage):
     def mask(
         self, batch: Batch, attention: Tensor = NO_ATTENTION, *, view: int = 0
     ) -> tuple[Tensor, Tensor]:
-        """As of every stage; never packed."""
+        """As of every stage; never packed, so ``batch`` is of clips that keep equally many."""
         visible, masked = super().mask(batch, attention, view=view)
         assert isinstance(visible, Tensor) and isinstance(masked, Tensor)
         return visible, masked

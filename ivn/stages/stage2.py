@@ -15,15 +15,15 @@ from ivn.data.clip import Batch, ClipSpec
 from ivn.model.decoder import DiffusionConfig, LatentHead, PixelDecoderConfig
 from ivn.model.encoder import CLS_TOKENS, Encoder
 from ivn.model.model import Model
-from ivn.model.packed import Index, size, take
-from ivn.model.teacher import Teacher, TeacherConfig
+from ivn.model.packed import Index, take
+from ivn.model.teacher import Targets, Teacher, TeacherConfig
 from ivn.ops.random import Purpose
 
 from .blocks import Blocks
 from .masks import Mask, Masking, check_mask
 from .parts import Stage, check_clip
 from .semantic import STUDENT, NoTeacher, SemanticTeacher, teacher_clip
-from .terms import Term, mean_term
+from .terms import Term, added, mean_term
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,9 @@ class Stage2Config:
             "semantic_topk" and "semantic_sampled" by the image teacher's attention (Table 4:
             semantic or multi-block), "random", "tube" and "frame_difference".
         mask_ratio: share of a frame's tokens that is masked, but for "multi_block".
+        mask_group: how many clips keep the same number of tokens under "multi_block", as many as
+            the one with the fewest; in the order of the global batch, 0 for all of it. The last
+            such group takes what is left.
         views: the masks under which each clip is seen, one student pass each.
         target: what is predicted of the masked tokens (Table 3), by the encoder as it starts, by a
             running mean of it, or by another network at its last tap.
@@ -80,6 +83,7 @@ class Stage2Config:
     size: int = 224
     mask: Mask = "multi_block"
     mask_ratio: float = 0.8
+    mask_group: int = 0
     views: tuple[Blocks, ...] = (Blocks(8, 0.15), Blocks(2, 0.7))
     target: FrozenStart | MomentumTarget | TeacherConfig = field(default_factory=FrozenStart)
     teacher_drop_path: bool = False
@@ -92,7 +96,7 @@ class Stage2Config:
 
     def __post_init__(self) -> None:
         check_clip(self.frames, self.size)
-        check_mask(self.mask, self.mask_ratio, self.frames)
+        check_mask(self.mask, self.mask_ratio, self.frames, self.mask_group)
         if not self.views:
             raise ValueError("views is empty, expected at least one mask")
         if min(self.layers_weight, self.pixels_weight) < 0:
@@ -101,7 +105,7 @@ class Stage2Config:
                 "least 0"
             )
         masking = self.masking(1)
-        if masking.packed and (self.layers_weight or self.pixels_weight):
+        if masking.untruncated and (self.layers_weight or self.pixels_weight):
             raise ValueError(
                 'a view with truncate "none" leaves clips of different lengths, which have neither '
                 'aligned tokens nor pixels: choose "random" or "prefix", or weights of 0'
@@ -131,7 +135,7 @@ class Stage2Config:
 
     def masking(self, global_batch: int) -> Masking:
         """The masks for global batches of so many clips."""
-        return Masking(self.mask, self.mask_ratio, self.views, global_batch)
+        return Masking(self.mask, self.mask_ratio, self.views, global_batch, self.mask_group)
 
 
 class Stage2(Stage):
@@ -213,34 +217,41 @@ class Stage2(Stage):
             torch._foreach_lerp_(target, encoder, [share] * len(target))
 
     def loss(self, batch: Batch) -> dict[str, Term]:
+        # Heads and pixels take rectangles; latents alone take clips of different lengths, packed.
+        rectangular = self.alignment is not None or self.pixel_decoder is not None
+        parts = self.masking.even_parts(batch) if rectangular else [batch]
+        return added(self._loss(part) for part in parts)
+
+    def _loss(self, batch: Batch) -> dict[str, Term]:
         features, seen_by_teacher = self.target(batch), self.semantic.look(batch)
-        terms: dict[str, Term] = {}
-        for view in range(self.masking.views):
-            visible, masked = self.mask(batch, seen_by_teacher.attention, view=view)
-            seen = self.student(batch.clips[STUDENT], visible, masked, keys=batch.keys, view=view)
-            terms[f"view{view + 1}"] = self.latent_term(seen.predicted, take(features, masked))
-            if self.alignment is not None:
-                assert isinstance(visible, Tensor)
-                target = self.semantic.targets(seen_by_teacher, visible)
-                found = self.semantic.terms(seen.tapped_layers, seen.aligned_pooled, target)
-                _add(terms, "layers", found["layers"])
-            if self.pixel_decoder is not None:
-                assert isinstance(masked, Tensor)
-                # Layer 0 is stage one's: under the same seed its noise was the same clip's.
-                _add(
-                    terms,
-                    "pixels",
-                    self.pixel_term(
-                        self.pixel_decoder, batch, masked, seen.predicted, layer=view + 1
-                    ),
-                )
+        views = range(self.masking.views)
+        return added(self._view_terms(batch, view, features, seen_by_teacher) for view in views)
+
+    def _view_terms(
+        self, batch: Batch, view: int, features: Tensor, seen_by_teacher: Targets
+    ) -> dict[str, Term]:
+        visible, masked = self.mask(batch, seen_by_teacher.attention, view=view)
+        seen = self.student(batch.clips[STUDENT], visible, masked, keys=batch.keys, view=view)
+        terms = {f"view{view + 1}": self.latent_term(seen.predicted, take(features, masked))}
+        if self.alignment is not None:
+            assert isinstance(visible, Tensor)
+            target = self.semantic.targets(seen_by_teacher, visible)
+            found = self.semantic.terms(seen.tapped_layers, seen.aligned_pooled, target)
+            terms["layers"] = found["layers"]
+        if self.pixel_decoder is not None:
+            assert isinstance(masked, Tensor)
+            # Layer 0 is stage one's: under the same seed its noise was the same clip's.
+            terms["pixels"] = self.pixel_term(
+                self.pixel_decoder, batch, masked, seen.predicted, layer=view + 1
+            )
         return terms
 
-    def counts(self, batch: Batch) -> dict[str, int]:
-        if not self.masking.packed:
-            return {}
-        masked = [self.mask(batch, view=view)[1] for view in range(self.masking.views)]
-        return {f"view{i}": size(index) for i, index in enumerate(masked, 1)}
+    def _counts(self, batch: Batch) -> dict[str, int]:
+        views = range(self.masking.views)
+        visible, masked = zip(*(self.token_counts(batch, view=v) for v in views), strict=True)
+        values = {f"view{i}": count for i, count in enumerate(masked, 1)}
+        values |= {"layers": self.semantic.blocks * sum(visible), "pixels": sum(masked)}
+        return {name: values[name] for name in self.loss_weights}
 
     def target(self, batch: Batch) -> Tensor:
         """What is predicted of each token of the whole clip, ``[B, N, C]``, or ``[B, N, D]``."""
@@ -275,7 +286,3 @@ class Stage2(Stage):
         found = {name: 1 - mean / 2 for name, mean in means.items() if name.startswith("view")}
         aligned = {name: mean for name, mean in means.items() if name == "layers"}
         return found | self.semantic.cosines(aligned)
-
-
-def _add(terms: dict[str, Term], name: str, term: Term) -> None:
-    terms[name] = terms[name] + term if name in terms else term

@@ -1,5 +1,6 @@
 """The terms of an objective."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -21,6 +22,15 @@ class Term:
     def __add__(self, other: "Term") -> "Term":
         """The term over the values of both."""
         return Term(self.total + other.total, self.count + other.count)
+
+
+def added(parts: Iterable[Mapping[str, Term]]) -> dict[str, Term]:
+    """Each term over the values of all ``parts``."""
+    terms: dict[str, Term] = {}
+    for part in parts:
+        for name, term in part.items():
+            terms[name] = terms[name] + term if name in terms else term
+    return terms
 
 
 def mean_term(values: Tensor) -> Term:

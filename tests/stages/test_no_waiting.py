@@ -26,7 +26,7 @@ WAITING = {
     "aten::_unique2",
 }
 # Masks of the host's keys, whose counts are sizes; and checks that are for the CPU alone.
-ON_THE_HOST = {"multi_block", "multi_block_packed", "check_range", "_check_weights"}
+ON_THE_HOST = {"_groups", "multi_block", "multi_block_packed", "check_range", "_check_weights"}
 
 
 class NoWaiting(TorchDispatchMode):
@@ -75,6 +75,7 @@ STAGES = {
             *("stage.pixel_decoder.width=32", *teacher("teacher")),
         ],
     ),
+    "stage2 groups": ("stage2-tiny", ["stage.mask_group=3", "stage.views.1.scale=0.4"]),
     "stage2 packed": ("stage2-tiny", ["stage.views.0.truncate=none", "stage.views.1.scale=0.4"]),
 }
 
