@@ -54,7 +54,7 @@ class ViTLayer(nn.Module):
         self.norm2 = LayerNorm(W, eps=1e-6)
         self.mlp = nn.ModuleDict({"fc1": Linear(W, config.hidden), "fc2": Linear(config.hidden, W)})
 
-    def rescale_outputs(self, generator: Generator | None) -> None:
+    def reset_projections(self, generator: Generator | None) -> None:
         """The encoder's start, which is V-JEPA's: smaller output projections in deeper blocks."""
         std = 0.02 / (2 * (self.depth + 1)) ** 0.5
         for linear in (self.attn["proj"], self.mlp["fc2"]):

@@ -108,6 +108,31 @@ def test_local_attention_is_attention_under_a_band(N, window):
 
 
 @torch.no_grad()
+def test_layers_from_scratch_start_as_modernbert_does():
+    config = PredictorConfig(384, 6, 512, layers=2, total_layers=4, init="scratch")
+    torch.manual_seed(0)
+    text = transformers.ModernBertModel(
+        transformers.ModernBertConfig(
+            vocab_size=8, hidden_size=384, intermediate_size=512, num_hidden_layers=4,
+            num_attention_heads=6, pad_token_id=0, eos_token_id=2, bos_token_id=1, cls_token_id=1,
+            sep_token_id=2,
+        )
+    )  # fmt: skip
+    for ours, theirs in zip(build(config).layers, text.layers[2:], strict=True):
+        for name, weight in ours.named_parameters():
+            expected = theirs.get_parameter(name)
+            if weight.ndim == 1:
+                assert torch.equal(weight, expected), name
+                continue
+            std = 0.02 / (8**0.5 if name.endswith("Wo.weight") else 1)
+            for one in (weight, expected):
+                # A normal cut at two deviations has 0.8796 of the deviation it was cut from.
+                assert abs(float(one.std()) / (0.8796 * std) - 1) < 0.01, name
+                assert 1.99 * std < float(one.abs().max()) <= 2 * std, name
+                assert abs(float(one.mean())) < 0.01 * std, name
+
+
+@torch.no_grad()
 def test_hidden_tokens_are_filled_with_the_mask_token():
     predictor = build()
     hidden = torch.randn(2, 4 + 5, 32)
