@@ -19,7 +19,7 @@ from .layers import materialise, part_generator, wide_dtype
 from .packed import Index, Packed
 from .patch import PatchEmbed, PlainPatchEmbed, end_to_end, patch_grid
 from .pool import AttentionPool
-from .positions import Grid, GridPositions, reset_table
+from .positions import Grid, GridPositions, reset_table, resize_table
 
 CLS_TOKENS = 4
 
@@ -44,6 +44,8 @@ class EncoderConfig:
         residual_dtype: dtype of the stream between blocks; "compute" is the dtype of the branches.
         family: "internvideo_next", or "internvideo2" for its predecessor, frozen: one cls token
             instead of four, and no norms around the embedding of the patches.
+        image_table: whether an InternVideo2 has positions of their own for clips of one frame
+            (1B of its stage two); else those get the mean of its table over time.
     """
 
     width: int
@@ -60,6 +62,7 @@ class EncoderConfig:
     layer_scale: float = 1e-5
     residual_dtype: Literal["compute", "float32"] = "compute"
     family: Literal["internvideo_next", "internvideo2"] = "internvideo_next"
+    image_table: bool = False
 
     def __post_init__(self) -> None:
         sizes = (self.width, self.heads, self.hidden, self.num_frames, self.patch_size)
@@ -67,6 +70,8 @@ class EncoderConfig:
             raise ValueError(f"sizes must be at least 1, not those of {self}")
         if not 0 <= self.drop_path < 1:
             raise ValueError(f"drop_path is {self.drop_path}, expected 0 up to below 1")
+        if self.image_table and self.family != "internvideo2":
+            raise ValueError(f"image_table is true, expected false for family {self.family!r}")
 
     @property
     def cls_tokens(self) -> int:
@@ -100,6 +105,9 @@ class Encoder(nn.Module):
         self.patch_embed = embed(config.patch_size, C)
         self.cls_token = nn.Parameter(torch.empty(1, config.cls_tokens, C))
         self.pos_embed = nn.Parameter(torch.empty(1, config.cls_tokens + N, C))
+        if config.image_table:
+            places = config.grid[1] * config.grid[2]
+            self.img_pos_embed = nn.Parameter(torch.empty(1, config.cls_tokens + places, C))
         self.blocks = nn.ModuleList(
             Block(C, config.heads, config.hidden, config.layer_scale) for _ in range(config.depth)
         )
@@ -110,6 +118,8 @@ class Encoder(nn.Module):
         """The encoder's own parameters, and the smaller output projections of deeper blocks."""
         nn.init.trunc_normal_(self.cls_token, std=0.02, generator=generator)
         reset_table(self.pos_embed, self.config.grid)
+        if self.config.image_table:
+            reset_table(self.img_pos_embed, (1, *self.config.grid[1:]))
         with torch.no_grad():
             for i in range(len(self.blocks)):
                 for name in ("attn.proj", "mlp.fc2"):
@@ -181,7 +191,7 @@ class Encoder(nn.Module):
         B, grid = len(video), patch_grid(video, self.config.patch_size)
         c = self.config.cls_tokens
         index = self._index(video, grid) if keep is None else self._checked(keep, B, grid)
-        positions = self._positions(self.pos_embed, grid)
+        positions = self._table(grid)
         wide = self.config.residual_dtype == "float32"
         stream = wide_dtype(self.dtype) if wide else self.dtype
         drop = self._drop_factors(B, keys, purpose, view)
@@ -215,6 +225,19 @@ class Encoder(nn.Module):
     def dtype(self) -> torch.dtype:
         """In which the encoder computes."""
         return self.pos_embed.dtype if self.compute_dtype is None else self.compute_dtype
+
+    def _table(self, grid: Grid) -> Tensor:
+        """The positions of cls tokens and tokens of a clip, ``[4 + N, C]``."""
+        own, c = self.config.grid, self.config.cls_tokens
+        if grid[0] > 1 or self.config.family == "internvideo_next":
+            return self._positions(self.pos_embed, grid)
+        # InternVideo2 treats a frame by itself as an image, not as a very short clip.
+        if self.config.image_table:
+            table = self.img_pos_embed
+        else:
+            mean = self.pos_embed[:, c:].unflatten(1, (own[0], -1)).mean(1)
+            table = torch.cat([self.pos_embed[:, :c], mean], dim=1)
+        return resize_table(table, (1, *own[1:]), grid)
 
     def _drop_factors(self, B: int, keys: Tensor | None, purpose: Purpose, view: int) -> Tensor:
         """Stochastic depth (Huang et al. 2016): ``[B, 1, depth, 2]`` of 0 or ``1 / (1 - rate)``."""

@@ -17,10 +17,10 @@ SIZE = 224
 _OUTER = ("module.", "model.", "_orig_mod.", "backbone.", "encoder.")
 # Of a model of several modalities: its encoder of videos.
 _VISION = "vision_encoder."
-# Heads of its training stages, of fine-tuning, and tables of other decoders or of images.
+# Heads of its training stages, of fine-tuning, and tables of other decoders.
 _HEADS = (
     *("clip_decoder.", "final_clip_decoder.", "mae_decoder.", "clip_pos_embed", "mae_pos_embed"),
-    *("img_pos_embed", "clip_img_pos_embed", "vision_align."),
+    *("clip_img_pos_embed", "vision_align."),
     *("fc_norm.", "head.", "extra_mlp.", "down.", "down_norm."),
 )
 

@@ -139,6 +139,7 @@ def _encoder_config(state: State, sizes: Sizes, where: str) -> EncoderConfig:
         pool_heads=sizes["pool_heads"],
         pool_width=_shape(state, "clip_projector.cross_attn.proj.weight", where, 2)[0],
         family=_family(state),
+        image_table=_family(state) == "internvideo2" and "img_pos_embed" in state,
     )
     if config.depth != sizes.get("depth", config.depth):
         raise ValueError(

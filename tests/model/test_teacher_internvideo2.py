@@ -185,13 +185,36 @@ def test_clips_of_other_lengths_get_interpolated_positions(folder):
     torch.testing.assert_close(targets.layers[0], stream[2][:, 1:], rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("side", [4, 6])
+@pytest.mark.parametrize("own", [False, True])
+def test_a_frame_by_itself_gets_the_mean_over_time_or_the_table_of_images(tmp_path, own, side):
+    state = released(frames=4)
+    table = torch.cat(
+        [state["pos_embed"][:, :1], state["pos_embed"][:, 1:].view(4, 16, C).mean(0)[None]], 1
+    )
+    if own:
+        table = state["img_pos_embed"] = torch.randn(1, 17, C)
+    torch.save({"module": state}, tmp_path / "weights.pt")
+    encoder = ivn.load_encoder(tmp_path / "weights.pt", **SIZES | {"num_frames": 4})
+    assert encoder.config.image_table == own
+    table = resize_table(table.double(), (1, 4, 4), (1, side, side))[None]
+    video = clips(14 * side, T=1)
+    stream, pooled, _ = reference(state | {"pos_embed": table}, video)
+    with torch.no_grad():
+        torch.testing.assert_close(encoder.double()(video), stream[-1][:, 1:], rtol=0, atol=1e-4)
+        torch.testing.assert_close(encoder.pool(video), pooled, rtol=0, atol=1e-4)
+        # Clips of more frames are served by the table of videos.
+        longer = resize_table(state["pos_embed"].double(), (4, 4, 4), (2, side, side))
+        torch.testing.assert_close(encoder._table((2, side, side)), longer, rtol=1e-5, atol=1e-5)
+
+
 HEADS_BESIDE = {
     "stage 1": [
         *("clip_pos_embed", "mae_pos_embed", "clip_decoder.5.head.weight"),
         *("mae_decoder.0.head.2.bias", "final_clip_decoder.norm.weight"),
     ],
     "fine-tuned": ["fc_norm.weight", "head.bias", "extra_mlp.1.fc1.weight", "down.0.weight"],
-    "images too": ["img_pos_embed", "clip_img_pos_embed"],
+    "images too": ["clip_img_pos_embed"],
     "nothing": [],
 }
 
