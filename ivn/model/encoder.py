@@ -232,6 +232,7 @@ class Encoder(nn.Module):
         if grid[0] > 1 or self.config.family == "internvideo_next":
             return self._positions(self.pos_embed, grid)
         # InternVideo2 treats a frame by itself as an image, not as a very short clip.
+        table: Tensor
         if self.config.image_table:
             table = self.img_pos_embed
         else:
