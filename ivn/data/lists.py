@@ -1,14 +1,23 @@
-"""Lists of videos: text files with one a line, read line by line."""
+"""Lists of videos: text files with one a record, read one after another."""
 
-import csv
-import itertools
-import math
-from collections.abc import Iterator
-from dataclasses import replace
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ivn.data.manifest import Row
-from ivn.data.source import IMAGE_SUFFIXES, NEVER_MIRRORED, VIDEO_SUFFIXES, DataError
+from ivn.data.delimited import MARKS, ONE_FIELD, WHOLE_LINES, lines_in, records_in
+from ivn.data.list_rows import (
+    FORMS,
+    SUFFIXES,
+    counted,
+    from_columns,
+    from_words,
+    is_video,
+    words_of,
+)
+from ivn.data.row import Row
+from ivn.data.source import DataError
 
 _COLUMNS = {
     "path": ("path", "video", "video_path", "file", "filename", "file_name"),
@@ -17,134 +26,209 @@ _COLUMNS = {
     "start": ("start", "start_time", "time_start"),
     "end": ("end", "end_time", "time_end"),
 }
-FORMS = "'path', 'path label', 'path 0 -1', 'path,label,start,end' or the release's six fields"
+_OURS = {spelling: name for name, spellings in _COLUMNS.items() for spelling in spellings}
+# Fields of a record where no header names them.
+_UNNAMED = ("path", "label", "start", "end")
+_COMMENT = "#"
+_USUAL = {".csv": ",", ".tsv": "\t"}
+# A video's name with more behind it.
+_GOES_ON = re.compile(rf"({'|'.join(map(re.escape, SUFFIXES))})[\s,;|:]", re.IGNORECASE)
+# Paths that are looked for on the disk where a list could be read in two ways.
+_LOOKED_FOR = 32
 
 
 def read_list(place: Path) -> Iterator[tuple[int, Row | str]]:
-    """Line numbers with what they say, or with what is wrong with them; paths as written.
+    """Lines at which records begin, with their rows, or with what is wrong; paths as written.
 
     The forms are those of :func:`ivn.data.source.list_clips`.
 
     Raises:
-        DataError: it is no UTF-8 text.
+        DataError: it is no UTF-8 text, or two of its columns have one name.
     """
-    try:
-        with place.open(encoding="utf-8-sig") as file:
-            yield from _parsed(file)
-    except UnicodeDecodeError as error:
-        raise DataError(f"{place}: expected a list as UTF-8 text") from error
+    form = _form_of(place)
+    for number, fields in _records(place, form):
+        if isinstance(fields, str):
+            yield number, fields
+        else:
+            row = from_words(fields[0]) if form.mark == WHOLE_LINES else form.row(fields)
+            yield number, _settled(row, fields, form, place.parent)
 
 
 def count_lines(place: Path) -> int:
-    """How many lines :func:`read_list` gives, for whoever shows how far it has come."""
-    with place.open(encoding="utf-8-sig", errors="replace") as file:
-        lines = (line for _, line in _told(file))
-        first = list(_parsed(itertools.islice(lines, 1)))  # nothing of a header
-        return len(first) + sum(1 for _ in lines)
+    """How many records :func:`read_list` gives, for whoever shows how far it has come."""
+    return sum(1 for _ in _records(place, _form_of(place)))
 
 
-def _told(lines: Iterator[str]) -> Iterator[tuple[int, str]]:
-    """The lines that say something, with their numbers."""
-    for number, whole in enumerate(lines, 1):
-        line = whole.strip()
-        if line and not line.startswith("#"):
-            yield number, line
+@dataclass(frozen=True)
+class _Form:
+    """How the records of a list are written.
+
+    Attributes:
+        mark: that parts the fields.
+        header: our names of the columns; () where the first record is as all others.
+        line: at which the header begins.
+        named: whether fields are parted, without a header, and some paths have a video's suffix.
+    """
+
+    mark: str
+    header: Sequence[str] = ()
+    line: int = 0
+    named: bool = False
+
+    def row(self, fields: list[str]) -> "Row | str":
+        """A row of fields that a mark parts."""
+        if any(value[:1] == " " and value.lstrip()[:1] == '"' for value in fields):
+            return "a quote behind a space: it has to be the first character of the field"
+        if self.header:
+            return from_columns(self.header, fields)
+        if len(fields) not in (1, 2, 4):
+            return f"{counted(fields)}, expected {FORMS}"
+        return from_columns(_UNNAMED[: len(fields)], fields)
 
 
-def _parsed(lines: Iterator[str]) -> Iterator[tuple[int, Row | str]]:
-    header: list[str] | None = None
-    delimiter: str | None = None
-    first = True
-    for number, line in _told(lines):
-        if first:
-            delimiter = next((mark for mark in "\t," if mark in line), None)
-        try:
-            fields = line.split() if delimiter is None else _split(line, delimiter)
-        except csv.Error as error:
-            yield number, f"not fields parted by {delimiter!r} ({error})"
+def _records(place: Path, form: _Form) -> Iterator[tuple[int, list[str] | str]]:
+    """All but the header. Behind one there are no comments: programs that write it know none."""
+    if not form.header:
+        yield from records_in(place, form.mark, comment=_COMMENT)
+        return
+    records = records_in(place, form.mark, skip=form.line - 1)
+    next(records)
+    yield from records
+
+
+def _form_of(place: Path) -> _Form:
+    for mark in (*MARKS, " ", ONE_FIELD):
+        line, fields = next(records_in(place, mark, comment=_COMMENT), (0, ""))
+        if isinstance(fields, str) or (len(fields) == 1) != (mark == ONE_FIELD):
             continue
-        if first:
-            first, header = False, _header(fields)
-            if header is not None:
-                continue
-        yield number, _row(fields, header, delimiter)
+        names = _header(place, line, fields)
+        if names and (mark != " " or set(names) <= set(_COLUMNS)):
+            return _Form(mark, names, line)
+    best = _best_trial(place)
+    return _Form(best.mark, named=bool(best.named)) if best else _Form(WHOLE_LINES)
 
 
-def _row(fields: list[str], header: list[str] | None, delimiter: str | None) -> Row | str:
-    if header is not None:
-        return _from_columns(dict(zip(header, fields, strict=False)))
-    if delimiter is None:
-        return _from_words(fields)
-    if len(fields) not in (1, 2, 4):
-        return f"{len(fields)} fields, expected {FORMS}"
-    return _from_columns(dict(zip(["path", "label", "start", "end"], fields, strict=False)))
-
-
-def _split(line: str, delimiter: str) -> list[str]:
-    return [field.strip() for field in next(csv.reader([line], delimiter=delimiter))]
-
-
-def _header(fields: list[str]) -> list[str] | None:
-    """Our names of the columns, where the fields are a header with a path among them."""
-    ours = {spelling: name for name, spellings in _COLUMNS.items() for spelling in spellings}
-    names = [ours.get(field.lower(), field) for field in fields]
+def _header(place: Path, line: int, fields: list[str]) -> list[str]:
+    """Our names of the columns, where the fields are a header with a path among them; else []."""
+    fields = [name.strip() for name in fields]
+    names = [_OURS.get(name.lower(), name) for name in fields]
     for name in _COLUMNS:
-        places = [place for place, one in enumerate(names) if one == name]
-        exact = [place for place in places if fields[place].lower() == name]
+        places = [at for at, one in enumerate(names) if one == name]
+        exact = [at for at in places if fields[at].lower() == name]
         # Ours by its own spelling, else by the last of others; what is left is a column of its own.
-        for place in places:
-            if place != (exact or places)[-1]:
-                names[place] = fields[place]
-    return names if "path" in names else None
+        for at in places:
+            if at != (exact or places)[-1]:
+                names[at] = fields[at]
+    if "path" not in names or any(map(is_video, fields)):
+        return []
+    if os.path.isfile(place.parent / fields[names.index("path")]):
+        return []
+    twice = next((name for name in names if name and names.count(name) > 1), "")
+    if twice:
+        raise DataError(f"{place}, line {line}: two columns are called {twice!r}")
+    return names
 
 
-def _from_columns(row: dict[str, str]) -> Row | str:
-    path = row.get("path", "")
-    if not path:
-        return "no path"
-    times = _numbers([row.get("start") or "0", row.get("end") or "-1"])
-    if times is None:
-        return f"start {row.get('start')!r}, end {row.get('end')!r}: expected seconds"
-    found = _windowed(path, row.get("label", ""), times[0], times[1])
-    if isinstance(found, str):
-        return found
-    further = {
-        name: value for name, value in row.items() if name and value and name not in _COLUMNS
-    }
-    return replace(found, group=row.get("group", ""), labels={**found.labels, **further})
+def _best_trial(place: Path) -> "_Trial | None":
+    """How a list without a header is read, by all of its lines; None where it has no marks.
 
-
-def _from_words(words: list[str]) -> Row | str:
-    """Of a line parted by spaces; a path with spaces is known by its suffix."""
-    times = _numbers(words[-4:-1]) if len(words) >= 6 and not _is_video(words[:1]) else None
-    if times is not None:
-        found = _windowed(" ".join(words[1:-4]), words[-1], times[1], times[2])
-        if isinstance(found, str):
-            return found
-        return replace(found, source=words[0], flip=words[0] not in NEVER_MIRRORED)
-    if len(words) == 1 or _is_video(words):
-        return Row(" ".join(words))
-    if len(words) >= 3 and words[-2:] == ["0", "-1"]:
-        return Row(" ".join(words[:-2]))
-    if len(words) == 2 or _is_video(words[:-1]):
-        return Row(" ".join(words[:-1]), labels={"label": words[-1]})
-    return f"{len(words)} fields, expected {FORMS}"
-
-
-def _windowed(path: str, label: str, start: float, end: float) -> Row | str:
-    if start >= 0 and 0 <= end <= start:
-        return f"starts at {start} s and ends at {end} s"
-    labels = {"label": label} if label else {}
-    return Row(path, start=max(start, 0.0), end=end if end >= 0 else -1.0, labels=labels)
-
-
-def _numbers(fields: list[str]) -> list[float] | None:
-    try:
-        numbers = [float(field) for field in fields]
-    except ValueError:
+    Of the marks that are in the text, the one by which most records begin with the name of a video;
+    then the one by which most paths are there; then one by which all records have as many fields;
+    then the one that is usual under the file's name.
+    """
+    present = _marks_in(place)
+    if not present:
         return None
-    return numbers if all(map(math.isfinite, numbers)) else None
+    trials = [_Trial(place, mark) for mark in (*MARKS, WHOLE_LINES) if mark in present | {""}]
+    most = max(trial.named for trial in trials)
+    best = [trial for trial in trials if trial.named == most]
+    if len(best) == 1:
+        return best[0]
+    usual = _USUAL.get(place.suffix.lower())
+    return max(best, key=lambda one: (one.there(), one.even, one.mark == usual))
 
 
-def _is_video(words: list[str]) -> bool:
-    return Path(" ".join(words)).suffix.lower() in VIDEO_SUFFIXES + IMAGE_SUFFIXES
+def _marks_in(place: Path) -> set[str]:
+    found = set()
+    for line in lines_in(place):
+        for mark in MARKS:
+            if mark in line:
+                found.add(mark)
+        if line.startswith('"'):  # a table of one column
+            found.add(",")
+    return found
+
+
+@dataclass
+class _Trial:
+    """A list read with one mark.
+
+    Attributes:
+        place: of the list.
+        mark: of the trial.
+        named: records that begin with the name of a video.
+        even: whether all records have as many fields, two or four.
+    """
+
+    place: Path
+    mark: str
+    named: int = 0
+    even: bool = False
+    _some: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        lengths = set()
+        every = 1
+        records = records_in(self.place, self.mark, comment=_COMMENT)
+        for count, (_, fields) in enumerate(records):
+            lengths.add(len(fields))
+            self.named += self._begins_with_name(fields)
+            if count % every == 0:
+                self._some.append(self._path(fields))
+            if len(self._some) == _LOOKED_FOR:
+                del self._some[1::2]
+                every *= 2
+        self.even = lengths in ({2}, {4})
+
+    def _begins_with_name(self, fields: list[str] | str) -> bool:
+        """Whether the path is the name of a video; most lines need not be read for that."""
+        if self.mark == WHOLE_LINES and not fields[0].rstrip().lower().endswith(SUFFIXES):
+            words = fields[0].rsplit(maxsplit=1)
+            if len(words) == 1 or (not is_video(words[0]) and " " not in words[0].strip()):
+                return False
+        return is_video(self._path(fields))
+
+    def there(self) -> float:
+        """The share of paths that are there, of some from all parts of the list."""
+        folder = self.place.parent
+        return sum(os.path.isfile(folder / path) for path in self._some if path) / len(self._some)
+
+    def _path(self, fields: list[str] | str) -> str:
+        if isinstance(fields, str):
+            return ""
+        if self.mark == WHOLE_LINES:
+            row = words_of(fields[0])
+            return "" if isinstance(row, str) else row[0].strip()
+        return fields[0].strip() if len(fields) in (1, 2, 4) else ""
+
+
+def _settled(row: Row | str, fields: list[str], form: _Form, folder: Path) -> Row | str:
+    """The row with its path as it is on the disk, or what speaks against this reading of it."""
+    if isinstance(row, str):
+        return row
+    path = row.path
+    if path[0].isspace() or path[-1].isspace():
+        if os.path.isfile(folder / path):
+            return row
+        path = path.strip()
+        row = replace(row, path=path)
+    if is_video(path):
+        return row
+    if _GOES_ON.search(path) and not os.path.isfile(folder / path):
+        return f"{path!r} goes on behind the name of a video, expected {FORMS}"
+    if form.named and len(fields) > 1 and not os.path.isfile(folder / path):
+        return (
+            f"{path!r} is neither a file nor the name of a video: a path with {form.mark!r} in it "
+            "needs quotes, and a first line that names the columns needs one called 'path'"
+        )
+    return row

@@ -99,9 +99,10 @@ def list_clips(path: str | os.PathLike[str]) -> Sequence[Source]:
     their posters and thumbnails are not; a folder of images is one of its own.
 
     A list has one video a line, paths absolute or relative to the list's folder, fields parted
-    by spaces, or by commas or tabs where the first line has one (then paths with spaces and
-    quotes are fine, and a header may name the columns path, label, start, end, group; any other
-    column is a label of its name). The line of the release is
+    by spaces, or as RFC 4180 has them by commas, tabs, semicolons or bars (then paths with spaces
+    and quotes are fine, and a header may name the columns path, label, start, end, group; any
+    other column is a label of its name). Without a header, all lines together say what parts
+    the fields: that by which most paths are names of videos. The line of the release is
     ``source path total_time start end label``. For manifests see :mod:`ivn.data.manifest`.
 
     Raises:

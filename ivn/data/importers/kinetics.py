@@ -50,7 +50,8 @@ def read_kinetics710(files: Sequence[Path], videos: Videos) -> Iterator[Row]:
     for file in files:
         split = split_by_name(file)
         for place, line in read_lines(file):
-            path, _, number = line.replace(",", " ").rpartition(" ")
+            # Parted by a space or a comma, which the path may have as well.
+            path, _, number = line.rpartition("," if "," in line.rpartition(" ")[2] else " ")
             index = whole(place, "the class", number)
             clip = _CUT.fullmatch(Path(path).stem)
             if clip is None or index >= len(classes):
@@ -58,7 +59,7 @@ def read_kinetics710(files: Sequence[Path], videos: Videos) -> Iterator[Row]:
                     f"{line!r}, expected a path such as ID_000010_000020.mp4 "
                     f"and a class from 0 to {len(classes) - 1}"
                 )
-            if found := videos.find(path.strip()):
+            if found := videos.find(path.strip(" ,")):
                 labels = {"label": classes[index], **split}
                 yield Row(found, labels=labels, source="kinetics710", group=clip[1])
 

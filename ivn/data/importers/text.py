@@ -1,7 +1,5 @@
 """Annotation files as lines, tables and JSON, each record with its place for what may be wrong."""
 
-import csv
-import io
 import json
 import math
 import re
@@ -10,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ivn.data.delimited import MARKS, WHOLE_LINES, records_in, text_in
 from ivn.data.source import DataError
 
 _SPLITS = {
@@ -21,8 +20,6 @@ _SPLITS = {
 _SPLIT_IN_NAME = re.compile(
     r"(?<![A-Za-z])(train(?:ing)?|val(?:idation|idate)?|test(?:ing)?)(?=[^a-z]|list|set|$)"
 )
-# Lines longer than this are no annotation; a damaged or foreign file must not fill the memory.
-_LONGEST_FIELD = 2**24
 _LONGEST_MESSAGE = 300
 _LONGEST_VIDEO = 1e8
 _MOST_DIGITS = 18
@@ -50,26 +47,25 @@ def read_lines(file: Path) -> Iterator[tuple[Place, str]]:
     Raises:
         DataError: the file cannot be read, or is no UTF-8 text.
     """
-    # Not str.splitlines, which parts lines at rarer characters too, such as U+2028.
-    for number, line in enumerate(io.StringIO(_text(file)), 1):
-        if line.strip():
-            yield Place(file, f"line {number}"), line.strip()
+    for number, fields in records_in(file, WHOLE_LINES):
+        yield Place(file, f"line {number}"), fields[0].strip()
 
 
 def read_table(file: Path, needed: Sequence[str]) -> Iterator[tuple[Place, dict[str, str]]]:
     """The rows of a csv whose first line names its columns.
 
     Args:
-        file: the csv; quotes and commas within them as usual.
+        file: the csv, as :func:`ivn.data.delimited.records_in` reads it; semicolons, tabs or bars
+            may be in the place of its commas.
         needed: columns without which it is another file.
 
     Raises:
         DataError: a needed column is missing, or a row has more or fewer fields than the first.
     """
     header: list[str] = []
-    for place, fields in read_fields(file):
+    for place, fields in read_fields(file, _mark_of(file, needed)):
         if not header:
-            header = [field.strip() for field in fields]
+            header = fields
             lacking = [name for name in needed if name not in header]
             if lacking:
                 raise place.wrong(
@@ -84,16 +80,35 @@ def read_table(file: Path, needed: Sequence[str]) -> Iterator[tuple[Place, dict[
         raise DataError(f"{file}: empty, expected a first line with {', '.join(needed)}")
 
 
-def read_fields(file: Path) -> Iterator[tuple[Place, list[str]]]:
-    """The rows of a csv as lists of fields, empty ones passed over."""
-    csv.field_size_limit(_LONGEST_FIELD)
-    reader = csv.reader(io.StringIO(_text(file), newline=""), strict=True)
-    try:
-        for fields in reader:
-            if any(field.strip() for field in fields):
-                yield Place(file, f"line {reader.line_num}"), [field.strip() for field in fields]
-    except csv.Error as error:
-        raise DataError(f"{file}, line {reader.line_num}: not a csv ({error})") from error
+def read_fields(file: Path, mark: str = ",") -> Iterator[tuple[Place, list[str]]]:
+    """The rows of a csv as lists of fields, empty ones passed over, spaces around fields taken off.
+
+    Raises:
+        DataError: the file cannot be read, is no UTF-8 text, or has quotes that make no sense.
+    """
+    for number, fields in records_in(file, mark):
+        place = Place(file, f"line {number}")
+        if isinstance(fields, str):
+            raise place.wrong(f"not a csv: {fields}")
+        yield place, [field.strip() for field in fields]
+
+
+def read_header(file: Path, needed: Sequence[str]) -> list[str]:
+    """The fields of the first row, parted by the mark that gives the needed columns, or by commas.
+
+    Raises:
+        DataError: as :func:`read_fields`.
+    """
+    return next((fields for _, fields in read_fields(file, _mark_of(file, needed))), [])
+
+
+def _mark_of(file: Path, needed: Sequence[str]) -> str:
+    """What parts the columns; programs of many countries write semicolons into a csv."""
+    for mark in MARKS:
+        _, fields = next(records_in(file, mark), (0, ""))
+        if not isinstance(fields, str) and set(needed) <= {field.strip() for field in fields}:
+            return mark
+    return ","
 
 
 def read_json(file: Path) -> Any:
@@ -103,7 +118,7 @@ def read_json(file: Path) -> Any:
         DataError: it is no JSON; the message has the line.
     """
     try:
-        return json.loads(_text(file))
+        return json.loads(text_in(file))
     except json.JSONDecodeError as error:
         raise DataError(
             f"{file}, line {error.lineno}: not JSON ({error.msg} at column {error.colno})"
@@ -236,15 +251,6 @@ def split_by_name(file: Path) -> dict[str, str]:
     words = {found.lower() for found in _SPLIT_IN_NAME.findall(file.name)}
     named = {split for split, spellings in _SPLITS.items() if words & set(spellings)}
     return {"split": named.pop()} if len(named) == 1 else {}
-
-
-def _text(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{file}: expected UTF-8 text, byte {error.start} is none") from error
-    except OSError as error:
-        raise DataError(f"{file}: cannot be read ({error.strerror})") from error
 
 
 def _kind(value: object) -> str:

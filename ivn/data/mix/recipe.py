@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ivn import toml
+from ivn.data.delimited import lines_in
 from ivn.data.source import DataError, RequestError
 
 _FOLDER = Path(__file__).with_name("recipes")
@@ -106,10 +107,10 @@ def read_recipe(name: str) -> Recipe:
     if not recipe.classes:
         return recipe
     try:
-        lines = (file.parent / recipe.classes).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        classes = [line.strip() for line in lines_in(file.parent / recipe.classes)]
+    except DataError as error:
         raise DataError(f"{file}: classes = {recipe.classes!r}: {error}") from error
-    return dataclasses.replace(recipe, class_names=tuple(line.strip() for line in lines))
+    return dataclasses.replace(recipe, class_names=tuple(filter(None, classes)))
 
 
 def given_to(recipe: Recipe, manifests: Mapping[str, Path]) -> list[tuple[Wanted, Path]]:

@@ -71,3 +71,28 @@ def test_rows_keep_what_only_a_set_has(tmp_path, tiny):
     paths, videos = given(tmp_path, tiny, *CASES["charades"][:2])
     (row,) = IMPORTERS["charades"].read(paths, videos)
     assert row.extra == {"actions": "c077 12.10 18.00;c079 11.80 17.30"}
+
+
+@pytest.mark.parametrize("mark", [";", "\t", "|"])
+def test_a_table_that_a_spreadsheet_saved_again_gives_the_same_rows(tmp_path, tiny, mark):
+    for name, file in (("kinetics400", "train.csv"), ("hacs", "HACS_clips_v1.1.1.csv")):
+        files, names, _ = CASES[name]
+        paths, videos = given(tmp_path, tiny, {file: files[file]}, names)
+        rows = list(IMPORTERS[name].read(paths, videos))
+        paths[0].write_text("\ufeff" + files[file].replace(",", mark), newline="\r\n")
+        assert list(IMPORTERS[name].read(paths, videos)) == rows != []
+
+
+def test_a_record_of_a_table_is_named_by_its_first_line(tmp_path, tiny):
+    text = 'id,subject,script,descriptions,actions\nA,1,"one\ntwo",,\nB,1,"x\ny",,c077\n'
+    paths, videos = given(tmp_path, tiny, {"Charades_v1_train.csv": text}, ["A.mp4", "B.mp4"])
+    with pytest.raises(DataError, match=r"train.csv, line 4: the action 'c077'"):
+        list(IMPORTERS["charades"].read(paths, videos))
+
+
+def test_a_path_of_kinetics_710_keeps_its_commas(tmp_path, tiny):
+    clip = "one, two/0wR5jVB-WPk_000417_000427.mp4"
+    for line in (f"{clip} 0", f"{clip},0", f"{clip}, 0"):
+        paths, videos = given(tmp_path, tiny, {"train.csv": f"{line}\n"}, [clip])
+        (row,) = IMPORTERS["kinetics710"].read(paths, videos)
+        assert row.path.endswith(clip)

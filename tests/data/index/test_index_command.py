@@ -317,7 +317,9 @@ def test_the_bar_knows_its_end_where_all_sources_can_be_counted(folder, tmp_path
         seen.append((total, counts[-1]))
 
     monkeypatch.setattr(index_command, "watching", watching)
-    (tmp_path / "l.csv").write_text("path,label\n#\nvideos/good.mp4,1\n\nvideos/good.mp4,\n,3\n")
+    (tmp_path / "l.csv").write_text(
+        "# two\npath,label\nvideos/good.mp4,1\n\nvideos/good.mp4,\n,3\n"
+    )
     video, a_list, a_manifest = folder / "good.mp4", tmp_path / "l.csv", tmp_path / "0.parquet"
     for number, places in enumerate([(video, a_list), (a_manifest, a_list), (folder, a_list)]):
         index(*places, "-o", tmp_path / f"{number}.parquet", "--no-probe")

@@ -50,6 +50,12 @@ def test_a_wrong_recipe_is_one_line_that_names_the_file(tmp_path, text, message)
     assert str(caught.value).startswith(str(file)) and "\n" not in str(caught.value)
 
 
+def test_a_file_of_classes_may_have_a_byte_order_mark_and_odd_characters(tmp_path):
+    (tmp_path / "classes.txt").write_bytes("\ufeffwave\r\n\r\none\u2028two".encode())
+    (tmp_path / "own.toml").write_text('sources = [{name = "a"}]\nclasses = "classes.txt"\n')
+    assert read_recipe(str(tmp_path / "own.toml")).class_names == ("wave", "one\u2028two")
+
+
 def test_names_that_do_not_fit_are_told(tmp_path):
     with pytest.raises(DataError, match=r"k7: no such recipe; there are k-mash, k710, or FILE"):
         read_recipe("k7")
