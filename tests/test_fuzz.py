@@ -21,7 +21,7 @@ from ivn.config import ConfigError, from_toml, to_toml
 from ivn.data.clip import ClipSpec
 from ivn.data.contents import named, read_bytes
 from ivn.data.decode import BACKENDS, DecodeError, decode
-from ivn.data.index.found import Refused, found_at
+from ivn.data.index.found import Refused, Remark, found_at
 from ivn.data.index.probing import source_of
 from ivn.data.manifest import read_rows
 from ivn.data.pool import in_processes
@@ -81,6 +81,8 @@ def look(given: Given) -> Seen:
         file.parent.mkdir()
         file.write_bytes(made.data)
         for found in found_at(str(file), Path(folder, "M.parquet")):
+            if isinstance(found, Remark):
+                continue
             if isinstance(found, Refused):
                 seen.bad += 1
                 seen.wrong += [] if found.reason.isprintable() else [f"said {found.reason!r}"]

@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from ivn.data.cluster import spread
-from ivn.data.index.found import Found, Refused, counted, found_at, found_by
+from ivn.data.index.found import Found, Refused, Remark, counted, found_at, found_by
 from ivn.data.index.probing import probed
 from ivn.data.manifest import Row
 from ivn.data.passing import Passed, Work, pass_through
@@ -71,6 +71,8 @@ def index(request: Request) -> int:
         for found in _found(request, place, say):
             if isinstance(found, Row):
                 yield found
+            elif isinstance(found, Remark):
+                say(f"{found.name}: {found.text}")
             else:
                 refused.append(found)
                 console.print(f"{printable(found.name)}: {found.reason}", markup=False)
@@ -122,7 +124,7 @@ def _found(request: Request, manifest: Path, say: Callable[[str], None]) -> Foun
     for place in request.places:
         empty = True
         for found in found_at(place, manifest):
-            empty = False
+            empty = empty and isinstance(found, Remark)
             yield found
         if empty:
             raise DataError(f"{place}: nothing to index in it")

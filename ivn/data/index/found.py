@@ -35,7 +35,20 @@ class Refused:
     reason: str
 
 
-Found = Iterator[Row | Refused]
+@dataclass(frozen=True)
+class Remark:
+    """What is to be told of a place beside its rows; nothing of it is bad.
+
+    Attributes:
+        name: of the file.
+        text: in a line.
+    """
+
+    name: str
+    text: str
+
+
+Found = Iterator[Row | Refused | Remark]
 
 
 def found_at(place: str, manifest: Path) -> Found:

@@ -176,6 +176,28 @@ def test_tars_and_manifests_are_sources_too_and_members_are_probed(folder, tmp_p
     assert "u.tar.gz: a compressed tar" in out
 
 
+def test_labels_of_no_video_are_told_in_a_line_and_are_not_bad(folder, tmp_path):
+    video = (folder / "good.mp4").read_bytes()
+    files = {"1.mp4": video, "odd\nname.cls": b"7", "3.json": b"{}"}
+    for name, given in (("s.tar", files), ("t.tar", {"odd.cls": b"7"})):
+        with tarfile.open(tmp_path / name, "w") as tar:
+            for member, data in given.items():
+                info = tarfile.TarInfo(member)
+                info.size = len(data)
+                tar.addfile(info, io.BytesIO(data))
+    code, out, err = index(tmp_path / "s.tar", "-o", tmp_path / "m.parquet", "--workers", 1)
+    assert (code, err) == (0, "")
+    (line,) = [line for line in out.splitlines() if line.startswith(f"{tmp_path}/s.tar: ")]
+    assert r"labels of no video in it: 2 ('odd\nname.cls', ...)" in line
+    assert "1 rows" in out and "0 items are no rows" in out
+    code, out, err = index(tmp_path / "t.tar", "-o", tmp_path / "n.parquet", "--no-probe")
+    assert (
+        code == 1
+        and "nothing to index in it" in err
+        and "labels of no video in it: 1 (odd.cls)" in out
+    )
+
+
 def test_names_are_bytes_that_survive_or_are_refused_in_one_line(tmp_path):
     place = tmp_path / "v"
     place.mkdir()

@@ -7,15 +7,17 @@ import subprocess
 import sys
 import tarfile
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from ivn.data.index.found import Refused
+from ivn.data.index.found import Refused, Remark
 from ivn.data.index.tars import read_tar
 from ivn.data.manifest import Row, read_manifest, write_manifest
 from tests.data.videos import noise, write_mp4
 
 pytest.importorskip("pyarrow")
+FILES = Path(__file__).parents[2] / "cases" / "files"
 
 
 def member(name, data=b"video", **attributes):
@@ -55,7 +57,7 @@ def test_each_video_is_a_row_with_its_bytes_and_what_lies_beside_it(tmp_path, fo
         *[member("a/1.txt", b"a cat\n"), member("a/1.cls", b"7"), member("a/1.mp4", b"one")],
         *[member("a/2.mkv", b"two!"), member("a/2.json", json.dumps(record).encode())],
         *[member(f"{long}.json", b'{"start": 1, "end": 2.5}'), member(f"{long}.front.mp4", b"3")],
-        *[member("b.jpg", b"picture"), member("no video.txt", b"x")],
+        *[member("b.jpg", b"picture"), member("README", b"x")],
     ]
     place = tar(tmp_path / "s.tar", members, format=form)
     rows, refused = split(read_tar(place))
@@ -127,6 +129,145 @@ def test_hostile_members_are_refused_by_name_and_the_rest_is_read(tmp_path):
         "member l.cls": "expected UTF-8 text",
     }
     assert os.listdir(tmp_path) == ["inside"] and os.listdir(out) == ["s.tar"]
+
+
+def labels(place):
+    return {row.member: dict(row.labels) for row in split(read_tar(place))[0]}
+
+
+def remarks(place):
+    return [one.text for one in read_tar(place) if isinstance(one, Remark)]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("packed-on-macos", {"./000.mp4": "wave", "./001.mp4": "jump"}),
+        ("labels-apart", {"a.mp4": "a", "b.mp4": "b"}),
+        ("dots-in-names", {"clip 2.0.mp4": "wave"}),
+        ("bom", {"a.mp4": "3", "b.mp4": "3"}),
+    ],
+)
+def test_a_tar_of_another_program_keeps_its_labels(name, expected):
+    place = FILES / f"{name}.tar"
+    assert labels(place) == {video: {"label": label} for video, label in expected.items()}
+    assert split(read_tar(place))[1] == remarks(place) == []
+
+
+def test_what_file_managers_hide_is_no_video_and_parts_no_sample(tmp_path):
+    hidden = ["._a.mp4", "__MACOSX/._a.mp4", "__MACOSX/a.mp4", ".DS_Store", ".git/b.mp4", ".a.mp4"]
+    hidden += ["PaxHeaders.7/a.mp4", "PaxHeader/a.mp4", "._a.cls", "./._a.txt"]
+    for name in ("a", "./a", "folder/a", "f.old/a"):
+        parted = [member("f/" * (name == "f.old/a") + one) for one in hidden]
+        parted += [member("._link.mp4", b"", type=tarfile.SYMTYPE, linkname="x")]
+        members = [member(f"{name}.cls", b"7"), *parted, member(f"{name}.mp4"), *parted]
+        place = tar(tmp_path / "s.tar", members)
+        assert labels(place) == {f"{name}.mp4": {"label": "7"}}
+        assert split(read_tar(place))[1] == remarks(place) == []
+
+
+@pytest.mark.parametrize("texts", ["before", "behind", "between", "sorted"])
+def test_labels_are_found_wherever_they_stand(tmp_path, texts):
+    videos = [member("t/a.MP4"), member("./b 1.5.mkv"), member("c.mov")]
+    said = [
+        *[member("t/a.JSON", b'{"verb": "run"}'), member("b 1.5.cls", b"5\n")],
+        *[member("./c.Cls", b"\xef\xbb\xbf6"), member("t/a.cls", b"4")],
+    ]
+    members = {
+        "before": [*said, *videos],
+        "behind": [*videos, *said],
+        "between": [*said[:2], *videos, *said[2:]],
+        "sorted": sorted([*videos, *said], key=lambda one: one[0].name),
+    }[texts]
+    place = tar(tmp_path / "s.tar", members)
+    assert labels(place) == {
+        "t/a.MP4": {"label": "4", "verb": "run"},
+        "./b 1.5.mkv": {"label": "5"},
+        "c.mov": {"label": "6"},
+    }
+    assert split(read_tar(place))[1] == remarks(place) == []
+
+
+def test_of_names_with_dots_each_video_has_its_own_labels(tmp_path):
+    members = [
+        *[member("clip 2.0.cls", b"0"), member("clip 2.0.mp4")],
+        *[member("clip 2.1.mp4"), member("clip 2.1.cls", b"1"), member("clip 2.2.mp4")],
+        *[member("two.cls", b"t"), member("two.left.mp4"), member("two.right.mp4")],
+        *[member("two.left.json", b'{"side": "l"}'), member("two.left.up.mp4")],
+        *[member("one.cls", b"o"), member("one.flow.mp4"), member("one.mp4")],
+        *[member("x.cls", b"x"), member("y.mp4"), member("x.left.mp4"), member("x.2.cls", b"9")],
+    ]
+    place = tar(tmp_path / "s.tar", members)
+    assert labels(place) == {
+        "clip 2.0.mp4": {"label": "0"},
+        "clip 2.1.mp4": {"label": "1"},
+        "clip 2.2.mp4": {},
+        "two.left.mp4": {"label": "t", "side": "l"},
+        "two.right.mp4": {"label": "t"},
+        "two.left.up.mp4": {"label": "t"},
+        "one.flow.mp4": {},
+        "one.mp4": {"label": "o"},
+        "y.mp4": {},
+        "x.left.mp4": {},
+    }
+    assert remarks(place) == ["labels of no video in it: 2 (x.cls, ...)"]
+
+
+def test_labels_of_no_video_are_told_once_with_their_number(tmp_path):
+    said = [member(f"gone {number}.cls", b"1") for number in range(3)]
+    members = [member("a.mp4"), *said, member("other/a.json", b"{}"), member("e.txt", b" \n")]
+    members += [member("e.mp4"), member("e.cls", b"")]
+    place = tar(tmp_path / "s.tar", members)
+    assert labels(place) == {"a.mp4": {}, "e.mp4": {}}
+    assert split(read_tar(place))[0][1].captions == ()
+    assert remarks(place) == [
+        "labels of no video in it: 4 (gone 0.cls, ...)",
+        "labels that are empty: 2 (e.cls, ...)",
+    ]
+
+
+def test_what_is_said_twice_holds_where_it_is_the_same(tmp_path):
+    members = [member("a.mp4"), member("a.cls", b"1"), member("a.CLS", b"1"), member("a.mkv")]
+    members += [member("b.cls", b"1"), member("b.mp4"), member("b.cls", b"2")]
+    # Tars that were joined have names twice, each with its own labels.
+    members += [member("c.mp4"), member("c.cls", b"3"), member("d.mp4"), member("c.mp4")]
+    place = tar(tmp_path / "s.tar", [*members, member("c.cls", b"4")])
+    rows, refused = split(read_tar(place))
+    found = [(row.member, row.labels.get("label")) for row in rows]
+    assert found == [
+        *[("a.mp4", "1"), ("a.mkv", "1"), ("b.mp4", None)],
+        *[("c.mp4", "3"), ("d.mp4", None), ("c.mp4", "4")],
+    ]
+    assert refused == [(f"{place}, member b.cls", "there 2 times and not the same: none is taken")]
+
+
+@pytest.mark.parametrize(
+    ("record", "expected"),
+    [
+        ({"label": ["a", 2]}, {"label": "a;2"}),
+        ({"labels": "a"}, {"label": "a"}),
+        ({"labels": ["a", "b"]}, {"label": "a;b"}),
+        ({"label": {"verb": "run"}}, {"verb": "run"}),
+        ({"labels": {"verb": ["a", "b"], "noun": None}}, {"verb": "a;b"}),
+        ({"label": None, "verb": "", "noun": float("nan"), "n": 3}, {"n": "3"}),
+        ({"label": [{"id": 3}]}, '"label" in its .json is no text, number or list of these'),
+        ({"labels": {"verb": {"id": 3}}}, '"labels" in its .json is no text, number or list'),
+    ],
+)
+def test_labels_in_json_are_taken_or_told(tmp_path, record, expected):
+    members = [member("a.json", json.dumps(record).encode("utf-8-sig")), member("a.mp4")]
+    (row,), refused = split(read_tar(tar(tmp_path / "s.tar", members)))
+    if isinstance(expected, str):
+        assert row.labels == {} and expected in refused[0][1]
+    else:
+        assert (row.labels, refused) == (expected, [])
+
+
+def test_a_cls_goes_before_the_label_in_json_whichever_is_first(tmp_path):
+    said = [member("a.cls", b"3"), member("a.json", b'{"label": "wave"}')]
+    for members in (said, said[::-1]):
+        place = tar(tmp_path / "s.tar", [*members, member("a.mp4")])
+        assert labels(place) == {"a.mp4": {"label": "3"}}
 
 
 def headers(*blocks):

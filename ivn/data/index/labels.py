@@ -1,0 +1,91 @@
+"""Columns of a row from the small files beside a video: ``.cls``, ``.json`` and ``.txt``."""
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from ivn.data.manifest import Row
+from ivn.data.source import NEVER_MIRRORED
+
+# In the order of their say: a .cls is the label, whatever the .json has under that name.
+TEXTS = (".cls", ".json", ".txt")
+_CAPTIONS = ("captions", "caption", "text")
+
+
+def columns_of(texts: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
+    """Columns of a row by name, and what is wrong with the texts.
+
+    Args:
+        texts: suffix, one of ``TEXTS``, to what that file says.
+    """
+    told: dict[str, Any] = {}
+    wrong: list[str] = []
+    if label := texts.get(".cls", "").strip():
+        told["labels"] = {"label": label}
+    if ".json" in texts:
+        try:
+            record = json.loads(texts[".json"])
+        except (ValueError, RecursionError):
+            wrong.append("its .json cannot be read")
+        else:
+            if isinstance(record, dict):
+                wrong += _from_record(record, told)
+            else:
+                wrong.append("its .json is no object")
+    if caption := texts.get(".txt", "").strip():
+        told["captions"] = (*told.get("captions", ()), caption)
+    return told, wrong
+
+
+def _from_record(record: Mapping[str, Any], told: dict[str, Any]) -> list[str]:
+    """A row's own columns where they have its types; any other value of one word is a label.
+
+    No path is taken from a tar, and no fact that packets tell. Gives what is wrong.
+    """
+    known = {column.name: column.type for column in dataclasses.fields(Row)}
+    labels: dict[str, str] = {}
+    wrong = []
+    for name, value in record.items():
+        if name in _CAPTIONS:
+            some = [value] if isinstance(value, str) else value
+            if isinstance(some, list) and all(isinstance(text, str) for text in some):
+                told["captions"] = (*told.get("captions", ()), *some)
+        elif name in ("label", "labels"):
+            # `labels` may also be what others call `label`.
+            some = value if isinstance(value, dict) else {"label": value}
+            for one, text in some.items():
+                if (words := _words(text)) is None:
+                    wrong.append(f'"{name}" in its .json is no text, number or list of these')
+                elif one and words:
+                    labels[one] = words
+        elif name == "extra":
+            if isinstance(value, dict):
+                told[name] = {key: str(text) for key, text in value.items()}
+        elif name in ("source", "group"):
+            told[name] = value if isinstance(value, str) else ""
+        elif name in ("start", "end"):
+            if isinstance(value, (int, float)) and math.isfinite(value):
+                told[name] = float(value)
+        elif name == "flip":
+            told[name] = value is not False
+        elif (
+            name and name not in known and not isinstance(value, list) and (words := _words(value))
+        ):
+            labels[name] = words
+    told["labels"] = labels | told.get("labels", {})
+    if told.get("source") in NEVER_MIRRORED:
+        told.setdefault("flip", False)
+    return wrong
+
+
+def _words(value: Any) -> str | None:
+    """A label's value, several parted by ";"; "" where there is none, None for another kind."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    if isinstance(value, (str, int, float)):
+        return str(value)
+    if isinstance(value, list) and all(isinstance(one, (str, int, float)) for one in value):
+        return ";".join(map(str, value))
+    return None
