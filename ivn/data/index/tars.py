@@ -87,7 +87,7 @@ class _Sample:
         for suffix in TEXTS:
             name = stem
             while name and ((name, suffix) not in self.texts or (name != stem and name in named)):
-                name = os.path.splitext(name)[0] if "." in os.path.basename(name) else ""
+                name = name.rpartition(".")[0] if "." in os.path.basename(name) else ""
             if name:
                 found[suffix] = name, suffix
         return found
