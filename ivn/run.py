@@ -1,6 +1,7 @@
 """Starts a run from a config, and takes one up again."""
 
 import contextlib
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,14 +10,18 @@ import torch
 
 from ivn import stages
 from ivn.config import HARMLESS, Config, ConfigError, override, read, to_dict, to_toml
+from ivn.data.identity import first_difference, recorded
 from ivn.data.loader import ClipLoader
-from ivn.data.source import is_url, left_out, list_clips
+from ivn.data.source import Source, is_url, left_out, list_clips
 from ivn.data.stock import drawn_fingerprint
 from ivn.stages import Stage2Config
 from ivn.train import board, checkpoint, folder
 from ivn.train.errors import RunError
 from ivn.train.loop import pretrain
 from ivn.train.settings import resolve_device
+
+# Form of a run's record of its clips. One without a number has a fingerprint of whole paths.
+_FORMAT = 2
 
 
 def start(
@@ -48,15 +53,17 @@ def start(
     place = Path(data).absolute()
     with _input_errors():
         sources = list_clips(data if is_url(str(data)) else place)
+        found, clips = recorded(sources)
         source: dict[str, Any] = {
+            "format": _FORMAT,
             "data": str(place),
             "init": str(Path(init).absolute()) if init and Path(init).exists() else str(init),
             "clips": len(sources),
-            "fingerprint": drawn_fingerprint(sources),
+            "fingerprint": found,
         }
         stage, loader = _parts(config, sources, source["init"], fresh=True)
     text = to_toml(config)
-    folder.create(run, config=text, source=source)
+    folder.create(run, config=text, source=source, clips=clips)
     with folder.locked(run):
         try:
             if show_config:
@@ -68,11 +75,12 @@ def start(
             raise
 
 
-def resume(out: str | Path, *, changes: Sequence[str] = ()) -> int:
+def resume(out: str | Path, *, data: str | Path = "", changes: Sequence[str] = ()) -> int:
     """Trains from the newest checkpoint in ``out`` to the end of its run.
 
     Args:
         out: the run's folder.
+        data: where the run's clips are by now; "" for where they were. It is noted in the run.
         changes: ``key=value`` in groups that cannot change a result, for this time.
 
     Returns:
@@ -92,16 +100,65 @@ def resume(out: str | Path, *, changes: Sequence[str] = ()) -> int:
     config = override(read(run / folder.CONFIG), *changes)
     with folder.locked(run):
         with _input_errors():
-            sources = list_clips(source["data"])
-            if drawn_fingerprint(sources) != source["fingerprint"]:
+            place = Path(data).absolute() if data else Path(source["data"])
+            if not data and not place.exists():
                 raise ValueError(
-                    f"the clips in {source['data']} are not those that {run} started with "
-                    f"({len(sources)} now, {source['clips']} then): restore them, or start a new "
-                    f"run with --init {run}"
+                    f"{place}: no such file or folder, where the clips of {run} were: say where "
+                    f"they are, ivn pretrain --resume {run} --data FOLDER|LIST"
                 )
+            sources = list_clips(data if is_url(str(data)) else place)
+            found, clips = recorded(sources)
+            _check_same(run, source, place, sources, found, clips)
             fresh = checkpoint.latest(run) is None
             stage, loader = _parts(config, sources, source["init"], fresh=fresh)
+        now = source | {"format": _FORMAT, "data": str(place), "fingerprint": found}
+        if now != source:
+            folder.write_source(run, now, clips)
         return _pretrain(config, stage, loader, run)
+
+
+def _check_same(
+    run: Path,
+    source: dict[str, Any],
+    place: Path,
+    sources: Sequence[Source],
+    found: str,
+    clips: bytes,
+) -> None:
+    """Sees that the clips at ``place`` are those that ``run`` started with.
+
+    Args:
+        run: the run's folder.
+        source: what it says of its clips.
+        place: where these are.
+        sources: these.
+        found, clips: what :func:`ivn.data.identity.recorded` gives of them.
+
+    Raises:
+        ValueError: they are not; the first that differs is named.
+        RunError: the record of the run's clips is not as it was written.
+    """
+    if source.get("format") == _FORMAT:
+        same = found == source["fingerprint"]
+    else:
+        base, instead = (
+            os.path.join(path if place.is_dir() else path.parent, "")
+            for path in (place, Path(source["data"]))
+        )
+        same = drawn_fingerprint(sources, base=base, instead=instead) == source["fingerprint"]
+    if same:
+        return
+    first = ""
+    if (run / folder.CLIPS).exists():
+        try:
+            first = f"; {first_difference(clips, (run / folder.CLIPS).read_bytes())}"
+        except ValueError as error:
+            raise RunError(f"{run / folder.CLIPS} is not as it was written ({error})") from error
+    raise ValueError(
+        f"the clips in {place} are not those that {run} started with "
+        f"({len(sources)} now, {source['clips']} then{first}): restore them, say where they are "
+        f"(--data), or start a new run with --init {run}"
+    )
 
 
 def _parts(

@@ -84,7 +84,7 @@ class Lab:
         """Run a row to its end, from where it is; gives the exit code."""
         place = self.place(row, seed)
         if (place / folder.CONFIG).exists():
-            return run.resume(place)
+            return run.resume(place, data=self.data)
         return run.start(
             self.config(row, seed),
             data=self.data,

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ivn.data.identity import recorded
 from ivn.data.source import Source, fingerprint, list_clips
 from ivn.load import EncoderError
 from ivn.probe.errors import ProbeError
@@ -25,6 +26,7 @@ from .outcome import shown
 from .paper import Scale, table
 
 RECORD = "ablation.json"
+_FORMAT = 2  # of it
 
 
 @dataclass(frozen=True)
@@ -158,9 +160,11 @@ def _labels(
 
 def _record(options: Options, lab: Lab) -> None:
     """Note in OUT what all of it is made from, or see that it is the same as before."""
+    data = list_clips(options.data)
     now: dict[str, Any] = {
+        "format": _FORMAT,
         "data": lab.data,
-        "fingerprint": fingerprint(list_clips(options.data)),
+        "fingerprint": recorded(data)[0],
         "probe": _labels_digest(lab.clips),
         "scale": lab.scale,
         "changes": list(lab.changes),
@@ -168,14 +172,19 @@ def _record(options: Options, lab: Lab) -> None:
     file = options.out / RECORD
     if file.exists():
         before = _read(file)
-        for name, value in now.items():
+        # One without a number has fingerprints of whole paths.
+        known = before.get("format") == _FORMAT
+        whole = {"fingerprint": fingerprint(data), "probe": _whole_labels_digest(lab.clips)}
+        told = {name: value for name, value in now.items() if name not in ("format", "data")}
+        for name, value in (told if known else told | whole).items():
             if before.get(name) != value:
                 raise RunError(
                     f"{options.out} was made with {name} {before.get(name)}, not {value}: give the "
                     "same, or another --out"
                 )
-        return
-    if options.out.exists() and any(options.out.iterdir()):
+        if before.get("data") != lab.data:
+            print(f"the clips are at {lab.data} by now, with the names and labels that they had")
+    elif options.out.exists() and any(options.out.iterdir()):
         raise RunError(f"{options.out} is not empty and holds no ablation; choose a new folder")
     options.out.mkdir(parents=True, exist_ok=True)
     folder.write_text(file, json.dumps(now, indent=1) + "\n")
@@ -183,6 +192,12 @@ def _record(options: Options, lab: Lab) -> None:
 
 def _labels_digest(clips: Sequence[Source]) -> str:
     """SHA-256 of the clips with their labels and groups."""
+    told = [recorded(clips)[0], *((clip.group, sorted(clip.labels.items())) for clip in clips)]
+    return hashlib.sha256(repr(told).encode()).hexdigest()
+
+
+def _whole_labels_digest(clips: Sequence[Source]) -> str:
+    """As :func:`_labels_digest`, with the clips known by their whole paths."""
     told = [(fingerprint([clip]), clip.group, sorted(clip.labels.items())) for clip in clips]
     return hashlib.sha256(repr(told).encode()).hexdigest()
 

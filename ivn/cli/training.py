@@ -30,13 +30,14 @@ def pretrain(
 ) -> int:
     """Pretrain a video encoder.
     $ ivn pretrain PRESET --data FOLDER --out RUN
-    $ ivn pretrain --resume RUN
+    $ ivn pretrain --resume RUN [--data FOLDER|LIST]
 
     Args:
         preset: a named config; ivn config lists them.
         config: a config saved before, instead of a preset.
         data: a folder of videos, or a list of them (csv or txt: path, or path and label, a line;
-            or a manifest, .parquet).
+            or a manifest, .parquet). With --resume, where the run's clips are by now, if they have
+            moved; names, order, labels and times must be the same.
         out: a new folder for the run.
         init: a run whose encoder and predictor to start from, as stage 2 does from stage 1.
         resume: a run to take up where its newest checkpoint left it.
@@ -46,11 +47,11 @@ def pretrain(
     if sum(map(bool, (preset, config, resume))) != 1:
         raise UsageError("give one of PRESET, --config FILE.toml or --resume RUN")
     if resume:
-        if data or out or init:
-            raise UsageError("--resume takes data, folder and first weights from the run itself")
+        if out or init:
+            raise UsageError("--resume takes folder and first weights from the run itself")
         from ivn import run
 
-        return run.resume(resume, changes=changes)
+        return run.resume(resume, data=data, changes=changes)
     if not data or not out:
         raise UsageError("give --data FOLDER|LIST and --out RUN")
     from ivn import run

@@ -143,29 +143,27 @@ def left_out(sources: Sequence[Source]) -> str:
     return f"{sources.left_out} rows of {rows} left out: their status says why"
 
 
-def fingerprint(sources: Iterable[Source]) -> str:
+def fingerprint(sources: Iterable[Source], *, base: str = "", instead: str = "") -> str:
     """SHA-256 of the sources in order, hexadecimal; what is in the files plays no part.
 
-    Nor do groups, further labels and targets, which pretraining does not look at: a run goes on
-    when they have been added. Nor does where in a tar a member's bytes are, and what decodes them.
+    Nor do groups, further labels and targets, which pretraining does not look at. Nor does where in
+    a tar a member's bytes are, and what decodes them. Where the files lie does:
+    :mod:`ivn.data.identity` leaves that out.
+
+    Args:
+        sources: the clips.
+        base: folder, with a slash at its end, of the paths that are taken for others.
+        instead: what stands in its place.
     """
-    from ivn.data.table import SourceTable
+    from ivn.data.identity import described
 
-    if isinstance(sources, SourceTable):
-        return sources.fingerprint()
     digest = hashlib.sha256()
-    for s in sources:
-        seen = identity(s.path, s.label, s.start, s.end, s.flip, s.member)
-        digest.update(repr(seen).encode())
+    for path, label, start, end, flip, member, _ in described(sources):
+        if base and path.startswith(base):
+            path = instead + path[len(base) :]
+        seen = path, label, start, end, flip
+        digest.update(repr((*seen, member) if member else seen).encode())
     return digest.hexdigest()
-
-
-def identity(
-    path: str, label: str | None, start: float, end: float, flip: bool, member: str
-) -> tuple[object, ...]:
-    """What pretraining sees of a source; the parts of a fingerprint."""
-    seen = path, label, start, end, flip
-    return (*seen, member) if member else seen
 
 
 def files_below(folder: str, unreadable: Callable[[OSError], None]) -> Iterator[str]:

@@ -88,9 +88,9 @@ def are_images(sources: Sequence[Source]) -> Tensor:
     return torch.tensor([name.suffix.lower() in IMAGE_SUFFIXES for name in names])
 
 
-def drawn_fingerprint(sources: Sequence[Source]) -> str:
+def drawn_fingerprint(sources: Sequence[Source], *, base: str = "", instead: str = "") -> str:
     """The sources' :func:`ivn.data.source.fingerprint`, with their weights where these differ."""
-    weights = source_weights(sources)
+    weights, found = source_weights(sources), fingerprint(sources, base=base, instead=instead)
     if bool((weights == 1).all()):
-        return fingerprint(sources)
-    return hashlib.sha256(fingerprint(sources).encode() + weights.numpy().tobytes()).hexdigest()
+        return found
+    return hashlib.sha256(found.encode() + weights.numpy().tobytes()).hexdigest()

@@ -1,7 +1,6 @@
 """Many sources in little memory, shared by processes."""
 
 import bisect
-import hashlib
 import itertools
 import mmap
 import multiprocessing.context
@@ -13,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from multiprocessing.reduction import DupFd
 from typing import IO, TYPE_CHECKING, Any, overload
 
-from ivn.data.source import Source, identity
+from ivn.data.source import Source
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -120,12 +119,20 @@ class SourceTable(Sequence[Source]):
         ]
         return torch.from_numpy(np.concatenate(found or [np.empty(0, bool)]))
 
-    def fingerprint(self) -> str:
-        """As :func:`ivn.data.source.fingerprint` of a list, without making the sources."""
-        digest = hashlib.sha256()
+    def described(self) -> Iterator[tuple[Any, ...]]:
+        """As :func:`ivn.data.identity.described` of a list, without making the sources."""
         for part in self._memory.parts(self._rows):
-            digest.update("".join(map(repr, self._memory.seen(part))).encode())
-        return digest.hexdigest()
+            yield from self._memory.described(part)
+
+    def outermost(self) -> tuple[str, str]:
+        """The paths that a sorted list of them would begin and end with."""
+        import pyarrow.compute as pc
+
+        ends: list[str] = []
+        for part in self._memory.parts(self._rows):
+            paths = self._memory.places(part)
+            ends += pc.min_max(paths).as_py().values()
+        return min(ends), max(ends)
 
 
 def table_of(batches: "Iterable[pa.RecordBatch]", *, folder: str) -> SourceTable:
@@ -235,15 +242,22 @@ class _Memory:
                 decoder=rest[3],
             )
 
-    def seen(self, part: "pa.RecordBatch") -> Iterator[tuple[Any, ...]]:
-        """What a fingerprint looks at, of some rows."""
+    def described(self, part: "pa.RecordBatch") -> Iterator[tuple[Any, ...]]:
+        """What :func:`ivn.data.identity.described` tells, of some rows."""
         import pyarrow.compute as pc
 
         labels = pc.map_lookup(part["labels"], "label", "last").to_pylist()
-        names = ("path", "start", "end", "flip", "member")
-        columns = [part[name].to_pylist() for name in names]
-        for path, start, end, flip, member, label in zip(*columns, labels, strict=True):
-            yield identity(self._place(path), label, start, end, flip, member)
+        paths = self.places(part).to_pylist()
+        names = ("start", "end", "flip", "member", "weight")
+        yield from zip(paths, labels, *(part[name].to_pylist() for name in names), strict=True)
+
+    def places(self, part: "pa.RecordBatch") -> "pa.Array":
+        """The whole paths of some rows."""
+        import pyarrow.compute as pc
+
+        paths = part["path"]
+        inside = pc.binary_join_element_wise(self._folder, paths, "")
+        return pc.if_else(pc.starts_with(paths, "/"), paths, inside)
 
     def _place(self, path: str) -> str:
         return path if path.startswith("/") else self._folder + path

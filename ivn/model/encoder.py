@@ -188,7 +188,7 @@ class Encoder(nn.Module):
         ``purpose`` and ``view`` tell passes over one clip apart: each drops its own branches. With
         ``keep`` packed the clips lie end to end, each behind its cls tokens: ``[1, 4 * B + S, C]``.
         """
-        B, grid = len(video), patch_grid(video, self.config.patch_size)
+        B, grid = video.shape[0], patch_grid(video, self.config.patch_size)
         c = self.config.cls_tokens
         index = self._index(video, grid) if keep is None else self._checked(keep, B, grid)
         positions = self._table(grid)
@@ -254,7 +254,7 @@ class Encoder(nn.Module):
     @staticmethod
     def _index(video: Tensor, grid: Grid) -> Tensor:
         every = torch.arange(grid[0] * grid[1] * grid[2], device=video.device)
-        return every.expand(len(video), -1)
+        return every.expand(video.shape[0], -1)
 
     @staticmethod
     def _checked(keep: Index, B: int, grid: Grid) -> Index:

@@ -115,7 +115,7 @@ class PlainPatchEmbed(nn.Module):
 def take_patches(video: Tensor, index: Tensor, patch_size: int) -> Tensor:
     """Patches of a float video ``[B, 3, T, H, W]``, ``[B, K, p * p * 3]``, channels fastest."""
     T, h, w = patch_grid(video, patch_size)
-    B, p = len(video), patch_size
+    B, p = video.shape[0], patch_size
     grid = video.reshape(B, 3, T, h, p, w, p).permute(0, 2, 3, 5, 4, 6, 1)
     t, row, column = index // (h * w), index // w % h, index % w
     batch = torch.arange(B, device=index.device)[:, None]

@@ -78,8 +78,9 @@ def qk_norm(qkv: Tensor, q_weight: Tensor, k_weight: Tensor, *, eps: float = 1e-
     Returns:
         ``[..., 3 * C]`` in the same dtype, values as they were; computed in fp32, or fp64.
     """
-    C, rest = divmod(qkv.shape[-1] if qkv.ndim else 0, 3)
-    if C == 0 or rest:
+    width = qkv.shape[-1] if qkv.ndim else 0
+    C = width // 3
+    if C == 0 or width % 3:
         raise ValueError(f"qk_norm: qkv is {list(qkv.shape)}, expected [..., 3 * C]")
     _check_devices("qk_norm", qkv, qkv=qkv)
     _check_vectors("qk_norm", qkv, C, q_weight=q_weight, k_weight=k_weight)

@@ -2,6 +2,7 @@
 
 RUN/config.toml        the resolved config; written last, so a folder that has it is complete
 RUN/run.json           where the clips and the first weights are
+RUN/clips.jsonl.gz     what the clips are, a line each; see ivn.data.identity
 RUN/log.jsonl          one line a step
 RUN/tensorboard/       the same for TensorBoard, if asked for
 RUN/checkpoints/step-00000123/
@@ -20,6 +21,7 @@ from .errors import FolderInUseError, RunError, existing, why
 
 CONFIG = "config.toml"
 SOURCE = "run.json"
+CLIPS = "clips.jsonl.gz"
 LOG = "log.jsonl"
 BOARD = "tensorboard"
 CHECKPOINTS = "checkpoints"
@@ -38,7 +40,9 @@ def check_free(run: Path) -> None:
     names = {path.name for path in run.iterdir()} if run.exists() else set()
     if (run / CONFIG).exists() and took_a_step(run):
         raise FileExistsError(f"{run} holds a run already; go on with: ivn pretrain --resume {run}")
-    ours = (CONFIG, SOURCE, LOG, BOARD, CHECKPOINTS) if (run / CONFIG).exists() else (SOURCE,)
+    ours = {SOURCE, CLIPS}
+    if (run / CONFIG).exists():
+        ours |= {CONFIG, LOG, BOARD, CHECKPOINTS}
     if any(name not in ours and not name.startswith(TEMPORARY) for name in names):
         raise FileExistsError(f"{run} is not empty and holds no run; choose a new folder")
     if not os.access(existing(run), os.W_OK | os.X_OK):
@@ -47,8 +51,8 @@ def check_free(run: Path) -> None:
         )
 
 
-def create(run: Path, *, config: str, source: dict[str, Any]) -> None:
-    """Starts ``run``: makes the folder, writes its source, then its config (TOML text).
+def create(run: Path, *, config: str, source: dict[str, Any], clips: bytes) -> None:
+    """Starts ``run``: makes the folder, writes clips and source, then its config (TOML text).
 
     Raises:
         FileExistsError, FolderInUseError: see :func:`check_free` and :func:`locked`.
@@ -61,10 +65,23 @@ def create(run: Path, *, config: str, source: dict[str, Any]) -> None:
             check_free(run)
             discard_unused(run)
             remove_temporaries(run)
-            write_text(run / SOURCE, json.dumps(source, indent=2) + "\n")
+            write_source(run, source, clips)
             write_text(run / CONFIG, config)
     except FileExistsError:
         raise
+    except OSError as error:
+        raise RunError(f"{run} could not be written ({why(error, run)})") from error
+
+
+def write_source(run: Path, source: dict[str, Any], clips: bytes) -> None:
+    """Puts down where clips and first weights are, and what the clips are.
+
+    Raises:
+        RunError: it could not be written.
+    """
+    try:
+        write_bytes(run / CLIPS, clips)
+        write_text(run / SOURCE, json.dumps(source, indent=2) + "\n")
     except OSError as error:
         raise RunError(f"{run} could not be written ({why(error, run)})") from error
 
@@ -80,7 +97,7 @@ def discard_unused(run: Path) -> None:
     """Undoes :func:`create` where no step was taken; the caller holds the lock."""
     if took_a_step(run):
         return
-    for name in (CONFIG, LOG, SOURCE):
+    for name in (CONFIG, LOG, SOURCE, CLIPS):
         (run / name).unlink(missing_ok=True)
     shutil.rmtree(run / BOARD, ignore_errors=True)
 
@@ -121,9 +138,14 @@ def remove_temporaries(run: Path) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Puts ``text`` at ``path``, whole or not at all, whatever happens."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Puts ``data`` at ``path``, whole or not at all, whatever happens."""
     temporary = path.with_name(f"{TEMPORARY}{path.name}")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
+    with temporary.open("wb") as file:
+        file.write(data)
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)

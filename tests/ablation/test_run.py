@@ -5,9 +5,12 @@ import json
 
 import pytest
 
-from ivn.ablation import lab
-from ivn.data.source import BUNDLED_CLIPS
+from ivn.ablation import lab, run
+from ivn.ablation.paper import table
+from ivn.ablation.run import Options
+from ivn.data.source import BUNDLED_CLIPS, fingerprint, list_clips
 from ivn.probe.train import Training
+from ivn.train.errors import RunError
 from tests.command import assert_one_line, command
 from tests.small import SIZES
 
@@ -115,3 +118,35 @@ def test_a_damaged_record_is_told(clips, tmp_path):
     (tmp_path / "lab").mkdir()
     (tmp_path / "lab" / "ablation.json").write_text("{")
     assert assert_one_line(ablate("1a", clips, tmp_path / "lab"), "ablation.json") == 1
+
+
+def test_clips_that_were_moved_are_the_same_ablation_and_others_are_not(tmp_path, capsys):
+    def noted(place):
+        clips = list_clips(place / "list.csv")
+        options = Options("1a", str(place / "list.csv"), tmp_path / "lab")
+        made = lab.Lab(
+            options.out, options.data, clips, ("label",), "tiny", 1, (), table("1a", "tiny")
+        )
+        run._record(options, made)
+        return json.loads((tmp_path / "lab" / "ablation.json").read_text())
+
+    old, new = tmp_path / "old", tmp_path / "new"
+    old.mkdir()
+    for name in ("a.mp4", "b.mp4"):
+        (old / name).touch()
+    (old / "list.csv").write_text("path,label,group\na.mp4,x,g\nb.mp4,y,h\n")
+    first = noted(old)
+    clips = list_clips(old / "list.csv")
+    whole = {"fingerprint": fingerprint(clips), "probe": run._whole_labels_digest(clips)}
+    older = {name: value for name, value in (first | whole).items() if name != "format"}
+    (tmp_path / "lab" / "ablation.json").write_text(json.dumps(older))
+    assert noted(old) == first
+    old.rename(new)
+    capsys.readouterr()
+    assert noted(new) == first | {"data": str(new / "list.csv")}
+    assert str(new) in capsys.readouterr().out
+    text = (new / "list.csv").read_text()
+    for change in ("x,g x,h", "a.mp4,x a.mp4,y"):
+        (new / "list.csv").write_text(text.replace(*change.split()))
+        with pytest.raises(RunError, match="was made with"):
+            noted(new)

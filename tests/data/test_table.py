@@ -12,6 +12,7 @@ import pytest
 
 from ivn.data import processes
 from ivn.data.clip import ClipSpec
+from ivn.data.identity import recorded
 from ivn.data.loader import ClipLoader
 from ivn.data.manifest import Row, read_manifest, read_rows, write_manifest
 from ivn.data.reader import DataConfig
@@ -102,6 +103,8 @@ def test_the_fingerprint_is_that_of_the_list_of_the_same_sources(table):
     assert fingerprint(table) == fingerprint(list(table))
     assert fingerprint(table[100:9000]) == fingerprint(list(table)[100:9000])
     assert fingerprint(table[::-7]) == fingerprint(list(table)[::-7])
+    for part in (table[100:9000], table[::-7]):
+        assert recorded(part) == recorded(list(part))
     one = [source for source in table[:100] if source.member][:1]
     assert fingerprint(one) != fingerprint([replace(one[0], member="other")])
     assert fingerprint(one) == fingerprint([replace(one[0], offset=1, size=2, decoder="x")])

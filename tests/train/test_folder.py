@@ -8,7 +8,7 @@ from ivn.train.errors import FolderInUseError
 
 
 def start(run):
-    folder.create(run, config='name = "x"\n', source={"data": "/clips"})
+    folder.create(run, config='name = "x"\n', source={"data": "/clips"}, clips=b"")
 
 
 def test_a_started_run_is_read_back(tmp_path):
@@ -55,7 +55,11 @@ def test_a_start_that_was_cut_off_can_be_made_again(tmp_path):
     folder.write_text(tmp_path / folder.SOURCE, "{}")
     (tmp_path / f"{folder.TEMPORARY}{folder.CONFIG}").write_text("nam")
     start(tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {folder.SOURCE, folder.CONFIG}
+    assert {path.name for path in tmp_path.iterdir()} == {
+        folder.SOURCE,
+        folder.CLIPS,
+        folder.CONFIG,
+    }
 
 
 def test_a_folder_without_a_run_cannot_be_read(tmp_path):
