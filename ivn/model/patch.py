@@ -26,6 +26,8 @@ def patch_grid(video: Tensor, patch_size: int) -> Grid:
         raise ValueError(
             f"frames are {H} x {W} pixels, expected multiples of the patch size {patch_size}"
         )
+    if torch.jit.is_tracing():
+        T, H, W = int(T), int(H), int(W)  # its sizes are tensors, which no table is kept by
     return T, H // patch_size, W // patch_size
 
 

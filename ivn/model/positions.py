@@ -46,7 +46,9 @@ class GridPositions:
         """``table`` ``[1, extra + N_own, C]`` at ``grid``, ``[extra + N, C]``."""
         if grid == self.own:
             return table[0]
-        if torch.is_grad_enabled() and table.requires_grad:
+        learning = torch.is_grad_enabled() and table.requires_grad
+        # What is exported has no values to keep.
+        if learning or torch.compiler.is_exporting():
             return resize_table(table, self.own, grid)
         state = (table._version, table.data_ptr(), table.dtype, table.device)
         if self._kept.get(grid, (None,))[0] != state:
@@ -58,7 +60,9 @@ def resize_table(table: Tensor, own: Grid, grid: Grid) -> Tensor:
     """``table`` ``[1, extra + N_own, C]`` of grid ``own`` at another grid, ``[extra + N, C]``."""
     extra = table.shape[1] - own[0] * own[1] * own[2]
     tokens = table[0, extra:].unflatten(0, own)
-    maps = interpolation_maps(own, grid, table.device, table.dtype)
+    kept = interpolation_maps
+    maps_of = kept.__wrapped__ if torch.compiler.is_exporting() else kept
+    maps = maps_of(own, grid, table.device, table.dtype)
     for axis, matrix in enumerate(maps):
         if own[axis] != grid[axis]:
             tokens = torch.tensordot(matrix, tokens, dims=([1], [axis])).movedim(0, axis)

@@ -171,7 +171,7 @@ class Predictor(nn.Module):
         if isinstance(visible_index, Packed):
             slots, clips = visible_index.slots(N, CLS_TOKENS), len(visible_index.lengths)
         else:
-            heads = torch.arange(CLS_TOKENS, device=hidden.device).expand(len(hidden), -1)
+            heads = torch.arange(CLS_TOKENS, device=hidden.device).expand(hidden.shape[0], -1)
             slots, clips = torch.cat([heads, visible_index + CLS_TOKENS], dim=1), 1
         fill = self.mask_token[0, 0]
         tokens = place_tokens(hidden, slots, fill, positions, clips=clips)

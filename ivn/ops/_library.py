@@ -82,12 +82,14 @@ class Build:
 def call(name: str, device: torch.device, *arguments: Tensor | float) -> None:
     """Run the operation ``name`` of csrc/ivn.h on ``device``, tensors as pointers.
 
+    A tensor is contiguous; of one whose strides are told beside it, ``data_ptr()`` is given.
+
     Raises:
         RuntimeError: the library or the device cannot run it.
     """
     kind = device.type
     function = _function(name, kind)
-    plain = [x.data_ptr() if isinstance(x, Tensor) else x for x in arguments]
+    plain = [_pointer(name, x) if isinstance(x, Tensor) else x for x in arguments]
     if kind == "cpu":
         code = function(*plain, torch.get_num_threads())
     else:
@@ -99,6 +101,16 @@ def call(name: str, device: torch.device, *arguments: Tensor | float) -> None:
     if code:
         words = _library().ivn_error_string(code).decode()
         raise RuntimeError(f"{_op(name)} on {device}: {words}")
+
+
+def _pointer(name: str, x: Tensor) -> int:
+    """Where a tensor lies; a program that was traced may hand over one that is not contiguous."""
+    if not x.is_contiguous():
+        raise RuntimeError(
+            f"{_op(name)}: a tensor {list(x.shape)} has strides {list(x.stride())}, expected a "
+            "contiguous one"
+        )
+    return x.data_ptr()
 
 
 def check_index(op: str, index: Tensor, count: int, name: str = "index") -> None:

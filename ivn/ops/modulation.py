@@ -100,7 +100,8 @@ def gated_modulate_reference(
 @torch.library.custom_op("ivn::modulate", mutates_args=(), device_types="cpu")
 def _modulate(x: Tensor, shift: Tensor, scale: Tensor, affine: Tensor, eps: float) -> Tensor:
     out = torch.empty_like(x)
-    rows, strides = (shift, scale, _present(affine)), (0, shift.stride(0), scale.stride(0))
+    rows = (shift.data_ptr(), scale.data_ptr(), _present(affine))
+    strides = (0, shift.stride(0), scale.stride(0))
     call(
         "ivn_modulate",
         x.device,
@@ -124,7 +125,7 @@ def _modulate_backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     grad_x, grad_scale = torch.empty_like(x), torch.empty_like(x)
     grad_affine = affine.new_empty(NORM_PARTS, 2, x.shape[1])
-    given = (0, grad, x, 0, 0, scale, _present(affine))
+    given = (0, grad, x, 0, 0, scale.data_ptr(), _present(affine))
     made = (grad_x, 0, 0, grad_scale, grad_affine)
     sizes = (0, scale.stride(0), *x.shape, eps, _type("modulate", x))
     call("ivn_modulate_backward", x.device, *given, *made, *sizes)
@@ -142,7 +143,8 @@ def _gated_modulate(
     eps: float,
 ) -> tuple[Tensor, Tensor]:
     stream, out = torch.empty_like(x), torch.empty_like(x)
-    pointers = (x, gate, branch, shift, scale, _present(affine), stream, out)
+    rows = (gate.data_ptr(), branch, shift.data_ptr(), scale.data_ptr())
+    pointers = (x, *rows, _present(affine), stream, out)
     strides = (gate.stride(0), shift.stride(0), scale.stride(0))
     call("ivn_modulate", x.device, *pointers, *strides, *x.shape, eps, _type("gated_modulate", x))
     return stream, out
@@ -161,7 +163,8 @@ def _gated_modulate_backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     grad_x, grad_gate, grad_branch, grad_scale = (torch.empty_like(stream) for _ in range(4))
     grad_affine = affine.new_empty(NORM_PARTS, 2, stream.shape[1])
-    given = (grad_stream, grad, stream, gate, branch, scale, _present(affine))
+    rows = (gate.data_ptr(), branch, scale.data_ptr())
+    given = (grad_stream, grad, stream, *rows, _present(affine))
     made = (grad_x, grad_gate, grad_branch, grad_scale, grad_affine)
     sizes = (gate.stride(0), scale.stride(0), *stream.shape, eps, _type("gated_modulate", stream))
     call("ivn_modulate_backward", stream.device, *given, *made, *sizes)

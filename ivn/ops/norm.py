@@ -61,7 +61,8 @@ def add_norm(
         x.reshape(-1, C).contiguous(),
         branch.reshape(-1, C).contiguous(),
         scale.contiguous(),
-        drop.detach().to(wide_dtype(x.dtype)).reshape(-1).contiguous(),
+        # Copied before it is flattened: of one clip, flattening alone would leave the stride 0.
+        drop.detach().to(wide_dtype(x.dtype)).contiguous().view(-1),
         weight.contiguous(),
         eps,
     )

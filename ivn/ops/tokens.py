@@ -137,7 +137,7 @@ def add_positions_reference(
     """What ``ivn::add_positions`` means, in plain PyTorch; of ``clips`` it needs nothing."""
     H, real = len(heads), positions.dtype
     places = positions[index % len(positions)]
-    cls = (heads + positions[:H]).expand(len(tokens), -1, -1)
+    cls = (heads + positions[:H]).expand(tokens.shape[0], -1, -1)
     return torch.cat([cls, tokens.to(real) + places], dim=1).to(dtype)
 
 
@@ -192,7 +192,8 @@ def _add_positions(
         tokens = tokens.contiguous()
     out = tokens.new_empty(B, H + K, C, dtype=dtype)
     sizes = (B, K, C, P, H, tokens.stride(0), TYPES[dtype], TYPES[tokens.dtype])
-    call("ivn_add_positions", tokens.device, tokens, index, positions, heads, out, *sizes)
+    rows = tokens.data_ptr()  # of batches that need not follow one another
+    call("ivn_add_positions", tokens.device, rows, index, positions, heads, out, *sizes)
     return out
 
 

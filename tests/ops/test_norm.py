@@ -252,3 +252,11 @@ REFUSED = {
 def test_wrong_arguments_are_refused(ask, words):
     with pytest.raises(ValueError, match=words):
         ask()
+
+
+def test_an_operation_refuses_a_tensor_whose_rows_lie_elsewhere_than_it_reads():
+    """As a program could hand it over that was traced at another size."""
+    x, weight = torch.ones(6, 8), torch.ones(8)
+    drop = torch.ones(1).expand(6)
+    with pytest.raises(RuntimeError, match=r"add_norm: a tensor \[6\] has strides \[0\]"):
+        torch.ops.ivn.add_norm(x, x, weight, drop, weight, 1e-6)
