@@ -6,7 +6,8 @@ file, or at a rate of ours.
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -17,6 +18,8 @@ from ivn.data.contents import named
 from ivn.data.decode import DecodeError, Shown, frames_in_order
 from ivn.data.sampling import centre_frame_numbers
 from ivn.data.source import Source
+
+Tail = Literal["drop", "cover"]
 
 # A frame that is shown for longer: time stamps that jump, as in damaged recordings.
 _LONGEST_SECONDS = 3600.0
@@ -30,11 +33,14 @@ class Windows:
         frames: of a window, as sampled.
         stride: frames from the start of a window to that of the next.
         fps: frames a second to sample; 0 takes the file's own frames.
+        tail: "drop" leaves out the last frames that do not fill a window; "cover" adds one that
+            ends with the last frame, and so overlaps the one before it.
     """
 
     frames: int
     stride: int
     fps: float = 0.0
+    tail: Tail = "drop"
 
     def __post_init__(self) -> None:
         if self.frames < 1 or self.stride < 1 or not 0 <= self.fps < float("inf"):
@@ -53,12 +59,18 @@ class Window:
         clip: uint8 ``[T, S, S, 3]``, what the encoder sees of it.
         start, end: seconds from the start of the file: when its first frame appears, when its
             last one goes.
+        frames: of the video, as sampled, that it spans; fewer than asked for where the video is
+            shorter.
+        left: frames, as sampled, behind the video's last window that no window covers; 0 of all
+            others.
     """
 
     number: int
     clip: Tensor
     start: float
     end: float
+    frames: int
+    left: int = 0
 
 
 def windows_of(
@@ -68,7 +80,9 @@ def windows_of(
 
     Of a window's frames the encoder sees T: the middle ones of T equal parts, all where there are
     T, some twice where there are fewer; the centre of each frame, resized. A window that would
-    reach beyond the video's end is left out, but for the first: there the last frame is repeated.
+    reach beyond the video's end is left out, or moved back to end there, by ``cuts.tail``. A video
+    that is shorter than a window gives one of the frames that it has: T of these are seen in the
+    same way, spread over all of them.
 
     Args:
         source: the video, and the part of it.
@@ -79,26 +93,33 @@ def windows_of(
     Raises:
         DecodeError: the file cannot be used; windows may have come before.
     """
-    chosen = centre_frame_numbers(cuts.frames, spec.frames)
-    offsets = {offset % cuts.stride for offset in chosen}
+    offsets = {offset % cuts.stride for offset in centre_frame_numbers(cuts.frames, spec.frames)}
+    # Of a last window that is moved back, the first frames are in the one before.
+    back = cuts.stride if cuts.tail == "cover" else 0
     number, count = first, 0
     kept: dict[int, _Frame] = {}
-    latest: Shown | None = None
+    last: Window | None = None
     for shown, start, end in _sampled(source, cuts.fps):
         index, count = count, count + 1
-        if index < number * cuts.stride:
+        if index < number * cuts.stride - back:
             continue
-        latest = shown
-        image = _image(shown, spec) if index % cuts.stride in offsets else None
-        kept[index] = _Frame(image, start, end)
+        looked_at = index % cuts.stride in offsets and index >= first * cuts.stride
+        kept[index] = _Frame(_image(shown, spec) if looked_at else None, start, end)
         if count == number * cuts.stride + cuts.frames:
-            yield _window(kept, number, cuts, chosen)
+            if last is not None:
+                yield last
+            last = _window(source, cuts, spec, kept, number, number * cuts.stride, cuts.frames)
             number += 1
-            kept = {at: frame for at, frame in kept.items() if at >= number * cuts.stride}
-    if number == 0 and latest is not None:
-        last = _Frame(_image(latest, spec), kept[count - 1].start, kept[count - 1].end)
-        kept |= dict.fromkeys(range(count, cuts.frames), last)
-        yield _window(kept, number, cuts, chosen)
+            kept = {at: frame for at, frame in kept.items() if at >= number * cuts.stride - back}
+    if number == 0 and count:
+        yield _window(source, cuts, spec, kept, 0, 0, count)
+        return
+    left = count - (number - 1) * cuts.stride - max(cuts.frames, cuts.stride)
+    moved_back = left > 0 and cuts.tail == "cover"
+    if last is not None:
+        yield last if moved_back else replace(last, left=max(left, 0))
+    if moved_back:
+        yield _window(source, cuts, spec, kept, number, count - cuts.frames, cuts.frames)
 
 
 @dataclass(frozen=True)
@@ -114,11 +135,28 @@ def _image(shown: Shown, spec: ClipSpec) -> Tensor:
     return centre_clip(shown.image()[None], spec.size)[0]
 
 
-def _window(kept: dict[int, _Frame], number: int, cuts: Windows, chosen: list[int]) -> Window:
-    start = number * cuts.stride
-    images = [kept[start + offset].image for offset in chosen]
-    clip = torch.stack([image for image in images if image is not None])
-    return Window(number, clip, kept[start].start, kept[start + cuts.frames - 1].end)
+def _window(
+    source: Source,
+    cuts: Windows,
+    spec: ClipSpec,
+    kept: dict[int, _Frame],
+    number: int,
+    start: int,
+    length: int,
+) -> Window:
+    """The window of ``length`` frames that begins with frame ``start``; ``kept`` has its times."""
+    wanted = [start + offset for offset in centre_frame_numbers(length, spec.frames)]
+    images = {at: kept[at].image for at in wanted}
+    missing = {at for at, image in images.items() if image is None}
+    if missing:
+        # Which these are is known at the video's end alone, and all would not fit into memory.
+        for index, (shown, *_) in enumerate(_sampled(source, cuts.fps)):
+            if index in missing:
+                images[index] = _image(shown, spec)
+            if index == max(missing):
+                break
+    clip = torch.stack([image for at in wanted if (image := images[at]) is not None])
+    return Window(number, clip, kept[start].start, kept[start + length - 1].end, length)
 
 
 def _sampled(source: Source, fps: float) -> Iterator[tuple[Shown, float, float]]:

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -57,10 +59,62 @@ def test_windows_are_those_of_the_whole_video_cut_up(counting, cuts, frames, sta
     assert seen(counting, cuts, frames) == expected
 
 
-def test_a_short_video_has_its_last_frame_repeated(tmp_path):
+@pytest.mark.parametrize("frames", [3, 8])
+@pytest.mark.parametrize("window", [14, 32, 128])
+def test_of_a_short_video_frames_from_all_over_it_are_seen(tmp_path, window, frames):
+    file = write_video(tmp_path / "v.mkv", numbered_frames(13), rate=10)
+    for stride in (1, window, 200):
+        found = seen(str(file), Windows(window, stride), frames)
+        assert found == [(centre_frame_numbers(13, frames), 0.0, 1.3)]
+        part = seen(str(file), Windows(window, stride), frames, start=0.2, end=1.2)
+        assert part == [([2 + number for number in centre_frame_numbers(10, frames)], 0.2, 1.2)]
+    # At five a second there are seven, and each that the encoder sees is of another time.
+    (found,) = seen(str(file), Windows(window, window, 5.0), 7)
+    assert found == ([0, 2, 4, 6, 8, 10, 12], 0.0, 1.4)
+    (one,) = windows_of(Source(str(file)), Windows(window, 1), ClipSpec(frames, 16))
+    assert (one.frames, one.left) == (13, 0)
+
+
+def test_frames_that_there_are_too_few_of_are_seen_twice(tmp_path):
     file = write_video(tmp_path / "v.mkv", numbered_frames(3), rate=10)
-    assert seen(str(file), Windows(8, 8), 8) == [([0, 1, 2, 2, 2, 2, 2, 2], 0.0, 0.3)]
-    assert seen(str(file), Windows(8, 2), 2) == [([2, 2], 0.0, 0.3)]
+    assert seen(str(file), Windows(8, 8), 8) == [([0, 0, 0, 1, 1, 2, 2, 2], 0.0, 0.3)]
+    assert seen(str(file), Windows(8, 2), 2) == [([0, 2], 0.0, 0.3)]
+
+
+@pytest.mark.parametrize(
+    ("cuts", "frames", "left"),
+    [
+        (Windows(4, 4), 4, 1),
+        (Windows(10, 10), 3, 5),
+        (Windows(8, 3), 4, 2),
+        (Windows(5, 5), 5, 0),
+        (Windows(4, 1), 4, 0),
+        (Windows(25, 1), 2, 0),
+        (Windows(4, 7), 4, 0),  # the frames from one window to the next are left out on purpose
+        (Windows(6, 10), 4, 5),
+        (Windows(4, 4, 5.0), 4, 1),
+    ],
+)
+def test_frames_behind_the_last_window_are_counted_and_covered_if_asked_for(
+    counting, cuts, frames, left
+):
+    source, spec = Source(counting), ClipSpec(frames, 16)
+    dropped = list(windows_of(source, cuts, spec))
+    assert [window.left for window in dropped] == [0] * (len(dropped) - 1) + [left]
+    whole = seen(counting, replace(cuts, tail="cover"), frames)
+    assert whole[: len(dropped)] == seen(counting, cuts, frames)
+    assert len(whole) == len(dropped) + (left > 0)
+    if left:
+        step = 2 if cuts.fps else 1
+        numbers = [
+            25 // step + (step > 1) - cuts.frames + n
+            for n in centre_frame_numbers(cuts.frames, frames)
+        ]
+        end = 2.6 if cuts.fps else 2.5
+        start = end - cuts.frames * step / 10
+        assert whole[-1] == ([step * n for n in numbers], round(start, 3), end)
+        covering = list(windows_of(source, replace(cuts, tail="cover"), spec))
+        assert {(window.frames, window.left) for window in covering} == {(cuts.frames, 0)}
 
 
 def test_frames_are_resampled_as_a_player_would_show_them(counting):
@@ -82,13 +136,15 @@ def test_a_part_of_a_video_keeps_the_times_of_the_file(counting):
 
 def test_windows_from_any_number_on_are_the_same(counting):
     source, spec = Source(counting), ClipSpec(4, 16)
-    for cuts in (Windows(4, 1), Windows(8, 3), Windows(4, 10), Windows(4, 4, 5.0)):
+    several = [Windows(4, 1), Windows(8, 3), Windows(4, 10), Windows(4, 4, 5.0), Windows(40, 9)]
+    for cuts in [*several, *(replace(cuts, tail="cover") for cuts in several), Windows(6, 10)]:
         whole = list(windows_of(source, cuts, spec))
         for first in range(1, len(whole) + 2):
             late = list(windows_of(source, cuts, spec, first=first))
             assert [w.number for w in late] == [w.number for w in whole[first:]]
             assert all(
                 torch.equal(one.clip, two.clip)
+                and (one.start, one.end, one.left) == (two.start, two.end, two.left)
                 for one, two in zip(late, whole[first:], strict=True)
             )
 
