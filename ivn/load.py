@@ -97,6 +97,7 @@ def load_frozen(
     *,
     frames: int | None = None,
     size: int | None = None,
+    layer: int = -1,
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
 ) -> Frozen:
@@ -113,14 +114,23 @@ def load_frozen(
         frames: of the clips that it will see; without it the encoder's own number, and 16 where
             it takes any.
         size: side of their frames, in pixels; the encoder's own without it.
+        layer: block behind which its tokens are taken, counted from 0 or back from -1; of networks
+            of other libraries and of "raw" there is the last alone.
         device: where the encoder computes; the CPU without it.
-        dtype: of its parameters and its arithmetic; fp32 without it.
+        dtype: of its parameters and its arithmetic; fp32 without it. "raw" has none to choose.
 
     Raises:
         FileNotFoundError: there is nothing of that name.
         EncoderError: it cannot be loaded, or does not take such clips; in a line.
     """
     try:
+        if layer != -1 and (source == "raw" or source.startswith(("timm:", "hf:"))):
+            raise ValueError(
+                f"{source}: layer {layer}, expected -1, what it gives in the end: layers can be "
+                "chosen of encoders of ivn"
+            )
+        if source == "raw" and dtype is not None:
+            raise ValueError(f"{source}: dtype {dtype}, expected none: it computes in fp64")
         if source == "raw":
             spec = ClipSpec(_FRAMES if frames is None else frames, 224 if size is None else size)
             return FrozenPixels(source, spec)
@@ -131,7 +141,7 @@ def load_frozen(
             )
             return FrozenNetwork(source, network, spec)
         encoder = load_encoder(source, device=device, dtype=dtype)
-        return FrozenEncoder(source, encoder, _spec(source, encoder, frames, size))
+        return FrozenEncoder(source, encoder, _spec(source, encoder, frames, size), layer=layer)
     except (ValueError, ImportError) as error:
         raise EncoderError(str(error)) from error
 

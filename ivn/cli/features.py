@@ -21,6 +21,13 @@ def run_embed(
     window: Annotated[int, optional("FRAMES")] = 0,
     stride: Annotated[int, optional("FRAMES")] = 0,
     fps: Annotated[float, optional("FPS")] = 0.0,
+    tail: Annotated[Literal["drop", "cover"], tyro.conf.arg(metavar="drop|cover")] = "drop",
+    frames: Annotated[int, optional("T")] = 0,
+    size: Annotated[int, optional("S")] = 0,
+    layer: Annotated[int, tyro.conf.arg(metavar="N")] = -1,
+    dtype: Annotated[
+        Literal["float32", "bfloat16"], tyro.conf.arg(metavar="float32|bfloat16")
+    ] = "float32",
     batch_size: Annotated[int, tyro.conf.arg(metavar="N")] = 8,
     device: Annotated[Literal["auto", "cpu", "cuda"], tyro.conf.arg(metavar="DEVICE")] = "auto",
 ) -> int:
@@ -39,6 +46,12 @@ def run_embed(
         window: frames of a window; as many as the encoder sees by default.
         stride: frames from the start of a window to that of the next; those of a window by default.
         fps: frames a second to take; all that are in the file by default.
+        tail: last frames that do not fill a window are left out (drop), or one more window ends
+            with them (cover).
+        frames: frames that the encoder sees of a window, instead of its own number.
+        size: side of those frames in pixels, instead of its own.
+        layer: block behind which features are taken, counted from 0, or back from the last, -1.
+        dtype: of the encoder and its arithmetic; the file holds float32.
         batch_size: windows that the encoder is given at a time.
         device: cpu or cuda; auto takes the GPU where there is one.
     """
@@ -46,8 +59,9 @@ def run_embed(
         raise UsageError("give at least one VIDEO: ivn embed VIDEO... --encoder E -o FILE")
     from ivn.embed.run import Request, embed, loader
 
-    request = Request(videos, pool, Path(out), window, stride, fps, batch_size)
-    return embed(request, loader(encoder, device))
+    request = Request(videos, pool, Path(out), window, stride, fps, tail, batch_size)
+    seen = loader(encoder, device, frames=frames, size=size, layer=layer, dtype=dtype)
+    return embed(request, seen)
 
 
 # Options that some probes have no use for, and their defaults.

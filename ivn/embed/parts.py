@@ -25,6 +25,7 @@ class Part:
         features: float32 ``[W, ...]``.
         video, number: int64 ``[W]``, of the video in the list, of the window in its video.
         start, end: float64 ``[W]``, seconds.
+        frames, left: int64 ``[W]``; see :class:`ivn.data.windows.Window`.
         broken: number of a video -> why it cannot be used, of all videos up to here.
     """
 
@@ -33,6 +34,8 @@ class Part:
     number: np.ndarray
     start: np.ndarray
     end: np.ndarray
+    frames: np.ndarray
+    left: np.ndarray
     broken: Mapping[int, str]
 
 
@@ -58,6 +61,8 @@ class Parts:
                 number=part.number,
                 start=part.start,
                 end=part.end,
+                frames=part.frames,
+                left=part.left,
                 broken=np.array(json.dumps(part.broken)),
             )
         os.replace(temporary, file)
@@ -86,6 +91,8 @@ class Parts:
                     arrays["number"],
                     arrays["start"],
                     arrays["end"],
+                    arrays["frames"],
+                    arrays["left"],
                     {int(video): reason for video, reason in broken.items()},
                 )
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from ivn.data.decode import DecodeError
 from ivn.data.folder import held_partial
 from ivn.data.source import DataError, RequestError, Source, fingerprint, left_out, list_clips
-from ivn.data.windows import Window, Windows, windows_of
+from ivn.data.windows import Tail, Window, Windows, windows_of
 from ivn.embed.files import Table, writer_for
 from ivn.embed.parts import Part, Parts
 from ivn.load import load_frozen
@@ -40,6 +41,8 @@ class Request:
         window: frames of a window, as sampled; 0 for as many as the encoder sees.
         stride: frames from window to window; 0 for those of a window.
         fps: frames a second to sample; 0 for the file's own frames.
+        tail: what is done with frames that do not fill a last window; see
+            :class:`ivn.data.windows.Windows`.
         batch_size: windows that the encoder is given at a time; changes no feature.
     """
 
@@ -49,16 +52,40 @@ class Request:
     window: int = 0
     stride: int = 0
     fps: float = 0.0
+    tail: Tail = "drop"
     batch_size: int = 8
 
 
-def loader(encoder: str, device: str) -> Callable[[], Frozen]:
-    """A function that loads the encoder onto cpu, cuda or, with auto, a GPU where there is one."""
+def loader(
+    encoder: str,
+    device: str,
+    *,
+    frames: int = 0,
+    size: int = 0,
+    layer: int = -1,
+    dtype: Literal["float32", "bfloat16"] = "float32",
+) -> Callable[[], Frozen]:
+    """A function that loads the encoder.
+
+    Args:
+        encoder: see :func:`ivn.load.load_frozen`.
+        device: cpu or cuda; with auto a GPU where there is one.
+        frames, size: of the clips that it sees, 0 for its own; see there.
+        layer: see there.
+        dtype: of its parameters and its arithmetic.
+    """
 
     def load() -> Frozen:
         if device == "cuda" and not torch.cuda.is_available():
             raise DataError("--device cuda, but PyTorch sees no GPU; ivn doctor says why")
-        return load_frozen(encoder, device=resolve_device(device))
+        return load_frozen(
+            encoder,
+            frames=frames or None,
+            size=size or None,
+            layer=layer,
+            device=resolve_device(device),
+            dtype=None if dtype == "float32" else getattr(torch, dtype),
+        )
 
     return load
 
@@ -89,11 +116,14 @@ def embed(request: Request, load: Callable[[], Frozen]) -> int:
         "encoder": frozen.name,
         "identity": frozen.identity,
         "pool": request.pool,
+        "layer": frozen.layer,
+        "dtype": str(frozen.dtype).removeprefix("torch."),
         "clip_frames": frozen.spec.frames,
         "clip_size": frozen.spec.size,
         "window": cuts.frames,
         "stride": cuts.stride,
         "fps": cuts.fps,
+        "tail": cuts.tail,
         "ivn": version("ivn"),
     }
     console = Console(highlight=False, soft_wrap=True)
@@ -112,11 +142,23 @@ def embed(request: Request, load: Callable[[], Frozen]) -> int:
         os.replace(temporary, out)
         parts.discard()
     windows, skipped = len(table.columns["video"]), len(broken)
+    used = len(sources) - skipped
     console.print(
-        f"{windows} windows of {len(sources) - skipped} videos, features "
-        f"{[windows, *table.shape]}: {request.out}",
+        f"{windows} windows of {used} videos, features {[windows, *table.shape]}: {request.out}",
         markup=False,
     )
+    if short := table.header["short_videos"]:
+        console.print(
+            f"{short} of {used} videos are shorter than a window of {cuts.frames} frames: the "
+            "frames that they have are spread over it",
+            markup=False,
+        )
+    if ends := table.header["uncovered_videos"]:
+        console.print(
+            f"{ends} of {used} videos end in frames that no window covers, "
+            f"{table.header['uncovered_frames']} in all: --tail cover adds a window up to the end",
+            markup=False,
+        )
     if skipped:
         console.print(f"{skipped} of {len(sources)} videos skipped:", markup=False)
         for reason in broken.values():
@@ -136,7 +178,7 @@ def _checked(request: Request, frozen: Frozen) -> Windows:
         raise RequestError(f"--batch-size {request.batch_size}: expected at least 1")
     frames = request.window or frozen.spec.frames
     try:
-        return Windows(frames, request.stride or frames, request.fps)
+        return Windows(frames, request.stride or frames, request.fps, request.tail)
     except ValueError as error:
         raise RequestError(str(error)) from error
 
@@ -173,13 +215,16 @@ class _Growing:
 
     def __init__(self, parts: Parts, broken: dict[int, str]) -> None:
         self._parts, self._broken = parts, broken
-        self._rows: list[tuple[int, int, float, float]] = []
+        self._rows: list[tuple[int, int, float, float, int, int]] = []
         self._features: list[np.ndarray] = []
         self._since = time.monotonic()
 
     def add(self, batch: Sequence[tuple[int, Window]], features: np.ndarray) -> None:
         """Take in the features of some windows, ``[w, ...]``."""
-        self._rows += [(video, each.number, each.start, each.end) for video, each in batch]
+        self._rows += [
+            (video, each.number, each.start, each.end, each.frames, each.left)
+            for video, each in batch
+        ]
         self._features.append(features)
         if (
             len(self._rows) >= _PART_WINDOWS
@@ -191,9 +236,10 @@ class _Growing:
     def flush(self) -> None:
         """Write what there is, if anything."""
         if self._rows:
-            video, number, start, end = map(np.array, zip(*self._rows, strict=True))
             features = np.concatenate(self._features)
-            self._parts.add(Part(features, video, number, start, end, self._broken))
+            video, number, start, end, frames, left = map(np.array, zip(*self._rows, strict=True))
+            part = Part(features, video, number, start, end, frames, left, self._broken)
+            self._parts.add(part)
         self._rows, self._features, self._since = [], [], time.monotonic()
 
 
@@ -220,7 +266,7 @@ def _batches(stream: Iterator[tuple[int, Window]], size: int) -> Iterator[list[t
 
 
 def _table(
-    parts: Parts, sources: Sequence[Source], header: dict[str, object], broken: dict[int, str]
+    parts: Parts, sources: Sequence[Source], header: dict[str, Any], broken: dict[int, str]
 ) -> Table:
     """All parts together, without the windows of videos that turned out to be broken later on."""
     columns = [parts.columns(index) for index in range(len(parts))]
@@ -234,15 +280,22 @@ def _table(
         for index, rows in enumerate(good):
             yield parts.features(index)[rows]
 
-    whole = {
-        name: np.concatenate(
+    def column(name: str) -> np.ndarray:
+        return np.concatenate(
             [getattr(part, name)[rows] for part, rows in zip(columns, good, strict=True)]
         )
-        for name in ("video", "start", "end")
-    }
+
+    whole = {name: column(name) for name in ("video", "start", "end")}
+    left = column("left")
     skipped = [{"video": video, "reason": _text(reason)} for video, reason in broken.items()]
     shape = parts.features(0).shape[1:]
-    header = header | {"shape": list(shape), "skipped": skipped}
+    header = header | {
+        "shape": list(shape),
+        "short_videos": int((column("frames") < header["window"]).sum()),
+        "uncovered_videos": int((left > 0).sum()),
+        "uncovered_frames": int(left.sum()),
+        "skipped": skipped,
+    }
     return Table(header, [_text(source.path) for source in sources], shape, whole, pieces)
 
 

@@ -37,7 +37,11 @@ class Frozen(ABC):
         slots: time slots of its tokens, t: T, or T over the length of its tubes.
         width: of a token, C.
         pools: what it can give.
+        layer: number of the block, counted from 0, behind which tokens are taken; None where they
+            are taken behind all there is.
     """
+
+    layer: int | None = None
 
     def __init__(
         self,
@@ -94,6 +98,12 @@ class Frozen(ABC):
             digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
         return digest.hexdigest()
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """In which it computes: that of its weights, fp64 where it has none."""
+        numbers = (value.dtype for value in self._state().values() if value.is_floating_point())
+        return next(numbers, torch.float64)
+
     @abstractmethod
     def _features(self, clips: Tensor, pool: Pool) -> Tensor:
         """As :meth:`features`, of as many clips as fit, in any dtype and on any device."""
@@ -121,9 +131,22 @@ def pooled_tokens(tokens: Tensor, slots: int, pool: Pool) -> Tensor:
 
 
 class FrozenEncoder(Frozen):
-    """An encoder of ours: every pool; "cls" are its cls tokens, "attn" its pooling head."""
+    """An encoder of ours: every pool; "cls" are its cls tokens, "attn" its pooling head.
 
-    def __init__(self, name: str, encoder: Encoder, spec: ClipSpec) -> None:
+    Args:
+        name, spec: see :class:`Frozen`.
+        encoder: the encoder.
+        layer: block, counted from 0 or back from -1, behind which tokens are taken; later blocks
+            do not run, and "attn" there is of the last one alone.
+    """
+
+    def __init__(self, name: str, encoder: Encoder, spec: ClipSpec, *, layer: int = -1) -> None:
+        depth = encoder.config.depth
+        if layer != -1 and not -depth <= layer < depth:
+            raise ValueError(
+                f"{name}: layer {layer}, expected a block of its {depth}: 0 to {depth - 1}, or "
+                f"{-depth} to -1, counted from the last"
+            )
         patch = encoder.config.patch_size
         if spec.size % patch:
             raise ValueError(
@@ -131,18 +154,22 @@ class FrozenEncoder(Frozen):
                 f"{patch}"
             )
         tokens = spec.frames * (spec.size // patch) ** 2
+        self.layer = layer % depth if depth else None
+        last = self.layer in (None, depth - 1)
         super().__init__(
             name,
             spec,
             slots=spec.frames,
             width=encoder.config.width,
-            pools=("none", "frames", "mean", "attn", "cls"),
+            pools=("none", "frames", "mean", *(("attn",) if last else ()), "cls"),
             clips_at_once=_TOKENS_AT_ONCE // tokens,
         )
         self.encoder = encoder.eval().requires_grad_(False)
+        self._stop = 0 if last else layer % depth + 1
 
     def _features(self, clips: Tensor, pool: Pool) -> Tensor:
-        hidden, _ = self.encoder.hidden(clips.to(self.encoder.pos_embed.device))
+        clips = clips.to(self.encoder.pos_embed.device)
+        hidden, _ = self.encoder.hidden(clips, stop=self._stop)
         if pool == "attn":
             return self.encoder.pool_hidden(hidden)
         c = self.encoder.config.cls_tokens
@@ -151,7 +178,9 @@ class FrozenEncoder(Frozen):
         return pooled_tokens(hidden[:, c:], self.slots, pool)
 
     def _sizes(self) -> dict[str, Any]:
-        return asdict(self.encoder.config)
+        # Features of the last block are those of the whole encoder, however that was chosen.
+        chosen = {"layer": self.layer} if self._stop else {}
+        return asdict(self.encoder.config) | chosen
 
     def _state(self) -> Mapping[str, Tensor]:
         return self.encoder.state_dict()

@@ -114,6 +114,57 @@ def test_shapes_are_those_documented_for_each_pool(frozen, videos, tmp_path, poo
         np.testing.assert_allclose(features[1], expected, atol=1e-5)
 
 
+def test_layer_frames_size_and_dtype_are_those_asked_for_and_are_recorded(frozen, videos, tmp_path):
+    encoder, file = frozen.encoder, videos / "b.mkv"
+    options = ("--frames", 4, "--size", 56, "--layer", 2, "--window", 20)
+    chosen = [offset for offset in centre_frame_numbers(20, 4)]
+    clip = centre_clip(decode(file, lambda _: chosen), 56)[None]
+    (expected,) = encoder(clip, layers=[2])
+    found = {}
+    for name, more in (
+        ("f", ()),
+        ("back", ("--layer", 2 - encoder.config.depth)),
+        ("half", ("--dtype", "bfloat16")),
+    ):
+        assert embed(file, "-o", tmp_path / f"{name}.npz", *options, *more)[0] == 0
+        found[name] = read(tmp_path / f"{name}.npz")
+    np.testing.assert_allclose(found["f"]["features"][0], expected.mean((0, 1)), atol=1e-5)
+    header = found["f"]["header"]
+    assert (header["layer"], header["dtype"], header["tail"]) == (2, "float32", "drop")
+    assert (header["clip_frames"], header["clip_size"]) == (4, 56)
+    assert found["back"]["header"] == header
+    (narrow,) = load_frozen(ENCODER, dtype=torch.bfloat16).encoder(clip, layers=[2])
+    np.testing.assert_allclose(found["half"]["features"][0], narrow.float().mean((0, 1)), atol=1e-5)
+    assert (found["half"]["features"] != found["f"]["features"]).any()
+    half = found["half"]["header"]
+    assert half["dtype"] == "bfloat16" and half["identity"] != header["identity"]
+    last = load_frozen(ENCODER, layer=encoder.config.depth - 1)
+    assert last.identity == frozen.identity != header["identity"]
+
+
+def test_short_videos_and_frames_that_no_window_covers_are_told_and_counted(videos, tmp_path):
+    options = ("--window", 24, "--stride", 12)
+    assert embed(videos, "-o", tmp_path / "f.npz", *options)[0] == 0
+    code, said, _ = embed(videos, "-o", tmp_path / "f.parquet", *options)
+    assert code == 0
+    assert "1 of 2 videos are shorter than a window of 24 frames" in said
+    assert "1 of 2 videos end in frames that no window covers, 4 in all: --tail cover" in said
+    found = read(tmp_path / "f.npz")
+    for header in (found["header"], read(tmp_path / "f.parquet")["header"]):
+        assert (header["short_videos"], header["uncovered_videos"]) == (1, 1)
+        assert header["uncovered_frames"] == 4
+    assert found["video"].tolist() == [0, 0, 1]
+    code, said, _ = embed(videos, "-o", tmp_path / "c.npz", *options, "--tail", "cover")
+    covered = read(tmp_path / "c.npz")
+    assert "no window covers" not in said and covered["header"]["uncovered_frames"] == 0
+    assert covered["video"].tolist() == [0, 0, 0, 1] and covered["header"]["tail"] == "cover"
+    np.testing.assert_allclose(covered["start"], [0, 1.2, 1.6, 0])
+    np.testing.assert_allclose(covered["end"], [2.4, 3.6, 4, 2])
+    expected = by_hand(load_frozen(ENCODER), videos / "a.mkv", 16, 24, "mean")
+    np.testing.assert_allclose(covered["features"][2], expected, atol=1e-5)
+    assert embed(videos, "-o", tmp_path / "w.npz", "--window", 20)[1].count("\n") == 1
+
+
 def test_features_are_the_same_for_any_batch_size(videos, tmp_path):
     found = []
     for size in (1, 3, 8):
@@ -170,7 +221,8 @@ def test_a_video_that_breaks_in_the_middle_leaves_no_window_behind(videos, tmp_p
     found = read(out)
     assert code == 1 and "1 of 2 videos skipped" in said and "damaged time stamps" in said
     assert set(found["video"].tolist()) == {1} and len(found["features"]) == 2
-    assert given == [0] * 4 + [1] * 2
+    # The window before the break waits for what comes behind it.
+    assert given == [0] * 3 + [1] * 2
 
 
 def test_what_was_killed_goes_on_where_it_was_and_gives_the_same(videos, tmp_path):
@@ -273,6 +325,16 @@ def test_requests_that_make_no_sense_are_one_line_each(videos, tmp_path):
     ]
     for arguments, code, words in cases:
         assert assert_one_line(embed(*arguments), *words) == code
+    for options, encoder, words in [
+        (("--layer", 12), ENCODER, "layer 12, expected a block of its 6: 0 to 5, or -6 to -1"),
+        (("--layer", 2), "raw", "raw: layer 2, expected -1"),
+        (("--dtype", "bfloat16"), "raw", "it computes in fp64"),
+        (("--size", 60), ENCODER, "a multiple of its patch size 14"),
+    ]:
+        said = embed(videos, "-o", new, *options, encoder=encoder)
+        assert assert_one_line(said, words) == 1
+    said = embed(videos, "-o", new, "--layer", 2, "--pool", "attn")
+    assert assert_one_line(said, "--pool attn", "gives none, frames, mean, cls") == 2
     said = embed(videos, "-o", new, "--pool", "cls", encoder="raw")
     assert assert_one_line(said, "--pool cls", "raw gives none, frames, mean") == 2
     assert assert_one_line(embed(videos, "-o", new, encoder="gone"), "no encoder 'gone'") == 1
