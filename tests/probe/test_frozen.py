@@ -52,6 +52,22 @@ def test_our_encoders_features_are_its_own(encoder):
         torch.testing.assert_close(found, value, rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize(("layer", "given"), [(0, 0), (0, -2), (1, 1), (1, -1)])
+def test_features_of_a_layer_are_the_stream_behind_its_block(encoder, layer, given):
+    frozen, video = FrozenEncoder("e", encoder, SPEC, layer=given), clips(2)
+    with torch.no_grad():
+        ((tokens, cls),) = encoder(video, layers=[layer], cls=True)
+    assert frozen.layer == layer
+    expected = {"none": tokens.view(2, 3, 4, 64), "mean": tokens.mean(1), "cls": cls}
+    for pool, value in expected.items():
+        torch.testing.assert_close(frozen.features(video, pool), value, rtol=0, atol=1e-6)
+    whole = FrozenEncoder("e", encoder, SPEC)
+    assert ("attn" in frozen.pools) == (frozen.identity == whole.identity) == (layer == 1)
+    for wrong in (2, -3):
+        with pytest.raises(ValueError, match=f"layer {wrong}, expected a block of its 2: 0 to 1"):
+            FrozenEncoder("e", encoder, SPEC, layer=wrong)
+
+
 def test_raw_features_are_means_and_deviations_of_pixels_and_of_their_change():
     frozen, video = FrozenPixels("raw", ClipSpec(3, 20)), clips(2, 3, 20)
     pixels = video.double().numpy() / 255
