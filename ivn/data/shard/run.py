@@ -1,7 +1,9 @@
 """A manifest's videos packed into tars, and the manifest that is their index."""
 
+import hashlib
 import io
 import itertools
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -10,7 +12,7 @@ from typing import IO
 
 from ivn.data.contents import DecodeError, read_bytes
 from ivn.data.folder import MANIFEST, filling, place, temporary
-from ivn.data.manifest import Row, read_rows, write_manifest
+from ivn.data.manifest import Row, manifest_at, read_rows, write_manifest
 from ivn.data.pool import in_processes
 from ivn.data.shard.index import keys_of, rows_of
 from ivn.data.shard.tar import Packed, Shard, verify
@@ -61,7 +63,8 @@ def shard(manifest: Path, out: Path, packing: Packing, limits: Limits, report: R
 
     Args:
         manifest: of the videos.
-        out: new, empty, or begun by an earlier call for the same manifest and packing.
+        out: new, empty, or begun by an earlier call for the same manifest, which may have been
+            moved with its videos, and the same packing.
         packing: what goes into the tars.
         limits: on the work.
         report: called for each clip; with a line where its video cannot be used.
@@ -71,7 +74,10 @@ def shard(manifest: Path, out: Path, packing: Packing, limits: Limits, report: R
             or too many videos are bad.
     """
     out = out.absolute()
-    settings = {"manifest": str(manifest.absolute()), **asdict(packing)}
+    # Samples are told by their number alone: what is behind it must be the same, wherever it lies.
+    with manifest_at(os.fspath(manifest)).open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    settings = {"manifest": f"sha256:{digest}", **asdict(packing)}
     with filling(out, settings, SETTINGS, below=(_WORK,)):
         job = _Job(manifest, out, packing, limits, report)
         there = _finished(out)

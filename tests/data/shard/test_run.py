@@ -146,6 +146,26 @@ def test_tars_that_are_missing_are_written_and_the_others_kept(videos):
     assert (videos / "cut" / "shard-000001.tar").stat().st_mtime_ns == before
 
 
+def test_a_manifest_that_was_moved_is_gone_on_with_and_another_is_refused(tmp_path):
+    old, new = tmp_path / "old", tmp_path / "new"
+    old.mkdir()
+    for name in ("a.mp4", "b.mp4"):
+        write_mp4(old / name, noise(8))
+    write_manifest(old / "M.parquet", [Row("a.mp4"), Row("b.mp4")])
+    assert shard(old, "--size", 1)[0] == 0
+    whole = contents(old / "out")
+    (old / "out" / "manifest.parquet").unlink()
+    old.rename(new)
+    code, said, _ = shard(new, "--size", 1)
+    assert code == 0 and "2 from before" in said
+    assert contents(new / "out") == whole
+    (new / "out" / "manifest.parquet").unlink()
+    (new / "M.parquet").unlink()
+    write_manifest(new / "M.parquet", [Row("b.mp4"), Row("a.mp4")])
+    said = shard(new, "--size", 1)
+    assert assert_one_line(said, "other settings", "sha256:") == 1
+
+
 def test_bad_files_are_left_out_by_name_also_when_the_command_goes_on(tmp_path):
     files = broken_files(tmp_path)
     broken = {name: files[name] for name in ("missing", "empty", "folder")}
