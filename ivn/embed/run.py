@@ -1,5 +1,6 @@
 """Videos in, one file of features out: streaming, in batches, going on where it was cut off."""
 
+import hashlib
 import itertools
 import os
 import time
@@ -129,7 +130,11 @@ def embed(request: Request, load: Callable[[], Frozen]) -> int:
     console = Console(highlight=False, soft_wrap=True)
     for line in filter(None, map(left_out, given)):
         console.print(line, markup=False)
-    settings = header | {"videos": len(sources), "fingerprint": fingerprint(sources)}
+    settings = header | {
+        "videos": len(sources),
+        "fingerprint": fingerprint(sources),
+        "sizes": _digest_of_sizes(sources),
+    }
     out.parent.mkdir(parents=True, exist_ok=True)
     with held_partial(out, settings) as folder:
         parts = Parts(folder)
@@ -164,6 +169,15 @@ def embed(request: Request, load: Callable[[], Frozen]) -> int:
         for reason in broken.values():
             console.print(f"  {reason}", markup=False)
     return 1 if skipped else 0
+
+
+def _digest_of_sizes(sources: Sequence[Source]) -> str:
+    """SHA-256 of the files' sizes: files that are replaced have others, nearly always."""
+    digest = hashlib.sha256()
+    for path in dict.fromkeys(source.path for source in sources):
+        size = os.path.getsize(path) if os.path.isfile(path) else -1
+        digest.update(f"{size}\n".encode())
+    return digest.hexdigest()
 
 
 def _checked(request: Request, frozen: Frozen) -> Windows:

@@ -261,6 +261,20 @@ def test_what_was_killed_goes_on_where_it_was_and_gives_the_same(videos, tmp_pat
     assert not partial.exists()
 
 
+def test_begun_work_does_not_go_on_with_a_video_that_was_replaced(tmp_path, monkeypatch):
+    file, out = tmp_path / "v.mkv", tmp_path / "f.npz"
+    write_video(file, noise(16), rate=10)
+    monkeypatch.setattr(run, "_table", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    embed(file, "-o", out, encoder="raw")
+    monkeypatch.undo()
+    assert list((tmp_path / "f.npz.partial").glob("part-*.npz"))
+    write_video(file, noise(17), rate=10)
+    said = embed(file, "-o", out, encoder="raw")
+    assert assert_one_line(said, "other settings", "sizes") == 1
+    write_video(file, noise(16), rate=10)
+    assert embed(file, "-o", out, encoder="raw")[0] == 0
+
+
 def test_ten_minutes_are_embedded_in_the_memory_of_one_window(tmp_path):
     """All 6,000 frames in memory would be 55 MB as they are, 230 MB as the encoder sees them."""
     code = f"""
