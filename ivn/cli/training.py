@@ -30,7 +30,7 @@ def pretrain(
 ) -> int:
     """Pretrain a video encoder.
     $ ivn pretrain PRESET --data FOLDER --out RUN
-    $ ivn pretrain --resume RUN [--data FOLDER|LIST]
+    $ ivn pretrain --resume RUN
 
     Args:
         preset: a named config; ivn config lists them.
