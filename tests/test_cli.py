@@ -136,7 +136,8 @@ def test_presets_are_listed(ivn):
         (["pretrain", "--data", "x", "--out", "y"], ["PRESET"]),
         (["pretrain", "stage1-tiny"], ["--data", "--out"]),
         (["pretrain", "stage1-tiny", "--resume", "x"], ["one of"]),
-        (["pretrain", "--resume", "x", "--data", "y"], ["from the run itself"]),
+        (["pretrain", "--resume", "x", "--out", "y"], ["from the run itself"]),
+        (["pretrain", "--resume", "x", "--data", "y", "--init", "z"], ["from the run itself"]),
     ],
 )
 def test_wrong_usage_is_one_line_and_exit_code_2(ivn, arguments, words):
