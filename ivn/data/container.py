@@ -5,7 +5,7 @@ import itertools
 import math
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -25,6 +25,9 @@ _MAX_PIXELS = 2**26
 
 # Bytes that a demuxer takes at a time: each time costs a call into Python.
 _BUFFER = 2**18
+
+# Bytes of packets by which it must have shown whether a stream has any; what FFmpeg looks at.
+_LOOKED_AT = 5_000_000
 
 
 __all__ = ["DecodeError", "Window", "opened", "read_bytes"]
@@ -91,20 +94,17 @@ def opened(
 
 
 def _open(name: str, content: bytes | str) -> tuple["InputContainer", "VideoStream"]:
-    """A demuxer of bytes, or of the file at a path."""
-    import av
-
-    # A playlist in disguise must not reach for the network, nor a member for any file; a name
-    # with a % is one file, not a numbered series of pictures.
-    allowed = "none" if isinstance(content, bytes) else "file"
-    options = {"protocol_whitelist": allowed, "pattern_type": "none"}
-    place = io.BytesIO(content) if isinstance(content, bytes) else content
-    container = av.open(
-        place, mode="r", metadata_errors="ignore", options=options, buffer_size=_BUFFER
-    )
+    """A demuxer of bytes, or of the file at a path, and the stream that is the video."""
+    container = _container(content)
     try:
         stream = _video_stream(name, container)
-    except DecodeError:
+        if len(video_streams(container)) > 1:
+            # Packets were read to tell which of them are empty.
+            index = stream.index
+            container.close()
+            container = _container(content)
+            stream = next(one for one in container.streams.video if one.index == index)
+    except BaseException:
         container.close()
         raise
     # One process per core decodes better than many threads per process.
@@ -114,18 +114,69 @@ def _open(name: str, content: bytes | str) -> tuple["InputContainer", "VideoStre
     return container, stream
 
 
-def _video_stream(name: str, container: "InputContainer") -> "VideoStream":
+def _container(content: bytes | str) -> "InputContainer":
+    import av
+
+    # A playlist in disguise must not reach for the network, nor a member for any file; a name
+    # with a % is one file, not a numbered series of pictures.
+    allowed = "none" if isinstance(content, bytes) else "file"
+    options = {"protocol_whitelist": allowed, "pattern_type": "none"}
+    place = io.BytesIO(content) if isinstance(content, bytes) else content
+    return av.open(place, mode="r", metadata_errors="ignore", options=options, buffer_size=_BUFFER)
+
+
+def video_streams(container: "InputContainer") -> "list[VideoStream]":
+    """The streams that may be the video: all but pictures of covers."""
     import av
 
     cover = av.stream.Disposition.attached_pic
-    videos = [stream for stream in container.streams.video if not stream.disposition & cover]
+    return [stream for stream in container.streams.video if not stream.disposition & cover]
+
+
+def _video_stream(name: str, container: "InputContainer") -> "VideoStream":
+    """The one that the ffmpeg command takes, among those that can be decoded.
+
+    Where there are several, some packets are read from the container.
+    """
+    videos = video_streams(container)
     if not videos:
         others = [stream.type for stream in container.streams if stream.type != "video"]
         only = f", only {', '.join(sorted(set(others)))}" if others else ""
         raise DecodeError(f"{name}: no video stream{only}")
-    if videos[0].codec_context is None:
+    videos = [stream for stream in videos if stream.codec_context is not None]
+    if not videos:
         raise DecodeError(f"{name}: no decoder for its video codec")
-    return videos[0]
+    if len(videos) == 1:
+        return videos[0]
+    filled = _filled(container, videos)
+    # Of equals the first.
+    return max(videos, key=lambda stream: (stream.index in filled, _score(stream)))
+
+
+def _score(stream: "VideoStream") -> int:
+    """Pixels of a frame; to be marked as the default is worth five million (map_auto_video in
+    FFmpeg's fftools)."""
+    import av
+
+    marked = bool(stream.disposition & av.stream.Disposition.default)
+    return stream.width * stream.height + 5_000_000 * marked
+
+
+def _filled(container: "InputContainer", videos: "list[VideoStream]") -> set[int]:
+    """Which of the streams, by index, have a packet in the first bytes of the file."""
+    import av
+
+    found: set[int] = set()
+    size = 0
+    # What is damaged matters where frames are wanted of it, and is told then.
+    with suppress(av.FFmpegError):
+        for packet in container.demux(videos):
+            size += packet.size
+            if packet.size:
+                found.add(packet.stream.index)
+            if len(found) == len(videos) or size > _LOOKED_AT:
+                break
+    return found
 
 
 def _seek(

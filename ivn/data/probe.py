@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ivn.data.container import DecodeError, Window, opened
+from ivn.data.container import DecodeError, Window, opened, video_streams
 from ivn.data.contents import check_file, named, read_bytes
 from ivn.data.decode import frames_in_order, route
+from ivn.data.decode.orientation import orientation_of
 from ivn.data.source import Source
 
 if TYPE_CHECKING:
@@ -30,6 +31,9 @@ class Facts:
         duration: seconds from when the first frame appears to when the last one goes.
         codec, pixel_format: by FFmpeg's names.
         rotation: degrees anticlockwise by which players turn the frames: 0, 90, 180 or 270.
+        mirrored: whether players then exchange left and right.
+        stream: which of the file's streams is the video, as FFmpeg counts: from 0.
+        streams: how many could be, the pictures of covers apart.
         variable_rate: whether the time from frame to frame varies by more than rounding.
         keyframe_seconds: mean time between key frames; 0 where none is marked.
         bytes: of the file, or of the member; 0 where the source does not know its place.
@@ -43,6 +47,9 @@ class Facts:
     codec: str
     pixel_format: str
     rotation: int
+    mirrored: bool
+    stream: int
+    streams: int
     variable_rate: bool
     keyframe_seconds: float
     bytes: int
@@ -65,9 +72,9 @@ def probe(source: Source) -> Facts:
         if first is None:
             raise DecodeError(f"{named(source)}: no packet gives a frame")
         context = stream.codec_context
-        rotation = round(first.rotation / 90) % 4 * 90
+        orientation = orientation_of(first)
         width, height = first.width, first.height
-        if rotation % 180:
+        if orientation.on_its_side:
             width, height = height, width
         times = np.sort(np.array(seen.times, np.float64)) * float(stream.time_base or 1)
         fps = _rate(times, float(stream.average_rate or stream.guessed_rate or 0))
@@ -80,7 +87,10 @@ def probe(source: Source) -> Facts:
             duration=duration,
             codec=context.codec.canonical_name,
             pixel_format=first.format.name,
-            rotation=rotation,
+            rotation=90 * orientation.turns,
+            mirrored=orientation.mirrored,
+            stream=stream.index,
+            streams=len(video_streams(container)),
             variable_rate=_varies(times, float(stream.time_base or 0)),
             keyframe_seconds=duration / seen.keys if seen.keys else 0.0,
             bytes=source.size if source.member else os.path.getsize(source.path),

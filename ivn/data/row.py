@@ -34,6 +34,9 @@ class Row:
         codec: of the video, by FFmpeg's name.
         pixel_format: by FFmpeg's name, such as yuv420p.
         rotation: degrees anticlockwise by which players turn the frames: 0, 90, 180 or 270.
+        mirrored: whether players then exchange left and right, as of front cameras' videos.
+        stream: which of the file's streams is the video, as FFmpeg counts: from 0.
+        streams: how many could be, the pictures of covers apart.
         variable_rate: whether the time from frame to frame varies.
         keyframe_seconds: mean time between key frames.
         bytes: of the video; those of a member within its tar.
@@ -65,6 +68,9 @@ class Row:
     codec: str = ""
     pixel_format: str = ""
     rotation: int = 0
+    mirrored: bool = False
+    stream: int = 0
+    streams: int = 0
     variable_rate: bool = False
     keyframe_seconds: float = 0.0
     bytes: int = 0
@@ -102,6 +108,9 @@ def schema() -> "pa.Schema":
         "codec": text,
         "pixel_format": text,
         "rotation": pa.int32(),
+        "mirrored": pa.bool_(),
+        "stream": pa.int32(),
+        "streams": pa.int32(),
         "variable_rate": pa.bool_(),
         "keyframe_seconds": pa.float64(),
         "bytes": pa.int64(),

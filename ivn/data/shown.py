@@ -50,8 +50,16 @@ def verdict(console: Console, bad: int, every: int, max_bad: float, *, what: str
 
 def line_of(row: Row, between: str) -> str:
     """The name of a row's video and its status."""
-    name = f"{row.path}, member {row.member}" if row.member else row.path
-    return f"{printable(name)}{between}{printable(row.status)}"
+    return f"{_name_of(row)}{between}{printable(row.status)}"
+
+
+def _name_of(row: Row) -> str:
+    return printable(f"{row.path}, member {row.member}" if row.member else row.path)
+
+
+def _choice(row: Row) -> str:
+    size = f"{row.width} x {row.height}"
+    return f"{row.streams} video streams, of which stream {row.stream} ({size}) is taken"
 
 
 def printable(text: str) -> str:
@@ -79,7 +87,9 @@ def _counting(console: Console, *, total: int | None) -> Iterator[Callable[[Pass
 
 
 class _Naming:
-    """Names rows that cannot be used, each file once where its rows follow one another."""
+    """Names rows that there is something to say of, each file once where its rows follow
+    one another.
+    """
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -87,7 +97,9 @@ class _Naming:
 
     def __call__(self, row: Row) -> None:
         """Print the row's line, if there is something to say that was not said of the last one."""
-        line = "" if row.status in USABLE else line_of(row, ": ")
+        line = line_of(row, ": ")
+        if row.status in USABLE:
+            line = f"{_name_of(row)}: {_choice(row)}" if row.streams > 1 else ""
         if line and line != self._last:
             self._console.print(line, markup=False)
         self._last = line

@@ -8,7 +8,31 @@ import numpy as np
 from ivn.data.source import BUNDLED_CLIPS
 
 BUNDLED = sorted(file for file in BUNDLED_CLIPS.iterdir() if file.suffix != ".tsv")
-_QUARTER_TURN = (0, 1 << 16, 0, -1 << 16, 0, 0, 0, 0, 1 << 30)
+CASES = Path(__file__).parents[1] / "cases" / "files"
+
+# For each of EXIF's orientations where pixels go, as display matrices have it: what of x and of y
+# is in the shown x, and in the shown y.
+_MATRICES = {
+    1: ((1, 0), (0, 1)),
+    2: ((-1, 0), (0, 1)),
+    3: ((-1, 0), (0, -1)),
+    4: ((1, 0), (0, -1)),
+    5: ((0, 1), (1, 0)),
+    6: ((0, -1), (1, 0)),
+    7: ((0, -1), (-1, 0)),
+    8: ((0, 1), (-1, 0)),
+}
+# And what becomes of an image ``[H, W, 3]``: row 0 and column 0 as stored are then where EXIF says.
+UPRIGHT = {
+    1: lambda image: image,
+    2: lambda image: image[:, ::-1],
+    3: lambda image: image[::-1, ::-1],
+    4: lambda image: image[::-1],
+    5: lambda image: image.swapaxes(0, 1),
+    6: lambda image: image.swapaxes(0, 1)[:, ::-1],
+    7: lambda image: image.swapaxes(0, 1)[::-1, ::-1],
+    8: lambda image: image.swapaxes(0, 1)[::-1],
+}
 
 
 def write_video(path, frames, *, codec="ffv1", pix_fmt="bgr0", rate=10, gop=250, options=None):
@@ -74,11 +98,13 @@ def write_sound(path, *, cover=False):
     return Path(path)
 
 
-def turn_on_display(path):
-    """Have an MP4 say, as telephones do, that it is to be shown a quarter turned clockwise."""
+def turn_on_display(path, orientation=6):
+    """Have an MP4 say how it is to be shown; telephones say 6, a quarter turned clockwise."""
     data = bytearray(Path(path).read_bytes())
-    matrix = data.index(b"tkhd") + 44
-    data[matrix : matrix + 36] = struct.pack(">9i", *_QUARTER_TURN)
+    place = data.index(b"tkhd") + 44
+    (a, c), (b, d) = _MATRICES[orientation]
+    matrix = [one << 16 for one in (a, b, 0, c, d, 0, 0, 0, 1 << 14)]
+    data[place : place + 36] = struct.pack(">9i", *matrix)
     Path(path).write_bytes(data)
 
 

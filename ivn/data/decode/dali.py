@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ivn.data.container import DecodeError, Window, opened, read_bytes
+from ivn.data.container import DecodeError, Window, opened, read_bytes, video_streams
 from ivn.data.contents import named
 from ivn.data.decode import pyav
 from ivn.data.decode.packets import numbers_are_certain, read_packets
@@ -63,6 +63,10 @@ def claims(facts: Facts) -> str:
         return "variable frame rate: frames are not where their number says"
     if facts.rotation:
         return f"turned by {facts.rotation} degrees: not applied"
+    if facts.mirrored:
+        return "mirrored: not applied"
+    if facts.streams > 1:
+        return f"{facts.streams} video streams: it cannot be told which"
     least, largest = _ON_GPU[facts.codec]
     if min(facts.width, facts.height) < least or max(facts.width, facts.height) > largest:
         return f"{facts.width} x {facts.height}: sides must be {least} to {largest}"
@@ -169,6 +173,10 @@ class Decoder:
                 context = stream.codec_context
                 fits = context.codec.canonical_name in codecs and context.pix_fmt in _FORMATS
                 fits = fits and context.field_order in PROGRESSIVE
+                fits = fits and not any(unit.turned for unit in found.units)
+                # Nor one that stands behind the picture of a cover.
+                fits = fits and len(video_streams(container)) == 1
+                fits = fits and stream == container.streams.video[0]
         except DecodeError:
             return None  # PyAV says why
         if not fits or not numbers_are_certain(found) or found.hidden:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ivn.data.container import DecodeError, opened
 from ivn.data.contents import named
+from ivn.data.decode.orientation import orientation_of
 from ivn.data.decode.packets import Packets, Run, read_packets, runs_to
 from ivn.data.decode.request import Choose, Facts, asked, checked, window_of
 from ivn.data.source import Source
@@ -186,8 +187,10 @@ class Converter:
         self._size = (0, 0)
 
     def fits(self, frame: "VideoFrame") -> bool:
-        """Whether the frame has the size of the first."""
+        """Whether the frame has the size of the first, as they are shown."""
         size = frame.width, frame.height
+        if orientation_of(frame).on_its_side:
+            size = size[::-1]
         if self._size == (0, 0):
             self._size = size
         return self._size == size
@@ -195,11 +198,11 @@ class Converter:
     def image(self, frame: "VideoFrame") -> np.ndarray:
         """uint8 ``[H, W, 3]``, a view where it can be."""
         self.fits(frame)
-        width, height = self._size
+        orientation = orientation_of(frame)
+        width, height = self._size[::-1] if orientation.on_its_side else self._size
         # One thread: every worker has a core.
         image = self._reformatter.reformat(frame, width, height, "rgb24", threads=1).to_ndarray()
-        # FFmpeg's display angle and np.rot90 both count anticlockwise.
-        return np.rot90(image, round(frame.rotation / 90))
+        return orientation.upright(image)
 
 
 class _Frames(Converter):

@@ -44,6 +44,14 @@ class Facts(Protocol):
         """Degrees anticlockwise."""
 
     @property
+    def mirrored(self) -> bool:
+        """Whether left and right are exchanged after turning."""
+
+    @property
+    def streams(self) -> int:
+        """How many could be the video."""
+
+    @property
     def variable_rate(self) -> bool:
         """Whether frames are shown for different times."""
 

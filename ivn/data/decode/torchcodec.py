@@ -5,20 +5,19 @@ compared by its own word with the time asked for. Whatever it cannot do so is de
 """
 
 import functools
+import itertools
+import math
 import os
-from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from ivn.data.container import Window, opened, read_bytes
 from ivn.data.contents import named
 from ivn.data.decode import pyav
+from ivn.data.decode.orientation import orientation_of
 from ivn.data.decode.packets import Packets, numbers_are_certain, read_packets
 from ivn.data.decode.request import PROGRESSIVE, Choose, Facts, asked, window_of
 from ivn.data.source import Source
-
-if TYPE_CHECKING:
-    pass
 
 name = "torchcodec"
 
@@ -43,6 +42,8 @@ def available() -> str:
 
 def claims(facts: Facts) -> str:
     """``""``, or why such a file would not have the same bits as PyAV's."""
+    if facts.mirrored:
+        return "mirrored: torchcodec turns frames, but does not mirror them"
     return _claims(facts.codec, facts.pixel_format)
 
 
@@ -67,6 +68,10 @@ def decode(source: Source, choose: Choose) -> Tensor:
         # Newer FFmpegs convert the colours of each field by itself.
         if context.field_order not in PROGRESSIVE:
             unfit = "interlaced: FFmpeg's versions convert it differently"
+        if any(unit.turned for unit in found.units):
+            unfit = (
+                "turned by messages in its stream: torchcodec follows the container's word alone"
+            )
     frames = None
     # Hidden frames and missing time stamps: numbers are not what counting by time gives.
     if numbers and numbers_are_certain(found) and not found.hidden and not unfit:
@@ -84,6 +89,9 @@ def _frames(
     content = read_bytes(source) if source.member else os.path.abspath(source.path)
     try:
         decoder = VideoDecoder(content, stream_index=index, dimension_order="NHWC")
+        # None where the container has no display matrix; else the angle in it is not all.
+        if decoder.metadata.rotation is not None and _is_mirrored(source):
+            return None
         if window_of(source) == Window():
             batch = decoder.get_frames_at(numbers)
         else:
@@ -93,3 +101,9 @@ def _frames(
         return None  # damage that only decoding shows: the reference says what it is
     found = (batch.pts_seconds / base).round().long().tolist()
     return batch.data.contiguous() if found == ticks else None
+
+
+def _is_mirrored(source: Source) -> bool:
+    with opened(source, window_of(source)) as (_, stream, packets):
+        frames = pyav.frames_of(stream, packets, math.inf)
+        return any(orientation_of(frame).mirrored for frame in itertools.islice(frames, 1))

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 _START = b"\0\0\1"
+_DISPLAY_ORIENTATION = 47  # the same in both
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,7 @@ class Unit:
         settings: parameter sets that it carries.
         splice: it shows nothing (VP8, VP9), or pictures around it may be dropped, as where two
             streams of H.265 were joined: numbers are what decoding gives.
+        turned: a message (SEI) of its own says how it is to be turned and mirrored.
     """
 
     entry: bool
@@ -33,6 +35,7 @@ class Unit:
     layer: int = 0
     settings: tuple[bytes, ...] = ()
     splice: bool = False
+    turned: bool = False
 
 
 Read = Callable[[bytes], Unit]
@@ -67,7 +70,7 @@ def _vp9(data: bytes) -> Unit:
 
 
 def _h264(data: bytes, length: int) -> Unit:
-    slices = plain = referred = 0
+    slices = plain = referred = turned = 0
     settings = []
     for start, stop in _units(data, length):
         kind = data[start] & 31
@@ -75,13 +78,16 @@ def _h264(data: bytes, length: int) -> Unit:
             slices += 1
             plain += kind != 5
             referred += bool(data[start] & 0x60)
+        elif kind == 6:
+            turned += _DISPLAY_ORIENTATION in _messages(data[start + 1 : stop])
         elif kind in (7, 8, 13, 15):
             settings.append(data[start:stop])
-    return Unit(slices > 0 and not plain, slices > 0 and not referred, 0, tuple(settings))
+    entry, spare = slices > 0 and not plain, slices > 0 and not referred
+    return Unit(entry, spare, 0, tuple(settings), turned=turned > 0)
 
 
 def _h265(data: bytes, length: int) -> Unit:
-    slices = entries = spare = layer = splices = 0
+    slices = entries = spare = layer = splices = turned = 0
     settings = []
     for start, stop in _units(data, length):
         kind = data[start] >> 1 & 63
@@ -93,10 +99,31 @@ def _h265(data: bytes, length: int) -> Unit:
             layer = max(layer, (data[start + 1] & 7) - 1 if start + 1 < stop else 0)
         elif kind in (32, 33, 34):
             settings.append(data[start:stop])
+        elif kind in (39, 40):
+            turned += _DISPLAY_ORIENTATION in _messages(data[start + 2 : stop])
         splices += 16 <= kind <= 18 or kind in (36, 37)  # broken links, ends of sequences
     whole = slices > 0
     entry, spare_too = whole and entries == slices, whole and spare == slices
-    return Unit(entry, spare_too, layer, tuple(settings), splices > 0)
+    return Unit(entry, spare_too, layer, tuple(settings), splices > 0, turned > 0)
+
+
+def _messages(data: bytes) -> Iterator[int]:
+    """The kinds of the messages in a unit of them (H.264, 7.3.2.3.1; H.265, 7.3.5)."""
+    data, place = data.replace(b"\0\0\3", b"\0\0"), 0
+    # The last byte holds nothing but the bit that ends the unit.
+    while place < len(data) - 1:
+        kind, place = _number(data, place)
+        size, place = _number(data, place)
+        yield kind
+        place += size
+
+
+def _number(data: bytes, place: int) -> tuple[int, int]:
+    """A number written as bytes to be added up, all but the last of which are 255; and its end."""
+    number = 0
+    while data[place : place + 1] == b"\xff":
+        number, place = number + 255, place + 1
+    return number + sum(data[place : place + 1]), place + 1
 
 
 def _units(data: bytes, length: int) -> Iterator[tuple[int, int]]:

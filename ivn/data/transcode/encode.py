@@ -12,6 +12,7 @@ import numpy as np
 from ivn.data.container import DecodeError, opened
 from ivn.data.contents import named
 from ivn.data.decode import count_frames
+from ivn.data.decode.orientation import Orientation, orientation_of
 from ivn.data.decode.pyav import frames_of
 from ivn.data.decode.request import window_of
 from ivn.data.source import Source
@@ -132,7 +133,7 @@ def _encode(source: Source, path: str, encoding: Encoding, wanted: range | list[
                 shape = _Shape(one.frame, encoding, named(source))
                 put.width, put.height = shape.size
                 put.time_base = one.time_base
-                turned = shape.turns % 2 and one.aspect
+                turned = orientation_of(one.frame).on_its_side and one.aspect
                 stream = add_stream(
                     container,
                     encoding,
@@ -243,44 +244,47 @@ def writing(path: str) -> Iterator["OutputContainer"]:
 
 
 class _Shape:
-    """What is done to each frame: turned, resized, its colours in the encoder's format."""
+    """What is done to each frame: made upright, resized, its colours in the encoder's format."""
 
     def __init__(self, first: "VideoFrame", encoding: Encoding, name: str) -> None:
         self.encoding, self.name = encoding, name
-        self.stored = first.width, first.height
-        # FFmpeg's display angle and np.rot90 both count anticlockwise.
-        self.turns = round(first.rotation / 90) % 4
-        width, height = self.stored[::-1] if self.turns % 2 else self.stored
+        width, height = first.width, first.height
+        if orientation_of(first).on_its_side:
+            width, height = height, width
+        self.shown = width, height
         try:
             self.size = even_size(width, height, encoding.short)
         except ValueError as error:
             raise DecodeError(f"{name}: {error}") from error
         resized = 0 < encoding.short < min(width, height)
-        self.odd = not resized and self.size != (width, height)
+        self.odd = not resized and self.size != self.shown
         self.swscale, self.matrix = matrix_of(first)
 
     def of(self, frame: "VideoFrame") -> "VideoFrame":
         """The frame as it is encoded; one that needs no change is not copied."""
         import av
 
-        if not self.turns and not self.odd:
+        orientation = orientation_of(frame)
+        if orientation == Orientation() and not self.odd:
             return self._scaled(frame, self.size)
-        stored = self.size[::-1] if self.turns % 2 else self.size
+        stored, whole = self.size, self.shown
+        if orientation.on_its_side:
+            stored, whole = stored[::-1], whole[::-1]
         # A line that makes a side odd is cut off; squeezing it in would blur all the others.
         if self.odd and is_rgb(frame):
             # Before its colours get half the size, which would not be half of an odd one.
-            image = frame.reformat(*self.stored, "rgb24", threads=1).to_ndarray()
+            image = frame.reformat(*whole, "rgb24", threads=1).to_ndarray()
             cut = np.ascontiguousarray(image[: stored[1], : stored[0]], np.uint8)
             frame = av.VideoFrame.from_ndarray(cut, format="rgb24")
             scaled = self._scaled(frame, stored)
         else:
-            scaled = self._scaled(frame, self.stored if self.odd else stored)
+            scaled = self._scaled(frame, whole if self.odd else stored)
         planes = []
         for number, plane in enumerate(scaled.planes):
             width, height = stored if number == 0 else (stored[0] // 2, stored[1] // 2)
             data = np.frombuffer(memoryview(plane), np.uint8)
             lines = data.reshape(plane.height, plane.line_size)
-            planes.append(np.rot90(lines[:height, :width], self.turns).ravel())
+            planes.append(orientation.upright(lines[:height, :width]).ravel())
         flat = np.concatenate(planes).reshape(-1, self.size[0])
         turned = av.VideoFrame.from_ndarray(flat, format=self.encoding.pixel_format)
         turned.color_range, turned.colorspace = self.encoding.colour_range, self.matrix

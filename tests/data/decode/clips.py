@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from ivn.data.container import Window, opened
+from ivn.data.decode.orientation import orientation_of
 from ivn.data.decode.packets import read_packets
 from tests.data.videos import BUNDLED
 
@@ -88,7 +89,7 @@ def plain_frames(path):
         size = {"width": frames[0].width, "height": frames[0].height}
         return np.stack(
             [
-                np.rot90(frame.to_ndarray(format="rgb24", **size), round(frame.rotation / 90))
+                orientation_of(frame).upright(frame.to_ndarray(format="rgb24", **size))
                 for frame in frames
             ]
         )
@@ -108,6 +109,8 @@ class Facts:
     width: int = 320
     height: int = 240
     rotation: int = 0
+    mirrored: bool = False
+    streams: int = 1
     variable_rate: bool = False
     keyframe_seconds: float = 0.0
 
@@ -120,5 +123,6 @@ def facts_of(path):
         codec, kind = stream.codec_context.codec.canonical_name, stream.codec_context.pix_fmt
     with opened(path, Window()) as (container, stream, _):
         frame = next(container.decode(stream))
-        size, rotation = (frame.width, frame.height), round(frame.rotation) % 360
-    return Facts(codec, kind, *size, rotation, len(gaps) > 0 and np.ptp(gaps) > gaps.mean() / 10)
+        size, orientation = (frame.width, frame.height), orientation_of(frame)
+    varies = len(gaps) > 0 and np.ptp(gaps) > gaps.mean() / 10
+    return Facts(codec, kind, *size, 90 * orientation.turns, orientation.mirrored, 1, varies)

@@ -22,6 +22,8 @@ TABLE = [
     (Facts("cinepak", "rgb24"), "pyav"),
     (Facts(variable_rate=True), "pyav"),
     (Facts(rotation=90), "pyav"),
+    (Facts(mirrored=True), "pyav"),
+    (Facts(streams=2), "pyav"),
     (Facts(width=40, height=30), "pyav"),
     (Facts(width=4096, height=2304), "dali"),
     (Facts(width=7680, height=4320), "pyav"),
@@ -46,6 +48,7 @@ def test_a_refusal_says_why_in_a_line():
     assert all("\n" not in why and "Facts" not in why for why in refused)
     assert dali.claims(Facts("av1")) == "av1: no decoder of A100 and H100 for it"
     assert dali.claims(Facts(rotation=90)) == "turned by 90 degrees: not applied"
+    assert dali.claims(Facts(mirrored=True)) == "mirrored: not applied"
     assert torchcodec.claims(Facts("mpeg4")).startswith("mpeg4: ")
 
 

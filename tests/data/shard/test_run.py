@@ -15,7 +15,7 @@ from ivn.data.shard.tar import Packed, Shard, verify
 from ivn.data.source import BUNDLED_CLIPS, DataError
 from tests.command import assert_one_line, command
 from tests.data.transcode.test_run import HOSTILE, contents, copies, killed_until_done
-from tests.data.videos import broken_files, noise, write_mp4
+from tests.data.videos import CASES, broken_files, noise, write_mp4
 
 pytest.importorskip("av")
 pytest.importorskip("tyro")
@@ -67,6 +67,16 @@ def test_the_index_says_where_every_byte_of_each_clip_is(videos):
     sources = read_manifest(videos / "out" / "manifest.parquet")
     for source, row in zip(sources, read_manifest(videos / "M.parquet"), strict=True):
         assert torch.equal(decode(source, range), decode(row, range))
+
+
+def test_mirrored_files_are_packed_with_the_word_that_they_are(tmp_path):
+    paths = [str(CASES / name) for name in ("mirrored.mp4", "mirrored.jpg")]
+    write_manifest(tmp_path / "M.parquet", [Row(path, mirrored=True) for path in paths])
+    assert shard(tmp_path)[0] == 0
+    assert [row.mirrored for row in index(tmp_path)] == [True, True]
+    sources = read_manifest(tmp_path / "out" / "manifest.parquet")
+    for source, path in zip(sources, paths, strict=True):
+        assert torch.equal(decode(source, range), decode(path, range))
 
 
 def test_tars_are_as_large_as_asked_for_but_the_last(videos):

@@ -10,12 +10,16 @@ import pytest
 import torch
 
 from ivn.data.decode import DecodeError, count_frames, decode, frames_in_order
+from ivn.data.decode.orientation import Orientation, orientation_of
 from ivn.data.sampling import centre_frame_numbers
 from ivn.data.source import BUNDLED_CLIPS, Source
+from ivn.data.transcode.clip import columns_of
 from ivn.data.transcode.encode import WriteError, chosen, encode
 from ivn.data.transcode.encoding import Encoding, even_size
 from ivn.data.transcode.verify import verify
 from tests.data.videos import (
+    CASES,
+    UPRIGHT,
     broken_files,
     noise,
     numbered_frames,
@@ -131,7 +135,8 @@ def test_an_odd_row_and_column_are_cut_off_and_no_pixel_moves(tmp_path, made):
 
 
 @pytest.mark.parametrize("odd", [False, True])
-def test_a_turned_video_is_made_upright(tmp_path, made, odd):
+@pytest.mark.parametrize("orientation", range(2, 9))
+def test_a_turned_or_mirrored_video_is_made_upright(tmp_path, made, orientation, odd):
     # Blocks large enough for chroma.
     frames = noise(3, 6, 9).repeat(8, 1).repeat(8, 2)
     frames = frames[:, : 47 if odd else 48, : 71 if odd else 72]
@@ -140,15 +145,21 @@ def test_a_turned_video_is_made_upright(tmp_path, made, odd):
         if odd
         else write_mp4(tmp_path / "a.mp4", frames)
     )
-    turn_on_display(video)
-    original, copy = everything(video), everything(made(video))
-    assert original.shape[1:3] == ((71, 47) if odd else (72, 48))
-    assert copy.shape[1:3] == (original.shape[1] // 2 * 2, original.shape[2] // 2 * 2)
-    # The last lines as stored are cut off; turned clockwise the lowest is the leftmost.
-    same = original[:, : copy.shape[1], original.shape[2] - copy.shape[2] :]
-    assert difference(copy, same) < (8 if odd else 1)
-    with av.open(made(video)) as container:
-        assert next(container.decode(video=0)).rotation == 0
+    # The last lines as stored are cut off.
+    stored = everything(video)[:, : len(frames[0]) // 2 * 2, : len(frames[0, 0]) // 2 * 2].numpy()
+    expected = torch.from_numpy(np.stack([UPRIGHT[orientation](frame) for frame in stored]))
+    turn_on_display(video, orientation)
+    copy = made(video)
+    assert difference(everything(copy), expected) < (8 if odd else 1)
+    with av.open(copy) as container:
+        assert orientation_of(next(container.decode(video=0))) == Orientation()
+
+
+@pytest.mark.parametrize("name", ["mirrored.mp4", "mirrored.jpg"])
+def test_the_copy_of_a_mirrored_file_shows_the_same_and_is_not_mirrored(made, name):
+    copy = made(CASES / name)
+    assert difference(everything(copy), everything(CASES / name)) < 1.5
+    assert not columns_of(Path(copy))["mirrored"]
 
 
 def write_uneven(path, shown):
