@@ -18,6 +18,7 @@ from ivn.data.contents import named
 from ivn.data.decode.orientation import orientation_of
 from ivn.data.decode.packets import Packets, Run, read_packets, runs_to
 from ivn.data.decode.request import Choose, Facts, asked, checked, window_of
+from ivn.data.decode.rgb import ToRgb
 from ivn.data.source import Source
 
 if TYPE_CHECKING:
@@ -181,9 +182,7 @@ class Converter:
     """Frames as RGB, upright, all of the size of the first one seen."""
 
     def __init__(self) -> None:
-        from av.video.reformatter import VideoReformatter
-
-        self._reformatter = VideoReformatter()
+        self._to_rgb = ToRgb()
         self._size = (0, 0)
 
     def fits(self, frame: "VideoFrame") -> bool:
@@ -200,9 +199,7 @@ class Converter:
         self.fits(frame)
         orientation = orientation_of(frame)
         width, height = self._size[::-1] if orientation.on_its_side else self._size
-        # One thread: every worker has a core.
-        image = self._reformatter.reformat(frame, width, height, "rgb24", threads=1).to_ndarray()
-        return orientation.upright(image)
+        return orientation.upright(self._to_rgb(frame, width, height))
 
 
 class _Frames(Converter):

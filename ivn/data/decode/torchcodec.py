@@ -44,14 +44,16 @@ def claims(facts: Facts) -> str:
     """``""``, or why such a file would not have the same bits as PyAV's."""
     if facts.mirrored:
         return "mirrored: torchcodec turns frames, but does not mirror them"
-    return _claims(facts.codec, facts.pixel_format)
+    return _claims(facts.codec, facts.pixel_format, facts.width, facts.height)
 
 
-def _claims(codec: str, pixel_format: str) -> str:
+def _claims(codec: str, pixel_format: str, width: int, height: int) -> str:
     if codec not in _CODECS:
         return f"{codec}: FFmpeg's versions decode it differently"
     if pixel_format not in _FORMATS:
         return f"{pixel_format}: FFmpeg's versions convert it differently"
+    if "444" not in pixel_format and (width % 2 or height % 2):
+        return f"{width} x {height}: FFmpeg stretches the chroma of odd sides"
     if pyav.is_444(codec, pixel_format):
         return f"{codec} in {pixel_format}: passing over its first packet breaks it"
     return ""
@@ -64,7 +66,8 @@ def decode(source: Source, choose: Choose) -> Tensor:
         context = stream.codec_context
         numbers = asked(choose, found.count)
         index, base = stream.index, float(stream.time_base or 1)
-        unfit = _claims(context.codec.canonical_name, context.pix_fmt or "")
+        codec, pixel_format = context.codec.canonical_name, context.pix_fmt or ""
+        unfit = _claims(codec, pixel_format, context.width, context.height)
         # Newer FFmpegs convert the colours of each field by itself.
         if context.field_order not in PROGRESSIVE:
             unfit = "interlaced: FFmpeg's versions convert it differently"

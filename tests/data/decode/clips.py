@@ -11,6 +11,7 @@ import pytest
 from ivn.data.container import Window, opened
 from ivn.data.decode.orientation import orientation_of
 from ivn.data.decode.packets import read_packets
+from ivn.data.decode.rgb import ToRgb
 from tests.data.videos import BUNDLED
 
 
@@ -81,18 +82,13 @@ def write_kind(path, kind, count=48):
 
 
 def plain_frames(path):
-    """All frames of a video, uint8 ``[T, H, W, 3]``, by nothing but PyAV's loop."""
+    """All frames of a video, uint8 ``[T, H, W, 3]``, by PyAV's loop and our own colours."""
     import av
 
     with av.open(str(path), metadata_errors="ignore") as container:
         frames = list(container.decode(video=0))
-        size = {"width": frames[0].width, "height": frames[0].height}
-        return np.stack(
-            [
-                orientation_of(frame).upright(frame.to_ndarray(format="rgb24", **size))
-                for frame in frames
-            ]
-        )
+        size, to_rgb = (frames[0].width, frames[0].height), ToRgb()
+        return np.stack([orientation_of(frame).upright(to_rgb(frame, *size)) for frame in frames])
 
 
 def bundled(suffix):

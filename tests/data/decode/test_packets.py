@@ -13,7 +13,7 @@ import torch
 from ivn.data.container import Window, opened
 from ivn.data.decode import DecodeError, decode, frames_in_order, packets, pyav, torchcodec
 from ivn.data.decode.packets import Packets, numbers_are_certain, read_packets, runs_to
-from ivn.data.decode.units import Unit, _vp9
+from ivn.data.decode.units import Unit, _h264, _h265, _vp9
 from tests.data.decode.clips import KINDS, moving, needs, plain_frames, write_kind
 from tests.data.videos import BUNDLED
 
@@ -164,6 +164,19 @@ def test_frames_that_a_cut_file_no_longer_shows_have_no_number(coded, tmp_path, 
 def test_headers_of_vp9_tell_what_is_shown(data, entry, hidden):
     unit = _vp9(data)
     assert (unit.entry, unit.splice) == (entry, hidden)
+
+
+@pytest.mark.parametrize(("read", "header"), [(_h264, b"\x06"), (_h265, b"\x4e\x01")])
+def test_a_message_of_orientation_is_found_among_others(read, header):
+    def turned(*messages):
+        return read(b"\0\0\1" + header + b"".join(messages) + b"\x80", 0).turned
+
+    orientation = b"\x2f\x02\xc0\x01"
+    # 47 bytes of text, and a message of kind 47 + 255.
+    text, other = b"\x05\x30" + b"\x2f" * 48, b"\xff\x2f\x01\x2f"
+    escaped, long = b"\x01\x04\0\0\3\0\x2f", b"\x05\xff\x01" + b"\x2f" * 256
+    assert turned(orientation) and turned(text, other, escaped, long, orientation)
+    assert not turned(text) and not turned(other) and not turned(escaped, long)
 
 
 def test_a_packet_that_shows_nothing_leaves_numbers_to_decoding():
