@@ -29,6 +29,8 @@ _BUFFER = 2**18
 # Bytes of packets by which it must have shown whether a stream has any; what FFmpeg looks at.
 _LOOKED_AT = 5_000_000
 
+# FFmpeg decodes none before its version 9.
+_ANIMATED = "an animated WebP, which is not read: convert it to GIF, APNG or a video"
 
 __all__ = ["DecodeError", "Window", "opened", "read_bytes"]
 
@@ -87,7 +89,8 @@ def opened(
         raise
     # IndexError: what PyAV makes of a packet for a stream that no header announced.
     except (av.FFmpegError, OSError, ValueError, IndexError) as error:
-        raise DecodeError(f"{name}: {_reason(error)}") from error
+        animated = isinstance(error, av.InvalidDataError) and _is_animated_webp(data or path)
+        raise DecodeError(f"{name}: {_ANIMATED if animated else _reason(error)}") from error
     finally:
         if container is not None:
             container.close()
@@ -192,6 +195,14 @@ def _seek(
     first = next(packets)
     early = first.pts is not None and first.pts <= window.ticks(stream)[0]
     return itertools.chain([first], packets) if early and first.is_keyframe else None
+
+
+def _is_animated_webp(content: bytes | str) -> bool:
+    """By the header of its first chunk (RFC 9649, 2.7), whose second bit says so."""
+    with open(content, "rb") if isinstance(content, str) else io.BytesIO(content) as file:
+        start = file.read(21)
+    known = len(start) == 21 and start.startswith(b"RIFF") and start[8:16] == b"WEBPVP8X"
+    return known and bool(start[20] & 2)
 
 
 def _reason(error: Exception) -> str:

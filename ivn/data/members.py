@@ -7,6 +7,13 @@ from typing import Any, BinaryIO
 # Longer names and headers are read into memory by whoever believes them.
 _LONGEST_HEADER = 2**20
 
+COMPRESSED = "a compressed tar, whose members cannot be reached: unpack it"
+# How files begin that gzip, compress, bzip2, xz, lzip, zstd and lz4 write.
+_PACKED = (
+    *(b"\x1f\x8b", b"\x1f\x9d", b"BZh", b"\xfd7zXZ\0", b"LZIP"),
+    *(b"\x28\xb5\x2f\xfd", b"\x04\x22\x4d\x18"),
+)
+
 
 class _Careful:
     """A file that gives no more at a time than headers have; tarfile believes any size."""
@@ -25,7 +32,7 @@ def members(file: BinaryIO) -> Iterator[tarfile.TarInfo]:
     """What is in the tar, but for folders, in its order; what a member claims may not be there.
 
     Raises:
-        tarfile.ReadError: it is damaged; nothing behind that can be found.
+        tarfile.ReadError: it is compressed, or damaged: nothing behind that can be found.
     """
     last = -1
     careful: Any = _Careful(file)
@@ -44,5 +51,12 @@ def members(file: BinaryIO) -> Iterator[tarfile.TarInfo]:
             if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
                 raise tarfile.ReadError("cut off, or no header there")
     except (tarfile.TarError, ValueError, RecursionError, OverflowError, OSError) as error:
+        if last < 0 and _begins_packed(file):
+            raise tarfile.ReadError(COMPRESSED) from error
         reason = " ".join(str(error).split())
         raise tarfile.ReadError(f"damaged behind byte {max(last, 0)} ({reason})") from error
+
+
+def _begins_packed(file: BinaryIO) -> bool:
+    file.seek(0)
+    return file.read(8).startswith(_PACKED)

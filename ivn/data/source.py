@@ -9,8 +9,9 @@ from pathlib import Path
 
 # fmt: off
 VIDEO_SUFFIXES = (
-    ".3gp", ".asf", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg",
-    ".mpg", ".mts", ".ogv", ".ts", ".webm", ".wmv",
+    ".3g2", ".3gp", ".apng", ".asf", ".avi", ".divx", ".dv", ".f4v", ".flv", ".gif", ".m2t",
+    ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpe", ".mpeg", ".mpg", ".mts", ".mxf", ".ogm",
+    ".ogv", ".qt", ".rm", ".rmvb", ".ts", ".vob", ".webm", ".wmv", ".y4m",
 )
 # fmt: on
 # Videos of one frame to every decoder.
@@ -167,7 +168,10 @@ def fingerprint(sources: Iterable[Source], *, base: str = "", instead: str = "")
 
 
 def files_below(folder: str, unreadable: Callable[[OSError], None]) -> Iterator[str]:
-    """All files below a folder, links followed, hidden ones left out, in the order of their parts.
+    """All files below a folder, links followed, in the order of their parts.
+
+    Hidden files are left out, and hidden folders with all below them: those whose name begins with
+    a dot, such as ``.Trash-1000``. The folder itself may be one.
 
     ``unreadable`` is called for each folder that cannot be read.
     """
@@ -180,8 +184,7 @@ def files_below(folder: str, unreadable: Callable[[OSError], None]) -> Iterator[
             continue
         path, is_folder = left[-1].pop()
         if not is_folder:
-            if not os.path.basename(path).startswith("."):
-                yield path
+            yield path
             continue
         # Links may lead back up.
         real = os.path.realpath(path)
@@ -190,7 +193,8 @@ def files_below(folder: str, unreadable: Callable[[OSError], None]) -> Iterator[
         seen.add(real)
         try:
             with os.scandir(path) as entries:
-                there = sorted(entries, key=lambda entry: entry.name, reverse=True)
+                there = [entry for entry in entries if not entry.name.startswith(".")]
+            there.sort(key=lambda entry: entry.name, reverse=True)
             left.append([(entry.path, entry.is_dir()) for entry in there])
         except OSError as error:
             unreadable(error)

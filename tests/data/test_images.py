@@ -1,6 +1,7 @@
 """Images are videos of one frame."""
 
 import struct
+import tarfile
 import zlib
 from dataclasses import replace
 
@@ -9,12 +10,15 @@ import pytest
 import torch
 
 from ivn.data.clip import ClipSpec
+from ivn.data.contents import named
 from ivn.data.decode import DecodeError, decode
 from ivn.data.loader import ClipLoader
+from ivn.data.probe import probe
 from ivn.data.reader import DataConfig, read_clip
 from ivn.data.source import BUNDLED_CLIPS, Source, list_clips
 from ivn.ops.random import make_keys
 from tests.data.test_loader import assert_equal
+from tests.data.videos import CASES
 
 pytest.importorskip("av")
 Image = pytest.importorskip("PIL.Image")
@@ -141,3 +145,19 @@ def test_images_are_listed_as_videos_are_but_not_beside_them(tmp_path, saved):
     ]
     (tmp_path / "film.mp4").touch()
     assert [source.path for source in list_clips(tmp_path)] == [str(tmp_path / "film.mp4")]
+
+
+def test_an_animated_webp_is_refused_with_what_it_is(tmp_path):
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        tar.add(CASES / "moving.webp", "moving.webp")
+    member = Source(str(tmp_path / "a.tar"), member="moving.webp")
+    for source in (Source(str(CASES / "moving.webp")), member):
+        for read in (probe, lambda one: decode(one, range)):
+            with pytest.raises(DecodeError, match="an animated WebP, which is not read") as caught:
+                read(source)
+            assert named(source) in str(caught.value)
+    # Another that is broken is not called so.
+    (tmp_path / "cut.webp").write_bytes(b"RIFF\0\0\0\0WEBPVP8X")
+    with pytest.raises(DecodeError, match=r"cannot be decoded|no video") as caught:
+        probe(Source(str(tmp_path / "cut.webp")))
+    assert "animated WebP" not in str(caught.value)

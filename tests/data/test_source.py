@@ -2,7 +2,10 @@ import os
 
 import pytest
 
+from ivn.data.importers import Videos
+from ivn.data.index.found import found_at
 from ivn.data.source import BUNDLED_CLIPS, DataError, Source, fingerprint, list_clips
+from tests.data.videos import CASES
 
 
 @pytest.fixture
@@ -28,6 +31,26 @@ def test_the_order_is_that_of_the_names_and_not_of_the_disk(tmp_path):
     for name in names:
         (tmp_path / name).touch()
     assert [os.path.basename(source.path) for source in list_clips(tmp_path)] == sorted(names)
+
+
+def test_hidden_folders_are_left_out_with_all_below_them(folder):
+    for name in (".Trash-1000/files/old.mp4", "deep/.cache/e.mp4", "deep/er/.git/f/g.mp4"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    (folder / ".linked.d").symlink_to(folder / "deep")
+    assert len(list_clips(folder)) == 4
+    # Asked for by its name it is no different from others.
+    (old,) = list_clips(folder / ".Trash-1000")
+    assert old.path == str(folder / ".Trash-1000/files/old.mp4")
+
+
+def test_the_folder_with_a_trash_has_one_video():
+    (source,) = list_clips(CASES / "hidden-folder")
+    assert source.path == str(CASES / "hidden-folder" / "a.mp4")
+    assert Videos(CASES / "hidden-folder").find("a") == source.path
+    assert Videos(CASES / "hidden-folder").find("old") == ""
+    (row,) = found_at(str(CASES / "hidden-folder"), CASES / "m.parquet")
+    assert row.path == "hidden-folder/a.mp4"
 
 
 def test_linked_folders_are_entered_once(folder):

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ivn.data.source import VIDEO_SUFFIXES, DataError
+from ivn.data.source import VIDEO_SUFFIXES, DataError, files_below
 
 # Names in a message: enough to see what is wrong, few enough to read.
 _NAMED = 5
@@ -86,17 +86,10 @@ class Videos:
 
 def _videos_below(folder: str) -> Iterator[str]:
     """Paths relative to ``folder``; links are followed, none in a circle."""
-    seen = set()
-    for where, folders, files in os.walk(folder, followlinks=True):
-        real = os.path.realpath(where)
-        if real in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        below = os.path.relpath(where, folder)
-        for file in files:
-            if not file.startswith(".") and Path(file).suffix.lower() in VIDEO_SUFFIXES:
-                yield file if below == "." else os.path.join(below, file)
+    before = len(os.path.join(folder, ""))
+    for path in files_below(folder, lambda _: None):
+        if Path(path).suffix.lower() in VIDEO_SUFFIXES:
+            yield path[before:]
 
 
 def _stem(name: str) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ivn.data.manifest import Row, count_rows, read_rows, relative_to
+from ivn.data.members import COMPRESSED
 from ivn.data.source import (
     IMAGE_SUFFIXES,
     LIST_SUFFIXES,
@@ -181,7 +182,7 @@ def _tar(file: Path) -> Found:
 
 
 def _packed(file: Path) -> Found:
-    yield Refused(os.fspath(file), "a compressed tar, whose members cannot be reached: unpack it")
+    yield Refused(os.fspath(file), COMPRESSED)
 
 
 def _manifest(file: Path) -> Found:
