@@ -117,6 +117,9 @@ def test_presets_are_listed(ivn):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
+        (["nonsense"], ["no command 'nonsense', expected ivn and one of pretrain, config, "]),
+        (["nonsense", "--help"], ["no command 'nonsense'"]),
+        (["data", "nonsense", "-h"], ["expected ivn data and one of render, index, "]),
         (["config", "stage1-tyni"], ["no preset 'stage1-tyni'", "stage1-tiny"]),
         (["config", "nope"], ["no preset 'nope'; ivn config lists all"]),
         (["config", "diff", "stage1-tiny"], ["expected PRESET, or diff A B"]),

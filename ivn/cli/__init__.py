@@ -40,6 +40,7 @@ def _run() -> int:
         print(f"ivn {version('ivn')}")
         return 0
     try:
+        app.check(arguments)
         return app.cli(
             prog="ivn",
             description="Pretrain video encoders from raw, unlabelled video. ivn --version",

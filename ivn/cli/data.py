@@ -4,10 +4,10 @@ from typing import Annotated, Literal
 
 import tyro
 
-from .app import Flag, Settings, UsageError, app, optional
+from .app import Commands, Flag, Settings, UsageError, app, optional
 from .training import named_preset
 
-data = tyro.extras.SubcommandApp()
+data = Commands("ivn data")
 app.command(data, name="data", help="Prepare videos, before anything is trained.")
 
 

@@ -4,9 +4,9 @@ from typing import Annotated, Literal
 
 import tyro
 
-from .app import Flag, UsageError, app, optional
+from .app import Commands, Flag, UsageError, app, optional
 
-bench = tyro.extras.SubcommandApp()
+bench = Commands("ivn bench")
 app.command(bench, name="bench", help="Measure how fast things are on this machine.")
 
 
