@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ivn.config import read
 from ivn.data.decode import DecodeError
-from ivn.data.source import left_out, list_clips
+from ivn.data.source import Source, left_out, list_clips
 from ivn.load import load_frozen
 from ivn.model.encoder import build_encoder
 from ivn.probe import headfile, results
@@ -110,14 +110,12 @@ def run_classify(
 ) -> int:
     """Probe encoders, and the baselines beside them; print a table, then all of it as JSON."""
     out = place.folder("classify", encoders[0])
-    sources = list_clips(data)
-    if line := left_out(sources):
-        print(line)
+    sources, judged = _listed(data), _listed(test) if test else ()
     frozen, baselines = subjects(encoders, clips, place.resolved_device())
     found = classify(
         frozen,
         sources,
-        test=list_clips(test) if test else (),
+        test=judged,
         label=label,
         heads=heads,
         pool=pool,
@@ -145,14 +143,15 @@ def run_motion(encoders: Sequence[str], *, data: str, seed: int, clips: Clips, p
     """Probe camera motion over bundled and drawn pictures, or over frames of videos."""
     out = place.folder("motion", encoders[0])
     frozen, baselines = subjects(encoders, clips, place.resolved_device())
-    frames = Frames(list_clips(data), seed, [*frozen, *baselines]) if data else None
+    frames = Frames(_listed(data), seed, [*frozen, *baselines]) if data else None
     pictures = _bundled_pictures(seed) if frames is None else frames
     total = PER_SCENE * len(real_scenes()) + PROCEDURAL if frames is None else len(frames)
     found = probe_motion(
         frozen, shown(pictures, "camera motion", total), seed=seed, baselines=baselines
     )
     found.facts["data"] = data or "bundled clips and drawn scenes"
-    found.skipped = frames.skipped if frames else ()
+    if frames is not None:
+        found.facts["notes"], found.skipped = frames.notes(), frames.skipped
     return _finish(found, motion_table(found), out)
 
 
@@ -169,9 +168,7 @@ def run_retrieve(
 ) -> int:
     """Probe which videos are nearest; print a table, then all of it as JSON."""
     out = place.folder("retrieve", encoders[0])
-    sources = list_clips(data)
-    if line := left_out(sources):
-        print(line)
+    sources = _listed(data)
     frozen, baselines = subjects(encoders, clips, place.resolved_device())
     found = retrieve(
         frozen,
@@ -244,6 +241,14 @@ def subjects(
         spec = found[0].spec
         beside.append(load_frozen(RAW, frames=spec.frames, size=spec.size))
     return found, beside
+
+
+def _listed(data: str) -> Sequence[Source]:
+    """The videos of a list; what is left out of a manifest is told."""
+    sources = list_clips(data)
+    if line := left_out(sources):
+        print(line)
+    return sources
 
 
 def _twin(run: str, frozen: Frozen, device: str) -> Frozen:

@@ -46,6 +46,7 @@ class Lab:
         data: clips to pretrain on.
         clips: labelled clips to probe on.
         labels: those of their labels that are probed.
+        several: those of ``labels`` of which a clip may have several values.
         scale: size of the models.
         seeds: runs of each row.
         changes: settings of all runs, beyond the recipe of the scale; those of ``stage.teacher``
@@ -57,6 +58,7 @@ class Lab:
     data: str
     clips: Sequence[Source]
     labels: Sequence[str]
+    several: Sequence[str]
     scale: Scale
     seeds: int
     changes: tuple[str, ...]
@@ -153,7 +155,8 @@ class Lab:
             for label in self.labels:
                 if (file := _file(holder, label)).exists():
                     found = json.loads(file.read_text("utf-8"))
-                    scores[label].append(100 * found["rows"][0]["top1"]["value"])
+                    row = found["rows"][0]
+                    scores[label].append(100 * row["map" if "map" in row else "top1"]["value"])
         return scores
 
     def _random(self, seed: int) -> Path:

@@ -14,6 +14,7 @@ from typing import Any
 from ivn.data.identity import recorded
 from ivn.data.source import Source, fingerprint, list_clips
 from ivn.load import EncoderError
+from ivn.probe.account import Account
 from ivn.probe.errors import ProbeError
 from ivn.probe.labelled import check
 from ivn.provenance import provenance
@@ -70,12 +71,13 @@ def ablate(options: Options) -> int:
     weights = str(Path(options.internvideo2).absolute()) if options.internvideo2 else ""
     chosen = table(options.table, options.scale, internvideo2=weights)
     clips = list_clips(options.probe or options.data)
-    labels, refused = _labels(clips, options.labels)
+    accounts, refused = _labels(clips, options.labels)
     lab = Lab(
         options.out,
         str(Path(options.data).absolute()),
         clips,
-        labels,
+        tuple(accounts),
+        tuple(name for name, account in accounts.items() if account.several),
         options.scale,
         options.seeds,
         options.changes,
@@ -86,6 +88,9 @@ def ablate(options: Options) -> int:
     _record(options, lab)
     for name, reason in refused.items():
         print(f"label {name} is left out: {reason}")
+    for name, account in accounts.items():
+        for line in account.lines():
+            print(f"label {name}: {line}")
     failed: dict[str, str] = {}
     for seed in range(options.seeds):
         for place, baseline in lab.baselines(seed).items():
@@ -120,7 +125,10 @@ def _write(lab: Lab, failed: dict[str, str]) -> str:
         "changes": list(lab.changes),
         "clips": len(lab.clips),
         "columns": list(lab.table.columns),
-        "notes": list(lab.table.notes),
+        "notes": [
+            *lab.table.notes,
+            *(f"{name}: mean average precision, of several labels a clip." for name in lab.several),
+        ],
         "labels": list(lab.labels),
         "rows": [asdict(line) for line in lab.lines(failed)],
     }
@@ -133,8 +141,9 @@ def _write(lab: Lab, failed: dict[str, str]) -> str:
 
 def _labels(
     clips: Sequence[Source], chosen: tuple[str, ...]
-) -> tuple[tuple[str, ...], dict[str, str]]:
+) -> tuple[dict[str, Account], dict[str, str]]:
     """The labels to probe, those ``chosen`` or all that folds can judge; the others, and why."""
+    found: dict[str, Account] = {}
     names = sorted({name for clip in clips for name in clip.labels})
     if not names:
         raise RunError(
@@ -142,20 +151,20 @@ def _labels(
         )
     for name in chosen:
         try:
-            check(clips, label=name)
+            found[name] = check(clips, label=name)
         except ProbeError as error:
             raise RunError(f"label {name}: {error}") from error
     if chosen:
-        return chosen, {}
+        return found, {}
     refused: dict[str, str] = {}
     for name in names:
         try:
-            check(clips, label=name)
+            found[name] = check(clips, label=name)
         except ProbeError as error:
             refused[name] = str(error)
     if len(refused) == len(names):
         raise RunError(f"no label can be probed; {next(iter(refused.values()))}")
-    return tuple(name for name in names if name not in refused), refused
+    return found, refused
 
 
 def _record(options: Options, lab: Lab) -> None:

@@ -17,11 +17,22 @@ from ivn.data.source import Source
 
 from .cache import default_folder
 from .extract import extract
-from .fit import Kind, Point, Scores, Task, arranged_shape, kinds
+from .fit import Kind, Point, Task, arranged_shape, kinds
 from .frozen import Frozen, Pool, nearest_pool
 from .heads import LinearHead
 from .labelled import Data, Split, check_classes, described, labelled, majority, split_of, usable
-from .metrics import TOP, confusion, hits, per_class, share
+from .metrics import (
+    TOP,
+    Share,
+    class_mean,
+    confusion,
+    hits,
+    mean_average_precision,
+    per_class,
+    precisions,
+    share,
+)
+from .objective import SEVERAL_LABELS, Scores
 from .progress import shown
 from .readout import HEADS, Readout
 from .results import Result, Row
@@ -39,8 +50,10 @@ class Fitted:
         pool: the features that it reads.
         shape: of one view's features, as it takes them.
         point: of the grid; ``points`` are all of it.
-        validation: share told right of the training videos held out when it was chosen.
+        validation: share told right of the training videos held out when it was chosen; with
+            several labels a video, mean average precision on them.
         clips: videos that it was fitted to.
+        several: whether a video may have several labels.
         readout: itself.
     """
 
@@ -52,6 +65,7 @@ class Fitted:
     points: Sequence[Point]
     validation: float
     clips: int
+    several: bool
     readout: Readout
 
 
@@ -98,20 +112,22 @@ def classify(
 
     Without ``test``, videos are split into folds by what belongs together
     (:mod:`ivn.probe.split`): each fold is judged by heads of the others, or with ``holdout`` one
-    fold alone is. Test labels choose nothing: see :mod:`ivn.probe.fit`.
+    fold alone is. Test labels choose nothing: see :mod:`ivn.probe.fit`. Where any video has several
+    labels, parted by ";", each label is told by itself, and rows have ``map``, the mean average
+    precision, instead of ``top1``.
 
     >>> result = classify([ivn.load_frozen("run1")], list_clips("clips.csv"), heads=["linear"])
     >>> result.rows[0].scores["top1"].value
 
     Args:
         frozen: encoders; all are judged on the same split.
-        sources: labelled videos; those without the label are left out.
+        sources: labelled videos; those without the label are left out and counted.
         test: videos to judge by, instead of folds; of none of the training groups.
         label: which label.
-        heads: some of "linear", "knn", "attentive", "attentive4".
+        heads: some of "linear", "knn", "attentive", "attentive4", "meanquery".
         pool: features that linear and knn read; flattened where they are no vector.
-        tokens: features that attentive heads read: "none" for all tokens, "frames" for their
-            mean over space.
+        tokens: features that the heads with attention read: "none" for all tokens, "frames" for
+            their mean over space.
         clips, crops: views of each tested video, whose probabilities are averaged.
         train_views: views of each training video: the central one, and random ones.
         folds: of the split.
@@ -162,34 +178,32 @@ def classify(
     for (one, theirs, features), kind in shown(pairs, "heads", len(pairs)):
         own = theirs[kind.name]
         task = Task(
-            features[own], torch.from_numpy(data.labels), data.groups, len(data.classes), learn
+            features[own],
+            torch.from_numpy(data.labels),
+            data.groups,
+            len(data.classes),
+            learn,
+            data.objective,
         )
         probabilities, head = _run(kind, task, splits, judge, one, own, training.device)
         fitted.append(head)
         told.append(probabilities)
-        top5 = hits(probabilities, labels, TOP) if len(data.classes) > TOP else None
-        scores = {
-            "top1": share(hits(probabilities, labels, 1), groups, seed=seed),
-            "top5": None if top5 is None else share(top5, groups, seed=seed),
-        }
+        scores = _scores(probabilities, labels, groups, seed=seed)
         chosen = {**head.point, "validation": head.validation, "pool": own}
         rows.append(Row(one.name, kind.name, scores, chosen, baseline=one in baselines))
     best = max(range(len(found) * len(frozen)), key=lambda row: fitted[row].validation)
-    table = confusion(told[best].argmax(1), labels, len(data.classes))
     facts = {
         "label": label,
         "classes": data.classes,
         "n": len(labels),
         "groups": len(np.unique(groups)),
-        "chance": 1 / len(data.classes),
-        "majority": majority(data, splits),
+        **_guesses(data, splits, labels),
         "views": {"clips": clips, "crops": crops, "train": train_views},
         "pool": pool,
         "tokens": tokens,
-        "confusion": table.tolist(),
-        "confusion_of": {"encoder": rows[best].encoder, "head": rows[best].head},
-        "per_class": per_class(table, data.classes),
+        **_by_class(told[best], labels, data.classes, of=rows[best]),
         "split": described(data, splits, folds=folds, holdout=holdout, seed=seed),
+        **data.account.facts(),
     }
     return Classified(
         "classify",
@@ -202,6 +216,49 @@ def classify(
         tested=[data.sources[clip] for clip in tested],
         told=told,
     )
+
+
+def _scores(
+    probabilities: np.ndarray, labels: np.ndarray, groups: np.ndarray, *, seed: int
+) -> dict[str, Share | None]:
+    """Of one head on the tested clips, whose labels are ``[n]`` or ``[n, K]``."""
+    if labels.ndim == 2:
+        return {"map": mean_average_precision(probabilities, labels, groups, seed=seed)}
+    right, top5 = hits(probabilities, labels, 1), None
+    if probabilities.shape[1] > TOP:
+        top5 = share(hits(probabilities, labels, TOP), groups, seed=seed)
+    return {
+        "top1": share(right, groups, seed=seed),
+        "top5": top5,
+        "class_mean": class_mean(right, labels, groups, seed=seed),
+    }
+
+
+def _guesses(data: Data, splits: Sequence[Split], labels: np.ndarray) -> dict[str, float | None]:
+    """What guessing would give.
+
+    Of several labels a video chance is what equal scores have: the share of videos with the label,
+    averaged over those that any tested video has. To guess the commonest then means nothing else.
+    """
+    if labels.ndim == 2:
+        return {"chance": float(labels.mean(0)[labels.any(0)].mean()), "majority": None}
+    return {"chance": 1 / len(data.classes), "majority": majority(data, splits)}
+
+
+def _by_class(
+    probabilities: np.ndarray, labels: np.ndarray, classes: list[str], *, of: Row
+) -> dict[str, Any]:
+    """Each class by itself, as the head of one row told it."""
+    named = {"encoder": of.encoder, "head": of.head}
+    if labels.ndim == 2:
+        return {"per_class": precisions(probabilities, labels, classes), "per_class_of": named}
+    table = confusion(probabilities.argmax(1), labels, len(classes))
+    return {
+        "confusion": table.tolist(),
+        "confusion_of": named,
+        "per_class": per_class(table, classes),
+        "per_class_of": named,
+    }
 
 
 def _run(
@@ -234,7 +291,16 @@ def _run(
     validation = float(total.right[best] / total.count)
     shape = arranged_shape(HEADS.get(kind.name, LinearHead), task.features)
     fitted = Fitted(
-        encoder, kind.name, pool, shape, point, kind.points, validation, len(clips), readout
+        encoder,
+        kind.name,
+        pool,
+        shape,
+        point,
+        kind.points,
+        validation,
+        len(clips),
+        task.objective is SEVERAL_LABELS,
+        readout,
     )
     return torch.cat(found).numpy(), fitted
 

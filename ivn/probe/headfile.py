@@ -17,11 +17,12 @@ from ivn.train.folder import write_text
 from .classify import Fitted
 from .errors import ProbeError
 from .frozen import Frozen, Pool
+from .objective import ONE_CLASS, SEVERAL_LABELS
 from .readout import Readout, from_state
 from .results import describe
 from .views import grid
 
-FORMAT = 1
+FORMAT = 2  # 1 has no multi_label: a video had one class
 FOLDER = "heads"
 
 
@@ -108,6 +109,7 @@ def save(fitted: Fitted, folder: Path, *, facts: dict[str, Any]) -> Path:
             "shape": list(fitted.shape),
             "classes": facts["classes"],
             "label": facts["label"],
+            "multi_label": fitted.several,
             "views": {name: facts["views"][name] for name in ("clips", "crops")},
             "chosen": fitted.point,
             "grid": list(fitted.points),
@@ -139,14 +141,21 @@ def load(path: Path) -> SavedHead:
             )
     try:
         card = json.loads(card_file.read_text("utf-8"))
-        if card["format"] != FORMAT:
-            raise ProbeError(f"{card_file} has format {card['format']}, expected {FORMAT}")
+        if card["format"] not in (1, FORMAT):
+            raise ProbeError(f"{card_file} has format {card['format']}, expected 1 or {FORMAT}")
+        if card["format"] == 1:
+            card["multi_label"] = False
         if sha256(weights.read_bytes()).hexdigest() != card["weights_sha256"]:
             raise ProbeError(f"{weights} is not the file that {card_file.name} was written for")
         _check_card(card)
         grid(card["views"]["clips"], card["views"]["crops"])
         readout = from_state(
-            card["kind"], load_file(weights), card["shape"], len(card["classes"]), card["chosen"]
+            card["kind"],
+            load_file(weights),
+            card["shape"],
+            len(card["classes"]),
+            card["chosen"],
+            SEVERAL_LABELS if card["multi_label"] else ONE_CLASS,
         )
     except ProbeError:
         raise
@@ -168,6 +177,8 @@ def _check_card(card: dict[str, Any]) -> None:
     wrong = [name for name, kind in kinds.items() if not isinstance(encoder[name], kind)]
     if not isinstance(card["label"], str):
         wrong.append("label")
+    if not isinstance(card["multi_label"], bool):
+        wrong.append("multi_label")
     if card["pool"] not in get_args(Pool):
         wrong.append("pool")
     if not all(isinstance(name, str) for name in card["classes"]):

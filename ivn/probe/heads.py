@@ -18,7 +18,7 @@ Parameters = Mapping[str, Tensor]  # by name, [H, ...] each
 
 ATTENTION_HEADS = 16
 _NARROWEST = 32  # of an attention head
-_STD = 0.02
+STD = 0.02
 _BLOCKS = 3
 _MLP_RATIO = 4
 
@@ -88,7 +88,7 @@ class LinearHead(Head):
 
     def starts(self) -> dict[str, Start]:
         (C,) = self.shape
-        return {"weight": Start((self.classes, C), _STD), "bias": Start((self.classes,))}
+        return {"weight": Start((self.classes, C), STD), "bias": Start((self.classes,))}
 
     def logits(self, parameters: Parameters, x: Tensor) -> Tensor:
         return torch.einsum("bc,hkc->hbk", x, parameters["weight"]) + parameters["bias"][:, None]
@@ -117,7 +117,7 @@ class AttentiveHead(Head):
     def starts(self) -> dict[str, Start]:
         C, K = self.shape[-1], self.classes
         return {
-            "query": Start((C,), _STD),
+            "query": Start((C,), STD),
             "key.weight": Start((C, C), C**-0.5),
             "value.weight": Start((C, C), C**-0.5),
             "value.bias": Start((C,)),
@@ -125,7 +125,7 @@ class AttentiveHead(Head):
             "out.bias": Start((C,)),
             "norm.weight": Start((C,), value=1.0),
             "norm.bias": Start((C,)),
-            "weight": Start((K, C), _STD),
+            "weight": Start((K, C), STD),
             "bias": Start((K,)),
         }
 
@@ -140,8 +140,8 @@ class AttentiveHead(Head):
         mean = (attention.mT @ x).unflatten(1, (-1, A))  # [b, H, A, C]
         pooled = torch.einsum("bhac,hadc->hbad", mean, value).flatten(2)
         pooled = pooled + p["value.bias"][:, None]
-        pooled = _linear(pooled, p, "out")
-        return _linear(_norm(pooled, p, "norm"), p, "")
+        pooled = stacked_linear(pooled, p, "out")
+        return stacked_linear(stacked_norm(pooled, p, "norm"), p, "")
 
     def floats(self) -> int:
         return 4 * self.heads * (self.shape[0] + self.shape[1])
@@ -165,9 +165,9 @@ class Attentive4Head(Head):
 
     def starts(self) -> dict[str, Start]:
         C, hidden = self.shape[-1], _MLP_RATIO * self.shape[-1]
-        out = {"query": Start((C,), _STD)}
+        out = {"query": Start((C,), STD)}
 
-        def linear(name: str, rows: int, columns: int, std: float = _STD) -> None:
+        def linear(name: str, rows: int, columns: int, std: float = STD) -> None:
             out[f"{name}.weight"] = Start((rows, columns), std)
             out[f"{name}.bias"] = Start((rows,))
 
@@ -176,7 +176,7 @@ class Attentive4Head(Head):
             out[f"{name}.bias"] = Start((C,))
 
         for number in range(_BLOCKS):
-            smaller = _STD * (2 * (number + 1)) ** -0.5
+            smaller = STD * (2 * (number + 1)) ** -0.5
             norm(f"blocks.{number}.norm1")
             linear(f"blocks.{number}.qkv", 3 * C, C)
             linear(f"blocks.{number}.proj", C, C, smaller)
@@ -188,8 +188,8 @@ class Attentive4Head(Head):
         linear("cross.kv", 2 * C, C)
         norm("cross.norm2")
         linear("cross.fc1", hidden, C)
-        linear("cross.fc2", C, hidden, _STD * (2 * (_BLOCKS + 1)) ** -0.5)
-        out["weight"], out["bias"] = Start((self.classes, C), _STD), Start((self.classes,))
+        linear("cross.fc2", C, hidden, STD * (2 * (_BLOCKS + 1)) ** -0.5)
+        out["weight"], out["bias"] = Start((self.classes, C), STD), Start((self.classes,))
         return out
 
     def logits(self, parameters: Parameters, x: Tensor) -> Tensor:
@@ -199,16 +199,16 @@ class Attentive4Head(Head):
         x = x.reshape(1, b * N, C).expand(H, -1, -1)
         for number in range(_BLOCKS):
             name = f"blocks.{number}"
-            qkv = _linear(_norm(x, p, f"{name}.norm1"), p, f"{name}.qkv")
+            qkv = stacked_linear(stacked_norm(x, p, f"{name}.norm1"), p, f"{name}.qkv")
             q, k, v = self._apart(qkv, b, 3)
-            x = x + _linear(self._together(q, k, v, H), p, f"{name}.proj")
+            x = x + stacked_linear(self._together(q, k, v, H), p, f"{name}.proj")
             x = x + _mlp(x, p, name)
         query = p["query"][:, None]
-        (q,) = self._apart(_linear(query, p, "cross.q").expand(-1, b, -1), b, 1)
-        k, v = self._apart(_linear(_norm(x, p, "cross.norm1"), p, "cross.kv"), b, 2)
+        (q,) = self._apart(stacked_linear(query, p, "cross.q").expand(-1, b, -1), b, 1)
+        k, v = self._apart(stacked_linear(stacked_norm(x, p, "cross.norm1"), p, "cross.kv"), b, 2)
         y = query + self._together(q, k, v, H)
         y = y + _mlp(y, p, "cross")
-        return _linear(y, p, "")
+        return stacked_linear(y, p, "")
 
     def floats(self) -> int:
         return 40 * self.shape[0] * self.shape[1]
@@ -231,21 +231,23 @@ def attention_heads(width: int) -> int:
     return max([A for A in fitting if width // A >= _NARROWEST], default=1)
 
 
-def _linear(x: Tensor, parameters: Parameters, name: str) -> Tensor:
+def stacked_linear(x: Tensor, parameters: Parameters, name: str) -> Tensor:
     """``[H, m, C] -> [H, m, D]``, by each head's own matrix."""
     prefix = f"{name}." if name else ""
     bias = parameters[f"{prefix}bias"][:, None]
     return torch.baddbmm(bias, x, parameters[f"{prefix}weight"].mT)
 
 
-def _norm(x: Tensor, parameters: Parameters, name: str) -> Tensor:
+def stacked_norm(x: Tensor, parameters: Parameters, name: str) -> Tensor:
     weight, bias = (parameters[f"{name}.{part}"][:, None] for part in ("weight", "bias"))
     return F.layer_norm(x, x.shape[-1:]) * weight + bias
 
 
 def _mlp(x: Tensor, parameters: Parameters, name: str) -> Tensor:
-    hidden = F.gelu(_linear(_norm(x, parameters, f"{name}.norm2"), parameters, f"{name}.fc1"))
-    return _linear(hidden, parameters, f"{name}.fc2")
+    hidden = F.gelu(
+        stacked_linear(stacked_norm(x, parameters, f"{name}.norm2"), parameters, f"{name}.fc1")
+    )
+    return stacked_linear(hidden, parameters, f"{name}.fc2")
 
 
 def _cut_normal(key: Tensor, count: int, layer: int) -> Tensor:

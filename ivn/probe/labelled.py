@@ -4,7 +4,7 @@ Legend: n clips, K classes.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,12 +13,14 @@ from torch import Tensor
 
 from ivn.data.source import Source
 
+from .account import Account
 from .errors import ProbeError
 from .extract import Extracted
-from .split import check_apart, folds_of, groups_of
+from .objective import ONE_CLASS, SEVERAL_LABELS, Objective
+from .split import check_apart, clips_of, folds_of, groups_of
 
 LEAST_GROUPS = 2  # of a class: one to learn from, one to judge by
-
+PARTING = ";"  # of several labels of a video
 
 Split = tuple[Tensor, Tensor]  # clips to train on, clips to test
 
@@ -29,62 +31,151 @@ class Data:
 
     Attributes:
         sources: of n clips: those to train on, then those of a test list.
-        labels: index into ``classes``, int64 ``[n]``.
+        labels: index into ``classes``, int64 ``[n]``; where any video has several, which of the
+            classes each has, bool ``[n, K]``.
         groups: ``[n]``; what no split parts.
         classes: names.
         tests: how many of them are of the test list.
+        account: of the lists that they are from.
     """
 
     sources: Sequence[Source]
     labels: np.ndarray
     groups: np.ndarray
     classes: list[str]
-    tests: int = 0
+    tests: int
+    account: Account
+
+    @property
+    def objective(self) -> Objective:
+        """What heads are trained for."""
+        return ONE_CLASS if self.labels.ndim == 1 else SEVERAL_LABELS
+
+    def of_class(self, number: int) -> np.ndarray:
+        """Whether each clip is of a class, bool ``[n]``."""
+        return self.labels == number if self.labels.ndim == 1 else self.labels[:, number]
 
     def only(self, kept: Sequence[int]) -> "Data":
         """Of these clips alone."""
         first = len(self.sources) - self.tests
-        return Data(
-            [self.sources[clip] for clip in kept],
-            self.labels[kept],
-            self.groups[kept],
-            self.classes,
-            sum(clip >= first for clip in kept),
+        return replace(
+            self,
+            sources=[self.sources[clip] for clip in kept],
+            labels=self.labels[kept],
+            groups=self.groups[kept],
+            tests=sum(clip >= first for clip in kept),
         )
 
 
 def labelled(sources: Sequence[Source], test: Sequence[Source], *, label: str) -> Data:
-    """The videos that have ``label``, with what belongs together found out.
+    """The videos that have ``label``, each once, with what belongs together found out.
 
     Raises:
-        ProbeError: none has it, there is one class alone, or the two lists do not fit together.
+        ProbeError: none has it, there is one class alone, one video is listed with several classes,
+            or the two lists do not fit together.
     """
-    train = [source for source in sources if label in source.labels]
-    if not train:
-        raise ProbeError(_no_label(sources, label, "training"))
-    classes = sorted({source.labels[label] for source in train}, key=_natural)
+    train, judged = _listed(sources, label, "training"), _listed(test, label, "test")
+    classes = sorted({name for names in train.labels for name in names}, key=_natural)
+    several = sum(len(names) > 1 for names in (*train.labels, *judged.labels))
     if len(classes) < 2:
         raise ProbeError(
-            f"all {len(train)} videos are of the class {classes[0]!r} of {label!r}: expected at "
-            "least two classes"
+            f"all {len(train.sources)} videos are of the class {classes[0]!r} of {label!r}: "
+            "expected at least two classes"
         )
-    judged = [source for source in test if label in source.labels]
-    if test:
-        if not judged:
-            raise ProbeError(_no_label(test, label, "test"))
-        if unknown := sorted({source.labels[label] for source in judged} - set(classes)):
-            raise ProbeError(
-                f"the test videos have {len(unknown)} classes of {label!r} that no training video "
-                f"has: {_few(unknown)}; the training videos have {_few(classes)}"
-            )
-        check_apart(train, judged)
-    every = [*train, *judged]
+    if unknown := sorted({name for names in judged.labels for name in names} - set(classes)):
+        raise ProbeError(
+            f"the test videos have {len(unknown)} classes of {label!r} that no training video "
+            f"has: {_few(unknown)}; the training videos have {_few(classes)}"
+        )
+    check_apart(train.sources, judged.sources)
+    every = [*train.sources, *judged.sources]
+    account = Account(
+        label,
+        listed=len(sources),
+        unlabelled=train.unlabelled,
+        listed_test=len(test),
+        unlabelled_test=judged.unlabelled,
+        repeated=train.repeated + judged.repeated,
+        several=several,
+        ungrouped=sum(not source.group for source in every),
+        used=len(every),
+    )
+    labels = _numbered([*train.labels, *judged.labels], classes, several > 0)
+    return Data(every, labels, groups_of(every), classes, len(judged.sources), account)
+
+
+@dataclass(frozen=True)
+class _Listed:
+    """The videos of one list that have the label, each clip once.
+
+    Attributes:
+        sources: the videos.
+        labels: of each, without repeats, in the order of the list.
+        unlabelled: how many have none.
+        repeated: how many more rows there were about a clip that had one.
+    """
+
+    sources: Sequence[Source]
+    labels: Sequence[tuple[str, ...]]
+    unlabelled: int
+    repeated: int
+
+
+def _listed(sources: Sequence[Source], label: str, side: str) -> _Listed:
+    """One side's list; of no rows, nothing."""
+    found = [(source, names) for source in sources if (names := _names(source, label))]
+    if sources and not found:
+        raise ProbeError(_no_label(sources, label, side))
+    clips = clips_of([source for source, _ in found])
+    first: dict[int, int] = {}
+    conflicts: dict[int, int] = {}  # clip -> the row that differs from its first
+    for row, clip in enumerate(clips.tolist()):
+        if set(found[row][1]) != set(found[first.setdefault(clip, row)][1]):
+            conflicts.setdefault(clip, row)
+    if conflicts:
+        clip, row = next(iter(conflicts.items()))
+        (one, names), (other, others) = found[first[clip]], found[row]
+        raise ProbeError(
+            f"{len(conflicts)} {side} videos are listed under several classes of {label!r}: "
+            f"{_named(one)} is {PARTING.join(names)!r}, and {_named(other)} is "
+            f"{PARTING.join(others)!r}, of one file or the same bytes; give each video one class, "
+            f"or one row with all of its labels, parted by {PARTING!r}"
+        )
+    kept = [found[row] for row in first.values()]
+    return _Listed(
+        [source for source, _ in kept],
+        [names for _, names in kept],
+        len(sources) - len(found),
+        len(found) - len(kept),
+    )
+
+
+def _names(source: Source, label: str) -> tuple[str, ...]:
+    """The classes of a video; none where the label is absent or blank."""
+    parts = (part.strip() for part in source.labels.get(label, "").split(PARTING))
+    return tuple(dict.fromkeys(filter(None, parts)))
+
+
+def _numbered(labels: Sequence[tuple[str, ...]], classes: list[str], several: bool) -> np.ndarray:
+    """As in :class:`Data`."""
     number = {name: place for place, name in enumerate(classes)}
-    labels = np.array([number[source.labels[label]] for source in every], np.int64)
-    return Data(every, labels, groups_of(every), classes, len(judged))
+    if not several:
+        return np.array([number[name] for (name,) in labels], np.int64)
+    out = np.zeros((len(labels), len(classes)), bool)
+    for row, names in zip(out, labels, strict=True):
+        row[[number[name] for name in names]] = True
+    return out
 
 
-def check(sources: Sequence[Source], *, label: str, folds: int = 5, seed: int = 0) -> None:
+def _named(source: Source) -> str:
+    """The file of a clip, its member and its window, as far as it has them."""
+    member = f", {source.member}" if source.member else ""
+    window = f", from {source.start:g} s" if source.start else ""
+    window += f", to {source.end:g} s" if source.end >= 0 else ""
+    return f"{source.path}{member}{window}"
+
+
+def check(sources: Sequence[Source], *, label: str, folds: int = 5, seed: int = 0) -> Account:
     """See that the label can be probed in folds, before anything is decoded.
 
     Raises:
@@ -93,6 +184,7 @@ def check(sources: Sequence[Source], *, label: str, folds: int = 5, seed: int = 
     data = labelled(sources, (), label=label)
     check_classes(data)
     split_of(data, folds=folds, holdout=False, seed=seed)
+    return data.account
 
 
 def usable(data: Data, extracted: Extracted) -> Data:
@@ -112,7 +204,7 @@ def check_classes(data: Data) -> None:
     first = len(data.sources) - data.tests
     least = 1 if data.tests else LEAST_GROUPS
     for number, name in enumerate(data.classes):
-        count = len(np.unique(data.groups[:first][data.labels[:first] == number]))
+        count = len(np.unique(data.groups[:first][data.of_class(number)[:first]]))
         if count < least:
             raise ProbeError(
                 f"class {name!r} has usable videos in {count} group{'s' * (count != 1)}, expected "
@@ -131,7 +223,10 @@ def split_of(data: Data, *, folds: int, holdout: bool, seed: int) -> list[Split]
 
 
 def majority(data: Data, splits: Sequence[Split]) -> float:
-    """The share told right by always guessing the training videos' commonest class."""
+    """The share told right by always guessing the training videos' commonest class.
+
+    Of videos of one class each.
+    """
     right = count = 0
     for train, test in splits:
         guess = np.bincount(data.labels[train], minlength=len(data.classes)).argmax()

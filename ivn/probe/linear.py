@@ -3,6 +3,7 @@
 Legend: n clips, d features, G groups.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -73,11 +74,23 @@ def interval(scores: np.ndarray, groups: np.ndarray, *, seed: int) -> tuple[floa
     """
     names, index = np.unique(groups, return_inverse=True)
     sums, counts = np.bincount(index, scores), np.bincount(index)
-    # So many at a time, whatever the number of groups, that memory is bounded.
-    parts = make_keys(seed, 0, range(RESAMPLES)).split(max(1, _DRAWS_AT_ONCE // len(names)))
-    drawn = (integers(keys, Purpose.BOOTSTRAP, len(names), len(names)).numpy() for keys in parts)
-    means = np.concatenate([sums[some].sum(1) / counts[some].sum(1) for some in drawn])
-    low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    drawn = resamples(len(names), RESAMPLES, seed=seed)
+    return middle(np.concatenate([sums[some].sum(1) / counts[some].sum(1) for some in drawn]))
+
+
+def resamples(groups: int, count: int, *, seed: int, width: int = 1) -> Iterator[np.ndarray]:
+    """``count`` draws of as many groups as there are, with repeats, int64 ``[r, G]`` a part.
+
+    A part has so many that memory is bounded, where each needs ``width`` numbers a group.
+    """
+    at_once = max(1, _DRAWS_AT_ONCE // (groups * width))
+    for keys in make_keys(seed, 0, range(count)).split(at_once):
+        yield integers(keys, Purpose.BOOTSTRAP, groups, groups).numpy()
+
+
+def middle(values: np.ndarray) -> tuple[float, float]:
+    """The bounds of the middle 95% of ``values``."""
+    low, high = np.quantile(values, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return float(low), float(high)
 
 

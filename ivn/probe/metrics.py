@@ -1,21 +1,24 @@
-"""Accuracy with its interval, confusion, and what guessing would give.
+"""Accuracy and average precision with their intervals, confusion, and each class by itself.
 
-Legend: n clips, K classes.
+Legend: n clips, K classes, r draws of the clips.
 """
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
-from .linear import interval
+from .linear import interval, middle, resamples
 
 TOP = 5
+# Of means over classes: a draw costs a pass over all clips of every class.
+CLASS_RESAMPLES = 1_000
 
 
 @dataclass(frozen=True)
 class Share:
-    """A mean over clips, and its 95% interval over groups of clips."""
+    """A mean over clips or classes, and its 95% interval over groups of clips."""
 
     value: float
     low: float
@@ -29,6 +32,103 @@ def share(scores: np.ndarray, groups: np.ndarray, *, seed: int) -> Share:
     """The mean of ``scores [n]``, such as 1 where a prediction is right."""
     low, high = interval(scores.astype(np.float64), groups, seed=seed)
     return Share(float(scores.mean()), low, high)
+
+
+def class_mean(right: np.ndarray, labels: np.ndarray, groups: np.ndarray, *, seed: int) -> Share:
+    """The mean over classes of the share of their clips told right.
+
+    Args:
+        right: 1 where a clip is told right, float64 ``[n]``.
+        labels: index of each clip's class, ``[n]``; a class without clips does not count.
+        groups: ``[n]``.
+        seed: of the interval.
+    """
+    order = np.argsort(labels, kind="stable")
+    starts = np.flatnonzero(np.diff(labels[order], prepend=-1))
+    rights = right[order].astype(np.float32)[:, None]
+
+    def mean(weights: np.ndarray) -> np.ndarray:
+        weights = weights[order]
+        counts = np.add.reduceat(weights, starts).astype(np.float64)
+        hit = np.add.reduceat(weights * rights, starts)
+        # A draw may leave a class out.
+        return np.nanmean(np.where(counts > 0, hit / np.maximum(counts, 1), np.nan), axis=0)
+
+    return _drawn(mean, groups, seed=seed)
+
+
+def mean_average_precision(
+    scores: np.ndarray, labels: np.ndarray, groups: np.ndarray, *, seed: int
+) -> Share:
+    """The mean over classes of the average precision of their scores (macro average).
+
+    Args:
+        scores: of each clip and class, ``[n, K]``.
+        labels: which classes each clip has, bool ``[n, K]``; a class without clips does not count.
+        groups: ``[n]``.
+        seed: of the interval.
+    """
+    there = np.flatnonzero(labels.any(0))
+
+    def mean(weights: np.ndarray) -> np.ndarray:
+        total, count = np.zeros(weights.shape[1]), np.zeros(weights.shape[1])
+        for one in there:
+            found = average_precision(scores[:, one], labels[:, one], weights)
+            total, count = total + np.nan_to_num(found), count + ~np.isnan(found)
+        return total / count
+
+    return _drawn(mean, groups, seed=seed)
+
+
+def average_precision(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """The sum over thresholds of the gain in recall times the precision, float64 ``[r]``.
+
+    As scikit-learn's ``average_precision_score``: clips of equal scores are told apart by no
+    threshold.
+
+    Args:
+        scores: ``[n]``, the higher the surer.
+        positive: bool ``[n]``.
+        weights: how often each draw has each clip, whole numbers, float32 ``[n, r]``; a draw
+            without a positive gives NaN.
+    """
+    order = np.argsort(-scores, kind="stable")
+    ends = np.flatnonzero(np.diff(scores[order], append=np.nan) != 0)  # last of equal scores
+    hits = np.flatnonzero(positive[order])
+    if not len(hits):
+        return np.full(weights.shape[1], np.nan)
+    # Precision counts only where recall grows: at the ends of runs that hold a positive.
+    own, first = np.unique(np.searchsorted(ends, hits), return_index=True)
+    last = ends[own]
+    starts = np.concatenate([[0], last[:-1] + 1])
+    seen = np.add.reduceat(weights[order[: last[-1] + 1]], starts).cumsum(0, np.float64)
+    gain = np.add.reduceat(weights[order[hits]], first).astype(np.float64)
+    found = gain.cumsum(0)
+    total = np.where(found[-1] > 0, found[-1], np.nan)
+    return (gain * found / np.maximum(seen, 1)).sum(0) / total
+
+
+def _drawn(mean: Callable[[np.ndarray], np.ndarray], groups: np.ndarray, *, seed: int) -> Share:
+    """``mean`` of all clips, and the interval of it over draws of groups.
+
+    A draw has some clips twice, which lifts an average precision. So the interval is that of the
+    draws' differences from their median, about the value.
+
+    Args:
+        mean: of each draw, ``[n, r] -> [r]``; its argument is how often the draw has each clip.
+        groups: ``[n]``.
+        seed: of the draws.
+    """
+    names, index = np.unique(groups, return_inverse=True)
+    G, means = len(names), []
+    for drawn in resamples(G, CLASS_RESAMPLES, seed=seed, width=-(-len(groups) // G)):
+        rows = np.arange(len(drawn))[:, None] * G
+        times = np.bincount((rows + drawn).ravel(), minlength=len(drawn) * G).reshape(-1, G)
+        means.append(mean(times.T[index].astype(np.float32)))
+    value = float(mean(np.ones((len(groups), 1), np.float32))[0])
+    every = np.concatenate(means)
+    low, high = middle(every - np.median(every))
+    return Share(value, max(0.0, value + low), min(1.0, value + high))
 
 
 def hits(probabilities: np.ndarray, labels: np.ndarray, count: int) -> np.ndarray:
@@ -54,4 +154,15 @@ def per_class(table: np.ndarray, classes: list[str]) -> list[dict[str, Any]]:
         count = int(table[number].sum())
         right = float(table[number, number] / count) if count else None
         rows.append({"class": name, "n": count, "top1": right})
+    return rows
+
+
+def precisions(scores: np.ndarray, labels: np.ndarray, classes: list[str]) -> list[dict[str, Any]]:
+    """Clips and average precision of each class; None without clips. ``[n, K]`` as above."""
+    once = np.ones((len(labels), 1), np.float32)
+    rows = []
+    for number, name in enumerate(classes):
+        count = int(labels[:, number].sum())
+        found = float(average_precision(scores[:, number], labels[:, number], once)[0])
+        rows.append({"class": name, "n": count, "ap": found if count else None})
     return rows

@@ -9,6 +9,7 @@ from ivn.data.decode import DecodeError, decode
 from ivn.data.source import Source
 from ivn.ops.random import Purpose, make_keys, random_words
 
+from .account import ungrouped_lines
 from .camera import collect_frozen
 from .errors import ProbeError
 from .extract import Skipped
@@ -44,6 +45,10 @@ class Frames:
 
     def __len__(self) -> int:
         return len(self.sources)
+
+    def notes(self) -> list[str]:
+        """What a user should know of the list, in lines."""
+        return ungrouped_lines(sum(not one.group for one in self.sources), len(self.sources))
 
     def __iter__(self) -> Iterator[Picture]:
         self.skipped.clear()
@@ -120,6 +125,7 @@ def probe_motion(
         "confusion_of": {"encoder": rows[0].encoder, "head": HEAD},
         "per_class": per_class(tables[0], list(MOTIONS)),
         "split": {"kind": "folds", "folds": FOLDS, "seed": seed, "groups": count},
+        "notes": [],
     }
     return Result("motion", facts, rows, every)
 

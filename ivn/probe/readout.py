@@ -14,6 +14,8 @@ from torch import Tensor
 
 from .cache import Features
 from .heads import Attentive4Head, AttentiveHead, Head, LinearHead
+from .meanquery import MeanQueryHead
+from .objective import ONE_CLASS, Objective
 from .train import Standard, probabilities
 
 TEMPERATURE = 0.07
@@ -23,6 +25,7 @@ HEADS: dict[str, type[Head]] = {
     "linear": LinearHead,
     "attentive": AttentiveHead,
     "attentive4": Attentive4Head,
+    "meanquery": MeanQueryHead,
 }
 
 
@@ -48,11 +51,13 @@ class NetworkReadout(Readout):
         head: its kind.
         parameters: of this one head, ``[1, ...]`` each.
         standard: applied to features first.
+        objective: of its training, which says what probabilities are.
     """
 
     head: Head
     parameters: Mapping[str, Tensor]
     standard: Standard
+    objective: Objective = ONE_CLASS
 
     def probabilities(
         self, features: Features, clips: Tensor, views: Sequence[int], *, device: str = "cpu"
@@ -65,6 +70,7 @@ class NetworkReadout(Readout):
             views,
             standard=self.standard,
             device=device,
+            objective=self.objective,
         )[0]
 
     def state(self) -> dict[str, Tensor]:
@@ -80,7 +86,7 @@ class NearestReadout(Readout):
 
     Attributes:
         bank: features of the training samples, standardised, of length 1, ``[m, D]``.
-        labels: int64 ``[m]``.
+        labels: int64 ``[m]``, or bool ``[m, K]``: a neighbour votes for all of its labels.
         k: how many vote.
         classes: K.
         standard: applied to features first: encoders without a last norm have a few large
@@ -125,7 +131,8 @@ def votes(cosines: Tensor, labels: Tensor, ks: Sequence[int], classes: int) -> T
 
     Args:
         cosines: to each training sample, ``[b, m]``; minus infinity has no vote.
-        labels: of the training samples, ``[m]``.
+        labels: of the training samples, int64 ``[m]``, or bool ``[m, K]``, where a share is that
+            of the nearest which have the label.
         ks: how many vote; all where there are fewer.
         classes: K.
     """
@@ -135,14 +142,22 @@ def votes(cosines: Tensor, labels: Tensor, ks: Sequence[int], classes: int) -> T
     voted = labels[index]
     out = []
     for k in ks:
-        share = torch.zeros(len(cosines), classes, device=cosines.device)
-        share.scatter_add_(1, voted[:, :k], weight[:, :k])
-        out.append(share / share.sum(1, keepdim=True).clamp(min=1e-30))
+        if labels.ndim == 1:
+            share = torch.zeros(len(cosines), classes, device=cosines.device)
+            share.scatter_add_(1, voted[:, :k], weight[:, :k])
+        else:
+            share = torch.einsum("bk,bkc->bc", weight[:, :k], voted[:, :k].to(weight.dtype))
+        out.append(share / weight[:, :k].sum(1, keepdim=True).clamp(min=1e-30))
     return torch.stack(out)
 
 
 def from_state(
-    kind: str, state: Mapping[str, Tensor], shape: Sequence[int], classes: int, chosen: Any
+    kind: str,
+    state: Mapping[str, Tensor],
+    shape: Sequence[int],
+    classes: int,
+    chosen: Any,
+    objective: Objective = ONE_CLASS,
 ) -> Readout:
     """The inverse of :meth:`Readout.state`.
 
@@ -152,12 +167,15 @@ def from_state(
         shape: of one view's features, arranged for the head.
         classes: K.
         chosen: what was chosen of the grid; "k" for "knn".
+        objective: of its training.
 
     Raises:
         ValueError, KeyError: these are not the state of such a readout.
     """
     standard = Standard(state["standard.mean"], state["standard.deviation"])
     if kind == "knn":
+        if (state["labels"].ndim == 1) != (objective is ONE_CLASS):
+            raise ValueError(f"labels are {list(state['labels'].shape)}, the card says otherwise")
         return NearestReadout(state["bank"], state["labels"], int(chosen["k"]), classes, standard)
     head = HEADS[kind](tuple(shape), classes)
     parameters = {}
@@ -166,4 +184,4 @@ def from_state(
         if value.shape != start.shape:
             raise ValueError(f"{name} is {list(value.shape)}, expected {list(start.shape)}")
         parameters[name] = value[None]
-    return NetworkReadout(head, parameters, standard)
+    return NetworkReadout(head, parameters, standard, objective)

@@ -47,11 +47,12 @@ def retrieve(
 
     Every video asks once; those of its own group do not answer. ``recall@k`` is the share of
     queries with one of their class among the k nearest, ``map`` the mean average precision over all
-    answers. Features are the mean over views, standardised over all videos.
+    answers. Where videos have several labels, one that shares any with the query is right.
+    Features are the mean over views, standardised over all videos.
 
     Args:
         frozen: encoders.
-        sources: labelled videos; those without the label are left out.
+        sources: labelled videos; those without the label are left out and counted.
         label: which label.
         pool: which features; flattened where they are no vector.
         clips, crops: views of each video.
@@ -75,6 +76,8 @@ def retrieve(
     )
     data = data.only(extracted.kept)
     labels, groups = torch.from_numpy(data.labels), torch.from_numpy(data.groups)
+    if labels.ndim == 2:
+        labels = labels.float()
     answers, same = _answers(labels, groups)
     asked = (same > 0).nonzero()[:, 0]
     if not len(asked):
@@ -106,17 +109,37 @@ def retrieve(
         "views": {"clips": clips, "crops": crops},
         "pool": pool,
         "split": {"kind": "other groups answer", "seed": seed},
+        **data.account.facts(),
     }
     return Result("retrieve", facts, rows, every, extracted.skipped)
 
 
 def _answers(labels: Tensor, groups: Tensor) -> tuple[Tensor, Tensor]:
-    """How many videos of other groups there are for each, and how many of its class, ``[n]``."""
+    """How many videos of other groups there are for each, and how many of its class, ``[n]``.
+
+    Args:
+        labels: index of each video's class, int64 ``[n]``; or 1 for those that it has, fp32
+            ``[n, K]``.
+        groups: ``[n]``.
+    """
+    others = len(groups) - groups.bincount()[groups]
+    if labels.ndim == 2:
+        parts = torch.arange(len(labels)).split(max(1, _COSINES_AT_ONCE // len(labels)))
+        shared = [
+            (_alike(labels, some) & (groups[some][:, None] != groups)).sum(1) for some in parts
+        ]
+        return others, torch.cat(shared)
     _, place, own = torch.unique(
         torch.stack([groups, labels]), dim=1, return_inverse=True, return_counts=True
     )
-    same = labels.bincount()[labels] - own[place]
-    return len(groups) - groups.bincount()[groups], same
+    return others, labels.bincount()[labels] - own[place]
+
+
+def _alike(labels: Tensor, queries: Tensor) -> Tensor:
+    """Whether each query is of the class of each video, or shares a label, bool ``[q, n]``."""
+    if labels.ndim == 1:
+        return labels[queries][:, None] == labels
+    return labels[queries] @ labels.mT > 0
 
 
 def _vectors(features: Features, n: int, views: int) -> Tensor:
@@ -143,7 +166,7 @@ def _ranked(
         order = cosines.argsort(dim=1, descending=True, stable=True)
         # Those of the own group come last.
         there = groups[queries][:, None] != groups[order]
-        hit = ((labels[queries][:, None] == labels[order]) & there).double()
+        hit = (_alike(labels, queries).gather(1, order) & there).double()
         for k in RANKS:
             found[f"recall{k}"].append(hit[:, :k].amax(1))
         precision = hit.cumsum(1) / torch.arange(1, hit.shape[1] + 1)

@@ -50,6 +50,21 @@ def groups_of(sources: Sequence[Source]) -> np.ndarray:
     return np.array([number[root] for root in roots], np.int64)
 
 
+def clips_of(sources: Sequence[Source]) -> np.ndarray:
+    """Which videos are one clip, int64 ``[n]``, clips numbered from 0 in order.
+
+    They are windows from one time to one time of one file, however its path is spelled, or of files
+    with the same bytes.
+    """
+    number: dict[tuple[Key, float, float], int] = {}
+    found = []
+    for source, keys in zip(sources, _keys(sources), strict=True):
+        what = dict(keys)
+        key = ("content", what["content"]) if "content" in what else ("file", what["file"])
+        found.append((key, source.start, source.end))
+    return np.array([number.setdefault(clip, len(number)) for clip in found], np.int64)
+
+
 def check_apart(train: Sequence[Source], test: Sequence[Source]) -> None:
     """See that no video of ``test`` belongs to one of ``train``.
 
@@ -90,7 +105,7 @@ def folds_of(
 
     Args:
         groups: ``[n]``.
-        labels: index of each video's class, ``[n]``.
+        labels: index of each video's class, ``[n]``; or which classes it has, bool ``[n, K]``.
         folds: how many, at least 2.
         seed: of the order among equals.
         every_class: see to it that each class is in two folds at least, so that whichever is held
@@ -125,6 +140,8 @@ def folds_of(
 class _Counts:
     """Videos of each class in each group, where there are any: nearly all pairs have none.
 
+    A video of several classes is counted in each.
+
     Attributes:
         groups, labels, videos: of each pair that has some, in order, int64 ``[P]``.
         first: where each group begins among the pairs, int64 ``[G + 1]``.
@@ -139,7 +156,10 @@ class _Counts:
 
     @classmethod
     def of(cls, groups: np.ndarray, labels: np.ndarray) -> "_Counts":
-        """Of each video's group and class, ``[n]`` each, groups without gaps."""
+        """Of each video's group, ``[n]`` without gaps, and labels as :func:`folds_of` has them."""
+        if labels.ndim == 2:
+            videos, labels = np.nonzero(labels)
+            groups = groups[videos]
         totals = np.bincount(labels)
         pairs, videos = np.unique(groups * len(totals) + labels, return_counts=True)
         of_group, of_class = np.divmod(pairs, len(totals))

@@ -7,38 +7,45 @@ from .metrics import Share
 from .results import Result, Row
 
 _WIDTH = 100
+# Scores of a head, the first with its interval: of one class a video, and of several labels.
+_ONE, _SEVERAL = ("top1", "top5", "class_mean"), ("map",)
+_HEADINGS = {"top1": "top-1", "top5": "top-5", "class_mean": "class mean", "map": "mAP", "ap": "AP"}
 
 
 def classify_table(found: Result) -> str:
     """Every head on every encoder, with what guessing would give, and the classes of the best."""
     facts = found.facts
+    several = facts["multi_label"]
+    first, *others = _SEVERAL if several else _ONE
+    guess = "" if several else f"always the commonest class: {facts['majority']:.1%}, "
     lines = [
+        *facts["notes"],
         f"{facts['n']} videos of {len(facts['classes'])} classes in {facts['groups']} groups, "
         f"{_split(facts['split'])}",
-        f"always the commonest class: {facts['majority']:.1%}, by chance: {facts['chance']:.1%}",
+        f"{guess}by chance: {facts['chance']:.1%}",
     ]
     if found.skipped:
         lines.append(f"{len(found.skipped)} videos could not be used")
-    head = ["encoder", "head", "top-1", "95% interval", "top-5", "chosen"]
+    head = ["encoder", "head", _HEADINGS[first], "95% interval"]
     body = [
         [
             _named(row, found.rows),
             row.head,
-            _value(row.scores["top1"]),
-            _interval(row.scores["top1"]),
-            _value(row.scores["top5"]),
+            _value(row.scores[first]),
+            _interval(row.scores[first]),
+            *(_value(row.scores[name]) for name in others),
             _chosen(row),
         ]
         for row in found.rows
     ]
-    lines.append(_table(head, body))
-    best = facts["confusion_of"]
+    lines.append(_table([*head, *(_HEADINGS[name] for name in others), "chosen"], body))
+    best, score = facts["per_class_of"], "ap" if several else "top1"
     lines.append(f"classes, by {best['head']} on {best['encoder']}:")
     rows = [
-        [one["class"], str(one["n"]), "" if one["top1"] is None else f"{one['top1']:.1%}"]
+        [one["class"], str(one["n"]), "" if one[score] is None else f"{one[score]:.1%}"]
         for one in facts["per_class"]
     ]
-    lines.append(_table(["class", "videos", "top-1"], rows))
+    lines.append(_table(["class", "videos", _HEADINGS[score]], rows))
     return "\n".join(lines)
 
 
@@ -48,6 +55,7 @@ def motion_table(found: Result) -> str:
     kinds = sorted(facts["kinds"], reverse=True)
     shares = ", ".join(f"{facts['kinds'][kind]} of {kind} pictures" for kind in kinds)
     lines = [
+        *facts["notes"],
         f"{facts['n']} clips of {len(facts['classes'])} camera motions ({shares}) in "
         f"{facts['groups']} scenes, each judged by a linear readout of others "
         f"({facts['split']['folds']} folds)",
@@ -72,6 +80,7 @@ def retrieve_table(found: Result) -> str:
     """Every encoder's recall and mean average precision."""
     facts = found.facts
     lines = [
+        *facts["notes"],
         f"{facts['n']} queries of {len(facts['classes'])} classes in {facts['groups']} groups, "
         f"among {facts['gallery']} videos; those of the query's own group do not answer",
         "by chance: "

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ivn.data.order import epoch_order
@@ -16,6 +15,7 @@ from .adamw import StackedAdamW
 from .cache import Features
 from .errors import ProbeError
 from .heads import Head, Parameters
+from .objective import ONE_CLASS, Objective
 
 # Numbers that a pass may hold of its heads and samples: 1 GB on a CPU, 8 GB on a GPU.
 _FLOATS = {"cpu": 2**28, "cuda": 2**31}
@@ -65,7 +65,8 @@ class Samples:
     """Training samples: which clips, in which views, of which class.
 
     Attributes:
-        clips, views, labels: int64 ``[s]``.
+        clips, views: int64 ``[s]``.
+        labels: index of the class, int64 ``[s]``; with several labels a clip bool ``[s, K]``.
     """
 
     clips: Tensor
@@ -79,7 +80,7 @@ class Samples:
         return cls(
             clips.repeat_interleave(count),
             torch.tensor(views).repeat(len(clips)),
-            labels.repeat_interleave(count),
+            labels.repeat_interleave(count, dim=0),
         )
 
     def __len__(self) -> int:
@@ -110,10 +111,11 @@ def train(
     decay: Tensor,
     standard: Standard,
     training: Training,
+    objective: Objective = ONE_CLASS,
 ) -> dict[str, Tensor]:
     """Parameters of H heads, each trained as if alone, on the CPU.
 
-    All see the same samples in the same order; a head's loss is the mean cross-entropy of those
+    All see the same samples in the same order; a head's loss is the mean of the errors of those
     that have weight for it. Where memory does not hold all heads at once, they take turns.
 
     Args:
@@ -124,10 +126,21 @@ def train(
         lr, decay: learning rate at the start and weight decay of each head, ``[H]``.
         standard: applied to features first.
         training: the schedule.
+        objective: what an error is.
     """
     together = _heads_at_once(head, training.device)
     parts = [
-        _train(head, features, samples, weights[rows], lr[rows], decay[rows], standard, training)
+        _train(
+            head,
+            features,
+            samples,
+            weights[rows],
+            lr[rows],
+            decay[rows],
+            standard,
+            training,
+            objective,
+        )
         for rows in torch.arange(len(lr)).split(together)
     ]
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
@@ -142,6 +155,7 @@ def _train(
     decay: Tensor,
     standard: Standard,
     training: Training,
+    objective: Objective,
 ) -> dict[str, Tensor]:
     device, s, H = training.device, len(samples), len(lr)
     size = min(training.batch_size, s)
@@ -163,8 +177,7 @@ def _train(
             part = batch[place]
             x = features.take(samples.clips[part], samples.views[part]).to(device)
             logits = head.logits(parameters, standard(head.arranged(x)))
-            targets = samples.labels[part].to(device).expand(H, -1)
-            errors = F.cross_entropy(logits.mT, targets, reduction="none")
+            errors = objective.errors(logits, samples.labels[part].to(device))
             # Heads share nothing: the gradient of the sum is that of each.
             (errors * weight[:, place.to(device)]).sum().backward()
         optimizer.step()
@@ -181,6 +194,7 @@ def probabilities(
     *,
     standard: Standard,
     device: str,
+    objective: Objective = ONE_CLASS,
 ) -> Tensor:
     """Of each class, averaged over ``views``, by every head, fp32 ``[H, len(clips), K]``."""
     heads = torch.arange(len(parameters["bias"]))
@@ -191,7 +205,7 @@ def probabilities(
         for view in views:
             for part in torch.arange(len(clips)).split(at_once):
                 x = features.take(clips[part], torch.full_like(part, view)).to(device)
-                found = head.logits(here, standard(head.arranged(x))).softmax(2)
+                found = objective.probabilities(head.logits(here, standard(head.arranged(x))))
                 out[rows[:, None], part] += found.cpu() / len(views)
     return out
 

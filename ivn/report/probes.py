@@ -11,7 +11,8 @@ from .html import Html, join, tag
 from .images import heat_colours, image_uri
 
 _WRITTEN = 16  # classes up to which a confusion matrix is a table of numbers
-_NAMES = {"top1": "top-1", "top5": "top-5"}
+_NAMES = {"top1": "top-1", "top5": "top-5"}  # scores of a row whatever their form
+_HEADINGS = {**_NAMES, "class_mean": "class mean", "map": "mAP"}
 _TUNED = ("lr", "wd", "C", "k", "temperature")  # what a head may have been chosen by
 _CLASSES = 400  # of the per-class table, at most
 
@@ -23,6 +24,8 @@ def probe(run: str, name: str, result: Mapping[str, Any]) -> Html:
     parts = [tag("h3", {}, title, *([f" ({name})"] if name != task else []))]
     if said := _said(result):
         parts.append(tag("p", {"class": "lead"}, said))
+    for note in _list(result.get("notes")):
+        parts.append(tag("p", {"class": "empty"}, str(note)))
     rows = [row for row in _list(result.get("rows")) if isinstance(row, dict)]
     chance = finite(result.get("chance"))
     if rows:
@@ -76,7 +79,7 @@ def _rows(rows: Sequence[Mapping[str, Any]], chance: float | None) -> Html:
         body.append(tag("tr", {}, *cells, _number(said)))
     heads = [tag("th", {}, "encoder"), tag("th", {}, "head")]
     for number, score in enumerate(scores):
-        heads.append(tag("th", {"class": "number"}, _NAMES.get(score, score.replace("_", " "))))
+        heads.append(tag("th", {"class": "number"}, _HEADINGS.get(score, score.replace("_", " "))))
         if number == 0:
             heads += [tag("th", {"class": "number"}, "interval"), tag("th", {}, "")]
     heads.append(tag("th", {"class": "number"}, "chosen"))
@@ -150,19 +153,21 @@ def _confusion(matrix: np.ndarray, classes: Sequence[str]) -> Html:
 
 
 def _per_class(rows: Sequence[Mapping[str, Any]]) -> Html:
+    """Of one class a video its share told right, of several labels its average precision."""
+    score, title = ("ap", "AP") if any("ap" in row for row in rows) else ("top1", "top-1")
     body = []
     for row in rows[:_CLASSES]:
-        value, _, _ = _share(row.get("top1"))
+        value, _, _ = _share(row.get(score))
         cells = [str(row.get("class", "")), str(row.get("n", "")), _percent(value)]
         marked = [tag("td", {"class": "number" if i else None}, c) for i, c in enumerate(cells)]
         body.append(tag("tr", {}, *marked))
     left = len(rows) - _CLASSES
     more = [tag("p", {"class": "empty"}, f"and {left} more")] if left > 0 else []
-    names = zip(("class", "clips", "top-1"), (None, "number", "number"), strict=True)
-    head = tag("tr", {}, *(tag("th", {"class": name}, title) for title, name in names))
+    names = zip(("class", "clips", title), (None, "number", "number"), strict=True)
+    head = tag("tr", {}, *(tag("th", {"class": name}, word) for word, name in names))
     table = tag("table", {}, tag("thead", {}, head), tag("tbody", {}, *body))
     summary = tag("summary", {}, f"Each of {len(rows)} classes")
-    return tag("details", {}, summary, scrolling(table, "accuracy of each class"), join(more))
+    return tag("details", {}, summary, scrolling(table, f"{title} of each class"), join(more))
 
 
 def _matrix(value: object) -> np.ndarray | None:

@@ -7,11 +7,17 @@ from torch import nn
 from ivn.probe.adamw import StackedAdamW
 from ivn.probe.cache import HeldFeatures
 from ivn.probe.heads import Attentive4Head, AttentiveHead, LinearHead, attention_heads
+from ivn.probe.meanquery import MeanQueryHead
 from ivn.probe.train import Samples, Standard, Training, probabilities, standard, train
 
 from .planted import draw
 
-KINDS = [(LinearHead, (24,)), (AttentiveHead, (6, 64)), (Attentive4Head, (6, 64))]
+KINDS = [
+    (LinearHead, (24,)),
+    (AttentiveHead, (6, 64)),
+    (Attentive4Head, (6, 64)),
+    (MeanQueryHead, (6, 64)),
+]
 
 
 def perturbed(head, count):
@@ -94,13 +100,15 @@ def test_a_stack_trains_as_each_of_its_heads_alone(kind, shape):
     options = {"standard": moments, "training": Training(2, 6, batch_size=8)}
     stack = train(head, features, samples, weights, lr=lr, decay=decay, **options)
     start = head.initial(seed=0, count=1)
+    # The mean query's first classifier is so small that AdamW makes steps of rounded gradients.
+    atol = 1e-4 if kind is MeanQueryHead else 1e-5
     for row in range(3):
         one = slice(row, row + 1)
         alone = train(
             head, features, samples, weights[one], lr=lr[one], decay=decay[one], **options
         )
         for name, value in alone.items():
-            torch.testing.assert_close(stack[name][one], value, rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(stack[name][one], value, rtol=1e-4, atol=atol)
         assert any((alone[name] - start[name]).abs().max() > 1e-3 for name in alone)
 
 
@@ -149,7 +157,7 @@ def test_memory_bounds_change_nothing(monkeypatch):
             torch.testing.assert_close(value, whole[name], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", [LinearHead, AttentiveHead, Attentive4Head])
+@pytest.mark.parametrize("kind", [LinearHead, AttentiveHead, Attentive4Head, MeanQueryHead])
 def test_parameters_and_moments_are_within_the_memory_too(kind, monkeypatch):
     """What is alive in a step: H heads with gradients and moments, and the samples of a pass."""
     from ivn.probe import train as module
