@@ -107,7 +107,7 @@ def run_probe(
 ) -> int:
     """Measure what frozen encoders have learnt, beside baselines.
     $ ivn probe classify --encoder RUN --data LIST --label NAME
-    $ ivn probe classify --encoder RUN hf:FOLDER --data LIST --test LIST --heads attentive
+    $ ivn probe classify --encoder RUN hf:FOLDER --data LIST --test LIST --heads meanquery
 
     Videos are judged by heads that saw no video of their group, file or content. Raw pixels, and
     for a run its random-weight twin, stand beside. The last line printed is the result as JSON.
@@ -118,10 +118,10 @@ def run_probe(
         encoder: runs, weights, presets, hub ids, timm:NAME, hf:FOLDER or raw; all share one split.
         data: a folder, a list or a manifest of videos.
         test: videos to judge by, instead of folds of the data.
-        label: which label of the list.
-        heads: some of linear, knn, attentive, attentive4.
+        label: which label of the list; several values, parted by ";", are told one by one.
+        heads: some of linear, knn, attentive, attentive4, meanquery.
         pool: features that linear, knn and retrieve read: mean, frames, attn or cls.
-        tokens: what attentive heads read: all tokens, or their mean over each frame (frames).
+        tokens: what heads with attention read: all tokens, or their mean over each frame (frames).
         clips: clips of each tested video; probabilities are averaged over clips x crops.
         crops: crops of each of those clips.
         train_views: views of each training video, the central one and random ones.
