@@ -1,5 +1,8 @@
 """What all runs of a table share, and where a change to it goes."""
 
+import json
+from dataclasses import replace
+
 import pytest
 
 from ivn.ablation.lab import Lab
@@ -31,3 +34,12 @@ def test_rows_without_it_take_the_other_changes_alone(lab, name):
     config = lab.config(row(lab, name), 0)
     assert config.optim.lr == 2e-3
     assert config.stage.teacher.kind == "none"
+
+
+def test_scores_are_top_1_or_the_mean_average_precision_of_several_labels(lab, tmp_path):
+    lab = replace(lab, labels=("action", "objects"))
+    for name, score in (("action", "top1"), ("objects", "map")):
+        place = tmp_path / "probes" / name / "result.json"
+        place.parent.mkdir(parents=True)
+        place.write_text(json.dumps({"rows": [{score: {"value": 0.25}}, {score: {"value": 1.0}}]}))
+    assert lab._scores([tmp_path]) == {"action": [25.0], "objects": [25.0]}

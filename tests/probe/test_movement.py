@@ -84,6 +84,8 @@ def test_frames_of_videos_are_pictures_too(tmp_path):
     pictures = [*frames]
     assert [picture.scene for picture in pictures] == ["group 0", "group 0", "group 1", "group 1"]
     assert [one.path for one in frames.skipped] == [str(tmp_path / "broken.mp4")]
+    (note,) = frames.notes()
+    assert note.startswith("3 of 5 videos have no group")
     again = [*Frames(sources, 0, [Flow()])]
     assert all(np.array_equal(a.pixels, b.pixels) for a, b in zip(pictures, again, strict=True))
     # Too small for this encoder's clips.
