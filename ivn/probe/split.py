@@ -61,7 +61,7 @@ def clips_of(sources: Sequence[Source]) -> np.ndarray:
     for source, keys in zip(sources, _keys(sources), strict=True):
         what = dict(keys)
         key = ("content", what["content"]) if "content" in what else ("file", what["file"])
-        found.append((key, source.start, source.end))
+        found.append((key, source.start, max(source.end, -1.0)))  # any below 0 is the end
     return np.array([number.setdefault(clip, len(number)) for clip in found], np.int64)
 
 
