@@ -167,7 +167,7 @@ def test_the_command_the_page_and_the_ablation_say_so(patterns, own_cache, tmp_p
     names = ("walk;sit", "walk;talk", "sit", "walk; talk ;sit")
     data = write_list(tmp_path / "l.csv", rows_of(patterns, lambda number: names[number % 4]))
     out = tmp_path / "out"
-    more = ("--heads", "knn,meanquery", "--lr", "1e-3", "--holdout", "--out", out)
+    more = ("--heads", "meanquery", "--tokens", "frames", "--lr", "1e-3", "--holdout", "--out", out)
     said = command("probe", "classify", *RAW, "--data", data, *more)
     plain = result(said)
     assert plain["classes"] == ["sit", "talk", "walk"]
