@@ -20,18 +20,8 @@ from .extract import extract
 from .fit import Kind, Point, Task, arranged_shape, kinds
 from .frozen import Frozen, Pool, nearest_pool
 from .heads import LinearHead
-from .labelled import Data, Split, check_classes, described, labelled, majority, split_of, usable
-from .metrics import (
-    TOP,
-    Share,
-    class_mean,
-    confusion,
-    hits,
-    mean_average_precision,
-    per_class,
-    precisions,
-    share,
-)
+from .judged import by_class, guesses, row_scores
+from .labelled import Data, Split, check_classes, described, labelled, split_of, usable
 from .objective import SEVERAL_LABELS, Scores
 from .progress import shown
 from .readout import HEADS, Readout
@@ -188,7 +178,7 @@ def classify(
         probabilities, head = _run(kind, task, splits, judge, one, own, training.device)
         fitted.append(head)
         told.append(probabilities)
-        scores = _scores(probabilities, labels, groups, seed=seed)
+        scores = row_scores(probabilities, labels, groups, seed=seed)
         chosen = {**head.point, "validation": head.validation, "pool": own}
         rows.append(Row(one.name, kind.name, scores, chosen, baseline=one in baselines))
     best = max(range(len(found) * len(frozen)), key=lambda row: fitted[row].validation)
@@ -197,11 +187,11 @@ def classify(
         "classes": data.classes,
         "n": len(labels),
         "groups": len(np.unique(groups)),
-        **_guesses(data, splits, labels),
+        **guesses(data, splits, labels),
         "views": {"clips": clips, "crops": crops, "train": train_views},
         "pool": pool,
         "tokens": tokens,
-        **_by_class(told[best], labels, data.classes, of=rows[best]),
+        **by_class(told[best], labels, data.classes, of=rows[best]),
         "split": described(data, splits, folds=folds, holdout=holdout, seed=seed),
         **data.account.facts(),
     }
@@ -216,49 +206,6 @@ def classify(
         tested=[data.sources[clip] for clip in tested],
         told=told,
     )
-
-
-def _scores(
-    probabilities: np.ndarray, labels: np.ndarray, groups: np.ndarray, *, seed: int
-) -> dict[str, Share | None]:
-    """Of one head on the tested clips, whose labels are ``[n]`` or ``[n, K]``."""
-    if labels.ndim == 2:
-        return {"map": mean_average_precision(probabilities, labels, groups, seed=seed)}
-    right, top5 = hits(probabilities, labels, 1), None
-    if probabilities.shape[1] > TOP:
-        top5 = share(hits(probabilities, labels, TOP), groups, seed=seed)
-    return {
-        "top1": share(right, groups, seed=seed),
-        "top5": top5,
-        "class_mean": class_mean(right, labels, groups, seed=seed),
-    }
-
-
-def _guesses(data: Data, splits: Sequence[Split], labels: np.ndarray) -> dict[str, float | None]:
-    """What guessing would give.
-
-    Of several labels a video chance is what equal scores have: the share of videos with the label,
-    averaged over those that any tested video has. To guess the commonest then means nothing else.
-    """
-    if labels.ndim == 2:
-        return {"chance": float(labels.mean(0)[labels.any(0)].mean()), "majority": None}
-    return {"chance": 1 / len(data.classes), "majority": majority(data, splits)}
-
-
-def _by_class(
-    probabilities: np.ndarray, labels: np.ndarray, classes: list[str], *, of: Row
-) -> dict[str, Any]:
-    """Each class by itself, as the head of one row told it."""
-    named = {"encoder": of.encoder, "head": of.head}
-    if labels.ndim == 2:
-        return {"per_class": precisions(probabilities, labels, classes), "per_class_of": named}
-    table = confusion(probabilities.argmax(1), labels, len(classes))
-    return {
-        "confusion": table.tolist(),
-        "confusion_of": named,
-        "per_class": per_class(table, classes),
-        "per_class_of": named,
-    }
 
 
 def _run(

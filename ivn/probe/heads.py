@@ -188,7 +188,8 @@ class Attentive4Head(Head):
         linear("cross.kv", 2 * C, C)
         norm("cross.norm2")
         linear("cross.fc1", hidden, C)
-        linear("cross.fc2", C, hidden, STD * (2 * (_BLOCKS + 1)) ** -0.5)
+        # The release scales it by the number of the last block again, not by its own.
+        linear("cross.fc2", C, hidden, STD * (2 * _BLOCKS) ** -0.5)
         out["weight"], out["bias"] = Start((self.classes, C), STD), Start((self.classes,))
         return out
 

@@ -89,6 +89,14 @@ def test_the_head_of_four_blocks_is_vjepa2s():
         torch.testing.assert_close(found[number], expected, rtol=1e-9, atol=1e-9)
 
 
+def test_the_head_of_four_blocks_starts_as_vjepa2s():
+    starts = Attentive4Head((7, 64), 5).starts()
+    names = [*(f"blocks.{number}" for number in range(3)), "cross"]
+    found = [starts[f"{name}.fc2.weight"].std for name in names]
+    # Blocks count from 1, and the cross-attention has the last one's.
+    assert found == pytest.approx([0.02 / (2 * number) ** 0.5 for number in (1, 2, 3, 3)])
+
+
 @pytest.mark.parametrize(("kind", "shape"), KINDS)
 def test_a_stack_trains_as_each_of_its_heads_alone(kind, shape):
     n, K = 20, 3
