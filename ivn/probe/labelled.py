@@ -17,7 +17,7 @@ from .account import Account
 from .errors import ProbeError
 from .extract import Extracted
 from .objective import ONE_CLASS, SEVERAL_LABELS, Objective
-from .split import check_apart, clips_of, folds_of, groups_of
+from .split import Key, check_apart, clips_of, folds_of, grouped, keys_of
 
 LEAST_GROUPS = 2  # of a class: one to learn from, one to judge by
 PARTING = ";"  # of several labels of a video
@@ -74,7 +74,16 @@ def labelled(sources: Sequence[Source], test: Sequence[Source], *, label: str) -
         ProbeError: none has it, there is one class alone, one video is listed with several classes,
             or the two lists do not fit together.
     """
-    train, judged = _listed(sources, label, "training"), _listed(test, label, "test")
+    found = [(source, names) for source in sources if (names := _names(source, label))]
+    asked = [(source, names) for source in test if (names := _names(source, label))]
+    if not found:
+        raise ProbeError(_no_label(sources, label, "training"))
+    if test and not asked:
+        raise ProbeError(_no_label(test, label, "test"))
+    # Once for all that asks for them: files that are as large as another are read whole.
+    keys = keys_of([source for source, _ in (*found, *asked)])
+    train = _once(found, keys[: len(found)], label, "training")
+    judged = _once(asked, keys[len(found) :], label, "test")
     classes = sorted({name for names in train.labels for name in names}, key=_natural)
     several = sum(len(names) > 1 for names in (*train.labels, *judged.labels))
     if len(classes) < 2:
@@ -87,51 +96,54 @@ def labelled(sources: Sequence[Source], test: Sequence[Source], *, label: str) -
             f"the test videos have {len(unknown)} classes of {label!r} that no training video "
             f"has: {_few(unknown)}; the training videos have {_few(classes)}"
         )
-    check_apart(train.sources, judged.sources)
+    shared = [*train.keys, *judged.keys]
+    check_apart(train.sources, judged.sources, shared)
     every = [*train.sources, *judged.sources]
     account = Account(
         label,
         listed=len(sources),
-        unlabelled=train.unlabelled,
+        unlabelled=len(sources) - len(found),
         listed_test=len(test),
-        unlabelled_test=judged.unlabelled,
-        repeated=train.repeated + judged.repeated,
+        unlabelled_test=len(test) - len(asked),
+        repeated=len(found) + len(asked) - len(every),
         several=several,
-        ungrouped=sum(not source.group for source in every),
+        ungrouped=sum(all(kind != "group" for kind, _ in own) for own in shared),
         used=len(every),
     )
     labels = _numbered([*train.labels, *judged.labels], classes, several > 0)
-    return Data(every, labels, groups_of(every), classes, len(judged.sources), account)
+    return Data(every, labels, grouped(shared), classes, len(judged.sources), account)
 
 
 @dataclass(frozen=True)
-class _Listed:
-    """The videos of one list that have the label, each clip once.
+class _Clips:
+    """The clips of one list that have the label, each once.
 
     Attributes:
-        sources: the videos.
-        labels: of each, without repeats, in the order of the list.
-        unlabelled: how many have none.
-        repeated: how many more rows there were about a clip that had one.
+        sources: the clips.
+        labels: of each, in the order of the list.
+        keys: of each, what any of its rows shares with whatever belongs to it.
     """
 
     sources: Sequence[Source]
     labels: Sequence[tuple[str, ...]]
-    unlabelled: int
-    repeated: int
+    keys: Sequence[Sequence[Key]]
 
 
-def _listed(sources: Sequence[Source], label: str, side: str) -> _Listed:
-    """One side's list; of no rows, nothing."""
-    found = [(source, names) for source in sources if (names := _names(source, label))]
-    if sources and not found:
-        raise ProbeError(_no_label(sources, label, side))
-    clips = clips_of([source for source, _ in found])
+def _once(
+    found: Sequence[tuple[Source, tuple[str, ...]]],
+    keys: Sequence[Sequence[Key]],
+    label: str,
+    side: str,
+) -> _Clips:
+    """The first row about each clip; all of them have to say the same."""
+    clips = clips_of([source for source, _ in found], keys)
     first: dict[int, int] = {}
+    shared: dict[int, dict[Key, None]] = {}
     conflicts: dict[int, int] = {}  # clip -> the row that differs from its first
     for row, clip in enumerate(clips.tolist()):
         if set(found[row][1]) != set(found[first.setdefault(clip, row)][1]):
             conflicts.setdefault(clip, row)
+        shared.setdefault(clip, {}).update(dict.fromkeys(keys[row]))
     if conflicts:
         clip, row = next(iter(conflicts.items()))
         (one, names), (other, others) = found[first[clip]], found[row]
@@ -141,12 +153,11 @@ def _listed(sources: Sequence[Source], label: str, side: str) -> _Listed:
             f"{PARTING.join(others)!r}, of one file or the same bytes; give each video one class, "
             f"or one row with all of its labels, parted by {PARTING!r}"
         )
-    kept = [found[row] for row in first.values()]
-    return _Listed(
-        [source for source, _ in kept],
-        [names for _, names in kept],
-        len(sources) - len(found),
-        len(found) - len(kept),
+    kept = list(first.values())
+    return _Clips(
+        [found[row][0] for row in kept],
+        [found[row][1] for row in kept],
+        [list(own) for own in shared.values()],
     )
 
 

@@ -32,7 +32,12 @@ def groups_of(sources: Sequence[Source]) -> np.ndarray:
 
     A re-encoded copy has other bytes: only the ``group`` column of a list can tell of it.
     """
-    parent = list(range(len(sources)))
+    return grouped(keys_of(sources))
+
+
+def grouped(keys: Sequence[Sequence[Key]]) -> np.ndarray:
+    """As :func:`groups_of`, of videos with these keys."""
+    parent = list(range(len(keys)))
 
     def root(video: int) -> int:
         while parent[video] != video:
@@ -41,37 +46,46 @@ def groups_of(sources: Sequence[Source]) -> np.ndarray:
         return video
 
     first: dict[Key, int] = {}
-    for video, keys in enumerate(_keys(sources)):
-        for key in keys:
+    for video, own in enumerate(keys):
+        for key in own:
             one, other = root(first.setdefault(key, video)), root(video)
             parent[max(one, other)] = min(one, other)
-    roots = [root(video) for video in range(len(sources))]
+    roots = [root(video) for video in range(len(keys))]
     number = {root: place for place, root in enumerate(dict.fromkeys(roots))}
     return np.array([number[root] for root in roots], np.int64)
 
 
-def clips_of(sources: Sequence[Source]) -> np.ndarray:
+def clips_of(sources: Sequence[Source], keys: Sequence[Sequence[Key]]) -> np.ndarray:
     """Which videos are one clip, int64 ``[n]``, clips numbered from 0 in order.
 
     They are windows from one time to one time of one file, however its path is spelled, or of files
     with the same bytes.
+
+    Args:
+        sources: the videos.
+        keys: of :func:`keys_of`.
     """
     number: dict[tuple[Key, float, float], int] = {}
     found = []
-    for source, keys in zip(sources, _keys(sources), strict=True):
-        what = dict(keys)
+    for source, own in zip(sources, keys, strict=True):
+        what = dict(own)
         key = ("content", what["content"]) if "content" in what else ("file", what["file"])
         found.append((key, source.start, max(source.end, -1.0)))  # any below 0 is the end
     return np.array([number.setdefault(clip, len(number)) for clip in found], np.int64)
 
 
-def check_apart(train: Sequence[Source], test: Sequence[Source]) -> None:
+def check_apart(
+    train: Sequence[Source], test: Sequence[Source], keys: Sequence[Sequence[Key]]
+) -> None:
     """See that no video of ``test`` belongs to one of ``train``.
+
+    Args:
+        train, test: the videos.
+        keys: of :func:`keys_of`, of all of them in this order.
 
     Raises:
         ProbeError: one does; both are named.
     """
-    keys = _keys([*train, *test])
     seen: dict[Key, int] = {}
     for video, own in enumerate(keys[: len(train)]):
         for key in own:
@@ -200,8 +214,11 @@ def _dealt(counts: _Counts, uneven: np.ndarray, folds: int, keys: Tensor) -> np.
     return fold
 
 
-def _keys(sources: Sequence[Source]) -> list[list[Key]]:
-    """What each video shares with whatever belongs to it."""
+def keys_of(sources: Sequence[Source]) -> list[list[Key]]:
+    """What each video shares with whatever belongs to it.
+
+    Files that are as large as another are read whole.
+    """
     real = [os.path.realpath(source.path) for source in sources]
     content = _contents(
         [path for source, path in zip(sources, real, strict=True) if not source.member]

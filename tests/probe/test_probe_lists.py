@@ -87,6 +87,13 @@ def test_a_video_twice_in_its_class_is_counted_once(patterns, tmp_path):
     assert "2 rows repeat a clip with the same label and are counted once" in lines(said)
 
 
+def test_the_groups_of_all_rows_of_a_video_count(patterns, tmp_path):
+    rows = labelled(patterns)
+    more = [(rows[number][0], rows[number][1], "film") for number in (4, 7)]
+    found = result(classify(write_list(tmp_path / "l.csv", [*rows, *more]), *KNN))
+    assert (found["n"], found["split"]["groups"], found["ungrouped"]) == (20, 19, 18)
+
+
 def test_windows_of_a_video_have_classes_of_their_own(patterns, tmp_path):
     rows = [(path, label, "", 0, 0.8) for path, label, _ in labelled(patterns)]
     rows += [(path, "ba"["ab".index(label)], "", 0.8, 1.6) for path, label, *_ in rows]
@@ -119,3 +126,20 @@ def test_the_mean_over_classes_stands_beside_top_1(patterns, tmp_path):
     shares = [row["top1"] for row in found["per_class"]]
     assert found["rows"][0]["class_mean"]["value"] == pytest.approx(sum(shares) / 2)
     assert any("top-1" in line and "class mean" in line for line in lines(said))
+
+
+def test_every_file_is_read_once_for_what_it_shares(patterns, tmp_path, monkeypatch):
+    from ivn.data.source import list_clips
+    from ivn.probe import split
+    from ivn.probe.labelled import labelled as labelled_videos
+
+    read = []
+    digest = split._digest
+    monkeypatch.setattr(split, "_digest", lambda path: read.append(path) or digest(path))
+    rows = [*labelled(patterns)[:10], (copied(patterns, tmp_path), "a", "")]
+    data = list_clips(write_list(tmp_path / "l.csv", rows))
+    test = list_clips(write_list(tmp_path / "t.csv", labelled(patterns)[10:]))
+    assert labelled_videos(data, test, label="label").account.repeated == 1
+    assert len(read) == len(set(read)) >= 2
+    with pytest.raises(ValueError, match="none of 0 training videos"):
+        labelled_videos([], (), label="label")
