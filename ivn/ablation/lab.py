@@ -46,23 +46,23 @@ class Lab:
         data: clips to pretrain on.
         clips: labelled clips to probe on.
         labels: those of their labels that are probed.
-        several: those of ``labels`` of which a clip may have several values.
         scale: size of the models.
         seeds: runs of each row.
         changes: settings of all runs, beyond the recipe of the scale; those of ``stage.teacher``
             hold wherever a row has it.
         table: whose rows they are.
+        several: those of ``labels`` of which a clip may have several values.
     """
 
     out: Path
     data: str
     clips: Sequence[Source]
     labels: Sequence[str]
-    several: Sequence[str]
     scale: Scale
     seeds: int
     changes: tuple[str, ...]
     table: Table
+    several: Sequence[str] = ()
 
     def config(self, row: Row, seed: int) -> Config:
         """The config of a row's run."""

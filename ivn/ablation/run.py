@@ -77,11 +77,11 @@ def ablate(options: Options) -> int:
         str(Path(options.data).absolute()),
         clips,
         tuple(accounts),
-        tuple(name for name, account in accounts.items() if account.several),
         options.scale,
         options.seeds,
         options.changes,
         chosen,
+        tuple(name for name, account in accounts.items() if account.several),
     )
     for row in chosen.rows:
         lab.config(row, 0)  # a wrong setting is told before the first run, not hours later

@@ -13,7 +13,7 @@ CHANGES = ("stage.teacher.image_size=128", "stage.teacher.dtype=bfloat16", "opti
 
 @pytest.fixture
 def lab(tmp_path):
-    return Lab(tmp_path, "clips", (), (), (), "tiny", 1, CHANGES, table("3", "tiny"))
+    return Lab(tmp_path, "clips", (), (), "tiny", 1, CHANGES, table("3", "tiny"))
 
 
 def row(lab, name):
