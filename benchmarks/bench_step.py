@@ -16,6 +16,11 @@ The profile is of ours alone, fed by the real loader from the bundled clips: mil
     backward
     optimizer    clipping and AdamW
 
+On a GPU the peak of the memory held is told, too, as PyTorch's allocator counts it.
+
+``--kernels`` lists what takes the time inside further steps, as torch.profiler sees it: the GPU's
+kernels by name, or on a CPU the operators.
+
 ``--reference`` times it against the same model with every operation replaced by its reference,
 with and without the teacher; ``--plain`` against a plain eager step (``plain_step.py``), whose
 clips are float and normalised already. Losses are found equal first. Teachers have the real class
@@ -30,7 +35,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from ivn.benchmarks import script
+from ivn.benchmarks import kernel_times, script
 from ivn.benchmarks.clock import Clock, Parts
 from ivn.benchmarks.plain_step import Native, PlainStep, Same
 from ivn.benchmarks.preset_step import PresetStep, computing_in, weighted
@@ -92,6 +97,9 @@ def profile(run: PresetStep, warm: int, rounds: int) -> dict:
 
 def _profile(run: PresetStep, batches: Iterator[Batch], warm: int, rounds: int) -> dict:
     steps = []
+    cuda = run.device.type == "cuda"
+    if cuda:
+        torch.cuda.reset_peak_memory_stats(run.device)
     for _ in range(warm + rounds):
         clock = Clock(run.device)
         with clock.part("decode wait"):
@@ -102,7 +110,24 @@ def _profile(run: PresetStep, batches: Iterator[Batch], warm: int, rounds: int) 
     share = {name: found[name] / found["step"] for name in PARTS}
     for name in (*PARTS, "step"):
         print(f"{name:12} {found[name]:10.2f} ms {share.get(name, 1.0):7.1%}")
-    return {"milliseconds": found, "share": share}
+    peak = {}
+    if cuda:
+        peak = {"peak_bytes": torch.cuda.max_memory_allocated(run.device)}
+        print(f"peak memory  {peak['peak_bytes'] / 2**30:10.2f} GiB")
+    return {"milliseconds": found, "share": share} | peak
+
+
+def kernels(run: PresetStep, warm: int, rounds: int) -> list[dict]:
+    """What takes the time inside at most three of our steps, the most first."""
+    del warm  # the profiled steps before these were
+
+    def step() -> None:
+        run.loss().backward()
+        run.update()
+
+    found = kernel_times.measure(step, run.device, min(rounds, 3))
+    kernel_times.print_table(found)
+    return found
 
 
 def against_reference(run: PresetStep, warm: int, rounds: int) -> dict:
@@ -174,6 +199,7 @@ def main() -> None:
     parser.add_argument("--preset", required=True, choices=PRESETS, metavar="PRESET")
     parser.add_argument("--batch", type=int, default=2, help="clips a step (default 2)")
     parser.add_argument("--warm", type=int, default=3, help="steps before the timed ones")
+    parser.add_argument("--kernels", action="store_true", help="list the kernels by their time")
     parser.add_argument("--reference", action="store_true", help="compare with reference ops")
     parser.add_argument("--plain", action="store_true", help="compare with a plain eager step")
     options = parser.parse_args()
@@ -189,6 +215,8 @@ def main() -> None:
     print(f"{options.preset}, {options.batch} clips a step, {dtype}, {options.threads} threads")
     found |= {"preset": options.preset, "batch": options.batch, "dtype": dtype}
     measured = {"profile": profile}
+    if options.kernels:
+        measured["kernels"] = kernels
     if options.plain:
         measured["plain"] = against_plain
     if options.reference:

@@ -1,76 +1,156 @@
 #!/usr/bin/env bash
-# Builds ivn on a bare GPU machine, tests it there and measures it, in under nine minutes; nothing is
-# downloaded and nothing installed outside a temporary folder.
+# Builds ivn on a bare GPU machine, tests it there and measures it; nothing is downloaded, and
+# nothing installed outside a temporary folder.
 #
-#   benchmarks/gpu.sh [--quick] --out DIR
+# Needs torch (CUDA), triton, numpy, safetensors, transformers, pytest, setuptools >= 70.1, cmake and
+# ninja in the Python that $PYTHON names (default python3), a C++ compiler and nvcc; uses
+# compute-sanitizer, pytest-xdist, PyAV, tyro and DALI where they are. $IVN_COMMIT names the commit
+# where this is no git checkout.
 #
-# Needs torch (CUDA), triton, numpy, safetensors, pytest, setuptools >= 70.1, cmake and ninja in
-# the Python that $PYTHON names (default python3), a C++ compiler, nvcc and compute-sanitizer; for
-# stage one transformers; uses pytest-xdist, matplotlib and DALI where they are. DIR gets one log for each
-# step, results as JSON, a plot and summary.txt. A failing step does not stop the others, but the
-# exit code is then 1; 2 if there is nothing to run on. --quick takes about two thirds of the time:
-# fewer tests, sizes and rounds. $IVN_COMMIT names the commit where this is no git checkout.
-#
-# The time, estimated for 16 cores: build 70 s; the tests, with the checkers beside them, 110 s;
-# operations 200 s, of which 130 s are 29 forward passes that PyTorch compiles in 2 s each and 20
-# with backward in 3.5 s, and 25 s our own Triton kernels; each stage's step 50 s.
+# DIR gets one file, results.tar.gz: summary.txt, one log for each step, results as JSON. It is
+# written anew after each step and when this script is stopped, so it is there however it ends. A
+# failing step does not stop the others, but the exit code is then 1; 2 if there is nothing to run on.
 set -uo pipefail
 
+# Each part, and for how many seconds it runs at most: it is stopped then, and the next begins.
+# What is asked for is done in this order: what tells most comes first.
+parts=(
+  step-stage1-large:75 step-stage2-large:75 tests:100
+  tests-compile:85 tests-opcheck:85
+  step-stage1-base:85 step-stage2-base:85 plain-stage1-base:85 plain-stage2-base:85
+  ops-patches:85 ops-tokens:85 ops-masking:85 ops-random:85
+  ops-norm:85 ops-modulation:85 ops-diffusion:85 ops-distance:85
+  memcheck-tokens:85 memcheck-patches:85 memcheck-masking:85 memcheck-random:85
+  racecheck-patches:85 racecheck-masking:85
+  pretrain:85 decode:85
+)
+first=(step-stage1-large step-stage2-large tests)
+
+usage() {
+  cat << END
+usage: benchmarks/gpu.sh [--first | --only PART,...] [--wheels DIR] [--dry] --out DIR
+
+  --first       in 6 minutes: ${first[*]}
+  --only PART   these parts, commas between them; "ops" stands for all that begin with "ops-"
+  --wheels DIR  install the wheels in DIR into a folder of this run's own; "pretrain" needs those of
+                av, tyro, docstring-parser and tomli-w
+  --dry         needs no GPU and measures nothing: tests are collected, the rest runs small on the
+                CPU, and limits are ten times as long
+  --out DIR     where results.tar.gz goes
+
+Without --first and --only all parts run. Each is preceded once by the build, of 50 s at most. The
+parts, in their order, with the seconds that each takes at most:
+
+END
+  printf '  %s s\n' "${parts[@]/:/ }"
+}
+
 python=${PYTHON:-python3}
-quick=()
-out=
+wanted=all dry= wheels= out=
+# Past that many seconds no step is begun, and what runs is stopped.
+deadline=1000000
 while [ $# -gt 0 ]; do
   case $1 in
-    --quick) quick=(--quick) ;;
+    --first) wanted=$(IFS=,; echo "${first[*]}") deadline=345 ;;
+    --only) wanted=${2:-}; shift ;;
+    --wheels) wheels=${2:-}; shift ;;
+    --dry) dry=1 ;;
     --out) out=${2:-}; shift ;;
-    *) echo "unknown argument $1; usage: benchmarks/gpu.sh [--quick] --out DIR" >&2; exit 2 ;;
+    --help) usage; exit ;;
+    *) echo "unknown argument $1; --help lists them" >&2; exit 2 ;;
   esac
   shift
 done
-[ -n "$out" ] || { echo "usage: benchmarks/gpu.sh [--quick] --out DIR" >&2; exit 2; }
+[ -n "$out" ] || { usage >&2; exit 2; }
 
-nvidia-smi > /dev/null 2>&1 || { echo "no GPU here: nvidia-smi does not run" >&2; exit 2; }
-"$python" -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' || {
-  echo "no usable GPU here: torch.cuda.is_available() is not True in $python" >&2
-  exit 2
-}
+asked=()
+IFS=, read -ra names <<< "$wanted"
+for name in "${names[@]}"; do
+  known=
+  for part in "${parts[@]%:*}"; do
+    case $part in "$name" | "$name"-*) known=1 ;; esac
+  done
+  [ -n "$known" ] || [ "$name" = all ] || { echo "no part $name; --help lists them" >&2; exit 2; }
+done
+for part in "${parts[@]}"; do
+  for name in "${names[@]}"; do
+    case $name:${part%:*} in
+      all:* | "$name:$name" | "$name:$name"-*) asked+=("$part"); break ;;
+    esac
+  done
+done
 
-mkdir -p "$out" && out=$(cd "$out" && pwd) || exit 2
+longer=1
+if [ -n "$dry" ]; then
+  device=cpu arch=90 longer=10 deadline=1000000
+else
+  device=cuda
+  nvidia-smi > /dev/null 2>&1 || { echo "no GPU here: nvidia-smi does not run" >&2; exit 2; }
+  # Code for the GPU that is here alone: others would double what nvcc has to do.
+  arch=$("$python" -c 'import torch; print("%d%d" % torch.cuda.get_device_capability())') || {
+    echo "no usable GPU here: torch.cuda.get_device_capability() fails in $python" >&2
+    exit 2
+  }
+  export IVN_REQUIRE_GPU=1
+fi
+
+mkdir -p "$out" && out=$(cd "$out" && pwd) && rm -f "$out/results.tar.gz" || exit 2
+[ -z "$wheels" ] || wheels=$(cd "$wheels" && pwd) || exit 2
 cd "$(dirname "$0")/.." || exit 2
-site=$(mktemp -d)
-trap 'rm -rf "$site"' EXIT
+scratch=$(mktemp -d) || exit 2
+site=$scratch/site brought=$scratch/brought results=$scratch/results
+mkdir "$results"
 # The installed package is imported, not the sources in the working directory.
-export PYTHONPATH=$site${PYTHONPATH:+:$PYTHONPATH}
-export IVN_REQUIRE_GPU=1
+export PYTHONPATH=$site:$brought${PYTHONPATH:+:$PYTHONPATH}
 IVN_COMMIT=${IVN_COMMIT:-$(git describe --always --dirty 2> /dev/null)}
 export IVN_COMMIT
-: > "$out/summary.txt"
-# What is not done by then is not begun, and what runs is stopped, so that results come back.
-deadline=530
-[ ${#quick[@]} -eq 0 ] || deadline=360
+running= current=
 
-say() { echo "$1" | tee -a "$out/summary.txt"; }
+say() { echo "$1" | tee -a "$results/summary.txt"; }
 
 has() { "$python" -c "import $1" > /dev/null 2>&1; }
 
-# step SECONDS NAME COMMAND...: run it for so long at most, its output in DIR/NAME.log, and go on
-# whatever happens.
+pack() {
+  tar -czf "$out/results.tar.gz.part" -C "$results" . && mv "$out/results.tar.gz"{.part,}
+}
+
+finish() {
+  trap '' TERM INT HUP
+  if [ -n "$running" ]; then
+    kill "$running"
+    say "FAILED  $current: stopped after $((SECONDS - start)) s, and all behind it left out"
+  fi
+  pack
+  rm -rf "$scratch"
+}
+trap finish EXIT
+trap 'exit 143' TERM
+trap 'exit 130' INT
+trap 'exit 129' HUP
+
+# step SECONDS NAME COMMAND...: run it for so long at most, its output in NAME.log, and go on
+# whatever happens. In the background: a signal is heeded only while the shell waits.
 step() {
-  local limit=$1 name=$2 start=$SECONDS left code
+  local limit=$(($1 * longer)) name=$2 left=$((deadline - SECONDS)) code
   shift 2
-  left=$((deadline - SECONDS))
+  start=$SECONDS current=$name
   if [ $left -lt 10 ]; then
     say "FAILED  $name: no time left"
-    return
+    return 1
   fi
-  timeout -k 5 $((limit < left ? limit : left)) "$@" > "$out/$name.log" 2>&1
+  timeout -k 5 $((limit < left ? limit : left)) "$@" > "$results/$name.log" 2>&1 &
+  running=$!
+  wait $running
   code=$?
+  running=
   if [ $code -eq 0 ]; then
     say "ok      $name ($((SECONDS - start)) s)"
   else
     say "FAILED  $name with exit code $code ($((SECONDS - start)) s)"
-    tail -n 15 "$out/$name.log"
+    tail -n 15 "$results/$name.log"
   fi
+  pack
+  return $code
 }
 
 environment() {
@@ -106,65 +186,109 @@ sanitizer() {
   done
 }
 
-# sanitize NAME TOOL FILTER FILE...: tests under a tool. Each tensor is an allocation of its own.
-sanitize() {
-  local name=$1 tool=$2 filter=$3
-  shift 3
-  step 150 "$name" env PYTHONSAFEPATH=1 PYTORCH_NO_CUDA_MEMORY_CACHING=1 "$checker" \
-    --tool "$tool" --report-api-errors no --error-exitcode 9 \
-    "$python" -m pytest -q -p no:cacheprovider -m gpu -k "$filter" "$@"
+# run_tests SECONDS NAME FILTER: what needs no GPU is tested without one.
+run_tests() {
+  local parallel=()
+  if has xdist; then parallel=(-n 8); fi
+  [ -z "$dry" ] || parallel=(--collect-only)
+  step "$1" "$2" "$python" -m pytest -q "${parallel[@]}" -p no:cacheprovider -m gpu -k "$3" \
+    tests/ops tests/stages tests/data/test_{colour,on_device,packing,resize,transfer}.py \
+    --continue-on-collection-errors --durations=10 --junitxml "$results/$2.xml"
 }
 
-environment > "$out/environment.log" 2>&1
-libnvcuvid | tee "$out/libnvcuvid.log" "$out/summary.txt"
-step 150 build "$python" -m pip install . --no-deps --no-build-isolation --target "$site" -v
-# Its exit code speaks of the whole core; a bare machine has no video decoder.
-PYTHONSAFEPATH=1 "$python" -c 'from ivn.doctor import doctor; doctor(json=True)' \
-  > "$out/doctor.json" 2> "$out/doctor.log"
-
-# Right first: nothing is timed yet, so these share the GPU. (No initcheck: the tests fill new
-# memory with NaN themselves, and so see what is read before it is written.)
-checker=$(sanitizer)
-if [ -n "$checker" ]; then
-  plain="not opcheck and not compile and not captured and not differences and not second_order"
-  cuda_ops=(tests/ops/test_{tokens,patches,masking,random}.py)
-  if [ ${#quick[@]} -gt 0 ]; then
-    plain="$plain and not float64 and not dtype1"
+# sanitize SECONDS NAME TOOL NOUN: tests under a tool. Each tensor is an allocation of its own. (No
+# initcheck: the tests fill new memory with NaN themselves, and so see what is read before it is
+# written.)
+sanitize() {
+  local checker collect=()
+  local plain="not opcheck and not compile and not captured and not differences"
+  checker=$(sanitizer)
+  if [ -z "$checker" ]; then
+    say "FAILED  $2: no compute-sanitizer in the path, beside nvcc or in CUDA_HOME"
+    return
   fi
-  sanitize memcheck memcheck "$plain" "${cuda_ops[@]}" &
-  sanitize racecheck racecheck "$plain" tests/ops/test_{masking,patches}.py &
-else
-  say "FAILED  memcheck, racecheck: no compute-sanitizer in the path, beside nvcc or in CUDA_HOME"
-fi
-parallel=()
-if has xdist; then parallel=(-n 8); fi
-some=gpu
-if [ ${#quick[@]} -gt 0 ]; then some="gpu and not slow"; fi
-# What needs no GPU is tested without one.
-step 150 tests env PYTHONSAFEPATH=1 "$python" -m pytest -q "${parallel[@]}" -m "$some" \
-  tests/ops tests/stages --ignore tests/ops/test_fuzz.py --durations=10 \
-  --junitxml "$out/tests.xml"
-wait
+  [ -z "$dry" ] || collect=(--collect-only)
+  step "$1" "$2" env PYTORCH_NO_CUDA_MEMORY_CACHING=1 "$checker" \
+    --tool "$3" --report-api-errors no --error-exitcode 9 \
+    "$python" -m pytest -q "${collect[@]}" -p no:cacheprovider -m gpu \
+    -k "$plain and not second_order" "tests/ops/test_$4.py"
+}
 
-plot=()
-if has matplotlib; then plot=(--plot); else say "no plot: matplotlib is missing"; fi
-# Its wheels are large and GPU machines often without network: where DALI is missing, what is said of
-# libnvcuvid above tells whether the driver would let it decode.
-if has nvidia.dali && has av; then
-  step 60 tests-dali env PYTHONSAFEPATH=1 "$python" -m pytest -q -m gpu \
-    tests/data/test_on_gpu.py tests/data/decode/test_backends.py --junitxml "$out/tests-dali.xml"
-  step 40 decode env PYTHONSAFEPATH=1 "$python" -m ivn.benchmarks.bench_decode \
-    "$site/ivn/assets/clips" --rounds 2 --processes 8 --out "$out"
-else
-  say "no DALI: nvidia-dali-cuda130 and av are not both installed; see libnvcuvid above"
+# bench_step SECONDS NAME PRESET BATCH OPTION...
+bench_step() {
+  local name=$2 preset=$3 batch=$4 limit=$1 small=()
+  shift 4
+  [ -z "$dry" ] || { preset=${preset%-*}-tiny batch=1 small=(--quick); }
+  step "$limit" "$name" "$python" -m ivn.benchmarks.bench_step --preset "$preset" \
+    --device "$device" --batch "$batch" --rounds 10 "${small[@]}" "$@" --json "$results/$name.json"
+}
+
+# bench_ops SECONDS NAME NOUN
+bench_ops() {
+  local small=()
+  [ -z "$dry" ] || small=(--quick)
+  step "$1" "$2" "$python" -m ivn.benchmarks.ops --device "$device" "${small[@]}" \
+    --only "$3" --out "$scratch/$2"
+  [ ! -e "$scratch/$2/ops.json" ] || mv "$scratch/$2/ops.json" "$results/$2.json"
+}
+
+# Steps that the loader feeds from real clips, to a checkpoint.
+pretrain() {
+  local preset=stage1-base batch=16
+  if ! { has av && has tyro && has tomli_w; }; then
+    say "left out  pretrain: av, tyro and tomli-w are not all installed; --wheels brings them"
+    return
+  fi
+  [ -z "$dry" ] || preset=stage1-tiny batch=2
+  step "$1" pretrain "$python" -m ivn pretrain "$preset" --data "$site/ivn/assets/clips" \
+    --out "$scratch/run" --set stage.teacher.weights=random "optim.batch_size=$batch" \
+    optim.steps=$([ -z "$dry" ] && echo 30 || echo 2) "efficiency.device=$device" \
+    efficiency.workers=8 run.log_every=1
+  [ ! -e "$scratch/run/log.jsonl" ] || cp "$scratch/run/log.jsonl" "$results/pretrain.jsonl"
+}
+
+# DALI's wheels are large and GPU machines often without network: where it is missing, what is said
+# of libnvcuvid tells whether the driver would let it decode.
+decode() {
+  if ! { has nvidia.dali && has av; }; then
+    say "left out  decode: nvidia-dali-cuda130 and av are not both installed; see libnvcuvid above"
+    return
+  fi
+  step $(($1 / 2)) decode-tests "$python" -m pytest -q -m gpu tests/data/test_on_gpu.py \
+    tests/data/decode/test_backends.py --junitxml "$results/decode-tests.xml"
+  step $(($1 / 2)) decode "$python" -m ivn.benchmarks.bench_decode "$site/ivn/assets/clips" \
+    --rounds 2 --processes 8 --out "$results"
+}
+
+[ -z "$dry" ] || say "--dry: no GPU is used, nothing is measured"
+environment > "$results/environment.log" 2>&1
+libnvcuvid | tee -a "$results/summary.txt"
+if [ -n "$wheels" ]; then
+  step 15 wheels "$python" -m pip install --no-index --no-deps --no-compile --no-cache-dir \
+    --find-links "$wheels" --target "$brought" "$wheels"/*.whl
 fi
-step 210 ops env PYTHONSAFEPATH=1 "$python" -m ivn.benchmarks.ops --device cuda \
-  "${quick[@]}" "${plot[@]}" --out "$out"
-for preset in stage1-base stage2-base; do
-  step 75 "step-$preset" env PYTHONSAFEPATH=1 "$python" -m ivn.benchmarks.bench_step \
-    --preset "$preset" --device cuda --batch 16 --rounds 10 "${quick[@]}" --reference \
-    --json "$out/step-$preset.json"
+step 50 build env "CUDAARCHS=$arch" "$python" -m pip install . --no-deps --no-build-isolation \
+  --target "$site" -v || exit 1
+export PYTHONSAFEPATH=1
+# Its exit code speaks of the whole core; a bare machine has no video decoder.
+step 20 doctor bash -c '"$0" -c "from ivn.doctor import doctor; doctor(json=True)" > "$1" || true' \
+  "$python" "$results/doctor.json"
+
+for part in "${asked[@]}"; do
+  limit=${part#*:} part=${part%:*}
+  case $part in
+    tests) run_tests "$limit" "$part" "not compile and not opcheck" ;;
+    tests-compile) run_tests "$limit" "$part" compile ;;
+    tests-opcheck) run_tests "$limit" "$part" "opcheck and not compile" ;;
+    step-stage1-large) bench_step "$limit" "$part" stage1-large 16 --kernels ;;
+    step-stage2-large) bench_step "$limit" "$part" stage2-large 8 --kernels ;;
+    step-*) bench_step "$limit" "$part" "${part#*-}" 16 --reference ;;
+    plain-*) bench_step "$limit" "$part" "${part#*-}" 16 --plain ;;
+    ops-*) bench_ops "$limit" "$part" "${part#*-}" ;;
+    memcheck-* | racecheck-*) sanitize "$limit" "$part" "${part%-*}" "${part#*-}" ;;
+    *) "$part" "$limit" ;;
+  esac
 done
 
-echo "results in $out"
-! grep -q '^FAILED' "$out/summary.txt"
+echo "results in $out/results.tar.gz"
+! grep -q '^FAILED' "$results/summary.txt"

@@ -3,7 +3,8 @@
 python benchmarks/tables.py           write them
 python benchmarks/tables.py --check   fail where they are not what the results say
 
-``benchmarks/results/<machine>/`` holds a machine's ``ops.json``, ``step-<preset>.json``,
+``benchmarks/results/<machine>/`` holds a machine's ``ops.json``, or the same by nouns in
+``ops-<noun>.json``, ``step-<preset>.json``,
 ``decode.json`` and ``table-<name>.json`` of ``ivn ablate``; "cpu" is a machine without a GPU. What
 a document shows of them stands between ``<!-- NAME -->`` and ``<!-- end -->``.
 """
@@ -16,6 +17,7 @@ from functools import partial
 from pathlib import Path
 
 from ivn.ablation.outcome import shown
+from ivn.benchmarks.ops import NOUNS
 from ivn.provenance import in_words
 
 ROOT = Path(__file__).parents[1]
@@ -34,11 +36,23 @@ Results = dict[str, dict[str, dict]]
 
 
 def read(folder: Path = ROOT / "benchmarks" / "results") -> Results:
-    """Every machine's results."""
+    """Every machine's results.
+
+    Raises:
+        ValueError: operations that were measured apart are of different versions or hardware.
+    """
     found: Results = {}
     for machine in sorted(folder.iterdir()) if folder.exists() else []:
         files = machine.glob("*.json")
-        found[machine.name] = {file.stem: json.loads(file.read_text()) for file in files}
+        read = {file.stem: json.loads(file.read_text()) for file in files}
+        nouns = [read.pop(name) for name in (f"ops-{noun}" for noun in NOUNS) if name in read]
+        if nouns:
+            if len({_about(noun) for noun in nouns}) > 1:
+                raise ValueError(
+                    f"{machine}: ops-*.json differ in {', '.join(_ABOUT)}, expected none"
+                )
+            read["ops"] = nouns[0] | {"rows": [row for noun in nouns for row in noun["rows"]]}
+        found[machine.name] = read
         if (machine / "ops.png").exists():
             found[machine.name]["ops"]["picture"] = f"benchmarks/results/{machine.name}/ops.png"
     return found

@@ -30,13 +30,15 @@ def test_embedding_costs_what_it_may(tmp_path):
 )
 def test_parts_of_a_step_add_up(preset, tmp_path):
     """And all sides find the same losses."""
-    options = ["--preset", preset, "--batch", "1", "--plain", "--reference"]
+    options = ["--preset", preset, "--batch", "1", "--kernels", "--plain", "--reference"]
     found = run("bench_step", tmp_path / "found.json", *options)
     sided = [found["plain"]["milliseconds"], *found["reference"]["milliseconds"].values()]
     for times in (found["profile"]["milliseconds"], *(t for side in sided for t in side.values())):
         # medians over rounds: near the step's own, not equal to it
         assert sum(times.values()) == pytest.approx(2 * times["step"], rel=0.5)
     assert sum(found["profile"]["share"].values()) == pytest.approx(1, rel=0.5)
+    assert sum(row["share"] for row in found["kernels"]) == pytest.approx(1)
+    assert {"ivn::add_norm", "aten::addmm"} <= {row["name"] for row in found["kernels"]}
     terms = {"stage1-tiny": {"layers", "pixels"}, "stage2-tiny-official": {"view1", "view2"}}
     assert found["plain"]["losses"]["float32"].keys() == terms[preset]
     assert found["reference"]["losses"].keys() == terms[preset]

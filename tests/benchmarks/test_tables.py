@@ -1,5 +1,7 @@
 """The documents' tables are what the committed results say."""
 
+import json
+
 import pytest
 
 from ivn.benchmarks.tables import DOCUMENTS, NOT_YET, TABLES, read, written
@@ -35,6 +37,20 @@ def step() -> dict:
         "profile": {"milliseconds": times, "share": share},
         "reference": {"times_as_fast": {"without teacher": 1.3}},
     }
+
+
+def test_operations_measured_apart_are_one_table(tmp_path):
+    (tmp_path / "h100").mkdir()
+    for noun in ("tokens", "norm"):
+        row = {"noun": noun, "case": noun, "wrong": {}, "implementations": {}}
+        text = json.dumps(ABOUT | {"dtype": "bfloat16", "rows": [row]})
+        (tmp_path / f"h100/ops-{noun}.json").write_text(text)
+    found = read(tmp_path)["h100"]
+    assert found.keys() == {"ops"} and found["ops"]["hardware"] == "Some GPU"
+    assert [row["noun"] for row in found["ops"]["rows"]] == ["tokens", "norm"]
+    (tmp_path / "h100/ops-norm.json").write_text(text.replace("abc", "abd"))
+    with pytest.raises(ValueError, match="differ in hardware, torch"):
+        read(tmp_path)
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)

@@ -7,9 +7,12 @@ from functools import partial
 
 import pytest
 import torch
+from torch import Tensor
+
+pytest.importorskip("hypothesis")
+
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from torch import Tensor
 
 from ivn.model.diffusion import training_steps
 from ivn.ops import diffusion, distance, masking, modulation, norm, patches, random, tokens

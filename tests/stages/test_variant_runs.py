@@ -15,13 +15,15 @@ from ivn.model.predictor import PredictorConfig
 from ivn.model.vit import ViTLayer
 from ivn.presets import PRESETS
 from ivn.train import checkpoint, folder
-from tests.command import SMALL, assert_one_line, command
 from tests.small import STAGE1
-
-from .variants import PIXELS, VISIBLE, VIT, teacher
 
 pytest.importorskip("av")
 pytest.importorskip("transformers")
+pytest.importorskip("tyro")
+
+from tests.command import SMALL, assert_one_line, command
+
+from .variants import PIXELS, VISIBLE, VIT, teacher
 
 VJEPA = [*VIT, "model.predictor.depth=2", "stage.start=encoder", "stage.target.kind=momentum"]
 

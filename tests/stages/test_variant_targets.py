@@ -6,6 +6,9 @@ import pytest
 import torch
 from torch import nn
 
+pytest.importorskip("rich")
+pytest.importorskip("transformers")
+
 from ivn.ops.random import Purpose, integers, normal
 from ivn.stages import Term, initialise
 from ivn.train import checkpoint, folder
@@ -26,8 +29,6 @@ from tests.stages.variants import (
     of,
     teacher,
 )
-
-pytest.importorskip("transformers")
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,9 @@
 import pytest
 import torch
 
+pytest.importorskip("rich")
+pytest.importorskip("transformers")
+
 from ivn.model.decoder import DiffusionDecoder
 from ivn.model.model import Model
 from ivn.model.predictor import Predictor
@@ -26,8 +29,6 @@ from tests.stages.variants import (
     of,
     teacher,
 )
-
-pytest.importorskip("transformers")
 
 
 def test_pixel_only_has_no_alignment_and_asks_the_teacher_for_its_attention_alone(rows):
