@@ -60,9 +60,9 @@ int launch(const int64_t* keys, void* out, int64_t B, int64_t count, uint32_t pu
 
 }  // namespace
 
-extern "C" int ivn_random_words_cuda(const int64_t* keys, int64_t* out, int64_t B, int64_t count,
+extern "C" int ivn_random_words_cuda(const int64_t* keys, int64_t* words, int64_t B, int64_t count,
                                      uint32_t purpose, void* stream) {
-  return launch<int64_t>(keys, out, B, count, purpose, stream);
+  return launch<int64_t>(keys, words, B, count, purpose, stream);
 }
 
 extern "C" int ivn_normal_cuda(const int64_t* keys, void* out, int64_t B, int64_t count,

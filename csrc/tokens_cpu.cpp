@@ -50,7 +50,7 @@ IVN_VECTORISED void sum_four_rows(const In* const (&rows)[4], int64_t C, Real* s
 }  // namespace
 
 extern "C" int ivn_check_index_cpu(const int64_t* index, int64_t* found, int64_t B, int64_t M,
-                                   int64_t N, int) {
+                                   int64_t N, [[maybe_unused]] int threads) {
   std::vector<bool> seen;
   for (int64_t b = 0; b < B; ++b) {
     const int64_t* row = index + b * M;
