@@ -35,7 +35,7 @@ usage: benchmarks/gpu.sh [--first | --only PART,...] [--wheels DIR] [--dry] --ou
   --wheels DIR  install the wheels in DIR into a folder of this run's own; "pretrain" needs those of
                 av, tyro, docstring-parser and tomli-w
   --dry         needs no GPU and measures nothing: tests are collected, the rest runs small on the
-                CPU, and limits are ten times as long
+                CPU, and limits are ten times as long; stage one needs efficientnet-lite-pytorch
   --out DIR     where results.tar.gz goes
 
 Without --first and --only all parts run. Each is preceded once by the build, of 50 s at most. The
