@@ -245,7 +245,7 @@ def collected_on_a_bare_machine():
     return done.stdout.split()
 
 
-@pytest.mark.skipif("IVN_SOAK" not in os.environ, reason="half a minute: run by make minimum")
+@pytest.mark.soak
 def test_they_are_collected_without_what_a_bare_machine_lacks():
     code = BARE.format(lacks=OPTIONAL, files=collected_on_a_bare_machine())
     said = run_code(code, IVN_REQUIRE_GPU="0", PYTEST_DISABLE_PLUGIN_AUTOLOAD="1")
