@@ -1,24 +1,26 @@
 """Finds what a user calls an encoder: a file, a folder, a preset's name or a hub id."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from .data.clip import ClipSpec
-from .model import weights
-from .model.encoder import Encoder, build_encoder
+from .model import hub, weights
+from .model.encoder import Encoder, EncoderConfig, build_encoder
 from .model.model import Model
 from .model.predictor import AnyPredictorConfig
+from .model.sizes import Size, Sizes, both_sides, check_given
 from .model.teacher import read_network
-from .model.weights import Size, load_diffusion_decoder
+from .model.weights import load_diffusion_decoder
 from .presets import PRESETS
 from .probe.frozen import Frozen, FrozenEncoder, FrozenNetwork, FrozenPixels
 
 __all__ = ["EncoderError", "load_diffusion_decoder", "load_encoder", "load_frozen", "load_model"]
 
 _FRAMES = 16  # of clips for what takes any number
-_HUB_FILES = ("config.json", "model.safetensors")
+_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".json")
 
 
 class EncoderError(ValueError):
@@ -49,21 +51,25 @@ def load_encoder(
         num_frames: frames of that table.
         num_heads, pool_heads: attention heads of the blocks and of the pooling head.
             These four are taken from the ``config.json`` beside the weights, or from here where
-            there is none (a released InternVideo2 needs none); clips of other sizes and lengths
-            are then simply passed in.
+            there is none (a released InternVideo2 needs none), and of a preset in place of its
+            own; clips of other sizes and lengths are then simply passed in.
         device: where the encoder goes; the CPU without it.
-        dtype: of its parameters and its arithmetic; fp32 without it.
+        dtype: of its parameters and its arithmetic, float32, bfloat16 or float64, on a GPU also
+            float16; fp32 without it.
 
     Raises:
         FileNotFoundError: there is nothing of that name.
-        ValueError: a size is missing or wrong, or a key is missing or unexpected; it is named.
+        ValueError: a size is missing or wrong, or is not that of the ``config.json``; a key is
+            missing or unexpected; a weight is an integer or not finite. It is named.
     """
+    sizes = _given(image_size, num_frames, num_heads, pool_heads)
+    number = _dtype(dtype, device)
     if not Path(source).exists() and str(source) in PRESETS:
-        encoder = build_encoder(PRESETS[str(source)]().model.encoder, seed=0).eval()
+        config = _resized(PRESETS[str(source)]().model.encoder, sizes, str(source))
+        encoder = build_encoder(config, seed=0).eval()
     else:
-        sizes = _given(image_size, num_frames, num_heads, pool_heads)
-        encoder = weights.read_encoder(_local(source), sizes)
-    return encoder.to(_device(device), _dtype(dtype))
+        encoder = weights.read_encoder(local(source), sizes)
+    return encoder.to(_device(device), number)
 
 
 def load_model(
@@ -88,8 +94,9 @@ def load_model(
             weights, or of ModernBERT-large's last layers.
     """
     sizes = _given(image_size, num_frames, num_heads, pool_heads)
-    model = weights.read_model(_local(source), sizes, predictor)
-    return model.to(_device(device), _dtype(dtype))
+    number = _dtype(dtype, device)
+    model = weights.read_model(local(source), sizes, predictor)
+    return model.to(_device(device), number)
 
 
 def load_frozen(
@@ -98,6 +105,10 @@ def load_frozen(
     frames: int | None = None,
     size: int | None = None,
     layer: int = -1,
+    image_size: Size | None = None,
+    num_frames: int | None = None,
+    num_heads: int | None = None,
+    pool_heads: int | None = None,
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
 ) -> Frozen:
@@ -116,6 +127,8 @@ def load_frozen(
         size: side of their frames, in pixels; the encoder's own without it.
         layer: block behind which its tokens are taken, counted from 0 or back from -1; of networks
             of other libraries and of "raw" there is the last alone.
+        image_size, num_frames, num_heads, pool_heads: sizes of the encoder itself, as
+            :func:`load_encoder` takes them; nothing that other libraries or pixels have.
         device: where the encoder computes; the CPU without it.
         dtype: of its parameters and its arithmetic; fp32 without it. "raw" has none to choose.
 
@@ -124,7 +137,11 @@ def load_frozen(
         EncoderError: it cannot be loaded, or does not take such clips; in a line.
     """
     try:
-        if layer != -1 and (source == "raw" or source.startswith(("timm:", "hf:"))):
+        sizes = _given(image_size, num_frames, num_heads, pool_heads)
+        foreign = source == "raw" or source.startswith(("timm:", "hf:"))
+        if foreign and sizes:
+            raise ValueError(f"{source} has no use for {', '.join(sizes)}: its sizes are its own")
+        if foreign and layer != -1:
             raise ValueError(
                 f"{source}: layer {layer}, expected -1, what it gives in the end: layers can be "
                 "chosen of encoders of ivn"
@@ -134,13 +151,14 @@ def load_frozen(
         if source == "raw":
             spec = ClipSpec(_FRAMES if frames is None else frames, 224 if size is None else size)
             return FrozenPixels(source, spec)
-        if source.startswith(("timm:", "hf:")):
-            network = read_network(source, image_size=size).to(_device(device), _dtype(dtype))
+        if foreign:
+            number = _dtype(dtype, device)
+            network = read_network(source, image_size=size).to(_device(device), number)
             spec = ClipSpec(
                 _FRAMES if frames is None else frames, network.image_size, network.mean, network.std
             )
             return FrozenNetwork(source, network, spec)
-        encoder = load_encoder(source, device=device, dtype=dtype)
+        encoder = load_encoder(source, device=device, dtype=dtype, **sizes)
         return FrozenEncoder(source, encoder, _spec(source, encoder, frames, size), layer=layer)
     except (ValueError, ImportError) as error:
         raise EncoderError(str(error)) from error
@@ -171,34 +189,68 @@ def _given(
     return {name: value for name, value in sizes.items() if value is not None}
 
 
+def _resized(config: EncoderConfig, sizes: Sizes, where: str) -> EncoderConfig:
+    """The config with the sizes that are given."""
+    check_given(sizes, where)
+    height, width = both_sides(sizes.get("image_size", (config.image_height, config.image_width)))
+    if height % config.patch_size or width % config.patch_size:
+        raise ValueError(
+            f"{where}: image_size is {height} x {width}, expected multiples of its patch size "
+            f"{config.patch_size}"
+        )
+    for name in ("num_heads", "pool_heads"):
+        if config.width % sizes.get(name, 1):
+            raise ValueError(
+                f"{where}: {name} is {sizes[name]}, but its width {config.width} does not divide "
+                f"into {sizes[name]} heads"
+            )
+    return replace(
+        config,
+        image_height=height,
+        image_width=width,
+        num_frames=sizes.get("num_frames", config.num_frames),
+        heads=sizes.get("num_heads", config.heads),
+        pool_heads=sizes.get("pool_heads", config.pool_heads),
+    )
+
+
 def _device(device: torch.device | str | None) -> torch.device | str:
     return "cpu" if device is None else device
 
 
-def _dtype(dtype: torch.dtype | None) -> torch.dtype:
-    return torch.float32 if dtype is None else dtype
+def _dtype(dtype: torch.dtype | None, device: torch.device | str | None) -> torch.dtype:
+    """The dtype to compute in, which the device must know.
+
+    Raises:
+        ValueError: it does not.
+    """
+    if dtype is None:
+        return torch.float32
+    if not dtype.is_floating_point or dtype.itemsize < 2:
+        raise ValueError(f"dtype is {dtype}, expected torch.float32 or torch.bfloat16")
+    if dtype == torch.float16 and torch.device(_device(device)).type == "cpu":
+        raise ValueError(
+            f"dtype is {dtype}, in which a CPU does not compute: give torch.bfloat16 or "
+            "torch.float32"
+        )
+    return dtype
 
 
-def _local(source: str | Path) -> Path:
-    """``source`` on this machine, fetched from the hub if it is an id."""
+def local(source: str | Path) -> Path:
+    """Where the weights that ``source`` means are on this machine, fetched if it is a hub id.
+
+    Raises:
+        FileNotFoundError: there is nothing of that name.
+        ValueError: it is a preset's name, or the hub's client is not installed.
+    """
     path, name = Path(source), str(source)
     if path.exists():
         return path
     if name in PRESETS:
         raise ValueError(f"{name} is a preset without weights: give a run, a file or a hub id")
-    if name.count("/") != 1 or name.startswith((".", "/", "~")) or path.suffix:
+    if name.count("/") != 1 or name.startswith((".", "/", "~")) or path.suffix in _SUFFIXES:
         raise FileNotFoundError(
             f"no encoder {name!r}: expected a run folder, a weights file, a hub id (owner/name) or "
             f"one of {', '.join(sorted(PRESETS))}"
         )
-    try:
-        from huggingface_hub import hf_hub_download
-        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-    except ImportError as error:
-        raise ValueError(f'{name} is a hub id: pip install "ivn[hf]" to fetch it') from error
-    try:
-        files = [Path(hf_hub_download(name, file)) for file in _HUB_FILES]
-    except (HfHubHTTPError, LocalEntryNotFoundError) as error:
-        reason = str(error).splitlines()[0]
-        raise FileNotFoundError(f"{name} cannot be fetched from the hub: {reason}") from error
-    return files[-1]
+    return hub.fetch(name)

@@ -22,7 +22,7 @@ from ivn.data.windows import Tail, Window, Windows, windows_of
 from ivn.embed.files import Table, writer_for
 from ivn.embed.parts import Part, Parts
 from ivn.load import load_frozen
-from ivn.probe.frozen import Frozen, Pool
+from ivn.probe.frozen import Frozen, Pool, check_finite
 from ivn.train.settings import resolve_device
 
 # A part is written when it has come to any of these.
@@ -103,6 +103,7 @@ def embed(request: Request, load: Callable[[], Frozen]) -> int:
 
     Raises:
         DataError: the request makes no sense, there are no videos, or none can be used.
+        ProbeError: features are not finite; there is no file then.
     """
     out = request.out.absolute()
     write = writer_for(out)
@@ -216,7 +217,10 @@ def _embed_missing(
         growing = _Growing(parts, broken)
         for batch in _batches(_stream(sources, cuts, frozen, first, broken), request.batch_size):
             clips = torch.stack([window.clip for _, window in batch])
-            growing.add(batch, frozen.features(clips, request.pool).numpy())
+            features = frozen.features(clips, request.pool)
+            for (video, _), own in zip(batch, features, strict=True):
+                check_finite(frozen, own, sources[video].path)
+            growing.add(batch, features.numpy())
             count += len(batch)
             bar.update(task, completed=batch[-1][0], windows=count)
         growing.flush()

@@ -12,7 +12,7 @@ from torch import nn
 from ivn import stages
 from ivn.config import Config, read
 from ivn.model.encoder import Encoder, build_encoder
-from ivn.model.state import read_state
+from ivn.model.state import check_weight, read_state
 from ivn.report.content import Missing
 from ivn.stages import Stage
 from ivn.train import checkpoint, folder
@@ -128,6 +128,8 @@ def _fill(parts: Mapping[str, nn.Module], saved: Path) -> None:
                 f"{saved}: {name}.{key} is {theirs.get(key, 'missing')}, the run's config needs "
                 f"{ours.get(key, 'none')}"
             )
+        for key, value in state.items():
+            check_weight(f"{name}.{key}", value, str(saved))
     for name, part in parts.items():
         part.load_state_dict(read_state(saved / f"{name}.safetensors"))
 

@@ -7,6 +7,7 @@ token, and files hold training heads beside the encoder.
 from collections.abc import Mapping
 from typing import Any
 
+from .sizes import both_sides
 from .state import State, spelt
 
 # Widths of S14, B14, L14, 1B and 6B, and their attention heads.
@@ -14,7 +15,6 @@ HEADS = {384: 6, 768: 12, 1024: 16, 1408: 16, 3200: 25}
 POOL_HEADS = 16
 SIZE = 224
 
-_OUTER = ("module.", "model.", "_orig_mod.", "backbone.", "encoder.")
 # Of a model of several modalities: its encoder of videos.
 _VISION = "vision_encoder."
 # Heads of its training stages, of fine-tuning, and tables of other decoders.
@@ -25,21 +25,21 @@ _HEADS = (
 )
 
 
-def encoder_state(state: State) -> State:
+def encoder_state(state: State, where: str) -> State:
     """The encoder's tensors under our keys; empty where the file is not InternVideo2's.
 
     Takes what :func:`ivn.model.state.read_state` gives: every prefix and spelling of the layer
     scales is known, heads are left out, and a convolution over images (an InternVL tower's) becomes
     one over frames.
     """
-    inner = {_inner(key): value for key, value in state.items()}
-    if any(key.startswith(_VISION) for key in inner):
-        inner = {
-            _inner(key.removeprefix(_VISION)): value
-            for key, value in inner.items()
+    found = spelt(state, where)
+    if any(key.startswith(_VISION) for key in found):
+        video = {
+            key.removeprefix(_VISION): value
+            for key, value in found.items()
             if key.startswith(_VISION)
         }
-    found = spelt(inner, "the checkpoint")
+        found = spelt(video, where)
     token, patches = found.get("cls_token"), found.get("patch_embed.proj.weight")
     if token is None or patches is None or token.ndim != 3 or token.shape[1] != 1:
         return {}
@@ -57,16 +57,9 @@ def inferred_sizes(state: State, given: Mapping[str, Any]) -> dict[str, Any]:
     width, patch = state["cls_token"].shape[2], state["patch_embed.proj.weight"].shape[-1]
     if width in HEADS:
         sizes["num_heads"] = HEADS[width]
-    size = given.get("image_size", SIZE)
-    height, columns = (size, size) if isinstance(size, int) else size
+    height, columns = both_sides(given.get("image_size", SIZE))
     places = (height // patch) * (columns // patch)
     rows = state["pos_embed"].shape[1] - 1 if "pos_embed" in state else 0
     if places and rows > 0 and rows % places == 0:
         sizes["num_frames"] = rows // places
     return sizes | dict(given)
-
-
-def _inner(key: str) -> str:
-    while key.startswith(_OUTER):
-        key = key.split(".", 1)[1]
-    return key

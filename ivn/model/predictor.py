@@ -15,12 +15,14 @@ from torch import Generator, Tensor, nn
 
 from ivn.ops import place_tokens
 from ivn.ops.attention import attention, local_attention, rotate
-from ivn.toml import WITHOUT_KIND
+from ivn.toml import WITHOUT_KIND, decode
 
 from .encoder import CLS_TOKENS
+from .hub import check_published
 from .layers import LayerNorm, Linear, ProjectionHead
 from .packed import Index, Packed
 from .positions import Grid, GridPositions, reset_table
+from .state import check_weight
 from .vit import ViTLayer, ViTPredictorConfig
 
 
@@ -182,9 +184,12 @@ class Predictor(nn.Module):
 
 
 def predictor_config(card: Mapping[str, Any]) -> AnyPredictorConfig:
-    """The config of a predictor as a checkpoint's card has it; without a kind a ModernBERT's."""
-    kind = ViTPredictorConfig if card.get("kind") == "vit" else PredictorConfig
-    return kind(**card)
+    """The config of a predictor as a checkpoint's card has it; without a kind a ModernBERT's.
+
+    Raises:
+        ConfigError: a field is unknown, or of the wrong type.
+    """
+    return decode(dict(card), AnyPredictorConfig, "predictor")
 
 
 def with_layers(config: AnyPredictorConfig, count: int) -> AnyPredictorConfig:
@@ -209,7 +214,8 @@ def load_modernbert(predictor: Predictor, source: str) -> None:
         source: a folder with ``config.json`` and weights, or a hub id.
 
     Raises:
-        ValueError: transformers is missing, or the text encoder has other sizes.
+        ValueError: transformers is missing, the text encoder has other sizes, or its weights are
+            whole numbers or not finite.
     """
     try:
         from transformers import ModernBertModel
@@ -218,6 +224,7 @@ def load_modernbert(predictor: Predictor, source: str) -> None:
             'the ModernBERT predictor needs transformers: pip install "ivn[hf]", '
             'or set model.predictor.init to "scratch"'
         ) from error
+    check_published(source)
     loaded: Any = ModernBertModel.from_pretrained(
         source, dtype=torch.float32, output_loading_info=True
     )
@@ -251,7 +258,10 @@ def load_modernbert(predictor: Predictor, source: str) -> None:
     if missing:
         raise ValueError(f"{source}: missing {', '.join(sorted(missing)[:8])}")
     for layer, layer_id in zip(predictor.layers, ours.layer_ids, strict=True):
-        layer.load_state_dict(text.layers[layer_id].state_dict())
+        state = text.layers[layer_id].state_dict()
+        for key, value in state.items():
+            check_weight(f"layers.{layer_id}.{key}", value, source)
+        layer.load_state_dict(state)
 
 
 def _thetas(config: Any) -> tuple[float, float]:

@@ -1,18 +1,22 @@
-"""Tensors out of files: found, read without unpickling, and put under the keys of our modules."""
+"""Tensors by the keys of our modules, whatever wrapped or respelt them."""
 
-import pickle
 import re
 from collections import defaultdict
 from pathlib import Path
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
+
+from .files import check_dtype, read_file
 
 State = dict[str, Tensor]
 
-_PREFIXES = ("model.", "module.", "_orig_mod.")
+# Under which training code keeps the weights beside other things.
+_WRAPPERS = ("module", "model", "state_dict")
+
+# What wraps a module or a part of one: data parallelism, FSDP, torch.compile, recomputation.
+_INSIDE = ("module", "_fsdp_wrapped_module", "_orig_mod", "_checkpoint_wrapped_module")
+# The names of what an encoder is a part of.
+_OUTER = ("model", "backbone", "encoder")
 _LAYER_SCALE = re.compile(r"(blocks\.\d+\.ls[12])\.(?:lr_scale|weight)$")
 
 # The release's training keys: their prefix, the part they belong to, and our prefix there.
@@ -36,57 +40,53 @@ _TRAINING_KEYS = (
 
 
 def read_state(file: Path) -> State:
-    """The tensors of a ``.safetensors``, ``.pt``, ``.pth`` or ``.bin`` file, unwrapped."""
-    if not file.exists():
-        raise FileNotFoundError(f"no weights at {file}")
-    try:
-        if file.suffix == ".safetensors":
-            return load_file(file)
-        loaded = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
-    except (SafetensorError, pickle.UnpicklingError, EOFError, RuntimeError) as error:
+    """The tensors of a file of weights, or of all shards of an index, out of any wrapper.
+
+    Raises:
+        FileNotFoundError, ValueError: as :func:`ivn.model.files.read_file`, or it holds no
+            dictionary of tensors.
+    """
+    loaded = read_file(file)
+    while isinstance(loaded, dict):
+        wrapper = next((key for key in _WRAPPERS if isinstance(loaded.get(key), dict)), None)
+        if wrapper is None:
+            break
+        loaded = loaded[wrapper]
+    if not isinstance(loaded, dict):
+        raise ValueError(f"{file} holds no dictionary of tensors but a {type(loaded).__name__}")
+    others = [
+        repr(key)
+        for key, value in loaded.items()
+        if not (isinstance(key, str) and isinstance(value, Tensor))
+    ]
+    if others:
+        more = " and more" if len(others) > 4 else ""
         raise ValueError(
-            f"{file} cannot be read as plain weights: {_remedy(file, error)}"
-        ) from error
-    for wrapper in ("module", "model", "state_dict"):
-        if isinstance(loaded, dict) and isinstance(loaded.get(wrapper), dict):
-            loaded = loaded[wrapper]
-    if not isinstance(loaded, dict) or not all(isinstance(v, Tensor) for v in loaded.values()):
-        raise ValueError(f"{file} holds no dictionary of tensors")
+            f"{file} holds no dictionary of tensors: {', '.join(others[:4])}{more} are none; save "
+            "the weights alone"
+        )
     return loaded
 
 
-def _remedy(file: Path, error: Exception) -> str:
-    """Why plain weights could not be read from ``file``, and what to do."""
-    # PyTorch's words for the first object that only unpickling could make.
-    held = re.search(r"GLOBAL (\S+) was not an allowed", str(error))
-    if held is None:
-        return "it is damaged, or not what its name says; fetch or save it again"
-    return (
-        f"it also holds {held[1]}, and unpickling that runs what its author wrote; if you trust "
-        f"the file, keep its tensors alone, in Python: d = torch.load({str(file)!r}, "
-        "weights_only=False); torch.save({'module': d.get('module', d.get('model'))}, 'weights.pt')"
-    )
+def check_weight(key: str, value: Tensor, where: str) -> None:
+    """Refuse a tensor that stands for a weight and is none.
+
+    Raises:
+        ValueError: it is of whole numbers, or of a dtype that only a scale beside it gives a
+            meaning (fp8); or not all of its numbers are finite in fp32.
+    """
+    check_dtype(key, value.dtype, where)
+    if not value.float().isfinite().all():
+        raise ValueError(
+            f"{where}: {key} is not finite (NaN or infinity): the weights are damaged, or training "
+            "had failed before they were saved"
+        )
 
 
-def weights_file(path: Path, part: str) -> Path:
-    """The file at ``path`` or, in a folder, that of ``part`` or of the whole model."""
-    if not path.is_dir():
-        if not path.exists():
-            raise FileNotFoundError(f"no weights at {path}: expected a file, or a folder with one")
-        return path
-    patterns = (f"{part}.safetensors", "model.safetensors", "mp_rank_00_model_states.pt")
-    nested = sorted(path.glob("checkpoints/step-*"))[-1:]
-    for folder in (path, *nested):
-        for pattern in patterns:
-            if (folder / pattern).exists():
-                return folder / pattern
-    raise FileNotFoundError(f"{path} holds none of {', '.join(patterns)}")
-
-
-def training_parts(state: State) -> dict[str, State]:
+def training_parts(state: State, where: str) -> dict[str, State]:
     """A training checkpoint's tensors by part, under our keys: "encoder", "predictor", ..."""
     parts: dict[str, State] = defaultdict(dict)
-    for key, value in spelt(state, "the checkpoint").items():
+    for key, value in spelt(state, where).items():
         for theirs, part, ours in _TRAINING_KEYS:
             if key.startswith(theirs):
                 parts[part][ours + key.removeprefix(theirs)] = value
@@ -102,11 +102,23 @@ def spelt(state: State, where: str) -> State:
     """The same tensors under the keys of our modules."""
     spelt: State = {}
     for given in state:
-        key = given
-        while key.startswith(_PREFIXES):
-            key = key.split(".", 1)[1]
-        key = _LAYER_SCALE.sub(r"\1.gamma", key)
+        key = _LAYER_SCALE.sub(r"\1.gamma", _inner(given))
         if key in spelt:
             raise ValueError(f"{where} has {key} under more than one name, among them {given}")
         spelt[key] = state[given]
     return spelt
+
+
+def shared_prefix(state: State) -> str:
+    """What all keys begin with up to their first dot, that too; "" where they differ."""
+    first = {key.partition(".")[0] for key in state if "." in key}
+    whole = all("." in key for key in state)
+    return f"{first.pop()}." if whole and len(first) == 1 else ""
+
+
+def _inner(key: str) -> str:
+    """``key`` without what wrapped its module, its parts, or the whole model."""
+    parts = [part for part in key.split(".") if part not in _INSIDE]
+    while len(parts) > 1 and parts[0] in _OUTER:
+        del parts[0]
+    return ".".join(parts)

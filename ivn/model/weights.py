@@ -1,6 +1,5 @@
 """Checkpoints, the release's and our own, as networks whose sizes are those of the files."""
 
-import json
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +11,7 @@ from torch import nn
 from .alignment import Alignment
 from .decoder import Decoder, DiffusionDecoder, LatentHead, PixelDecoder, PixelHead
 from .encoder import Encoder, EncoderConfig
+from .found import weights_file
 from .internvideo2 import encoder_state, inferred_sizes
 from .model import Model
 from .predictor import (
@@ -21,10 +21,8 @@ from .predictor import (
     predictor_config,
     with_layers,
 )
-from .state import State, read_state, spelt, training_parts, weights_file
-
-Size = int | tuple[int, int]
-Sizes = Mapping[str, Any]  # some of "image_size", "num_frames", "num_heads", "pool_heads"
+from .sizes import CARD, NOT_IN_SHAPES, Sizes, both_sides, card_beside, card_of, sizes_of
+from .state import State, check_weight, read_state, shared_prefix, spelt, training_parts
 
 
 def read_encoder(path: Path, sizes: Sizes) -> Encoder:
@@ -32,7 +30,7 @@ def read_encoder(path: Path, sizes: Sizes) -> Encoder:
 
     Args:
         path: a weights file, or a folder with one.
-        sizes: that go before those of the ``config.json`` beside the weights.
+        sizes: those that no ``config.json`` beside the weights tells.
 
     Raises:
         FileNotFoundError: no such file.
@@ -68,7 +66,7 @@ def read_model(path: Path, sizes: Sizes, predictor: AnyPredictorConfig | None) -
 
 def recorded(path: Path) -> dict[str, Any]:
     """What the ``config.json`` beside the weights at ``path`` says of the model; {} without one."""
-    return _config_beside(weights_file(path, "encoder"))
+    return card_beside(weights_file(path, "encoder"))
 
 
 def load_diffusion_decoder(path: str | Path) -> DiffusionDecoder:
@@ -86,12 +84,12 @@ def load_diffusion_decoder(path: str | Path) -> DiffusionDecoder:
 
 def _parts(file: Path) -> dict[str, State]:
     state = read_state(file)
-    internvideo2 = encoder_state(state)
-    return {"encoder": internvideo2} if internvideo2 else training_parts(state)
+    internvideo2 = encoder_state(state, str(file))
+    return {"encoder": internvideo2} if internvideo2 else training_parts(state, str(file))
 
 
 def _encoder(parts: Mapping[str, State], given: Sizes, file: Path) -> Encoder:
-    sizes = {**_sizes_beside(file), **given}
+    sizes = sizes_of(file, given)
     if _family(parts["encoder"]) == "internvideo2":
         sizes = inferred_sizes(parts["encoder"], sizes)
     config = _encoder_config(parts["encoder"], sizes, str(file))
@@ -104,8 +102,11 @@ def _predictor(
     if not state:
         return None
     if sizes is None:
-        beside = _config_beside(file).get("predictor")
-        sizes = predictor_config(beside) if beside else PredictorConfig()
+        beside = card_beside(file).get("predictor")
+        try:
+            sizes = predictor_config(beside) if beside else PredictorConfig()
+        except ValueError as error:
+            raise ValueError(f"{card_of(file)}: {error}") from None
     output = "Wo" if isinstance(sizes, PredictorConfig) else "proj"
     found = _shape(state, f"layers.0.attn.{output}.weight", str(file), 2)[0]
     if found != sizes.width:
@@ -119,16 +120,23 @@ def _predictor(
 
 def _encoder_config(state: State, sizes: Sizes, where: str) -> EncoderConfig:
     """The config of an encoder with these weights and the given other sizes."""
-    missing = [name for name in _NOT_IN_SHAPES if name not in sizes]
+    missing = [name for name in NOT_IN_SHAPES if name not in sizes]
     if missing:
         raise ValueError(
-            f"{where}: {', '.join(missing)} cannot be read off the weights and no config.json "
-            f"beside them tells: pass {', '.join(f'{name}=' for name in missing)}"
+            f"{where}: {', '.join(missing)} cannot be read off the weights and no {CARD} beside "
+            f"them tells: pass {', '.join(f'{name}=' for name in missing)} (on the command line "
+            f"{' '.join(f'--{name}' for name in missing).replace('_', '-')}), or write {CARD}"
         )
-    size = sizes["image_size"]
-    height, width = (size, size) if isinstance(size, int) else size
+    height, width = both_sides(sizes["image_size"])
+    features = _shape(state, "cls_token", where, 3)[2]
+    for name in ("num_heads", "pool_heads"):
+        if features % sizes[name]:
+            raise ValueError(
+                f"{where}: {name} is {sizes[name]}, but width {features} does not divide into "
+                f"{sizes[name]} heads: correct it, in {CARD} if it is from there"
+            )
     config = EncoderConfig(
-        width=_shape(state, "cls_token", where, 3)[2],
+        width=features,
         depth=_count(state, "blocks"),
         heads=sizes["num_heads"],
         hidden=_shape(state, "blocks.0.mlp.fc1.weight", where, 2)[0],
@@ -151,7 +159,7 @@ def _encoder_config(state: State, sizes: Sizes, where: str) -> EncoderConfig:
         raise ValueError(
             f"{where}: pos_embed has {rows} rows, but {frames} frames of {height} x {width} "
             f"pixels need {config.cls_tokens} + {frames} * {h} * {w}: check num_frames and "
-            "image_size"
+            f"image_size, in {CARD} if they are from there"
         )
     return config
 
@@ -162,41 +170,13 @@ def _family(state: State) -> Literal["internvideo_next", "internvideo2"]:
     return "internvideo2" if lone else "internvideo_next"
 
 
-_NOT_IN_SHAPES = ("image_size", "num_frames", "num_heads", "pool_heads")
-_BESIDE = (*_NOT_IN_SHAPES, "depth")
-
-
-def _config_beside(file: Path) -> dict[str, Any]:
-    """What the ``config.json`` beside the weights says of the model, ours or the release's."""
-    config = file.with_name("config.json")
-    if not config.exists():
-        return {}
-    try:
-        content = json.loads(config.read_text("utf-8"))
-        return content if "model_config" in content else content.get("config", {}).get("model", {})
-    except (ValueError, AttributeError, TypeError) as error:
-        raise ValueError(f"{config} describes no model ({error}): fetch or save it again") from None
-
-
-def _sizes_beside(file: Path) -> dict[str, Any]:
-    """What a ``config.json`` beside the weights tells of the sizes that shapes do not."""
-    content = _config_beside(file)
-    if "model_config" in content:
-        spelling = ("img_size", "num_frames", "num_heads", "attn_pool_num_heads", "depth")
-        values = [content["model_config"].get(name) for name in spelling]
-    else:
-        ours = content.get("encoder", {})
-        size = (ours.get("image_height"), ours.get("image_width"))
-        rest = [ours.get(name) for name in ("num_frames", "heads", "pool_heads", "depth")]
-        values = [size if all(size) else None, *rest]
-    return {k: value for k, value in zip(_BESIDE, values, strict=True) if value is not None}
-
-
 def _filled(kind: type[nn.Module], arguments: tuple, state: State, file: Path) -> Any:
     """``kind(*arguments)`` holding exactly the tensors of ``state``, in fp32."""
     with torch.device("meta"):
         module = kind(*arguments)
     expected = module.state_dict()
+    for key in (key for key in expected if key in state):
+        check_weight(key, state[key], str(file))
     problems = [f"missing {key}" for key in expected if key not in state]
     problems += [f"unexpected {key}" for key in state if key not in expected]
     problems += [
@@ -254,7 +234,9 @@ def _alignment(state: State, encoder: EncoderConfig, file: Path) -> Alignment | 
 
 def _shape(state: State, key: str, where: str, ndim: int) -> torch.Size:
     if key not in state:
-        raise ValueError(f"{where}: missing {key}")
+        prefix = shared_prefix(state)
+        more = f"; all of its keys begin with {prefix!r}: take that off them" if prefix else ""
+        raise ValueError(f"{where}: missing {key}{more}")
     if state[key].ndim != ndim:
         raise ValueError(f"{where}: {key} is {list(state[key].shape)}, expected {ndim} dimensions")
     return state[key].shape

@@ -10,7 +10,7 @@ from ivn.model.encoder import Encoder
 from ivn.model.teacher import Teacher
 
 from .features import clip_features, frame_features
-from .frozen import Frozen
+from .frozen import Frozen, check_finite
 from .motion import MOTIONS, choose_view, clip_index, render
 from .scenes import Picture
 
@@ -99,6 +99,7 @@ def collect_frozen(pictures: Iterable[Picture], encoders: Sequence[Frozen]) -> S
                 shown = render(picture, view, frames=frames, size=size)
                 clips[frames, size] = shown[clip_index(frames)]
             slots = encoder.features(clips[frames, size], "frames")
+            check_finite(encoder, slots, f"{picture.scene} in motion")
             found.setdefault(identity, []).append(slots.flatten(1).numpy())
         scenes += [picture.scene] * len(MOTIONS)
         kinds += [picture.kind] * len(MOTIONS)

@@ -16,7 +16,7 @@ from ivn.data.source import Source
 
 from .cache import Features, Store, StoredFeatures, entry
 from .errors import ProbeError
-from .frozen import Frozen, Pool, pooled_tokens
+from .frozen import Frozen, Pool, check_finite, pooled_tokens
 from .progress import shown
 from .views import AnyView, Shape, read_views
 
@@ -166,11 +166,7 @@ def _compute(
         else:
             found = frozen.features(clips, pool)
         for (number, key), features in zip(names, found, strict=True):
-            if not features.isfinite().all():
-                raise ProbeError(
-                    f"{frozen.name}: its features of {sources[number].path} are not finite; "
-                    "its weights may be damaged, or need a wider dtype"
-                )
+            check_finite(frozen, features, sources[number].path)
             stores[pool].put(key, features)
 
 

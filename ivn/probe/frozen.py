@@ -21,6 +21,8 @@ from ivn.model.encoder import Encoder
 from ivn.model.layers import wide_dtype
 from ivn.model.teacher.protocol import FeatureNetwork
 
+from .errors import ProbeError
+
 Pool = Literal["none", "frames", "mean", "attn", "cls"]
 
 _TOKENS_AT_ONCE = 8192
@@ -115,6 +117,24 @@ class Frozen(ABC):
     @abstractmethod
     def _state(self) -> Mapping[str, Tensor]:
         """Its weights."""
+
+
+def check_finite(frozen: Frozen, features: Tensor, shown: str) -> None:
+    """See that features can be used and kept.
+
+    Args:
+        frozen: whose they are.
+        features: of any shape.
+        shown: what it was shown, for the message.
+
+    Raises:
+        ProbeError: some are NaN or infinite.
+    """
+    if not features.isfinite().all():
+        raise ProbeError(
+            f"{frozen.name}: its features of {shown} are not finite; its weights may be damaged, "
+            "or need a wider dtype"
+        )
 
 
 def nearest_pool(frozen: Frozen, pool: Pool) -> Pool:

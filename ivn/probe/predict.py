@@ -10,8 +10,7 @@ import torch
 from ivn.data.source import Source
 
 from .cache import HeldFeatures, compact
-from .errors import ProbeError
-from .frozen import Frozen
+from .frozen import Frozen, check_finite
 from .headfile import SavedHead
 from .views import grid, read_views
 
@@ -40,8 +39,7 @@ def predict(source: Source, head: SavedHead, frozen: Frozen) -> Prediction:
     views = grid(head.card["views"]["clips"], head.card["views"]["crops"])
     clips = read_views(source, views, [shape])[shape]
     features = frozen.features(clips, head.pool)
-    if not features.isfinite().all():
-        raise ProbeError(f"{frozen.name}: its features of {source.path} are not finite")
+    check_finite(frozen, features, source.path)
     kept = torch.stack([compact(view, head.pool).float() for view in features])
     found = head.readout.probabilities(
         HeldFeatures(kept[None]), torch.tensor([0]), range(len(views))

@@ -20,6 +20,8 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import nn
 
+from ivn.model.found import checkpoints
+from ivn.model.found import newest as latest
 from ivn.provenance import commit, processor, versions
 
 from . import folder
@@ -29,10 +31,7 @@ FORMAT = 2
 STATE = "state.pt"
 CARD = "config.json"
 
-
-def latest(run: Path) -> Path | None:
-    """The newest checkpoint of ``run``, or None before the first."""
-    return max(_all(run), default=None)
+__all__ = ["CARD", "FORMAT", "STATE", "latest", "load", "save"]
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -112,7 +111,7 @@ def save(
             f"checkpoint {target} could not be written ({reason}); "
             + (f"{kept} is kept" if kept else "there is none before it")
         ) from error
-    for old in sorted(_all(run))[:-keep_last]:
+    for old in checkpoints(run)[:-keep_last]:
         _remove(old)
     return target
 
@@ -120,11 +119,6 @@ def save(
 def _is_of_the_writer(error: RuntimeError) -> bool:
     """Whether torch.save failed at the file, which it reports as RuntimeError, not at a tensor."""
     return "PytorchStreamWriter" in str(error) or "inline_container" in str(error)
-
-
-def _all(run: Path) -> list[Path]:
-    # A user's own copies, of whatever name, are neither read nor removed.
-    return list((run / folder.CHECKPOINTS).glob("step-" + 8 * "[0-9]"))
 
 
 def _remove(checkpoint: Path) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ivn.data.folder import held
+from ivn.model.found import CHECKPOINTS
 
 from .errors import FolderInUseError, RunError, existing, why
 
@@ -24,7 +25,6 @@ SOURCE = "run.json"
 CLIPS = "clips.jsonl.gz"
 LOG = "log.jsonl"
 BOARD = "tensorboard"
-CHECKPOINTS = "checkpoints"
 TEMPORARY = ".tmp-"
 
 

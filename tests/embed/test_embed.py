@@ -10,12 +10,13 @@ import time
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from ivn.data.augment import centre_clip
 from ivn.data.decode import decode
 from ivn.data.sampling import centre_frame_numbers
 from ivn.embed import run
-from ivn.load import load_frozen
+from ivn.load import load_encoder, load_frozen
 from tests.command import assert_one_line, command
 from tests.data.videos import broken_files, noise, write_video, write_with_a_jump
 from tests.processes import ROOT, run_code
@@ -321,6 +322,24 @@ def test_the_documented_fields_are_those_there_are(videos, tmp_path):
         *["features", "video", "start", "end", "videos", "header"]
     ] and set(re.findall(r"^\| `(\w+)` \|", arrays, re.MULTILINE)) == set(found)
     assert re.findall(r"^\| `(\w+)` \|", fields, re.MULTILINE) == list(found["header"])
+
+
+@pytest.mark.parametrize("value", [float("nan"), 1e30])
+def test_weights_or_features_that_are_not_finite_leave_no_file(videos, tmp_path, value):
+    """1e30 is a weight that can be loaded; what it is multiplied with overflows."""
+    bad = tmp_path / "bad"
+    bad.mkdir()
+    state = load_encoder(ENCODER).state_dict()
+    state["blocks.0.mlp.fc1.weight"].fill_(value)
+    state["blocks.0.ls2.gamma"].fill_(min(value, 1e30))
+    state["blocks.0.mlp.fc2.weight"].fill_(1.0)
+    save_file(state, bad / "model.safetensors")
+    sizes = {"img_size": 112, "num_frames": 8, "num_heads": 3, "attn_pool_num_heads": 4}
+    (bad / "config.json").write_text(json.dumps({"model_config": sizes}))
+    said = embed(videos, "-o", tmp_path / "f.npz", encoder=bad)
+    words = ["a.mkv are not finite"] if value == 1e30 else ["fc1.weight is not finite"]
+    assert assert_one_line(said, str(bad), *words) == 1
+    assert os.listdir(tmp_path) == ["bad"]
 
 
 def test_requests_that_make_no_sense_are_one_line_each(videos, tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -175,6 +176,22 @@ def test_a_text_encoder_that_computes_something_else_is_refused(folder, tmp_path
         load_modernbert(build(), other)
     with pytest.raises(ValueError, match=r"global_theta 160000.*is 5000"):
         load_modernbert(build(PredictorConfig(64, 4, 112, global_theta=5000.0)), str(folder))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda value: (value * 100).to(torch.int8), r"safetensors: layers.* is int8, expected"),
+        (lambda value: value * float("inf"), r"layers\.\d+\.\S+ is not finite"),
+    ],
+)
+def test_a_text_encoder_whose_weights_are_none_is_refused(folder, tmp_path, change, words):
+    other = Path(altered(folder, tmp_path / "other", {}))
+    state = load_file(other / "model.safetensors")
+    changed = {key: change(value) if "layers.2" in key else value for key, value in state.items()}
+    save_file(changed, other / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=words):
+        load_modernbert(build(), str(other))
 
 
 def test_a_text_encoder_without_some_weights_is_refused(folder, tmp_path):

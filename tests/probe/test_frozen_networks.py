@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from ivn.load import EncoderError, load_frozen
 from tests import hub
@@ -234,3 +235,45 @@ def test_a_missing_library_is_a_line_that_names_the_extra(monkeypatch, module):
     extra = {"timm": "timm", "transformers": "hf"}[module]
     with pytest.raises(EncoderError, match=rf'pip install "ivn\[{extra}\]"$'):
         load_frozen(source)
+
+
+def quantised(state):
+    return {key: (value * 100).to(torch.int8) for key, value in state.items()}
+
+
+def with_nan(state):
+    key = next(key for key in state if "norm" in key and key.endswith("bias"))
+    return state | {key: torch.full_like(state[key], float("nan"))}
+
+
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"
+
+
+@pytest.mark.parametrize("library", ["hf", "timm"])
+def test_weights_of_other_libraries_that_are_none_are_refused_in_a_line(tmp_path, library):
+    if library == "hf":
+        saved_images("vit", tmp_path)
+    else:
+        timm = pytest.importorskip("timm")
+        model = timm.create_model("vit_tiny_patch16_224", num_classes=0, depth=1, img_size=32)
+        timm.models.save_for_hf(model, tmp_path, safe_serialization=True)
+    file = tmp_path / "model.safetensors"
+    good = load_file(file)
+    counted = good | {"extra.position_ids": torch.arange(3)}
+    if library == "hf":
+        save_file(counted, file, metadata={"format": "pt"})
+        assert load_frozen(f"hf:{tmp_path}", frames=2).width == 48
+    for change, words in ((quantised, "is int8, expected float32"), (with_nan, "is not finite")):
+        save_file(change(good), file, metadata={"format": "pt"})
+        with pytest.raises(EncoderError, match=words):
+            load_frozen(f"{library}:{tmp_path}", frames=2)
+    for content, words in ((POINTER, "Git LFS pointer"), (b"", "damaged"), (b"x" * 99, "damaged")):
+        file.write_bytes(content)
+        with pytest.raises(EncoderError, match=words) as caught:
+            load_frozen(f"{library}:{tmp_path}", frames=2)
+        assert str(file) in str(caught.value)
+    if library == "timm":
+        file.unlink()
+        torch.save(quantised(good), tmp_path / "pytorch_model.bin")
+        with pytest.raises(EncoderError, match=r"pytorch_model\.bin: .* is int8"):
+            load_frozen(f"timm:{tmp_path}", frames=2)

@@ -169,7 +169,7 @@ def test_weights_that_are_not_finite_are_told(run, patterns, tmp_path):
     save_file(state, weights)
     data = write_list(tmp_path / "l.csv", labelled(patterns))
     said = classify(data, encoder=["--encoder", run])
-    assert assert_one_line(said, "its features of", "are not finite") == 1
+    assert assert_one_line(said, str(weights), "blocks.0.mlp.fc2.bias is not finite") == 1
 
 
 def test_videos_that_cannot_be_predicted_are_told_and_the_others_too(patterns, tmp_path):

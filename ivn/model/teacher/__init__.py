@@ -4,10 +4,11 @@ from collections.abc import Callable
 
 import torch
 
+from ..state import check_weight
 from .efficientnet import load_efficientnet
 from .hf_images import read_transformers
 from .internvideo2 import load_internvideo2
-from .protocol import FeatureNetwork, ImageNetwork, TappedNetwork, Targets, TeacherConfig
+from .protocol import FeatureNetwork, ImageNetwork, Network, TappedNetwork, Targets, TeacherConfig
 from .siglip import load_siglip
 from .teacher import Teacher
 from .timm_vit import load_timm, read_timm
@@ -30,9 +31,11 @@ def build_teacher(config: TeacherConfig) -> Teacher:
 
     Raises:
         ImportError: its extra is not installed.
-        ValueError: the source, the image size or the taps do not fit.
+        ValueError: the source, the image size or the taps do not fit, or weights are not finite.
     """
-    return Teacher(_LOADERS[config.kind](config).to(getattr(torch, config.dtype)))
+    network = _LOADERS[config.kind](config)
+    _check_finite(network, config.source or config.kind)
+    return Teacher(network.to(getattr(torch, config.dtype)))
 
 
 def frames_seen(config: TeacherConfig, frames: int) -> int:
@@ -47,16 +50,26 @@ def read_network(source: str, *, image_size: int | None) -> FeatureNetwork:
 
     Raises:
         ImportError: its extra is not installed.
-        ValueError: it cannot be read, or not at this ``image_size``.
+        ValueError: it cannot be read, or not at this ``image_size``; weights are not finite.
     """
     library, _, name = source.partition(":")
     weights = "random" if name.endswith("@random") else "pretrained"
     name = name.removesuffix("@random")
     if library not in ("timm", "hf") or not name:
         raise ValueError(f"no encoder {source!r}: expected timm:NAME or hf:ID-or-folder")
+    network: FeatureNetwork
     if library == "timm":
-        return read_timm(name, weights=weights, taps=(), image_size=image_size)
-    return read_transformers(name, weights=weights, image_size=image_size)
+        network = read_timm(name, weights=weights, taps=(), image_size=image_size)
+    else:
+        network = read_transformers(name, weights=weights, image_size=image_size)
+    _check_finite(network, source)
+    return network
+
+
+def _check_finite(network: Network, source: str) -> None:
+    for key, value in network.state_dict().items():
+        if value.is_floating_point():
+            check_weight(key, value, source)
 
 
 def release_taps(depth: int, interval: float, count: int = 6) -> tuple[int, ...]:

@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+from ..hub import check_published
+
 Pixels = tuple[tuple[float, float, float], tuple[float, float, float]]  # mean, standard deviation
 
 _FACTS = ("model_type", "num_attention_heads", "layer_norm_eps", "hidden_act", "patch_size")
@@ -49,6 +51,7 @@ def pretrained_model(
     ``unread`` are patterns of keys of the checkpoint that it has no use for: transformers would
     report every one of them.
     """
+    check_published(source)
     # Of transformers' own module: it renames the keys of its own classes alone.
     members = {
         "_keys_to_ignore_on_load_unexpected": list(unread),

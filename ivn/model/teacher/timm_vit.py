@@ -15,6 +15,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from ..files import check_plain
 from ..layers import wide_dtype
 from .protocol import (
     FeatureNetwork,
@@ -161,6 +162,10 @@ def read_timm(
     timm = _timm("timm")
     name = f"local-dir:{source}" if Path(source).is_dir() else source
     size = {} if image_size is None else {"img_size": image_size}
+    # timm copies whole numbers into its weights as if they were these.
+    whole, pickled = (Path(source, name) for name in ("model.safetensors", "pytorch_model.bin"))
+    if weights == "pretrained" and whole.is_file():
+        check_plain(whole)
     try:
         # timm draws from the global generator: lend it a seed of its own.
         with torch.random.fork_rng(devices=[]):
@@ -177,6 +182,8 @@ def read_timm(
         ) from None
     except SafetensorError as error:
         raise ValueError(f"the weights of {source!r} are damaged: {_one_line(error)}") from None
+    if weights == "pretrained" and pickled.is_file() and not whole.is_file():
+        check_plain(pickled)  # after timm, which says what it does not read
     return TimmNetwork(model.eval(), taps=taps)
 
 

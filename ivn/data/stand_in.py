@@ -1,0 +1,22 @@
+"""Files that lie where another was meant to be: Git LFS pointers and web pages."""
+
+HEAD = 512  # bytes of a file's beginning that tell
+
+_POINTER = b"version https://git-lfs.github.com/spec/"
+_PAGE = (b"<!doctype html", b"<html", b"<head")
+_WHITE = b"\xef\xbb\xbf \t\r\n"  # a byte order mark, and what may stand before a page
+
+
+def stand_in(head: bytes) -> str:
+    """What a file that begins with ``head`` is and what to do about it, or "" for any other."""
+    if head.startswith(_POINTER):
+        return "it is a Git LFS pointer, not the file itself: git lfs pull fetches that"
+    text = head.lstrip(_WHITE).lower()
+    # Storage services answer in XML, some pages are written in it.
+    xml = text.startswith(b"<?xml") and (b"<html" in text or b"<error" in text)
+    if xml or text.startswith(_PAGE):
+        return (
+            "it is a web page (HTML or XML), not the file itself: its address asks for a login, or "
+            "is that of a page about the file; fetch the file itself"
+        )
+    return ""

@@ -1,0 +1,73 @@
+"""Weights from the Hugging Face hub, or from folders as it has them."""
+
+import importlib
+from pathlib import Path
+
+from .files import INDEX, check_plain, shards
+from .found import HUB_NAMES
+from .sizes import CARD
+
+
+def fetch(name: str) -> Path:
+    """The file of weights, or the index of its shards, of a hub id; what belongs to it beside it.
+
+    Args:
+        name: "owner/name".
+
+    Raises:
+        FileNotFoundError: it cannot be reached, or has none of the files that weights come in.
+        ValueError: the client is not installed, or the index names a file elsewhere.
+    """
+    try:
+        from huggingface_hub import hf_hub_download
+        from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
+    except ImportError as error:
+        raise ValueError(f'{name} is a hub id: pip install "ivn[hf]" to fetch it') from error
+
+    absent: list[Exception] = []
+
+    def download(file: str) -> Path | None:
+        try:
+            return Path(hf_hub_download(name, file))
+        except EntryNotFoundError as error:  # LocalEntryNotFoundError, without a network, is one
+            absent.append(error)
+            return None
+
+    try:
+        download(CARD)
+        found = next(filter(None, map(download, HUB_NAMES)), None)
+        for shard in shards(found) if found and found.name.endswith(INDEX) else ():
+            hf_hub_download(name, shard.name)
+    except (HfHubHTTPError, EntryNotFoundError) as error:
+        absent.append(error)
+        found = None
+    if found is None:
+        reason = str(absent[-1]).splitlines()[0]
+        raise FileNotFoundError(
+            f"{name} cannot be fetched from the hub: {reason} (looked for {', '.join(HUB_NAMES)})"
+        ) from absent[-1]
+    return found
+
+
+def check_published(source: str) -> None:
+    """Look at the safetensors that transformers will read: it takes whole numbers for weights.
+
+    Args:
+        source: a folder or a hub id; what is neither, transformers itself refuses.
+
+    Raises:
+        ValueError: a file is damaged or something else, or its weights are no weights.
+    """
+    hub = importlib.import_module("transformers.utils.hub")
+
+    def found(name: str) -> Path | None:
+        file = hub.cached_file(source, name, _raise_exceptions_for_missing_entries=False)
+        return None if file is None else Path(file)
+
+    try:
+        whole, index = found(HUB_NAMES[0]), found(HUB_NAMES[1])
+    except OSError:  # neither a folder nor a repository within reach
+        return
+    files = [whole] if whole else [found(shard.name) for shard in shards(index)] if index else []
+    for file in filter(None, files):
+        check_plain(file)
