@@ -3,10 +3,11 @@
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from ivn.config import read
 from ivn.data.decode import DecodeError
@@ -84,10 +85,16 @@ class Place:
 
 @dataclass(frozen=True)
 class Clips:
-    """What encoders see; 0 is their own number."""
+    """What encoders see.
+
+    Attributes:
+        frames, size: of their clips; 0 is their own number.
+        encoder: sizes of the encoders themselves, as :func:`ivn.load.load_frozen` takes them.
+    """
 
     frames: int = 0
     size: int = 0
+    encoder: Mapping[str, Any] = field(default_factory=dict)
 
 
 def run_classify(
@@ -187,7 +194,14 @@ def run_retrieve(
 
 
 def run_predict(
-    videos: Sequence[str], *, head: str, encoder: str, top: int, as_json: bool, device: str
+    videos: Sequence[str],
+    *,
+    head: str,
+    encoder: str,
+    top: int,
+    as_json: bool,
+    device: str,
+    sizes: Mapping[str, Any],
 ) -> int:
     """Print the classes of each video; 1 if one could not be used."""
     saved = headfile.load(Path(head))
@@ -197,6 +211,7 @@ def run_predict(
         frames=spec["frames"],
         size=spec["size"],
         device=Place(device=device).resolved_device(),
+        **sizes,
     )
     saved.check(frozen)
     failed, found = [], []
@@ -226,7 +241,10 @@ def subjects(
     """
     names = list(dict.fromkeys(encoders))
     frames, size = clips.frames or None, clips.size or None
-    found = [load_frozen(name, frames=frames, size=size, device=device) for name in names]
+    found = [
+        load_frozen(name, frames=frames, size=size, device=device, **clips.encoder)
+        for name in names
+    ]
     beside: list[Frozen] = []
     for name, one in zip(names, found, strict=True):
         if _is_run(name):

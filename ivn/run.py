@@ -14,6 +14,7 @@ from ivn.data.identity import first_difference, recorded
 from ivn.data.loader import ClipLoader
 from ivn.data.source import Source, is_url, left_out, list_clips
 from ivn.data.stock import drawn_fingerprint
+from ivn.load import local
 from ivn.stages import Stage2Config
 from ivn.train import board, checkpoint, folder
 from ivn.train.errors import RunError
@@ -38,7 +39,8 @@ def start(
         config: of the run.
         data: a folder of videos, a video, or a list of them.
         out: the run's folder: new, or empty.
-        init: where the encoder and predictor come from; "" leaves their own first weights.
+        init: where the encoder and predictor come from, whatever :func:`ivn.load.load_encoder`
+            reads weights from; "" leaves their own first weights.
         show_config: print the whole config first.
 
     Returns:
@@ -186,7 +188,7 @@ def _parts(
         pretrained=fresh and (encoder_alone or not init),
     )
     if fresh and init:
-        taken, new = stages.initialise(stage, init)
+        taken, new = stages.initialise(stage, local(init))
         print(f"{' and '.join(taken)} from {init}; new: {', '.join(new) or 'nothing'}")
     loader = ClipLoader(
         sources,

@@ -7,14 +7,15 @@ others.
 """
 
 import dataclasses
-import difflib
 import json
 import math
 import tomllib
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal, TypeVar, Union
+
+from . import meant
 
 T = TypeVar("T")
 
@@ -23,6 +24,16 @@ WITHOUT_KIND = {"without_kind": True}
 
 class ConfigError(ValueError):
     """A configuration that does not fit its dataclass; names the dotted key."""
+
+
+class _UnknownKeyError(ConfigError):
+    """A key that is not there; arguments as :func:`ivn.meant.key`."""
+
+    def __init__(
+        self, given: str, unknown: str, names: Iterable[str], every: Sequence[str] = ()
+    ) -> None:
+        self.given, self.unknown, self.names = given, unknown, list(names)
+        super().__init__(f"{unknown}: unknown key{meant.key(given, unknown, self.names, every)}")
 
 
 def dumps(value: Any) -> str:
@@ -41,8 +52,12 @@ def loads(text: str, cls: type[T]) -> T:
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"not TOML: {error}") from None
-    return decode(table, cls)
+        raise ConfigError(f"not TOML: {error}{meant.line(text, str(error))}") from None
+    try:
+        return decode(table, cls)
+    except _UnknownKeyError as error:
+        every = list(_keys(cls))
+        raise _UnknownKeyError(error.given, error.unknown, error.names, every) from None
 
 
 def differences(one: Any, other: Any) -> list[tuple[str, str, str]]:
@@ -75,14 +90,18 @@ def _assign(table: dict[str, Any], assignment: str, cls: Any) -> None:
     dotted, equals, text = assignment.partition("=")
     path = dotted.strip().split(".")
     if not equals or not all(path):
-        raise ConfigError(f"{assignment!r}: expected key=value, such as optim.lr=1e-3")
+        raise ConfigError(
+            f"{assignment!r}: expected key=value, such as optim.lr=1e-3; a value with spaces "
+            "stands in quotes: 'optim.betas=[0.9, 0.95]'"
+        )
+    every = [key for key, _ in _leaves(table)]
     group: Any = table
     hint = cls
     for depth, key in enumerate(path[:-1]):
-        group, parent = _child(group, key, ".".join(path[: depth + 1])), group
+        group, parent = _child(group, path[: depth + 1], path, every), group
         hint = _hint(hint, parent, key)
     key = path[-1]
-    old = _child(group, key, dotted.strip())
+    old = _child(group, path, path, every)
     new = text.strip() if isinstance(old, str) else _parse(text.strip())
     if isinstance(old, str) and new[:1] in ("'", '"'):
         new = _parse(new)
@@ -150,7 +169,9 @@ def decode(value: Any, hint: Any, path: str = "") -> Any:
         return _decode_dataclass(value, hint, path)
     if origin is Literal:
         if value not in args or type(value) is not type(args[args.index(value)]):
-            raise ConfigError(f"{path} is {value!r}, expected {_choices(args)}{_near(value, args)}")
+            raise ConfigError(
+                f"{path} is {value!r}, expected {_choices(args)}{meant.near(value, args)}"
+            )
         return value
     if origin is tuple:
         return _decode_tuple(value, args, path)
@@ -159,7 +180,8 @@ def decode(value: Any, hint: Any, path: str = "") -> Any:
     if hint is float and type(value) is float and not math.isfinite(value):
         raise ConfigError(f"{path} is {value}, expected a finite number")
     if type(value) is not hint:
-        raise ConfigError(f"{path} is {value!r}, expected {hint.__name__}")
+        near = meant.value(value, hint)
+        raise ConfigError(f"{path} is {value!r}, expected {hint.__name__}{near}")
     return value
 
 
@@ -170,7 +192,7 @@ def _decode_dataclass(value: Any, cls: Any, path: str) -> Any:
     fields = {field.name: field for field in dataclasses.fields(cls)}
     for key in value:
         if key not in fields:
-            raise ConfigError(f"{_join(path, key)}: unknown key{_near_or_all(key, fields, path)}")
+            raise _UnknownKeyError(_join(path, key), _join(path, key), fields)
     values = {key: decode(item, hints[key], _join(path, key)) for key, item in value.items()}
     for name, field in fields.items():
         defaults = (field.default, field.default_factory)
@@ -181,7 +203,8 @@ def _decode_dataclass(value: Any, cls: Any, path: str) -> Any:
     except ConfigError:
         raise
     except ValueError as error:
-        raise ConfigError(f"{path}: {error}" if path else str(error)) from None
+        own = str(error).partition(" ")[0] in fields
+        raise ConfigError(f"{path}{'.' if own else ': '}{error}" if path else str(error)) from None
 
 
 def _decode_union(value: Any, classes: tuple[Any, ...], path: str) -> Any:
@@ -189,13 +212,14 @@ def _decode_union(value: Any, classes: tuple[Any, ...], path: str) -> Any:
     kind = value.get("kind", _unspoken(classes)) if isinstance(value, dict) else None
     if kind not in known:
         expected = _choices(tuple(known))
-        raise ConfigError(f"{path}.kind is {kind!r}, expected {expected}{_near(kind, known)}")
+        raise ConfigError(f"{path}.kind is {kind!r}, expected {expected}{meant.near(kind, known)}")
     return _decode_dataclass(value, known[kind], path)
 
 
 def _decode_tuple(value: Any, args: tuple[Any, ...], path: str) -> tuple[Any, ...]:
     if not isinstance(value, list):
-        raise ConfigError(f"{path} is {value!r}, expected a list")
+        example = meant.value(value, tuple[args])
+        raise ConfigError(f"{path} is {value!r}, expected a list{example}")
     if len(args) == 2 and args[1] is Ellipsis:
         args = (args[0],) * len(value)
     if len(args) != len(value):
@@ -218,23 +242,43 @@ def _unspoken(classes: tuple[Any, ...]) -> str | None:
     return None
 
 
-def _child(group: Any, key: str, dotted: str) -> Any:
+def _child(group: Any, path: list[str], whole: list[str], every: Sequence[str]) -> Any:
+    """What is at ``path``, the last of it in ``group``; ``whole`` is all that was given."""
+    key, dotted = path[-1], ".".join(path)
     if isinstance(group, list) and key.isdecimal() and int(key) < len(group):
         return group[int(key)]
-    if not isinstance(group, dict) or key not in group:
-        raise ConfigError(
-            f"{dotted}: unknown key{_expected(key, group, dotted.rpartition('.')[0])}"
-        )
-    return group[key]
-
-
-def _expected(key: str, group: Any, path: str) -> str:
-    """What could have been meant by a ``key`` that ``group``, at ``path``, does not have."""
+    if isinstance(group, dict) and key in group:
+        return group[key]
     if isinstance(group, dict):
-        return _near_or_all(key, group, path)
+        raise _UnknownKeyError(".".join(whole), dotted, group, every)
+    place = dotted.rpartition(".")[0]
     if isinstance(group, list):
-        return f"; {path} has entries 0 to {len(group) - 1}" if group else f"; {path} is empty"
-    return f"; {path} is one value, not a table"
+        there = f"has entries 0 to {len(group) - 1}" if group else "is empty"
+        raise ConfigError(f"{dotted}: unknown key; {place} {there}")
+    raise ConfigError(f"{dotted}: unknown key; {place} is one value, not a table")
+
+
+def _keys(hint: Any, path: str = "") -> Iterator[str]:
+    """The dotted key of every plain field of a dataclass, in lists of tables of the first."""
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    classes = args if origin in (Union, types.UnionType, tuple) else (hint,)
+    if origin is tuple and args:
+        if any(dataclasses.is_dataclass(one) for one in _members(args[0])):
+            yield from _keys(args[0], f"{path}.0")
+        else:
+            yield path
+        return
+    for cls in classes:
+        if not dataclasses.is_dataclass(cls):
+            yield path
+            continue
+        for name, inner in typing.get_type_hints(cls).items():
+            yield from _keys(inner, _join(path, name))
+
+
+def _members(hint: Any) -> tuple[Any, ...]:
+    union = typing.get_origin(hint) in (Union, types.UnionType)
+    return typing.get_args(hint) if union else (hint,)
 
 
 def _parse(text: str) -> Any:
@@ -242,17 +286,6 @@ def _parse(text: str) -> Any:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return text  # a bare word, which no typed field but a string accepts
-
-
-def _near(key: Any, names: typing.Iterable[Any], path: str = "") -> str:
-    words = [name for name in names if isinstance(name, str)]
-    close = difflib.get_close_matches(str(key), words, n=1, cutoff=0.5)
-    return f"; did you mean {_join(path, close[0])}?" if close else ""
-
-
-def _near_or_all(key: str, names: typing.Iterable[str], path: str) -> str:
-    """The name that is near to ``key``, or, where none is, all of them."""
-    return _near(key, names, path) or f"; {path or 'the config'} has {', '.join(names)}"
 
 
 def _choices(values: typing.Sequence[Any]) -> str:

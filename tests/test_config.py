@@ -155,6 +155,74 @@ def test_an_assignment_that_does_not_fit_is_told_in_a_line(assignment, message):
     assert "\n" not in str(caught.value)
 
 
+NEAR = [
+    ("lr=1e-3", "lr: unknown key; did you mean optim.lr?"),
+    ("seed=1", "did you mean data.seed?"),
+    ("batch_size=4", "did you mean optim.batch_size?"),
+    ("train.epochs=4", "did you mean optim.epochs?"),
+    ("encoder.width=96", "encoder: unknown key; did you mean model.encoder.width?"),
+    (
+        "width=96",
+        "did you mean model.encoder.width, model.predictor.width or model.decoder.width?",
+    ),
+    ("optm.lr=1", "did you mean optim?"),
+    ("data.lr=1", "did you mean optim.lr?"),
+    ("optim.learning_rate=1", "optim.learning_rate: unknown key; did you mean optim.lr?"),
+    ("optim.wd=1", "did you mean optim.weight_decay?"),
+    ("warmup=1", "did you mean optim.warmup_epochs?"),
+    ("efficiency.num_workers=2", "did you mean efficiency.workers?"),
+    ("num_workers=2", "did you mean efficiency.workers?"),
+    ("run.wandb=true", "run has log_every, "),
+    ("run.tensorboard=True", "expected bool; did you mean true?"),
+    ("run.tensorboard=0", "expected bool; did you mean false?"),
+    ("optim.batch_size=8.0", "expected int; did you mean 8?"),
+    ("optim.batch_size=8.5", "is 8.5, expected int"),
+    ("optim.steps=1e3", "expected int; did you mean 1000?"),
+    ('optim.lr="1e-3"', "expected float; did you mean 1e-3?"),
+    ("optim.lr=None", "expected float"),
+    ("optim.betas=0.9,0.95", "expected a list in brackets, such as [0.9, 0.95]"),
+    ("optim.betas=(0.9, 0.95)", "such as [0.9, 0.95]"),
+    ("optim.betas=0.9", "expected a list of 2 in brackets, such as [0.5, 0.5]"),
+    ("stage.teacher.taps=12", "expected a list in brackets, such as [12]"),
+    ("0.95]", "a value with spaces stands in quotes: 'optim.betas=[0.9, 0.95]'"),
+    ("model.dtype=fp16", "expected 'float32' or 'bfloat16'; did you mean bfloat16?"),
+    ("model.encoder.heads=0", "model.encoder.heads is 0, expected at least 1"),
+    ("model.encoder.image_width=-1", "model.encoder.image_width is -1, expected at least 1"),
+    ("model.predictor.layers=0", "model.predictor.layers is 0, expected at least 1"),
+]
+
+
+@pytest.mark.parametrize(("assignment", "words"), NEAR)
+def test_what_a_setting_was_meant_to_be_is_suggested(assignment, words):
+    with pytest.raises(ConfigError) as caught:
+        override(PRESETS["stage1-tiny"](), assignment)
+    said = str(caught.value)
+    assert words in said and "\n" not in said and "Config(" not in said
+    assert not words.endswith(("expected int", "expected float")) or said.endswith(words)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("lr = 1e-3", "lr: unknown key; did you mean optim.lr?"),
+        ("[optim]\nlearning_rate = 1e-3", "did you mean optim.lr?"),
+        ("[efficiency]\nnum_workers = 2", "did you mean efficiency.workers?"),
+        ("[optim]\nseed = 2", "optim.seed: unknown key; did you mean data.seed?"),
+        ("[encoder]\nwidth = 2", "encoder: unknown key"),
+        ("[run]\ntensorboard = True", "tensorboard = True; did you mean tensorboard = true?"),
+        ("[optim]\nbetas = 0.9, 0.95", "a list is written betas = [0.9, 0.95]"),
+        ("[optim]\nbetas = (0.9, 0.95)", "a list is written betas = [0.9, 0.95]"),
+        ("[stage]\nmask = tube", 'a word is written mask = "tube"'),
+        ("[optim]\nbatch_size = 8.0", "optim.batch_size is 8.0, expected int; did you mean 8?"),
+        ("[optim]\nbetas = 0.9", "expected a list of 2 in brackets"),
+    ],
+)
+def test_what_a_file_was_meant_to_say_is_suggested(text, words):
+    with pytest.raises(ConfigError) as caught:
+        from_toml(text)
+    assert words in str(caught.value) and "\n" not in str(caught.value)
+
+
 def test_assignments_are_made_in_turn():
     changed = override(PRESETS["stage1-tiny"](), "optim.lr=0.5", "optim.lr=0.25", "data.seed=7")
     assert (changed.optim.lr, changed.data.seed) == (0.25, 7)

@@ -196,7 +196,7 @@ def test_stage_one_of_another_size_is_refused_by_the_name_of_the_size(
         ("stage.views.0.scale=nan", "stage.views.0.scale is nan, expected a finite number"),
         ("stage.views.1.max_keep=0.0", "0 < max_keep <= 1"),
         ("stage.views.1.min_aspect=2.0", "min_aspect <= max_aspect"),
-        ("model.predictor.global_every=0", "sizes must be at least 1"),
+        ("model.predictor.global_every=0", "global_every is 0, expected at least 1"),
         ("optim.epochs=inf", "optim.epochs is inf, expected a finite number"),
         ("optim.eps=nan", "optim.eps is nan, expected a finite number"),
         ("optim.steps=-1", "steps is -1"),

@@ -1,6 +1,7 @@
 """What all commands share: the application that they join, and how options are told."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import tyro
@@ -57,3 +58,32 @@ Settings = Annotated[
     tyro.conf.UseAppendAction[tuple[tuple[str, ...], ...]],
     tyro.conf.arg(name="set", metavar="KEY=VALUE ..."),
 ]
+
+
+@dataclass(frozen=True)
+class _Sizes:
+    """Sizes of an encoder whose weights have no config.json beside them; 0 and () are not given.
+
+    Attributes:
+        image_size: side in pixels, or height and width, of the frames that the encoder's position
+            table is for; for weights without config.json, as are the next three.
+        num_frames: frames that the encoder's position table is for.
+        num_heads: attention heads of the encoder's blocks.
+        pool_heads: attention heads of the encoder's pooling head.
+    """
+
+    image_size: Annotated[tuple[int, ...], optional("PIXELS ...")] = ()
+    num_frames: Annotated[int, optional("N")] = 0
+    num_heads: Annotated[int, optional("N")] = 0
+    pool_heads: Annotated[int, optional("N")] = 0
+
+    def given(self) -> dict[str, Any]:
+        """Those that were given, as :func:`ivn.load.load_encoder` takes them."""
+        sides = self.image_size
+        every = {**vars(self), "image_size": sides[0] if len(sides) == 1 else sides}
+        return {name: value for name, value in every.items() if getattr(self, name)}
+
+
+# Wherever an encoder can be given.
+Sizes = Annotated[_Sizes, tyro.conf.arg(name="", prefix_name=False)]
+NO_SIZES = _Sizes()

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from .app import Flag, UsageError, app, optional
+from .app import NO_SIZES, Flag, Sizes, UsageError, app, optional
 
 
 @app.command(name="embed")
@@ -30,6 +30,7 @@ def run_embed(
     ] = "float32",
     batch_size: Annotated[int, tyro.conf.arg(metavar="N")] = 8,
     device: Annotated[Literal["auto", "cpu", "cuda"], tyro.conf.arg(metavar="DEVICE")] = "auto",
+    sizes: Sizes = NO_SIZES,
 ) -> int:
     """Write the features of videos of any length to a file, window by window.
 
@@ -54,13 +55,22 @@ def run_embed(
         dtype: of the encoder and its arithmetic; the file holds float32.
         batch_size: windows that the encoder is given at a time.
         device: cpu or cuda; auto takes the GPU where there is one.
+        sizes: of the encoder.
     """
     if not videos:
         raise UsageError("give at least one VIDEO: ivn embed VIDEO... --encoder E -o FILE")
     from ivn.embed.run import Request, embed, loader
 
     request = Request(videos, pool, Path(out), window, stride, fps, tail, batch_size)
-    seen = loader(encoder, device, frames=frames, size=size, layer=layer, dtype=dtype)
+    seen = loader(
+        encoder,
+        device,
+        frames=frames,
+        size=size,
+        layer=layer,
+        dtype=dtype,
+        sizes=sizes.given(),
+    )
     return embed(request, seen)
 
 
@@ -104,6 +114,7 @@ def run_probe(
     workers: Annotated[int, tyro.conf.arg(metavar="N")] = 2,
     cache: Annotated[str, optional("DIR")] = "",
     out: Annotated[str, optional("DIR")] = "",
+    sizes: Sizes = NO_SIZES,
 ) -> int:
     """Measure what frozen encoders have learnt, beside baselines.
     $ ivn probe classify --encoder RUN --data LIST --label NAME
@@ -138,6 +149,7 @@ def run_probe(
         workers: threads that decode.
         cache: a folder for features, which are computed once; ~/.cache/ivn/features by default.
         out: a new folder for result.json and heads; RUN/probes/TASK where the encoder is a run.
+        sizes: of the encoders.
     """
     if not encoder:
         raise UsageError("give --encoder E: a run, weights, a preset, a hub id or raw")
@@ -145,7 +157,7 @@ def run_probe(
         raise UsageError(f"ivn probe {task}: give --data FOLDER|LIST")
     from ivn.probing import Clips, Place, Training, run_classify, run_motion, run_retrieve
 
-    place, seen = Place(device, workers, cache, out), Clips(frames, size)
+    place, seen = Place(device, workers, cache, out), Clips(frames, size, sizes.given())
     training = Training(epochs, batch_size=batch, seed=seed, device=place.resolved_device())
     if task != "classify":
         own = [*_TRAINED, *(_VIEWED if task == "motion" else ())]
@@ -195,6 +207,7 @@ def run_predict(
     top: Annotated[int, tyro.conf.arg(metavar="N")] = 5,
     json: Flag = False,
     device: Annotated[Literal["auto", "cpu", "cuda"], tyro.conf.arg(metavar="DEVICE")] = "auto",
+    sizes: Sizes = NO_SIZES,
 ) -> int:
     """Say which classes videos are of, by a head that ivn probe classify has saved.
     $ ivn predict VIDEO --head RUN/probes/classify
@@ -206,13 +219,20 @@ def run_predict(
         top: how many classes to print.
         json: print all classes, for programs.
         device: cpu or cuda; auto takes the GPU where there is one.
+        sizes: of the encoder.
     """
     if not videos or not head:
         raise UsageError("give VIDEO ... and --head HEAD")
     from ivn import probing
 
     return probing.run_predict(
-        videos, head=head, encoder=encoder, top=top, as_json=json, device=device
+        videos,
+        head=head,
+        encoder=encoder,
+        top=top,
+        as_json=json,
+        device=device,
+        sizes=sizes.given(),
     )
 
 

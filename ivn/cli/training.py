@@ -39,7 +39,8 @@ def pretrain(
             or a manifest, .parquet). With --resume, where the run's clips are by now, if they have
             moved; names, order, labels and times must be the same.
         out: a new folder for the run.
-        init: a run whose encoder and predictor to start from, as stage 2 does from stage 1.
+        init: a run whose encoder and predictor to start from, as stage 2 does from stage 1; or
+            other weights, as a file, a folder or a hub id.
         resume: a run to take up where its newest checkpoint left it.
         settings: fields to change, such as optim.lr=1e-3; they are listed below.
     """

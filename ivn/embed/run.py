@@ -4,10 +4,11 @@ import hashlib
 import itertools
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
@@ -65,6 +66,7 @@ def loader(
     size: int = 0,
     layer: int = -1,
     dtype: Literal["float32", "bfloat16"] = "float32",
+    sizes: Mapping[str, Any] = MappingProxyType({}),
 ) -> Callable[[], Frozen]:
     """A function that loads the encoder.
 
@@ -74,6 +76,7 @@ def loader(
         frames, size: of the clips that it sees, 0 for its own; see there.
         layer: see there.
         dtype: of its parameters and its arithmetic.
+        sizes: of the encoder itself; see there.
     """
 
     def load() -> Frozen:
@@ -86,6 +89,7 @@ def loader(
             layer=layer,
             device=resolve_device(device),
             dtype=None if dtype == "float32" else getattr(torch, dtype),
+            **sizes,
         )
 
     return load

@@ -65,9 +65,12 @@ class EncoderConfig:
     image_table: bool = False
 
     def __post_init__(self) -> None:
-        sizes = (self.width, self.heads, self.hidden, self.num_frames, self.patch_size)
-        if min(*sizes, self.pool_heads, self.pool_width) < 1 or self.depth < 0:
-            raise ValueError(f"sizes must be at least 1, not those of {self}")
+        sizes = ("width", "heads", "hidden", "image_height", "image_width", "num_frames")
+        for name in (*sizes, "patch_size", "pool_heads", "pool_width"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected at least 1")
+        if self.depth < 0:
+            raise ValueError(f"depth is {self.depth}, expected at least 0")
         if not 0 <= self.drop_path < 1:
             raise ValueError(f"drop_path is {self.drop_path}, expected 0 up to below 1")
         if self.image_table and self.family != "internvideo2":
@@ -94,9 +97,13 @@ class Encoder(nn.Module):
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
-        for heads in (config.heads, config.pool_heads):
+        for name in ("heads", "pool_heads"):
+            heads = getattr(config, name)
             if config.width % heads:
-                raise ValueError(f"width {config.width} does not divide into {heads} heads")
+                raise ValueError(
+                    f"encoder.{name} is {heads}, but width {config.width} does not divide into "
+                    f"{heads} heads"
+                )
         self.config = config
         self.compute_dtype: torch.dtype | None = None
         C, N = config.width, config.grid[0] * config.grid[1] * config.grid[2]

@@ -59,9 +59,10 @@ class PredictorConfig:
     kind: Literal["modernbert"] = field(default="modernbert", kw_only=True, metadata=WITHOUT_KIND)
 
     def __post_init__(self) -> None:
-        sizes = (self.width, self.heads, self.hidden, self.layers, self.local_window)
-        if min(*sizes, self.total_layers, self.global_every) < 1:
-            raise ValueError(f"sizes must be at least 1, not those of {self}")
+        sizes = ("width", "heads", "hidden", "layers", "local_window")
+        for name in (*sizes, "total_layers", "global_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected at least 1")
         if self.layers > self.total_layers:
             raise ValueError(f"layers is {self.layers}, expected 1 to {self.total_layers}")
 
@@ -132,7 +133,8 @@ class Predictor(nn.Module):
         super().__init__()
         if config.width % (2 * config.heads):
             raise ValueError(
-                f"width {config.width} does not divide into {config.heads} heads of even size"
+                f"predictor.heads is {config.heads}, but width {config.width} does not divide into "
+                f"{config.heads} heads of even size"
             )
         self.config = config
         self.grid = grid

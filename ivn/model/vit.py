@@ -32,8 +32,13 @@ class ViTPredictorConfig:
     mlp_ratio: float = 4.0
 
     def __post_init__(self) -> None:
-        if min(self.width, self.heads, self.depth, self.hidden) < 1:
-            raise ValueError(f"sizes must be at least 1, not those of {self}")
+        for name in ("width", "heads", "depth"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected at least 1")
+        if self.hidden < 1:
+            raise ValueError(
+                f"mlp_ratio is {self.mlp_ratio}, expected at least one feature inside an MLP"
+            )
 
     @property
     def hidden(self) -> int:

@@ -123,7 +123,8 @@ def initialise(stage: Stage, source: str | Path) -> Start:
 
     Args:
         stage: to fill; see :attr:`Stage.inherited`.
-        source: a run folder, one of its checkpoints, or the release's training checkpoint.
+        source: a run folder, one of its checkpoints, the release's training checkpoint, or any
+            other file or folder of weights.
 
     Raises:
         ValueError: sizes differ, keys are missing or left over.

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -322,6 +323,40 @@ def test_the_documented_fields_are_those_there_are(videos, tmp_path):
         *["features", "video", "start", "end", "videos", "header"]
     ] and set(re.findall(r"^\| `(\w+)` \|", arrays, re.MULTILINE)) == set(found)
     assert re.findall(r"^\| `(\w+)` \|", fields, re.MULTILINE) == list(found["header"])
+
+
+def test_sizes_of_weights_without_a_config_are_given_on_the_command_line(videos, tmp_path):
+    weights = tmp_path / "mp_rank_00_model_states.pt"
+    small = {"image_size": (28, 28), "num_frames": 2, "pool_heads": 2}
+    torch.save({"module": load_encoder(ENCODER, **small).state_dict()}, weights)
+    sizes = ["--image-size", 28, "--num-frames", 2, "--num-heads", 3]
+    said = embed(videos, "-o", tmp_path / "f.npz", *sizes, encoder=weights)
+    assert assert_one_line(said, "pool_heads cannot be read", "--pool-heads", "config.json") == 1
+    said = embed(videos, "-o", tmp_path / "f.npz", *sizes, "--pool-heads", 2, encoder=weights)
+    assert said[::2] == (0, "")
+    twice = ["--image-size", 28, 28, *sizes[2:], "--pool-heads", 2]
+    assert embed(videos, "-o", tmp_path / "g.npz", *twice, encoder=weights)[0] == 0
+    found = read(tmp_path / "f.npz")
+    assert found["header"]["identity"] == load_frozen(ENCODER, **small).identity
+    np.testing.assert_array_equal(found["features"], read(tmp_path / "g.npz")["features"])
+    for encoder in ("raw", weights):
+        said = embed(videos, "-o", tmp_path / "h.npz", "--num-heads", -1, encoder=encoder)
+        assert assert_one_line(said, "num_heads") == 1
+    data = ["--data", videos, "--encoder", weights, "--cache", tmp_path / "cache"]
+    said = command("probe", "retrieve", *data, *sizes)
+    assert assert_one_line(said, "pool_heads cannot be read") == 1
+
+
+def test_the_config_of_the_documents_is_one(videos, tmp_path):
+    text = (ROOT / "docs" / "troubleshooting.md").read_text()
+    (shown,) = re.findall(r"^```json\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    config = json.loads(shown)
+    config["model_config"] |= {"img_size": 28, "num_frames": 2, "num_heads": 3}
+    small = {"image_size": 28, "num_frames": 2}
+    encoder = load_encoder(ENCODER, **small, pool_heads=16)
+    save_file(encoder.state_dict(), tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert load_encoder(tmp_path).config == replace(encoder.config, drop_path=0.0)
 
 
 @pytest.mark.parametrize("value", [float("nan"), 1e30])

@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 import ivn
 from ivn.config import from_toml, override, read, to_toml
@@ -21,6 +22,7 @@ pytest.importorskip("av")
 pytest.importorskip("transformers")
 pytest.importorskip("tyro")
 
+from tests import hub
 from tests.command import SMALL, assert_one_line, command
 
 from .variants import PIXELS, VISIBLE, VIT, teacher
@@ -101,6 +103,43 @@ def test_a_predictor_that_starts_anew_may_start_from_a_text_encoder(tmp_path, st
         ours = ivn.load_model(out).predictor.layers[-1].state_dict()
         theirs = text.layers[-1].state_dict()
         assert all(torch.equal(ours[name], theirs[name]) for name in theirs) == same
+
+
+def test_a_run_may_start_from_whatever_weights_are_read_from(tmp_path, stage1, monkeypatch):
+    constants = pytest.importorskip("huggingface_hub").constants
+    encoder = ivn.load_encoder(stage1)
+    config = {"img_size": 56, "num_frames": 4, "num_heads": 3, "attn_pool_num_heads": 4}
+    released, deepspeed, file = tmp_path / "r", tmp_path / "d", tmp_path / "old.pth"
+    for place in (released, deepspeed / "step9"):
+        place.mkdir(parents=True)
+    save_file(encoder.state_dict(), released / "model.safetensors")
+    (released / "config.json").write_text(json.dumps({"model_config": config}))
+    state = {f"_orig_mod.{key}": value for key, value in encoder.state_dict().items()}
+    torch.save({"module": state}, deepspeed / "step9" / "mp_rank_00_model_states.pt")
+    (deepspeed / "latest").write_text("step9")
+    torch.save(state, file, _use_new_zipfile_serialization=False)
+    hub.store(released, "owner/encoder", tmp_path / "hub")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    begin = ["stage.start=encoder", "optim.steps=1", "optim.lr=0", "optim.min_lr=0"]
+    for number, init in enumerate((released, deepspeed, file, "owner/encoder")):
+        out = tmp_path / f"run{number}"
+        code, said, err = pretrain("stage2-tiny", out, *begin, init=str(init))
+        assert (code, err) == (0, "") and f"encoder from {init}; new: predictor" in said
+        assert json.loads((out / folder.SOURCE).read_text())["init"] == str(init)
+        ours, theirs = ivn.load_encoder(out).state_dict(), encoder.state_dict()
+        assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
+    for init, words in (
+        ("owner/gone", "owner/gone cannot be fetched from the hub"),
+        ("stage1-tiny", "is a preset without weights"),
+        ("gone.pt", "no encoder 'gone.pt'"),
+    ):
+        said = pretrain("stage2-tiny", tmp_path / "no", *begin, init=init)
+        assert assert_one_line(said, words) == 1 and not (tmp_path / "no").exists()
+    config["num_heads"] = 6
+    (released / "config.json").write_text(json.dumps({"model_config": config}))
+    said = pretrain("stage2-tiny", tmp_path / "no", *begin, init=released)
+    assert assert_one_line(said, "num_heads is to be 3, but the config.json") == 1
 
 
 class Killed(BaseException):

@@ -1,0 +1,137 @@
+"""What a misspelt setting, or a value in another language's spelling, was meant to be."""
+
+import difflib
+import re
+import typing
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+_MOST = 3  # suggestions
+_EMPTY = ("", "none", "null", "nan")
+
+
+def near(word: Any, names: Iterable[Any], path: str = "") -> str:
+    """The one of ``names`` that looks most like ``word``, as a question; "" where none does."""
+    words = [name for name in names if isinstance(name, str)]
+    close = difflib.get_close_matches(str(word), words, n=1, cutoff=0.5)
+    return _asked([f"{path}.{close[0]}" if path else close[0]]) if close else ""
+
+
+def key(given: str, unknown: str, names: Iterable[str], every: Sequence[str]) -> str:
+    """Which setting was meant by a dotted key, as a question; else which there are.
+
+    Args:
+        given: the whole key.
+        unknown: its part up to the first name that does not exist.
+        names: what there is in the place of that name.
+        every: all dotted keys that there are.
+    """
+    path, _, word = unknown.rpartition(".")
+    names = list(names)
+    beside = near(word, names, path)
+    # A whole end of a key, and then one name, says more than what a word looks like.
+    found = [each for each in every if f".{each}".endswith(f".{given}")]
+    if not found and given != unknown and beside:
+        whole = beside.removeprefix("; did you mean ")[:-1] + given[len(unknown) :]
+        if any(f"{each}.".startswith(f"{whole}.") for each in every):
+            return beside
+    last = given.rpartition(".")[2]
+    found = found or [each for each in every if _last(each) == last]
+    if found:
+        return _asked(found)
+    if beside:
+        return beside
+    found = [each for each in every if _alike(_last(each), last)]
+    found.sort(key=lambda each: not each.startswith(f"{path}."))
+    return _asked(found[:1]) or f"; {path or 'the config'} has {', '.join(names)}"
+
+
+def value(given: Any, hint: Any) -> str:
+    """How the value that was meant is written, as a question; "" where that cannot be told.
+
+    Args:
+        given: what there is, of another type than it should be.
+        hint: that type: bool, int, float, or a tuple of such.
+    """
+    if typing.get_origin(hint) is tuple:
+        return _list(given, typing.get_args(hint))
+    text = _plain(given, hint)
+    return f"; did you mean {text}?" if text else ""
+
+
+def line(text: str, error: str) -> str:
+    """The line of a TOML ``text`` that the parser's error names, and what may be wrong with it."""
+    if not (found := re.search(r"at line (\d+)", error)):
+        return ""
+    there = text.splitlines()[int(found[1]) - 1].strip()
+    name, _, given = (part.strip() for part in there.partition("="))
+    hint = ""
+    if given in ("True", "False"):
+        hint = f"; did you mean {name} = {given.lower()}?"
+    elif re.fullmatch(r"\(?[^\[\]{}\"']*,[^\[\]{}\"']*", given):
+        hint = f"; a list is written {name} = [{given.strip(' ()')}]"
+    elif re.fullmatch(r"[A-Za-z_]\w*", given):
+        hint = f'; a word is written {name} = "{given}"'
+    return f": {there}{hint}"
+
+
+def _list(given: Any, hints: tuple[Any, ...]) -> str:
+    """An example of a list, made of what was given where that can be."""
+    more = len(hints) == 2 and hints[1] is Ellipsis
+    if isinstance(given, dict) or hints[0] not in (bool, int, float, str):
+        return ""
+    parts = str(given).strip("()[] ").split(",") if isinstance(given, str) else [given]
+    words = [part.strip() if isinstance(part, str) else part for part in parts]
+    kinds = [hints[0]] * len(words) if more else list(hints)
+    if len(kinds) != len(words):
+        return f" of {len(kinds)} in brackets, such as [{', '.join(map(_sample, kinds))}]"
+    texts = [_plain(word, kind) for word, kind in zip(words, kinds, strict=True)]
+    if not all(texts):
+        texts = [_sample(kind) for kind in kinds]
+    return f" in brackets, such as [{', '.join(texts)}]"
+
+
+def _plain(given: Any, hint: Any) -> str:
+    """``given`` as TOML writes a ``hint``, or ""."""
+    word = str(given).strip().lower()
+    if hint is str:
+        return repr(str(given))
+    if hint is bool:
+        return {"1": "true", "0": "false", "yes": "true", "no": "false"}.get(
+            word, word if word in ("true", "false") else ""
+        )
+    if isinstance(given, bool) or hint not in (int, float) or word in _EMPTY:
+        return ""
+    try:
+        number = float(word)
+        if hint is float:
+            return word
+        return str(int(number)) if number == int(number) else ""
+    except (ValueError, OverflowError):
+        return ""
+
+
+def _sample(hint: Any) -> str:
+    return {bool: "true", int: "1", float: "0.5", str: "'a'"}[hint]
+
+
+def _asked(found: Sequence[str]) -> str:
+    if not found:
+        return ""
+    *others, last = list(dict.fromkeys(found))[:_MOST]
+    before = f"{', '.join(others)} or " if others else ""
+    return f"; did you mean {before}{last}?"
+
+
+def _last(key: str) -> str:
+    return key.rpartition(".")[2]
+
+
+def _alike(name: str, word: str) -> bool:
+    """Whether one abbreviates the other, is a part of it, or they look alike."""
+    initials = ["".join(part[:1] for part in one.split("_")) for one in (name, word)]
+    if (len(word) > 1 and initials[0] == word) or (len(name) > 1 and initials[1] == name):
+        return True
+    if word in name.split("_"):
+        return True
+    return difflib.SequenceMatcher(None, name, word).ratio() >= 0.75
