@@ -2,7 +2,6 @@
 
 import difflib
 import re
-import typing
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -51,10 +50,8 @@ def value(given: Any, hint: Any) -> str:
 
     Args:
         given: what there is, of another type than it should be.
-        hint: that type: bool, int, float, or a tuple of such.
+        hint: that type: bool, int, float, str.
     """
-    if typing.get_origin(hint) is tuple:
-        return _list(given, typing.get_args(hint))
     text = _plain(given, hint)
     return f"; did you mean {text}?" if text else ""
 
@@ -75,8 +72,13 @@ def line(text: str, error: str) -> str:
     return f": {there}{hint}"
 
 
-def _list(given: Any, hints: tuple[Any, ...]) -> str:
-    """An example of a list, made of what was given where that can be."""
+def example(given: Any, hints: tuple[Any, ...]) -> str:
+    """How a list is written, by what was given where that can be; "" for lists of tables.
+
+    Args:
+        given: what there is instead of a list.
+        hints: types of the list's values; one and ``...`` for any number of it.
+    """
     more = len(hints) == 2 and hints[1] is Ellipsis
     if isinstance(given, dict) or hints[0] not in (bool, int, float, str):
         return ""

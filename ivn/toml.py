@@ -218,7 +218,7 @@ def _decode_union(value: Any, classes: tuple[Any, ...], path: str) -> Any:
 
 def _decode_tuple(value: Any, args: tuple[Any, ...], path: str) -> tuple[Any, ...]:
     if not isinstance(value, list):
-        example = meant.value(value, tuple[args])
+        example = meant.example(value, args)
         raise ConfigError(f"{path} is {value!r}, expected a list{example}")
     if len(args) == 2 and args[1] is Ellipsis:
         args = (args[0],) * len(value)
