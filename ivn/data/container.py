@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from ivn.data.contents import DecodeError, check_file, named, read_bytes, version_of
 from ivn.data.source import Source
+from ivn.data.stand_in import stand_in, stand_in_at
 
 if TYPE_CHECKING:
     from av import Packet
@@ -90,7 +91,8 @@ def opened(
     # IndexError: what PyAV makes of a packet for a stream that no header announced.
     except (av.FFmpegError, OSError, ValueError, IndexError) as error:
         animated = isinstance(error, av.InvalidDataError) and _is_animated_webp(data or path)
-        raise DecodeError(f"{name}: {_ANIMATED if animated else _reason(error)}") from error
+        known = _ANIMATED if animated else stand_in(data) or stand_in_at(path)
+        raise DecodeError(f"{name}: {known or _reason(error)}") from error
     finally:
         if container is not None:
             container.close()

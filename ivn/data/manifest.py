@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from ivn.data.columns import checked
 from ivn.data.row import MAPS, UNKNOWN, Row, schema, values_of
 from ivn.data.source import MANIFEST_SUFFIX, DataError, RequestError, check_some_exist, is_url
+from ivn.data.stand_in import stand_in_at
 from ivn.data.table import USABLE, SourceTable, columns, table_of
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def count_rows(place: Path) -> int:
         with place.open("rb") as file, parquet.ParquetFile(file) as table:
             return table.metadata.num_rows
     except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{place}: not a Parquet file that can be read ({_line(error)})") from error
+        raise DataError(f"{place}: {_why(place, error)}") from error
 
 
 def count_bad(part: Path) -> int:
@@ -276,7 +277,11 @@ def _checked(place: Path, wanted: "pa.Schema") -> "Iterator[pa.RecordBatch]":
     except (pa.ArrowException, OSError, UnicodeDecodeError, ValueError) as error:
         if isinstance(error, DataError):
             raise
-        raise DataError(f"{place}: not a Parquet file that can be read ({_line(error)})") from error
+        raise DataError(f"{place}: {_why(place, error)}") from error
+
+
+def _why(place: Path, error: Exception) -> str:
+    return stand_in_at(place) or f"not a Parquet file that can be read ({_line(error)})"
 
 
 def _line(error: Exception) -> str:

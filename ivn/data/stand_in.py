@@ -1,5 +1,7 @@
 """Files that lie where another was meant to be: Git LFS pointers and web pages."""
 
+import os
+
 HEAD = 512  # bytes of a file's beginning that tell
 
 _POINTER = b"version https://git-lfs.github.com/spec/"
@@ -11,7 +13,7 @@ def stand_in(head: bytes) -> str:
     """What a file that begins with ``head`` is and what to do about it, or "" for any other."""
     if head.startswith(_POINTER):
         return "it is a Git LFS pointer, not the file itself: git lfs pull fetches that"
-    text = head.lstrip(_WHITE).lower()
+    text = head[:HEAD].lstrip(_WHITE).lower()
     # Storage services answer in XML, some pages are written in it.
     xml = text.startswith(b"<?xml") and (b"<html" in text or b"<error" in text)
     if xml or text.startswith(_PAGE):
@@ -20,3 +22,12 @@ def stand_in(head: bytes) -> str:
             "is that of a page about the file; fetch the file itself"
         )
     return ""
+
+
+def stand_in_at(path: str | os.PathLike[str]) -> str:
+    """As :func:`stand_in`, of the file at ``path``; "" where it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            return stand_in(file.read(HEAD))
+    except OSError:  # what is wrong with it was found by whoever asks
+        return ""

@@ -1,5 +1,10 @@
+import tarfile
+
 import pytest
 
+from ivn.data.decode import DecodeError, decode
+from ivn.data.manifest import read_rows
+from ivn.data.source import DataError, Source
 from ivn.data.stand_in import stand_in
 
 
@@ -27,3 +32,26 @@ def test_pointers_and_pages_are_told(head, word):
 )
 def test_other_files_are_not(head):
     assert stand_in(head) == ""
+
+
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
+PAGE = b"<!DOCTYPE html><html><body>Sign in</body></html>" * 9
+
+
+@pytest.mark.parametrize(("content", "word"), [(POINTER, "Git LFS pointer"), (PAGE, "web page")])
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.jpg"])
+def test_a_video_that_is_a_pointer_or_a_page_is_called_so(tmp_path, content, word, name):
+    pytest.importorskip("av")
+    (tmp_path / name).write_bytes(content)
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        tar.add(tmp_path / name, name)
+    for source in (tmp_path / name, Source(str(tmp_path / "a.tar"), member=name)):
+        with pytest.raises(DecodeError, match=rf"{name}: it is a {word}"):
+            decode(source, lambda total: [0])
+
+
+def test_a_manifest_that_is_a_pointer_is_called_so(tmp_path):
+    pytest.importorskip("pyarrow")
+    (tmp_path / "m.parquet").write_bytes(POINTER)
+    with pytest.raises(DataError, match=r"m\.parquet: it is a Git LFS pointer"):
+        list(read_rows(tmp_path / "m.parquet", beside=tmp_path / "m.parquet"))

@@ -5,8 +5,10 @@ from dataclasses import replace
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from ivn.data.clip import IMAGENET_MEAN, IMAGENET_STD
+from ivn.load import load_frozen
 from ivn.model.positions import resize_table
 from ivn.model.teacher import TeacherConfig, build_teacher
 from tests.model.test_teacher import clips, randomised
@@ -190,3 +192,29 @@ def test_pickled_weights_are_not_read(tmp_path, config):
     torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
     with pytest.raises(ValueError, match=r"neither a folder .* \(as safetensors\)"):
         build_teacher(replace(config, source=str(tmp_path), weights="pretrained", taps=(3,)))
+
+
+def test_a_videomae_spelt_as_published_keeps_its_biases(tmp_path):
+    """Keys have no bias there; queries and values have theirs beside the layers."""
+    sizes = SIZES | {"intermediate_size": 96, "image_size": 64, "num_frames": 4}
+    model = transformers.VideoMAEModel(transformers.VideoMAEConfig(**sizes)).eval()
+    randomised(model)
+    published = {}
+    for key, value in model.state_dict().items():
+        spelt = key.replace("query.bias", "q_bias").replace("value.bias", "v_bias")
+        if key.endswith("key.bias"):
+            value.zero_()
+        else:
+            published[f"videomae.{spelt}"] = value.clone()
+    assert sum(key.endswith(("q_bias", "v_bias")) for key in published) == 6
+    save_file(published, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    (tmp_path / "config.json").write_text(json.dumps(model.config.to_dict()))
+    video = clips(64, T=4)
+    with torch.no_grad():
+        expected = model(normalised(video).float()).last_hidden_state
+    found = load_frozen(f"hf:{tmp_path}", frames=4).features(video, "none").flatten(1, 2)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5 * expected.abs().max().item())
+    del published["videomae.encoder.layer.1.attention.attention.q_bias"]
+    save_file(published, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=r"lacks 1 of .* transformers \d.*5\.18 or newer"):
+        load_frozen(f"hf:{tmp_path}", frames=4)

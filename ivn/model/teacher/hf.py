@@ -74,7 +74,8 @@ def pretrained_model(
         missing = sorted(info["missing_keys"])
         raise ValueError(
             f"{source!r} lacks {len(missing)} of the weights of a {kind.__name__}, first "
-            f"{missing[0]!r}"
+            f"{missing[0]!r}, as transformers {transformers().__version__} reads it; ivn[hf] asks "
+            "for 5.18 or newer"
         )
     return model
 
