@@ -89,7 +89,9 @@ def first_run(source: Mapping[str, Any], missing: list[Missing]) -> tuple[Path, 
         ]
         if places:
             return places[0], read(places[0] / folder.CONFIG)
-        reason = f"{init} is {'no run' if path.exists() else 'not there'}"
+        # What was a path is absolute; anything else is a hub id.
+        gone = Path(init).is_absolute() and not path.exists()
+        reason = f"{init} is {'not there' if gone else 'no run'}"
     except (OSError, ValueError) as error:
         reason = str(error)
     missing.append(Missing(what, reason))
