@@ -27,7 +27,7 @@ from .views import AnyView
 
 # Raised whenever the same file gives other pixels or other features than before: by our decoding,
 # sampling, resizing, cropping or arithmetic. Features of another number are computed again.
-_VERSION = 1
+_VERSION = 2
 _SHARD_BYTES = 2**26
 _SHARD_ENTRIES = 2**13
 _SHARD_SECONDS = 20.0
