@@ -18,8 +18,17 @@ if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.stream import VideoStream
 
-# Nearer to the start than this, a seek gains nothing.
-_SEEK_FROM_SECONDS = 5.0
+# Seconds before a time stamp at which packets begin.
+_AHEAD = 1
+
+# Containers that are sought in by an index that tells the place of each key frame.
+_INDEXED = ("mp4", "matroska", "avi")
+
+# Decoding time that goes back by less is a muxer's rounding.
+_JUMP_SECONDS = 1.0
+
+# Codecs whose packets FFmpeg cannot give a display time that the file lacks.
+_WITHOUT_GUESSES = ("h264", "hevc", "vvc")
 
 # Twice 8K. A damaged header can ask for frames of gigabytes.
 _MAX_PIXELS = 2**26
@@ -33,31 +42,87 @@ _LOOKED_AT = 5_000_000
 # FFmpeg decodes none before its version 9.
 _ANIMATED = "an animated WebP, which is not read: convert it to GIF, APNG or a video"
 
-__all__ = ["DecodeError", "Window", "opened", "read_bytes"]
+__all__ = [
+    "DecodeError",
+    "Demuxed",
+    "Window",
+    "begin_near",
+    "is_indexed",
+    "lacking",
+    "opened",
+    "read_bytes",
+]
 
 
 @dataclass(frozen=True)
 class Window:
-    """Seconds from the stream's start; the whole of it by default."""
+    """Seconds from the first frame that is shown; the whole of the video by default."""
 
     start: float = 0.0
     end: float = math.inf
 
-    def ticks(self, stream: "VideoStream") -> tuple[float, float]:
-        """First time stamp inside and first one after, in the stream's own units."""
-        if self == Window():
-            return -math.inf, math.inf
-        origin = stream.start_time or 0
-        base = float(stream.time_base or 1)
+    def holds(self, seconds: float) -> bool:
+        """Whether a frame that appears then is inside."""
         # A millisecond: a time written with few digits includes the frame that it names.
-        return origin + (self.start - 1e-3) / base, origin + (self.end - 1e-3) / base
+        return self == Window() or self.start - 1e-3 <= seconds < self.end - 1e-3
+
+
+class Demuxed:
+    """Packets with data in the order of decoding; their clock goes on where the file's jumps back.
+
+    Where recordings were joined, decoding time jumps back: then what follows appears one frame
+    after what came before.
+
+    Attributes:
+        restarts: how often the clock jumped back so far.
+    """
+
+    def __init__(self, stream: "VideoStream", packets: "Iterator[Packet]") -> None:
+        base = float(stream.time_base or 1)
+        rate = float(stream.average_rate or stream.guessed_rate or 25)
+        self.restarts = 0
+        self._frame, self._jump = max(1, round(1 / (rate * base))), _JUMP_SECONDS / base
+        self._packets = self._going_on(packets)
+
+    def __iter__(self) -> "Demuxed":
+        return self
+
+    def __next__(self) -> "Packet":
+        return next(self._packets)
+
+    def give_back(self, packets: "list[Packet]") -> None:
+        """Have packets that were taken come again."""
+        self._packets = itertools.chain(packets, self._packets)
+
+    def leave_out(self, ahead: float) -> None:
+        """Begin at the last key frame before a time stamp."""
+        self._packets = _from_key_frame(self._packets, ahead)
+
+    def _going_on(self, packets: "Iterator[Packet]") -> "Iterator[Packet]":
+        decoded = shown = -math.inf
+        later = 0
+        for packet in packets:
+            if packet.size == 0:
+                continue
+            if packet.dts is not None and packet.dts + later < decoded - self._jump:
+                self.restarts += 1
+                later = round(decoded) + self._frame - packet.dts
+                if packet.pts is not None:
+                    later = max(later, round(shown) + self._frame - packet.pts)
+            if later:
+                packet.dts = None if packet.dts is None else packet.dts + later
+                packet.pts = None if packet.pts is None else packet.pts + later
+            decoded = decoded if packet.dts is None else packet.dts
+            time = packet.dts if packet.pts is None else packet.pts
+            shown = max(shown, -math.inf if time is None else time)
+            yield packet
 
 
 @contextmanager
 def opened(
-    video: Source | str | os.PathLike[str], window: Window, *, content: bytes = b""
-) -> Iterator[tuple["InputContainer", "VideoStream", "Iterator[Packet]"]]:
-    """The container, its video stream, and packets from a key frame before the window to the end.
+    video: Source | str | os.PathLike[str], *, content: bytes = b""
+) -> Iterator[tuple["InputContainer", "VideoStream", "Demuxed"]]:
+    """The container, its video stream, and all its packets.
 
     A member of a tar is read whole and demuxed from memory; a file is read as it is demuxed, but
     where its bytes are given as ``content``.
@@ -78,12 +143,7 @@ def opened(
     try:
         before = None if data else version_of(os.stat(path))
         container, stream = _open(name, data or path)
-        packets = _seek(container, stream, window)
-        if packets is None:
-            container.close()
-            container, stream = _open(name, data or path)
-            packets = container.demux(stream)
-        yield container, stream, packets
+        yield container, stream, Demuxed(stream, container.demux(stream))
         if before is not None and version_of(os.stat(path)) != before:
             raise DecodeError(f"{name}: the file changed while it was read")
     except DecodeError:
@@ -112,6 +172,9 @@ def _open(name: str, content: bytes | str) -> tuple["InputContainer", "VideoStre
     except BaseException:
         container.close()
         raise
+    # Of these the time of the packet after it would be taken, whatever is shown when.
+    if stream.codec_context.codec.canonical_name in _WITHOUT_GUESSES:
+        container.flags &= ~int(av.container.Flags.gen_pts.value)
     # One process per core decodes better than many threads per process.
     stream.codec_context.thread_count = 1
     stream.thread_type = "NONE"
@@ -184,19 +247,70 @@ def _filled(container: "InputContainer", videos: "list[VideoStream]") -> set[int
     return found
 
 
-def _seek(
-    container: "InputContainer", stream: "VideoStream", window: Window
-) -> "Iterator[Packet] | None":
-    """Packets from a key frame before the window, or None where seeking cannot reach one."""
-    if window.start < _SEEK_FROM_SECONDS or not stream.time_base:
-        return container.demux(stream)
+def is_indexed(container: "InputContainer") -> bool:
+    """Whether an index tells where key frames are."""
+    return any(name in container.format.name for name in _INDEXED)
+
+
+def begin_near(
+    container: "InputContainer", stream: "VideoStream", packets: Demuxed, near: float
+) -> Demuxed | None:
+    """Packets from a key frame a second or more before a time stamp on, or from the first one.
+
+    Args:
+        container, stream, packets: as they were opened.
+        near: the time stamp, in the stream's ticks.
+
+    Returns:
+        None where seeking cannot reach one: the file must be opened anew.
+    """
     # Containers seek by decoding time, which runs ahead of display time: hence the second.
-    ahead = int((window.start - 1) / stream.time_base)
-    container.seek((stream.start_time or 0) + ahead, stream=stream)
-    packets = container.demux(stream)
-    first = next(packets)
-    early = first.pts is not None and first.pts <= window.ticks(stream)[0]
-    return itertools.chain([first], packets) if early and first.is_keyframe else None
+    ahead = near - float(_AHEAD / (stream.time_base or 1))
+    if not is_indexed(container):
+        # Without an index a time is searched for, and a clock that begins anew has it twice.
+        packets.leave_out(ahead)
+        return packets
+    container.seek(int(ahead), stream=stream)
+    if "matroska" in container.format.name:
+        places = [entry.pos for entry in stream.index_entries]
+        if places != sorted(places):
+            return None  # its clock begins anew
+    found = container.demux(stream)
+    first = next(found)
+    early = first.pts is not None and first.pts <= near
+    if not early or not first.is_keyframe:
+        return None
+    return Demuxed(stream, itertools.chain([first], found))
+
+
+def _from_key_frame(packets: "Iterator[Packet]", ahead: float) -> "Iterator[Packet]":
+    """The packets from the last key frame before a time stamp on."""
+    kept: list[Packet] = []
+    for packet in packets:
+        time = packet.dts if packet.pts is None else packet.pts
+        if packet.is_keyframe and time is not None and time <= ahead:
+            kept.clear()
+        kept.append(packet)
+        if packet.dts is None or packet.dts > ahead:
+            break
+    yield from kept
+    yield from packets
+
+
+def lacking(container: "InputContainer", stream: "VideoStream", found: int) -> str:
+    """ "", or what is missing of an MP4 or MOV that was read to its end.
+
+    Its index is the sample table as the edit list shows it; samples without a byte are not there
+    to be found.
+
+    Args:
+        container, stream: as they were opened.
+        found: packets with data that came.
+    """
+    if "mp4" not in container.format.name or found >= stream.frames:
+        return ""
+    listed = sum(entry.size > 0 for entry in stream.index_entries)
+    return f"truncated, {found} of {listed} frames are there" if found < listed else ""
 
 
 def _is_animated_webp(content: bytes | str) -> bool:

@@ -1,23 +1,24 @@
 """What a video file is, told by its packets; and whether all of it can be decoded."""
 
 import hashlib
+import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ivn.data.container import DecodeError, Window, opened, video_streams
+from ivn.data.container import DecodeError, video_streams
 from ivn.data.contents import check_file, named, read_bytes
 from ivn.data.decode import frames_in_order, route
 from ivn.data.decode.orientation import orientation_of
+from ivn.data.decode.reading import Reading, by_decoding, frames_of, opened_again, read_window
 from ivn.data.source import Source
 
 if TYPE_CHECKING:
-    from av import Packet, VideoFrame
-    from av.video.stream import VideoStream
+    from av import VideoFrame
 
 
 @dataclass(frozen=True)
@@ -56,75 +57,57 @@ class Facts:
 
 
 def probe(source: Source) -> Facts:
-    """Read all packets, and decode no more than the first frame.
+    """Read all packets, and decode the first frame, or all where packets do not tell.
 
     Raises:
         DecodeError: the file is missing, empty, no video, or truncated so that its packets show it.
     """
     whole = replace(source, start=0.0, end=-1.0)
-    with opened(whole, Window()) as (container, stream, packets):
-        first, seen = _walk(packets, stream)
-        declared = stream.frames if "mp4" in container.format.name else 0
-        if seen.packets < declared:
-            raise DecodeError(
-                f"{named(source)}: truncated, {seen.packets} of {declared} frames are there"
-            )
-        if first is None:
-            raise DecodeError(f"{named(source)}: no packet gives a frame")
-        context = stream.codec_context
+    with read_window(whole, times=True, count=True) as read:
+        found, clock = read.found, read.clock
+        tick = float(clock.base)
+        ticks: Sequence[int | None]
+        if not clock.believed:
+            ticks = range(found.count)
+        elif found.believed and found.exact:
+            ticks = [found.times[number] for number in found.shown]
+        else:
+            ticks = by_decoding(whole).ticks
+        times = np.array(ticks, np.float64) * tick
+        fps = _rate(times, float(clock.rate))
+        duration = float(times[-1] - times[0]) + 1 / fps
+        first, context = _first(whole, read), read.stream.codec_context
         orientation = orientation_of(first)
         width, height = first.width, first.height
         if orientation.on_its_side:
             width, height = height, width
-        times = np.sort(np.array(seen.times, np.float64)) * float(stream.time_base or 1)
-        fps = _rate(times, float(stream.average_rate or stream.guessed_rate or 0))
-        duration = float(times[-1] - times[0]) + (1 / fps if fps else 0.0) if len(times) else 0.0
         return Facts(
             width=width,
             height=height,
             fps=fps,
-            frames=seen.shown,
+            frames=found.count,
             duration=duration,
             codec=context.codec.canonical_name,
             pixel_format=first.format.name,
             rotation=90 * orientation.turns,
             mirrored=orientation.mirrored,
-            stream=stream.index,
-            streams=len(video_streams(container)),
-            variable_rate=_varies(times, float(stream.time_base or 0)),
-            keyframe_seconds=duration / seen.keys if seen.keys else 0.0,
+            stream=read.stream.index,
+            streams=len(video_streams(read.container)),
+            variable_rate=found.restarted or _varies(times, tick),
+            keyframe_seconds=duration / found.keys if found.keys else 0.0,
             bytes=source.size if source.member else os.path.getsize(source.path),
         )
 
 
-@dataclass
-class _Seen:
-    """What the packets were: all, those that show a frame, key frames, time stamps in ticks."""
-
-    packets: int
-    shown: int
-    keys: int
-    times: list[int]
-
-
-def _walk(packets: "Iterator[Packet]", stream: "VideoStream") -> "tuple[VideoFrame | None, _Seen]":
-    first: VideoFrame | None = None
-    seen = _Seen(0, 0, 0, [])
-    for packet in packets:
-        if packet.size == 0:
-            continue
-        seen.packets += 1
-        if not packet.is_discard:
-            seen.shown += 1
-            seen.keys += packet.is_keyframe
-            time = packet.dts if packet.pts is None else packet.pts
-            if time is not None:
-                seen.times.append(time)
-        if first is None:
-            first = next(iter(packet.decode()), None)
-    if first is None:
-        first = next(iter(stream.codec_context.decode(None)), None)
-    return first, seen
+def _first(whole: Source, read: Reading) -> "VideoFrame":
+    """The first frame that is shown."""
+    if read.found.held:
+        for frame in frames_of(read.stream, iter(read.found.held), math.inf):
+            return frame
+    with opened_again(whole, read) as (stream, packets):
+        for frame in frames_of(stream, packets, math.inf):
+            return frame
+    raise DecodeError(f"{named(whole)}: no packet gives a frame")
 
 
 def _rate(times: np.ndarray, declared: float) -> float:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ivn.data.augment import Crop, cut, multi_scale_crop
-from ivn.data.container import Window, opened
+from ivn.data.container import opened
 from ivn.data.decode import decode
 from ivn.data.sampling import frame_numbers
 from ivn.data.source import Source
@@ -158,5 +158,5 @@ def read_views(
 
 
 def _frame_bytes(source: Source) -> int:
-    with opened(source, Window()) as (_, stream, _):
+    with opened(source) as (_, stream, _):
         return max(1, 3 * stream.width * stream.height)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ivn.data import contents
-from ivn.data.container import Window, opened
+from ivn.data.container import opened
 from ivn.data.contents import DecodeError, read_bytes
 from ivn.data.decode import count_frames, decode, frames_in_order
 from ivn.data.source import BUNDLED_CLIPS, Source, fingerprint
@@ -164,7 +164,7 @@ def test_a_file_that_changes_while_it_is_read_is_an_error(tmp_path, monkeypatch,
 
     with (
         pytest.raises(DecodeError, match=r"changed while it was read|cannot be decoded"),
-        opened(Source(str(file)), Window()) as (_, _, packets),
+        opened(Source(str(file))) as (_, _, packets),
     ):
         change()
         list(packets)

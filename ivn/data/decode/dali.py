@@ -9,16 +9,18 @@ import functools
 import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ivn.data.container import DecodeError, Window, opened, read_bytes, video_streams
+from ivn.data.container import DecodeError, read_bytes, video_streams
 from ivn.data.contents import named
 from ivn.data.decode import pyav
-from ivn.data.decode.packets import numbers_are_certain, read_packets
+from ivn.data.decode.packets import numbers_are_certain
+from ivn.data.decode.reading import read_window
 from ivn.data.decode.request import PROGRESSIVE, Choose, Facts, checked, window_of
 from ivn.data.source import Source
 
@@ -167,23 +169,23 @@ class Decoder:
         codecs = _ON_CPU if self.device.type == "cpu" else tuple(_ON_GPU)
         try:
             data = read_bytes(source)
-            with opened(source, Window(), content=data) as (container, stream, packets):
-                found = read_packets(named(source), container, stream, packets, Window())
-                low, high = window_of(source).ticks(stream)
-                context = stream.codec_context
+            whole = replace(source, start=0.0, end=-1.0)
+            with read_window(whole, content=data) as read:
+                found, base = read.found, float(read.clock.base)
+                context = read.stream.codec_context
                 fits = context.codec.canonical_name in codecs and context.pix_fmt in _FORMATS
-                fits = fits and context.field_order in PROGRESSIVE
+                fits = fits and context.field_order in PROGRESSIVE and not found.restarted
                 fits = fits and not any(unit.turned for unit in found.units)
                 # Nor one that stands behind the picture of a cover.
-                fits = fits and len(video_streams(container)) == 1
-                fits = fits and stream == container.streams.video[0]
+                fits = fits and len(video_streams(read.container)) == 1
+                fits = fits and read.stream == read.container.streams.video[0]
         except DecodeError:
             return None  # PyAV says why
         if not fits or not numbers_are_certain(found) or found.hidden:
             return None
-        times = [found.times[number] for number in found.shown]
+        times, window = [found.times[number] or 0 for number in found.shown], window_of(source)
         inside = [
-            place for place, time in enumerate(times) if time is not None and low <= time < high
+            place for place, time in enumerate(times) if window.holds((time - times[0]) * base)
         ]
         if not inside:
             return None

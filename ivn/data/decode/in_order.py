@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ivn.data.container import DecodeError, opened
+from ivn.data.container import DecodeError
 from ivn.data.contents import named
-from ivn.data.decode.packets import count_packets
-from ivn.data.decode.pyav import Converter, frames_of
+from ivn.data.decode.pyav import Converter
+from ivn.data.decode.reading import frames_of, opened_again, read_window
 from ivn.data.decode.request import as_source, window_of
 from ivn.data.source import Source
 
@@ -24,7 +24,7 @@ class Shown:
     """A decoded frame, not yet converted.
 
     Attributes:
-        time: seconds from the stream's start at which it appears.
+        time: seconds from the first frame of the file at which it appears.
         rate: the stream's frames a second, on average.
         image: gives uint8 ``[H, W, 3]``, RGB, upright, of the size of the window's first frame.
     """
@@ -48,26 +48,25 @@ def frames_in_order(
     """
     source = as_source(video, start, end)
     window = window_of(source)
-    count_frames(source)
+    with read_window(source, times=True) as read:
+        pass
     any_frame = False
-    with opened(source, window) as (_, stream, packets):
-        low, high = window.ticks(stream)
-        base, origin = float(stream.time_base or 1), stream.start_time or 0
-        rate = float(stream.average_rate or stream.guessed_rate or 25)
-        time = -1 / rate
-        converter = Converter()
-        for frame in frames_of(stream, packets, high):
-            if frame.pts is not None and not low <= frame.pts < high:
+    with opened_again(source, read) as (stream, packets):
+        clock, converter = read.clock, Converter()
+        _, high = clock.span(window)
+        for frame, tick in clock.ticks(frames_of(stream, packets, high)):
+            seconds = clock.seconds(tick)
+            if not window.holds(seconds):
+                if seconds >= window.end:
+                    break
                 continue
-            # A frame without a time stamp follows the one before.
-            time = time + 1 / rate if frame.pts is None else (frame.pts - origin) * base
             converter.fits(frame)
             any_frame = True
 
             def image(frame: "VideoFrame" = frame) -> Tensor:
                 return torch.from_numpy(converter.image(frame).copy())
 
-            yield Shown(time, rate, image)
+            yield Shown(seconds, float(clock.rate), image)
     if not any_frame:
         raise DecodeError(f"{named(source)}: no packet gives a frame")
 
@@ -75,15 +74,13 @@ def frames_in_order(
 def count_frames(
     video: Source | str | os.PathLike[str], *, start: float = 0.0, end: float = -1.0
 ) -> int:
-    """The frames that the file holds between ``start`` and ``end``, from its packets.
+    """The frames that the file shows between ``start`` and ``end``.
 
-    Containers' own counts are zero in WebM and wrong in AVI. A few files hold packets that show
-    no frame: there this is an upper bound.
+    From its packets, where these tell: containers' own counts are zero in WebM and wrong in AVI.
+    Else by decoding.
 
     Raises:
         DecodeError: as :func:`ivn.data.decode.decode`.
     """
-    source = as_source(video, start, end)
-    window = window_of(source)
-    with opened(source, window) as (container, stream, packets):
-        return count_packets(named(source), container, stream, packets, window)
+    with read_window(as_source(video, start, end), count=True) as read:
+        return read.found.count

@@ -1,11 +1,15 @@
 """What a video's packets tell before one is decoded: how many frames, when, and from what."""
 
+import heapq
+import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ivn.data.container import DecodeError, Window
+from ivn.data.container import DecodeError, Demuxed, Window, lacking
+from ivn.data.decode.clock import Clock
+from ivn.data.decode.order import order_reader
 from ivn.data.decode.units import Unit, unit_reader
 
 if TYPE_CHECKING:
@@ -27,9 +31,14 @@ class Packets:
         units: what each is to the others; empty where only decoding tells.
         hidden: numbers of those that are decoded, but by the file's own word not shown.
         shown: numbers of those that the window shows, in the order of display; empty where time
-            stamps are missing or repeat.
+            stamps are not believed.
         held: the packets that have data; empty where they are too large to keep.
         sizes_may_vary: without a word in parameter sets.
+        believed: whether pictures, as their headers say, are shown in the order of their time
+            stamps; None where headers do not tell.
+        exact: whether ``count`` is the number of frames, as headers say.
+        restarted: the file's clock jumps back, so that its own time stamps are not these.
+        keys: packets that the file calls key frames, of those that the window shows.
     """
 
     count: int
@@ -39,111 +48,117 @@ class Packets:
     shown: list[int]
     held: "list[Packet]"
     sizes_may_vary: bool = False
-
-
-class _Counter:
-    """Counts the packets of a window, of the file and of what is shown."""
-
-    def __init__(
-        self, name: str, container: "InputContainer", stream: "VideoStream", window: Window
-    ) -> None:
-        self._name, self._window = name, window
-        self._declared = stream.frames if "mp4" in container.format.name else 0
-        self._low, self._high = window.ticks(stream)
-        self._found = 0
-        self.count = 0
-
-    def is_behind(self, packet: "Packet") -> bool:
-        """Whether this packet and all that follow belong to frames after the window."""
-        return packet.dts is not None and packet.dts >= self._high
-
-    def is_shown(self, packet: "Packet") -> bool:
-        """Whether the window shows it; to be asked once for each packet with data."""
-        self._found += 1
-        time = packet.dts if packet.pts is None else packet.pts
-        shown = not packet.is_discard and (time is None or self._low <= time < self._high)
-        self.count += shown
-        return shown
-
-    def check(self) -> None:
-        # The sample table of MP4 and MOV tells, before any frame is decoded, what is missing.
-        if self._window == Window() and self._found < self._declared:
-            there = f"{self._found} of {self._declared} frames are there"
-            raise DecodeError(f"{self._name}: truncated, {there}")
-        if not self.count:
-            window = self._window
-            inside = "" if window == Window() else f" from {window.start} s to {window.end} s"
-            raise DecodeError(f"{self._name}: no video frames{inside}")
-
-
-def count_packets(
-    name: str,
-    container: "InputContainer",
-    stream: "VideoStream",
-    packets: "Iterator[Packet]",
-    window: Window,
-) -> int:
-    """How many of the packets the window shows.
-
-    Raises:
-        DecodeError: as :func:`read_packets`.
-    """
-    counter = _Counter(name, container, stream, window)
-    for packet in packets:
-        if counter.is_behind(packet):
-            break
-        if packet.size:
-            counter.is_shown(packet)
-    counter.check()
-    return counter.count
+    believed: bool | None = True
+    exact: bool = True
+    restarted: bool = False
+    keys: int = 0
 
 
 def read_packets(
     name: str,
     container: "InputContainer",
     stream: "VideoStream",
-    packets: "Iterator[Packet]",
+    packets: Demuxed,
     window: Window,
+    clock: Clock,
 ) -> Packets:
     """All packets up to the window's end.
+
+    Where the clock does not believe time stamps, those are all of the file, and ``count`` is of the
+    frames that appear in the window at the stream's rate.
 
     Raises:
         DecodeError: the window shows nothing, or the file's own index says that data is missing.
     """
-    counter = _Counter(name, container, stream, window)
-    read = unit_reader(stream)
+    low, high = clock.span(window)
+    read, order_of = unit_reader(stream), order_reader(stream)
+    delay = stream.codec_context.reorder_depth
     times: list[int | None] = []
     units: list[Unit] = []
+    order: list[int | None] = []
     held: list[Packet] = []
-    hidden, inside, size = set(), [], 0
+    hidden, inside, size, keys = set(), [], 0, 0
     for packet in packets:
-        if counter.is_behind(packet):
-            break
-        if packet.size == 0:
-            continue
+        if packet.dts is not None and packet.dts >= high:
+            break  # this packet and all that follow belong to frames after the window
         size += packet.size
         if size <= _HELD:
             held.append(packet)
+        time = packet.dts if packet.pts is None else packet.pts
         if packet.is_discard:
             hidden.add(len(times))
-        if counter.is_shown(packet):
+        elif time is None or low <= time < high:
             inside.append(len(times))
+            keys += packet.is_keyframe
         times.append(packet.pts)
         if packet.has_sidedata("new_extradata"):
             read = None
+        data = bytes(packet) if read is not None or order_of is not None else b""
         if read is not None:
-            units.append(read(bytes(packet)))
-    counter.check()
-    known = None not in times and len(set(times)) == len(times)
+            units.append(read(data))
+        order.append(None if order_of is None else order_of(data))
+    if window == Window() and (missing := lacking(container, stream, len(times))):
+        raise DecodeError(f"{name}: {missing}")
+    count = len(inside)
+    if not clock.believed:
+        count = sum(window.holds(clock.seconds(number)) for number in range(count))
+    check_count(name, count, window)
+    places = _places(order, delay)
+    believed = _believed(times, places, hidden)
+    known = units if read is not None else []
     return Packets(
-        counter.count,
+        count,
         times,
-        units if read is not None else [],
+        known,
         frozenset(hidden),
-        sorted(inside, key=lambda number: _time(times, number)) if known else [],
+        sorted(inside, key=lambda number: _time(times, number)) if believed else [],
         held if size <= _HELD else [],
         stream.codec_context.codec.canonical_name not in ("h264", "hevc"),
+        believed,
+        _each_shows_one(known, dict(zip(places, range(len(places)), strict=True)), inside),
+        packets.restarts > 0,
+        keys,
     )
+
+
+def check_count(name: str, count: int, window: Window) -> None:
+    """Raise DecodeError, which names the video, where a window has no frames."""
+    if not count:
+        inside = "" if window == Window() else f" from {window.start} s to {window.end} s"
+        raise DecodeError(f"{name}: no video frames{inside}")
+
+
+def _places(order: list[int | None], delay: int) -> list[int]:
+    """The numbers of the packets in the order in which the decoder gives out their frames.
+
+    It gives out the first in the order of display of more than ``delay`` pictures. Empty where
+    headers do not tell, or have it give out frames in another order than that of display.
+    """
+    waiting: list[tuple[int, int]] = []
+    out: list[tuple[int, int]] = []
+    for number, place in enumerate(order):
+        if place is None:
+            return []
+        heapq.heappush(waiting, (place, number))
+        if len(waiting) > delay:
+            out.append(heapq.heappop(waiting))
+    out += sorted(waiting)
+    return [number for _, number in out] if _ascend([place for place, _ in out]) else []
+
+
+def _believed(times: list[int | None], places: list[int], hidden: set[int]) -> bool | None:
+    """Whether time stamps ascend in the order of display; None where that is not known."""
+    shown = [times[number] for number in range(len(times)) if number not in hidden]
+    known = [time for time in shown if time is not None]
+    if not known:
+        return False
+    if not places or len(known) < len(shown):
+        return None
+    return _ascend([times[number] or 0 for number in places if number not in hidden])
+
+
+def _ascend(numbers: list[int]) -> bool:
+    return all(one < other for one, other in itertools.pairwise(numbers))
 
 
 @dataclass(frozen=True)
@@ -205,15 +220,29 @@ def runs_to(packets: Packets, wanted: set[int]) -> list[Run]:
 
 def numbers_are_certain(packets: Packets) -> bool:
     """Whether frames can be numbered before they are decoded: each packet shows one."""
-    units, times = packets.units, packets.times
-    if not packets.shown or any(unit.splice for unit in units):
+    times = packets.times
+    return bool(packets.shown) and _each_shows_one(
+        packets.units, {number: _time(times, number) for number in range(len(times))}, packets.shown
+    )
+
+
+def _each_shows_one(units: list[Unit], places: Mapping[int, float], shown: list[int]) -> bool:
+    """Whether each packet that is shown gives a frame.
+
+    Args:
+        units: of all packets; empty where they have no headers that are read.
+        places: number of a packet to its place in the order of display; empty is unknown.
+        shown: numbers of the packets.
+    """
+    if not places or any(unit.splice for unit in units):
         return False
     start = next((number for number, unit in enumerate(units) if unit.entry), None)
     if start is None:
-        return not units
-    first = _time(times, start)
+        if units:
+            return False
+        start = 0
     # Made from what is not there: a few of these are shown, or none.
-    return all(number >= start and _time(times, number) >= first for number in packets.shown)
+    return all(number >= start and places[number] >= places[start] for number in shown)
 
 
 def _time(times: list[int | None], number: int) -> float:

@@ -13,10 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ivn.data.container import DecodeError, opened
+from ivn.data.container import DecodeError, Window
 from ivn.data.contents import named
 from ivn.data.decode.orientation import orientation_of
-from ivn.data.decode.packets import Packets, Run, read_packets, runs_to
+from ivn.data.decode.packets import Packets, Run, runs_to
+from ivn.data.decode.reading import Reading, frames_of, opened_again, read_window
 from ivn.data.decode.request import Choose, Facts, asked, checked, window_of
 from ivn.data.decode.rgb import ToRgb
 from ivn.data.source import Source
@@ -41,29 +42,29 @@ def claims(facts: Facts) -> str:
 
 def decode(source: Source, choose: Choose) -> Tensor:
     """See :func:`ivn.data.decode.decode`."""
-    window = window_of(source)
     frames: Tensor | None = None
     seen: int | None = None
-    with opened(source, window) as (container, stream, packets):
-        low, high = window.ticks(stream)
-        found = read_packets(named(source), container, stream, packets, window)
+    window = window_of(source)
+    with read_window(source) as read:
+        found, stream = read.found, read.stream
         numbers = asked(choose, found.count)
         runs = _runs(found, numbers)
         if runs and found.held:
             frames = _selected(stream, iter(found.held), found, runs, numbers)
         elif numbers and found.held:
-            frames, seen = _in_order(stream, iter(found.held), low, high, numbers)
+            frames, seen = _in_order(stream, iter(found.held), read, window, numbers, found.count)
     if runs and not found.held:
-        with opened(source, window) as (_, stream, packets):
+        with opened_again(source, read) as (stream, packets):
             frames = _selected(stream, packets, found, runs, numbers)
     while frames is None:
         if seen == 0:
             said = f"none of its {found.count} packets gives a frame"
             raise DecodeError(f"{named(source)}: {said}")
         # Packets that show nothing (MPEG-4 in AVI, hidden VP8 frames) were counted as frames.
-        numbers = checked(choose(seen or found.count), seen or found.count)
-        with opened(source, window) as (_, stream, packets):
-            frames, seen = _in_order(stream, packets, low, high, numbers)
+        count = found.count if seen is None else seen
+        numbers = checked(choose(count), count)
+        with opened_again(source, read) as (stream, packets):
+            frames, seen = _in_order(stream, packets, read, window, numbers, count)
     return frames
 
 
@@ -145,37 +146,31 @@ def _taken(
 def _in_order(
     stream: "VideoStream",
     packets: "Iterator[Packet]",
-    low: float,
-    high: float,
+    read: Reading,
+    window: Window,
     numbers: list[int],
+    count: int,
 ) -> tuple[Tensor | None, int]:
-    """The frames with these numbers, or None and how many frames there are in truth."""
+    """The frames with these numbers of ``count``, or None and how many there are in truth."""
     slots: dict[int, list[int]] = {}
     for slot, number in enumerate(numbers):
         slots.setdefault(number, []).append(slot)
     out, seen = _Frames(len(numbers)), 0
-    for frame in frames_of(stream, packets, high):
-        if frame.pts is not None and not low <= frame.pts < high:
+    clock, exact = read.clock, read.found.exact
+    _, high = clock.span(window)
+    for frame, tick in clock.ticks(frames_of(stream, packets, high)):
+        seconds = clock.seconds(tick)
+        if not window.holds(seconds):
+            if seconds >= window.end:
+                break
             continue
         out.fits(frame)
         if wanting := slots.pop(seen, None):
             out.put(wanting, frame)
         seen += 1
-        if not slots:
+        if not slots and exact:
             break
-    return (None if slots else out.tensor()), seen
-
-
-def frames_of(
-    stream: "VideoStream", packets: "Iterator[Packet]", high: float
-) -> "Iterator[VideoFrame]":
-    """All frames of the packets, which end where decoding time reaches ``high``."""
-    for packet in packets:
-        if packet.dts is not None and packet.dts >= high:
-            break
-        if packet.size:
-            yield from stream.codec_context.decode(packet)
-    yield from stream.codec_context.decode(None)
+    return (out.tensor() if not slots and (exact or seen == count) else None), seen
 
 
 class Converter:

@@ -11,11 +11,11 @@ import os
 
 from torch import Tensor
 
-from ivn.data.container import Window, opened, read_bytes
-from ivn.data.contents import named
+from ivn.data.container import Window, is_indexed, read_bytes
 from ivn.data.decode import pyav
 from ivn.data.decode.orientation import orientation_of
-from ivn.data.decode.packets import Packets, numbers_are_certain, read_packets
+from ivn.data.decode.packets import Packets, numbers_are_certain
+from ivn.data.decode.reading import read_window
 from ivn.data.decode.request import PROGRESSIVE, Choose, Facts, asked, window_of
 from ivn.data.source import Source
 
@@ -61,8 +61,8 @@ def _claims(codec: str, pixel_format: str, width: int, height: int) -> str:
 
 def decode(source: Source, choose: Choose) -> Tensor:
     """See :func:`ivn.data.decode.decode`."""
-    with opened(source, window_of(source)) as (container, stream, packets):
-        found = read_packets(named(source), container, stream, packets, window_of(source))
+    with read_window(source) as read:
+        found, stream = read.found, read.stream
         context = stream.codec_context
         numbers = asked(choose, found.count)
         index, base = stream.index, float(stream.time_base or 1)
@@ -75,6 +75,10 @@ def decode(source: Source, choose: Choose) -> Tensor:
             unfit = (
                 "turned by messages in its stream: torchcodec follows the container's word alone"
             )
+        if not is_indexed(read.container):
+            unfit = "no index: where it begins to decode may be no key frame"
+        if found.restarted:
+            unfit = "its clock jumps back: times are not those of the file"
     frames = None
     # Hidden frames and missing time stamps: numbers are not what counting by time gives.
     if numbers and numbers_are_certain(found) and not found.hidden and not unfit:

@@ -72,7 +72,7 @@ def _vp9(data: bytes) -> Unit:
 def _h264(data: bytes, length: int) -> Unit:
     slices = plain = referred = turned = 0
     settings = []
-    for start, stop in _units(data, length):
+    for start, stop in units_of(data, length):
         kind = data[start] & 31
         if kind in (1, 2, 5):
             slices += 1
@@ -89,7 +89,7 @@ def _h264(data: bytes, length: int) -> Unit:
 def _h265(data: bytes, length: int) -> Unit:
     slices = entries = spare = layer = splices = turned = 0
     settings = []
-    for start, stop in _units(data, length):
+    for start, stop in units_of(data, length):
         kind = data[start] >> 1 & 63
         if kind < 32:
             slices += 1
@@ -126,7 +126,7 @@ def _number(data: bytes, place: int) -> tuple[int, int]:
     return number + sum(data[place : place + 1]), place + 1
 
 
-def _units(data: bytes, length: int) -> Iterator[tuple[int, int]]:
+def units_of(data: bytes, length: int) -> Iterator[tuple[int, int]]:
     """Where each unit starts and stops: parted by start codes, or led by ``length`` bytes."""
     if length == 0:
         start = data.find(_START)

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ivn.data.container import DecodeError, opened
+from ivn.data.container import DecodeError
 from ivn.data.contents import named
 from ivn.data.decode import count_frames
 from ivn.data.decode.orientation import Orientation, orientation_of
-from ivn.data.decode.pyav import frames_of
+from ivn.data.decode.reading import frames_of, opened_again, read_window
 from ivn.data.decode.request import window_of
 from ivn.data.source import Source
 from ivn.data.transcode.encoding import (
@@ -309,22 +309,23 @@ def digest(frame: "VideoFrame") -> bytes:
 def _frames(source: Source) -> Iterator[_Decoded]:
     """The frames of the source's window, with ticks from 0 on that always go forward."""
     window = window_of(source)
-    with opened(source, window) as (_, stream, packets):
-        low, high = window.ticks(stream)
-        base = stream.time_base or Fraction(1, 25)
-        rate = stream.average_rate or stream.guessed_rate or Fraction(25)
-        step = max(1, round(1 / (rate * base)))
-        aspect = stream.sample_aspect_ratio or Fraction(1)
+    with read_window(source, times=True) as read:
+        aspect = read.stream.sample_aspect_ratio or Fraction(1)
+    clock = read.clock
+    with opened_again(source, read) as (stream, packets):
+        _, high = clock.span(window)
         origin: int | None = None
-        tick = -step
-        for frame in frames_of(stream, packets, high):
-            if frame.pts is not None and not low <= frame.pts < high:
+        for frame, tick in clock.ticks(frames_of(stream, packets, high)):
+            seconds = clock.seconds(tick)
+            if not window.holds(seconds):
+                if seconds >= window.end:
+                    break
                 continue
-            # A frame without a time stamp follows the one before; one that goes back, too.
-            origin = (frame.pts or 0) if origin is None else origin
-            shown = tick + step if frame.pts is None else frame.pts - origin
-            tick = max(shown, tick + 1, 0)
-            yield _Decoded(frame, tick, frame.duration or step, base, rate, aspect)
+            origin = tick if origin is None else origin
+            length = frame.duration if clock.believed else 0
+            yield _Decoded(
+                frame, tick - origin, length or clock.step, clock.base, clock.rate, aspect
+            )
 
 
 def _write_error(path: str, error: Exception) -> WriteError:

@@ -1,9 +1,11 @@
 """A made file decoded from beginning to end, and compared with what was put into it."""
 
+import math
 from fractions import Fraction
 from itertools import zip_longest
 
-from ivn.data.container import DecodeError, Window, opened
+from ivn.data.container import DecodeError, opened
+from ivn.data.decode.reading import frames_of
 from ivn.data.source import Source
 from ivn.data.transcode.encode import Put, digest
 
@@ -28,11 +30,10 @@ def verify(path: str, put: Put, name: str) -> None:
     strict = {"err_detect": "explode"}
     count = 0
     try:
-        with opened(Source(path), Window()) as (_, stream, packets):
+        with opened(Source(path)) as (_, stream, packets):
             stream.codec_context.options = {**stream.codec_context.options, **strict}
             base = stream.time_base or Fraction(1)
-            frames = (frame for packet in packets for frame in packet.decode())
-            for tick, frame in zip_longest(put.ticks, frames):
+            for tick, frame in zip_longest(put.ticks, frames_of(stream, packets, math.inf)):
                 if tick is None or frame is None:
                     break
                 size = frame.width, frame.height

@@ -8,10 +8,11 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from ivn.data.container import Window, opened
+from ivn.data.container import opened
 from ivn.data.decode.orientation import orientation_of
-from ivn.data.decode.packets import read_packets
+from ivn.data.decode.reading import read_window
 from ivn.data.decode.rgb import ToRgb
+from ivn.data.source import Source
 from tests.data.videos import BUNDLED
 
 
@@ -113,11 +114,12 @@ class Facts:
 
 def facts_of(path):
     """Of a video that can be decoded."""
-    with opened(path, Window()) as (container, stream, packets):
-        times = read_packets(str(path), container, stream, packets, Window())
+    with read_window(Source(str(path))) as read:
+        times = read.found
         gaps = np.diff(sorted(times.times[number] for number in times.shown))
-        codec, kind = stream.codec_context.codec.canonical_name, stream.codec_context.pix_fmt
-    with opened(path, Window()) as (container, stream, _):
+        context = read.stream.codec_context
+        codec, kind = context.codec.canonical_name, context.pix_fmt
+    with opened(path) as (container, stream, _):
         frame = next(container.decode(stream))
         size, orientation = (frame.width, frame.height), orientation_of(frame)
     varies = len(gaps) > 0 and np.ptp(gaps) > gaps.mean() / 10

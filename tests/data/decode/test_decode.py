@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ivn.data import container as container_module
-from ivn.data.decode import DecodeError, count_frames, decode, pyav
+from ivn.data.decode import DecodeError, clock, count_frames, decode, reading
 from tests.data.videos import (
     BUNDLED,
     broken_files,
@@ -139,7 +139,7 @@ def test_seeking_changes_no_frame_wherever_it_lands(tmp_path, monkeypatch, suffi
     starts = range(6, 36, 3)
     sought = [decode(file, every, start=start, end=start + 2) for start in starts]
     assert {len(frames) for frames in sought} == {2}
-    monkeypatch.setattr(container_module, "_SEEK_FROM_SECONDS", float("inf"))
+    monkeypatch.setattr(clock, "_SEEK_FROM_SECONDS", float("inf"))
     for start, frames in zip(starts, sought, strict=True):
         assert torch.equal(frames, decode(file, every, start=start, end=start + 2))
 
@@ -152,9 +152,9 @@ def test_a_window_after_the_end_is_an_error(tmp_path):
 
 def test_a_true_count_below_that_of_the_packets_chooses_again(tmp_path, monkeypatch):
     file = write_video(tmp_path / "a.mkv", numbered_frames(20))
-    read = pyav.read_packets
+    read = reading.read_packets
     three_more = {"count": 23, "shown": []}
-    monkeypatch.setattr(pyav, "read_packets", lambda *of: replace(read(*of), **three_more))
+    monkeypatch.setattr(reading, "read_packets", lambda *of: replace(read(*of), **three_more))
     totals = []
 
     def last(total):

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from ivn.data.container import Window, opened
 from ivn.data.decode import DecodeError, decode, frames_in_order, packets, pyav, torchcodec
-from ivn.data.decode.packets import Packets, numbers_are_certain, read_packets, runs_to
+from ivn.data.decode.packets import Packets, numbers_are_certain, runs_to
+from ivn.data.decode.reading import read_window
 from ivn.data.decode.units import Unit, _h264, _h265, _vp9
+from ivn.data.source import Source
 from tests.data.decode.clips import KINDS, moving, needs, plain_frames, write_kind
 from tests.data.videos import BUNDLED
 
@@ -49,8 +50,8 @@ def selections(monkeypatch):
 
 
 def read(path):
-    with opened(path, Window()) as (container, stream, found):
-        return read_packets(str(path), container, stream, found, Window())
+    with read_window(Source(str(path))) as found:
+        return found.found
 
 
 def draws(count, seed):
