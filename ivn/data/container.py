@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from ivn.data.contents import DecodeError, check_file, named, read_bytes, version_of
@@ -23,6 +24,9 @@ _AHEAD = 1
 
 # Containers that are sought in by an index that tells the place of each key frame.
 _INDEXED = ("mp4", "matroska", "avi")
+
+# Seconds a tick of MPEG's transport and program streams.
+_MPEG_TICK = Fraction(1, 90000)
 
 # Decoding time that goes back by less is a muxer's rounding.
 _JUMP_SECONDS = 1.0
@@ -47,8 +51,8 @@ __all__ = [
     "Demuxed",
     "Window",
     "begin_near",
+    "check_all_there",
     "is_indexed",
-    "lacking",
     "opened",
     "read_bytes",
 ]
@@ -77,11 +81,17 @@ class Demuxed:
         restarts: how often the clock jumped back so far.
     """
 
-    def __init__(self, stream: "VideoStream", packets: "Iterator[Packet]") -> None:
+    def __init__(
+        self, container: "InputContainer", stream: "VideoStream", packets: "Iterator[Packet]"
+    ) -> None:
         base = float(stream.time_base or 1)
         rate = float(stream.average_rate or stream.guessed_rate or 25)
         self.restarts = 0
-        self._frame, self._jump = max(1, round(1 / (rate * base))), _JUMP_SECONDS / base
+        # The samples of an MP4 have lengths, not times: what goes back there is what edits hide.
+        self._frame = max(1, round(1 / (rate * base)))
+        self._jump = math.inf if _is_mp4(container) else _JUMP_SECONDS / base
+        # A clock of 33 bits is taken to have run over where it jumps back by more than a minute.
+        self._wrap = 2**32 if stream.time_base == _MPEG_TICK else math.inf
         self._packets = self._going_on(packets)
 
     def __iter__(self) -> "Demuxed":
@@ -104,9 +114,10 @@ class Demuxed:
         for packet in packets:
             if packet.size == 0:
                 continue
-            if packet.dts is not None and packet.dts + later < decoded - self._jump:
+            step = 0 if packet.dts is None else packet.dts + later - decoded
+            if step < -self._jump or (step > self._wrap and decoded > -math.inf):
                 self.restarts += 1
-                later = round(decoded) + self._frame - packet.dts
+                later = round(decoded) + self._frame - (packet.dts or 0)
                 if packet.pts is not None:
                     later = max(later, round(shown) + self._frame - packet.pts)
             if later:
@@ -143,7 +154,7 @@ def opened(
     try:
         before = None if data else version_of(os.stat(path))
         container, stream = _open(name, data or path)
-        yield container, stream, Demuxed(stream, container.demux(stream))
+        yield container, stream, Demuxed(container, stream, container.demux(stream))
         if before is not None and version_of(os.stat(path)) != before:
             raise DecodeError(f"{name}: the file changed while it was read")
     except DecodeError:
@@ -247,6 +258,10 @@ def _filled(container: "InputContainer", videos: "list[VideoStream]") -> set[int
     return found
 
 
+def _is_mp4(container: "InputContainer") -> bool:
+    return "mp4" in container.format.name
+
+
 def is_indexed(container: "InputContainer") -> bool:
     """Whether an index tells where key frames are."""
     return any(name in container.format.name for name in _INDEXED)
@@ -267,9 +282,11 @@ def begin_near(
     # Containers seek by decoding time, which runs ahead of display time: hence the second.
     ahead = near - float(_AHEAD / (stream.time_base or 1))
     if not is_indexed(container):
-        # Without an index a time is searched for, and a clock that begins anew has it twice.
+        # A time is searched for, and a clock that begins anew has it twice.
         packets.leave_out(ahead)
         return packets
+    if _is_mp4(container) and stream.frames not in (0, len(stream.index_entries)):
+        return None  # an edit list leaves samples out, or has them in several places
     container.seek(int(ahead), stream=stream)
     if "matroska" in container.format.name:
         places = [entry.pos for entry in stream.index_entries]
@@ -280,7 +297,7 @@ def begin_near(
     early = first.pts is not None and first.pts <= near
     if not early or not first.is_keyframe:
         return None
-    return Demuxed(stream, itertools.chain([first], found))
+    return Demuxed(container, stream, itertools.chain([first], found))
 
 
 def _from_key_frame(packets: "Iterator[Packet]", ahead: float) -> "Iterator[Packet]":
@@ -297,20 +314,24 @@ def _from_key_frame(packets: "Iterator[Packet]", ahead: float) -> "Iterator[Pack
     yield from packets
 
 
-def lacking(container: "InputContainer", stream: "VideoStream", found: int) -> str:
-    """ "", or what is missing of an MP4 or MOV that was read to its end.
+def check_all_there(
+    name: str, container: "InputContainer", stream: "VideoStream", found: int
+) -> None:
+    """Raise DecodeError, which names the video, where packets of an MP4 or MOV are missing.
 
     Its index is the sample table as the edit list shows it; samples without a byte are not there
     to be found.
 
     Args:
+        name: of the video.
         container, stream: as they were opened.
-        found: packets with data that came.
+        found: packets with data that came until the end of the file.
     """
-    if "mp4" not in container.format.name or found >= stream.frames:
-        return ""
+    if not _is_mp4(container) or found >= stream.frames:
+        return
     listed = sum(entry.size > 0 for entry in stream.index_entries)
-    return f"truncated, {found} of {listed} frames are there" if found < listed else ""
+    if found < listed:
+        raise DecodeError(f"{name}: truncated, {found} of {listed} frames are there")
 
 
 def _is_animated_webp(content: bytes | str) -> bool:

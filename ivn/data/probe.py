@@ -28,14 +28,15 @@ class Facts:
     Attributes:
         width, height: of a frame as shown, in pixels.
         fps: frames a second, on average.
-        frames: packets that show a frame.
+        frames: that the file shows.
         duration: seconds from when the first frame appears to when the last one goes.
         codec, pixel_format: by FFmpeg's names.
         rotation: degrees anticlockwise by which players turn the frames: 0, 90, 180 or 270.
         mirrored: whether players then exchange left and right.
         stream: which of the file's streams is the video, as FFmpeg counts: from 0.
         streams: how many could be, the pictures of covers apart.
-        variable_rate: whether the time from frame to frame varies by more than rounding.
+        variable_rate: whether the time from frame to frame varies by more than rounding, or the
+            file's clock jumps back.
         keyframe_seconds: mean time between key frames; 0 where none is marked.
         bytes: of the file, or of the member; 0 where the source does not know its place.
     """

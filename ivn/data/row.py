@@ -37,7 +37,7 @@ class Row:
         mirrored: whether players then exchange left and right, as of front cameras' videos.
         stream: which of the file's streams is the video, as FFmpeg counts: from 0.
         streams: how many could be, the pictures of covers apart.
-        variable_rate: whether the time from frame to frame varies.
+        variable_rate: whether the time from frame to frame varies, or the file's clock jumps back.
         keyframe_seconds: mean time between key frames.
         bytes: of the video; those of a member within its tar.
         hash: of the video's bytes, as ``sha256:`` and 64 hexadecimal digits.

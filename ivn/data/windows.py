@@ -57,8 +57,8 @@ class Window:
     Attributes:
         number: of the window in its video, from 0.
         clip: uint8 ``[T, S, S, 3]``, what the encoder sees of it.
-        start, end: seconds from the start of the file: when its first frame appears, when its
-            last one goes.
+        start, end: seconds from the file's first frame: when the window's first frame appears, when
+            its last one goes.
         frames: of the video, as sampled, that it spans; fewer than asked for where the video is
             shorter.
         left: frames, as sampled, behind the video's last window that no window covers; 0 of all

@@ -24,7 +24,7 @@ class Sample:
         batch: what the stage gets of it, as a batch of one.
         whole: uint8 ``[h, w, 3]``, the middle one of its frames, whole.
         crop: what is seen of the frames.
-        times: seconds from the start of the file at which its frames appear.
+        times: seconds from the file's first frame at which its frames appear.
     """
 
     source: Source

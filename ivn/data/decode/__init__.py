@@ -49,7 +49,7 @@ def decode(
         choose: from the number of frames in the window to the ``T`` wanted frame numbers, in any
             order, repeats allowed, negative ones counted from the end. Called again with the
             true number where the decoder gives fewer frames than the file has packets.
-        start, end: the window in seconds from the stream's start; ``end`` -1 means all of it.
+        start, end: the window in seconds from the first frame; ``end`` -1 means all of it.
         backend: one of :data:`BACKENDS`; "auto" is PyAV.
 
     Frames that change size in mid-stream are scaled to the size of the window's first.

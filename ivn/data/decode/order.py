@@ -181,7 +181,7 @@ class _H264(_Stream):
                         _pass_scaling_list(bits, 16 if which < 6 else 64)
         frame_bits, how, size = bits.number() + 4, bits.number(), 0
         if how == 0:
-            size = bits.number() + 4
+            size = _digits(bits)
         elif how == 1:
             bits.take(1), bits.signed(), bits.signed()
             for _ in range(bits.number()):
@@ -203,6 +203,14 @@ class _H264(_Stream):
             return self.count.of(bits.take(size), 1 << size, kept=kept)
         self._frames += 1  # shown as decoded, or by a rule that is not followed here
         return self.count.sequence * _SEQUENCE + self._frames if how == 2 else None
+
+
+def _digits(bits: _Bits) -> int:
+    """How many last binary digits of the count are written down; both standards allow 4 to 16."""
+    count = bits.number() + 4
+    if count > 16:
+        raise IndexError("the parameter set is damaged")
+    return count
 
 
 def _pass_scaling_list(bits: _Bits, size: int) -> None:
@@ -246,7 +254,7 @@ class _H265(_Stream):
             for _ in range(4):
                 bits.number()
         bits.number(), bits.number()
-        self.sets["sequence", number] = (planes, bits.number() + 4)
+        self.sets["sequence", number] = (planes, _digits(bits))
 
     def _slice(self, bits: _Bits, kind: int, layer: int) -> int | None:
         if not bits.take(1):

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ivn.data.container import DecodeError, Demuxed, Window, lacking
+from ivn.data.container import DecodeError, Demuxed, Window, check_all_there
 from ivn.data.decode.clock import Clock
 from ivn.data.decode.order import order_reader
 from ivn.data.decode.units import Unit, unit_reader
@@ -68,7 +68,7 @@ def read_packets(
     frames that appear in the window at the stream's rate.
 
     Raises:
-        DecodeError: the window shows nothing, or the file's own index says that data is missing.
+        DecodeError: the file's own index says that data is missing.
     """
     low, high = clock.span(window)
     read, order_of = unit_reader(stream), order_reader(stream)
@@ -79,8 +79,8 @@ def read_packets(
     held: list[Packet] = []
     hidden, inside, size, keys = set(), [], 0, 0
     for packet in packets:
-        if packet.dts is not None and packet.dts >= high:
-            break  # this packet and all that follow belong to frames after the window
+        if is_behind(packet, high):
+            break
         size += packet.size
         if size <= _HELD:
             held.append(packet)
@@ -97,12 +97,11 @@ def read_packets(
         if read is not None:
             units.append(read(data))
         order.append(None if order_of is None else order_of(data))
-    if window == Window() and (missing := lacking(container, stream, len(times))):
-        raise DecodeError(f"{name}: {missing}")
+    if window == Window():
+        check_all_there(name, container, stream, len(times))
     count = len(inside)
     if not clock.believed:
         count = sum(window.holds(clock.seconds(number)) for number in range(count))
-    check_count(name, count, window)
     places = _places(order, delay)
     believed = _believed(times, places, hidden)
     known = units if read is not None else []
@@ -119,6 +118,11 @@ def read_packets(
         packets.restarts > 0,
         keys,
     )
+
+
+def is_behind(packet: "Packet", high: float) -> bool:
+    """Whether this packet and all that follow belong to frames from a time stamp on."""
+    return packet.dts is not None and packet.dts >= high and not packet.is_discard
 
 
 def check_count(name: str, count: int, window: Window) -> None:

@@ -17,7 +17,7 @@ from ivn.data.container import DecodeError, Demuxed, Window, begin_near, opened
 from ivn.data.contents import named, version_of
 from ivn.data.decode.clock import Clock, clock_of_stream
 from ivn.data.decode.order import order_reader
-from ivn.data.decode.packets import Packets, check_count, read_packets
+from ivn.data.decode.packets import Packets, check_count, is_behind, read_packets
 from ivn.data.decode.request import window_of
 from ivn.data.decode.units import unit_reader
 from ivn.data.source import Source
@@ -170,7 +170,7 @@ def frames_of(
 ) -> "Iterator[VideoFrame]":
     """All frames of the packets, which end where decoding time reaches ``high``."""
     for packet in packets:
-        if packet.dts is not None and packet.dts >= high:
+        if is_behind(packet, high):
             break
         yield from stream.codec_context.decode(packet)
     yield from stream.codec_context.decode(None)

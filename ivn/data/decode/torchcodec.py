@@ -11,11 +11,11 @@ import os
 
 from torch import Tensor
 
-from ivn.data.container import Window, is_indexed, read_bytes
+from ivn.data.container import Window, is_indexed, opened, read_bytes
 from ivn.data.decode import pyav
 from ivn.data.decode.orientation import orientation_of
 from ivn.data.decode.packets import Packets, numbers_are_certain
-from ivn.data.decode.reading import read_window
+from ivn.data.decode.reading import frames_of, read_window
 from ivn.data.decode.request import PROGRESSIVE, Choose, Facts, asked, window_of
 from ivn.data.source import Source
 
@@ -111,6 +111,6 @@ def _frames(
 
 
 def _is_mirrored(source: Source) -> bool:
-    with opened(source, window_of(source)) as (_, stream, packets):
-        frames = pyav.frames_of(stream, packets, math.inf)
+    with opened(source) as (_, stream, packets):
+        frames = frames_of(stream, packets, math.inf)
         return any(orientation_of(frame).mirrored for frame in itertools.islice(frames, 1))
