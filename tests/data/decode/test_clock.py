@@ -16,6 +16,7 @@ from ivn.data.decode import (
     dali,
     decode,
     frames_in_order,
+    packets,
     reading,
     torchcodec,
 )
@@ -252,6 +253,19 @@ def test_what_edit_lists_show_is_all_there_is(tmp_path, kind, parts):
     assert np.array_equal(decode(file, range, start=0.5, end=1.0), expected[inside])
 
 
+@pytest.mark.parametrize("parts", [[(3.0, 0), (4.0, 70)], [(2.0, 60), (3.0, 5), (1.0, 90)]])
+def test_parts_that_an_edit_list_shows_follow_one_another_in_time(tmp_path, parts):
+    file = write_kind(tmp_path / "a.mp4", "pyramid", count=120)
+    at = media(file)
+    show_parts(file, [(seconds, at(number)) for seconds, number in parts])
+    whole = plain_frames(file)
+    assert times(file) == pytest.approx(np.arange(len(whole)) / 10, abs=0.11)
+    for window in ({"start": 2.5, "end": 4.0}, {"start": 5.3}):
+        appear = np.array(times(file))
+        inside = (appear >= window["start"] - 1e-3) & (appear < window.get("end", 99) - 1e-3)
+        assert np.array_equal(decode(file, range, **window), whole[inside])
+
+
 def test_samples_without_a_byte_are_not_missing_and_others_are(tmp_path):
     whole = write_kind(tmp_path / "a.mp4", "pyramid")
     for numbers in ([0], [20, 21], [-1], [-1, 30]):
@@ -281,18 +295,10 @@ def test_a_cut_file_whose_edit_list_hides_frames_is_truncated_by_what_is_shown(t
 
 
 def test_all_is_decoded_once_to_know_what_headers_do_not_tell(tmp_path, monkeypatch):
+    for module in (packets, reading):
+        monkeypatch.setattr(module, "order_reader", lambda stream: None)
     file = write_kind(tmp_path / "a.mkv", "mpeg4")
-    expected = plain_frames(file)
-    monkeypatch.setattr(reading, "read_packets", doubting(reading.read_packets))
-    holds(file, expected)
-    wrong = copy_packets(write_kind(tmp_path / "b.mp4", "mpeg4"), tmp_path / "b.mkv", as_decoded)
-    holds(wrong, expected)
-
-
-def doubting(read):
-    """Headers that do not tell."""
-
-    def read_packets(*arguments):
-        return replace(read(*arguments), believed=None, exact=False, shown=[])
-
-    return read_packets
+    holds(file, plain_frames(file))
+    good = write_kind(tmp_path / "b.mp4", "mpeg4")
+    wrong = copy_packets(good, tmp_path / "b.mkv", as_decoded)
+    holds(wrong, plain_frames(wrong))
