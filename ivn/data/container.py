@@ -31,6 +31,9 @@ _MPEG_TICK = Fraction(1, 90000)
 # Decoding time that goes back by less is a muxer's rounding.
 _JUMP_SECONDS = 1.0
 
+# AVFMT_FLAG_GENPTS of libavformat, which PyAV sets.
+_GUESSED_STAMPS = 0x0001
+
 # Codecs whose packets FFmpeg cannot give a display time that the file lacks.
 _WITHOUT_GUESSES = ("h264", "hevc", "vvc")
 
@@ -185,7 +188,7 @@ def _open(name: str, content: bytes | str) -> tuple["InputContainer", "VideoStre
         raise
     # Of these the time of the packet after it would be taken, whatever is shown when.
     if stream.codec_context.codec.canonical_name in _WITHOUT_GUESSES:
-        container.flags &= ~int(av.container.Flags.gen_pts.value)
+        container.flags &= ~_GUESSED_STAMPS
     # One process per core decodes better than many threads per process.
     stream.codec_context.thread_count = 1
     stream.thread_type = "NONE"
