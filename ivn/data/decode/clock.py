@@ -1,5 +1,6 @@
 """When frames appear, in seconds from the first one that is shown."""
 
+import itertools
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -32,12 +33,14 @@ class Clock:
 
     Attributes:
         base: seconds a tick.
+        stamp: seconds a tick of the stream's time stamps.
         rate: the stream's frames a second, on average.
         believed: whether time stamps are display times; else frames follow one another at ``rate``.
         origin: time stamp of the first frame that is shown; None: the first that comes is it.
     """
 
     base: Fraction
+    stamp: Fraction
     rate: Fraction
     believed: bool = True
     origin: int | None = None
@@ -50,6 +53,23 @@ class Clock:
     def without_stamps(self) -> "Clock":
         """The clock of a stream whose time stamps are not believed: a tick is a frame."""
         return replace(self, base=1 / self.rate, believed=False, origin=None)
+
+    def at_rate_of(self, decoded: list[int]) -> "Clock":
+        """A clock without time stamps, at the rate at which packets are decoded.
+
+        The stream's own word stands where it is right to a hundredth, and where decoding times do
+        not ascend. AVI has empty packets between those with data, which its own rate counts.
+
+        Args:
+            decoded: decoding times of all packets with data, in the stream's ticks.
+        """
+        span = (decoded[-1] - decoded[0]) * self.stamp if decoded else Fraction(0)
+        if span <= 0 or any(one >= other for one, other in itertools.pairwise(decoded)):
+            return self
+        rate = (len(decoded) - 1) / span
+        return (
+            self if abs(rate - self.rate) < rate / 100 else replace(self, rate=rate, base=1 / rate)
+        )
 
     def seconds(self, tick: int) -> float:
         """From the first frame on."""
@@ -93,4 +113,5 @@ class Clock:
 def clock_of_stream(stream: "VideoStream") -> Clock:
     """The clock of a stream whose time stamps are believed."""
     rate = stream.average_rate or stream.guessed_rate or Fraction(25)
-    return Clock(stream.time_base or Fraction(1, 25), Fraction(rate))
+    base = stream.time_base or Fraction(1, 25)
+    return Clock(base, base, Fraction(rate))

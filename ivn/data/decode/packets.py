@@ -39,6 +39,7 @@ class Packets:
         exact: whether ``count`` is the number of frames, as headers say.
         restarted: the file's clock jumps back, so that its own time stamps are not these.
         keys: packets that the file calls key frames, of those that the window shows.
+        clock: by which ``count`` was counted; None where all of a file were.
     """
 
     count: int
@@ -52,6 +53,7 @@ class Packets:
     exact: bool = True
     restarted: bool = False
     keys: int = 0
+    clock: Clock | None = None
 
 
 def read_packets(
@@ -77,6 +79,7 @@ def read_packets(
     units: list[Unit] = []
     order: list[int | None] = []
     held: list[Packet] = []
+    decoded: list[int] = []
     hidden, inside, size, keys = set(), [], 0, 0
     for packet in packets:
         if is_behind(packet, high):
@@ -91,6 +94,8 @@ def read_packets(
             inside.append(len(times))
             keys += packet.is_keyframe
         times.append(packet.pts)
+        if packet.dts is not None:
+            decoded.append(packet.dts)
         if packet.has_sidedata("new_extradata"):
             read = None
         data = bytes(packet) if read is not None or order_of is not None else b""
@@ -101,6 +106,7 @@ def read_packets(
         check_all_there(name, container, stream, len(times))
     count = len(inside)
     if not clock.believed:
+        clock = clock.at_rate_of(decoded)
         count = sum(window.holds(clock.seconds(number)) for number in range(count))
     places = _places(order, delay)
     believed = _believed(times, places, hidden)
@@ -117,6 +123,7 @@ def read_packets(
         _each_shows_one(known, dict(zip(places, range(len(places)), strict=True)), inside),
         packets.restarts > 0,
         keys,
+        clock,
     )
 
 

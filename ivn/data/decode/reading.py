@@ -100,8 +100,9 @@ def read_window(
                     continue
                 packets = begun
             found = read_packets(name, container, stream, packets, window, clock)
+            clock = found.clock or clock
             if decoded is not None:
-                found = replace(found, count=_inside(decoded, window))
+                found = replace(found, count=_inside(decoded, clock, window))
             if near is not None and found.restarted:
                 seek = False  # how often before, only reading from the start tells
                 continue
@@ -213,5 +214,5 @@ def _by_decoding(whole: Source, version: tuple[int, int, int]) -> Decoded:
     return Decoded(clock, [tick for _, tick in clock.ticks(stamps)], restarted)
 
 
-def _inside(decoded: Decoded, window: Window) -> int:
-    return sum(window.holds(decoded.clock.seconds(tick)) for tick in decoded.ticks)
+def _inside(decoded: Decoded, clock: Clock, window: Window) -> int:
+    return sum(window.holds(clock.seconds(tick)) for tick in decoded.ticks)

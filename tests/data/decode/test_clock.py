@@ -26,7 +26,7 @@ from ivn.data.transcode.encode import encode
 from ivn.data.transcode.encoding import Encoding
 from ivn.data.transcode.verify import verify
 from ivn.data.windows import Windows, windows_of
-from tests.data.decode.clips import KINDS, needs, plain_frames, write_kind
+from tests.data.decode.clips import KINDS, moving, needs, plain_frames, write_kind
 from tests.data.decode.stamps import (
     CASES,
     as_decoded,
@@ -146,6 +146,23 @@ def test_time_stamps_in_the_order_of_decoding_are_not_believed(tmp_path, kind):
     holds(copy_packets(tmp_path / "good.mp4", tmp_path / "a.mkv", as_decoded), expected)
     if kind != "hevc":  # FFmpeg has no name for it in AVI
         holds(write_kind(tmp_path / "a.avi", kind), expected)
+
+
+def test_empty_packets_of_an_avi_do_not_make_its_frames_faster(tmp_path):
+    import av
+
+    codec, options = KINDS["pyramid"]
+    with av.open(str(tmp_path / "a.avi"), "w") as container:
+        stream = container.add_stream(codec, rate=20, options=options)
+        stream.height, stream.width, stream.pix_fmt = 64, 96, "yuv420p"
+        for number, image in enumerate(moving(48)):
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            frame.pts = 2 * number
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    with av.open(str(tmp_path / "a.avi")) as made:
+        assert made.streams.video[0].average_rate == 20
+    holds(tmp_path / "a.avi", plain_frames(tmp_path / "a.avi"))
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
