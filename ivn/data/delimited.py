@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ivn.data.source import DataError
+from ivn.data.stand_in import HEAD, stand_in
 
 # Of tables, in the order in which they are tried.
 MARKS = ("\t", ",", ";", "|")
@@ -94,7 +95,7 @@ def lines_in(place: Path) -> Iterator[str]:
         DataError: the file cannot be read, or is no UTF-8 text.
     """
     try:
-        _check_not_utf16(place)
+        _check_is_text(place)
         # Not str.splitlines, which parts lines at rarer characters too, such as U+2028.
         with place.open(encoding="utf-8-sig", newline="") as file:
             yield from file
@@ -113,9 +114,11 @@ def text_in(place: Path) -> str:
     return "".join(lines_in(place))
 
 
-def _check_not_utf16(place: Path) -> None:
+def _check_is_text(place: Path) -> None:
     with place.open("rb") as file:
-        head = file.read(4)
+        head = file.read(HEAD)
+    if reason := stand_in(head):
+        raise DataError(f"{place}: {reason}")
     marked = head[:2] in (b"\xff\xfe", b"\xfe\xff")
     # Without a mark, every other byte of letters is zero.
     if marked or b"\0\0" in (head[0:3:2], head[1:4:2]):

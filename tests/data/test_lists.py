@@ -169,6 +169,8 @@ def test_a_line_that_speaks_against_the_others_is_refused(read, text, line, word
 @pytest.mark.parametrize(
     ("data", "words"),
     [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "a Git LFS pointer"),
+        (b"<!DOCTYPE html><html>Sign in</html>", "a web page"),
         ("path,label\na.mp4,x\n".encode("utf-16"), "looks like UTF-16: save it as UTF-8"),
         ("path,label\na.mp4,x\n".encode("utf-16-be"), "looks like UTF-16: save it as UTF-8"),
         ("path;label\na.mp4;é\n".encode("latin-1"), "expected UTF-8 text, byte 17 is none"),
