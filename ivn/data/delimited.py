@@ -43,16 +43,18 @@ def records_in(place: Path, mark: str, *, skip: int = 0, comment: str = "") -> I
     else:
         records = csv.reader(lines, delimiter=mark, skipinitialspace=mark == " ", strict=True)
     while True:
+        wrong = ""
         try:
             fields = next(records, None)
         except csv.Error as error:
-            reason = "a quote is not closed" if "unexpected end" in str(error) else error
-            yield lines.began, f"not fields parted by {mark!r} ({reason})"
-        else:
-            if fields is None:
-                return
-            if any(map(str.strip, fields)):
-                yield lines.began, fields
+            wrong = "a quote is not closed" if "unexpected end" in str(error) else str(error)
+        # Not inside `except`: whoever stops here would leave the file to the garbage collector.
+        if wrong:
+            yield lines.began, f"not fields parted by {mark!r} ({wrong})"
+        elif fields is None:
+            return
+        elif any(map(str.strip, fields)):
+            yield lines.began, fields
         lines.between = True
 
 

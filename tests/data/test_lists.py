@@ -1,5 +1,8 @@
 """Lists: what other programs write is read as it was meant, or refused with its line."""
 
+import gc
+import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -181,3 +184,16 @@ def test_a_line_that_speaks_against_the_others_is_refused(read, text, line, word
 def test_what_is_no_list_is_one_line(read, data, words):
     with pytest.raises(DataError, match=words):
         read(data)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="open files are told by /proc")
+def test_a_mark_that_does_not_part_the_fields_leaves_no_file_open(tmp_path):
+    place = tmp_path / "l.csv"
+    place.write_text('"q".mp4\na.mp4\n')
+    gc.disable()
+    try:
+        count_lines(place)
+        opened = [os.path.realpath(link) for link in Path("/proc/self/fd").iterdir()]
+    finally:
+        gc.enable()
+    assert str(place) not in opened

@@ -150,5 +150,6 @@ def test_real_clips_are_what_their_list_says():
         if row["duration_s"]:
             assert facts.duration == pytest.approx(float(row["duration_s"]), abs=0.1), row["file"]
     assert unusable == {
-        *("exo_full_blocks.mkv", "exo_sample_opus_fragmented.mp4", "vhs_webmVideo.webm"),
+        *("decord_corrupted.mp4", "exo_full_blocks.mkv", "exo_sample_opus_fragmented.mp4"),
+        "vhs_webmVideo.webm",
     }

@@ -31,7 +31,7 @@ ROWS = [gather_patches, gather_target_patches]
 def video_and_index(B, T, H, W, p, K, device):
     video = torch.randint(0, 256, (B, T, H, W, 3), dtype=torch.uint8, device=device)
     index = torch.rand(B, T * (H // p) * (W // p), device=device).argsort(1)[:, :K]
-    return video, index
+    return video, index.contiguous()
 
 
 def reference(rows, video, index, patch_size, dtype):
