@@ -63,20 +63,25 @@ while [ $# -gt 0 ]; do
 done
 [ -n "$out" ] || { usage >&2; exit 2; }
 
-asked=()
+# What is no part's own name stands for all that begin with it.
+asked=() patterns=()
 IFS=, read -ra names <<< "$wanted"
 for name in "${names[@]}"; do
-  known=
+  known= pattern=$name-*
   for part in "${parts[@]%:*}"; do
-    case $part in "$name" | "$name"-*) known=1 ;; esac
-  done
-  [ -n "$known" ] || [ "$name" = all ] || { echo "no part $name; --help lists them" >&2; exit 2; }
-done
-for part in "${parts[@]}"; do
-  for name in "${names[@]}"; do
-    case $name:${part%:*} in
-      all:* | "$name:$name" | "$name:$name"-*) asked+=("$part"); break ;;
+    case $part in
+      "$name") known=1 pattern=$name; break ;;
+      "$name"-*) known=1 ;;
     esac
+  done
+  [ "$name" != all ] || known=1 pattern=*
+  [ -n "$known" ] || { echo "no part $name; --help lists them" >&2; exit 2; }
+  patterns+=("$pattern")
+done
+[ ${#names[@]} -gt 0 ] || { echo "--only names no part; --help lists them" >&2; exit 2; }
+for part in "${parts[@]}"; do
+  for pattern in "${patterns[@]}"; do
+    case ${part%:*} in $pattern) asked+=("$part"); break ;; esac
   done
 done
 

@@ -109,6 +109,32 @@ def test_a_dry_run_of_parts_leaves_one_archive_that_says_so(machine, tmp_path):
     assert "--tool racecheck" in found["racecheck-masking.log"]
 
 
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (["--first"], ["step-stage1-large", "step-stage2-large", "tests"]),
+        (["--only", "tests"], ["tests"]),
+        (["--only", "racecheck,plain"], ["plain-", "racecheck-"]),
+    ],
+)
+def test_a_part_is_itself_alone_and_a_beginning_all_that_begin_so(
+    machine, tmp_path, options, expected
+):
+    run = machine("--dry", *options, "--out", str(tmp_path / "out"))
+    said = run.communicate(timeout=60)[0]
+    assert run.returncode == 0, said
+    ran = re.findall(r"^ok +(\S+)", said, re.M)
+    assert ran[:2] == ["build", "doctor"]
+    listed = subprocess.run([str(SCRIPT), "--help"], capture_output=True, text=True, check=True)
+    parts = re.findall(r"^  (\S+) \d+ s$", listed.stdout, re.M)
+    assert ran[2:] == [
+        part
+        for name in expected
+        for part in parts
+        if part == name or (name.endswith("-") and part.startswith(name))
+    ]
+
+
 def test_nothing_is_tried_without_a_build(machine, tmp_path):
     run = machine("--dry", "--only", "tests", "--out", str(tmp_path / "out"), pip="exit 7")
     said = run.communicate(timeout=60)[0]
@@ -145,6 +171,8 @@ def test_a_failing_step_is_told_and_does_not_stop_the_others(machine, tmp_path):
     ("options", "said"),
     [
         (["--only", "tests,mist", "--out", "x"], "no part mist; --help lists them"),
+        (["--only", "", "--out", "x"], "--only names no part; --help lists them"),
+        (["--out", "x", "--only"], "--only names no part; --help lists them"),
         (["--out"], "usage: benchmarks/gpu.sh"),
         (["--fast", "--out", "x"], "unknown argument --fast"),
         (["--out", "x"], "no GPU here: nvidia-smi does not run"),
