@@ -3,6 +3,9 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
+# What becomes of several labels of a video, where heads are judged.
+TOLD_BY_ITSELF = "each label is told by itself, and scored by mean average precision"
+
 
 @dataclass(frozen=True)
 class Account:
@@ -30,8 +33,12 @@ class Account:
     ungrouped: int
     used: int
 
-    def lines(self) -> list[str]:
-        """What a user should know of it."""
+    def lines(self, several: str = TOLD_BY_ITSELF) -> list[str]:
+        """What a user should know of it.
+
+        Args:
+            several: what becomes of several labels of a video.
+        """
         out = []
         for side, count, of in (
             ("", self.unlabelled, self.listed),
@@ -47,16 +54,16 @@ class Account:
             )
         if self.several:
             out.append(
-                f"{self.several} of {self.used} videos have several labels, parted by ';': each "
-                "label is told by itself, and scored by mean average precision"
+                f"{self.several} of {self.used} videos have several labels, parted by ';': "
+                f"{several}"
             )
         return [*out, *ungrouped_lines(self.ungrouped, self.used)]
 
-    def facts(self) -> dict[str, Any]:
-        """All of it as plain values, for JSON."""
+    def facts(self, several: str = TOLD_BY_ITSELF) -> dict[str, Any]:
+        """All of it as plain values, for JSON; ``several`` as for :meth:`lines`."""
         counts = asdict(self)
         del counts["label"], counts["used"]
-        return {"multi_label": self.several > 0, **counts, "notes": self.lines()}
+        return {"multi_label": self.several > 0, **counts, "notes": self.lines(several)}
 
 
 def ungrouped_lines(ungrouped: int, used: int) -> list[str]:

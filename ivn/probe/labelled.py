@@ -17,7 +17,7 @@ from .account import Account
 from .errors import ProbeError
 from .extract import Extracted
 from .objective import ONE_CLASS, SEVERAL_LABELS, Objective
-from .split import Key, check_apart, clips_of, folds_of, grouped, keys_of
+from .split import Key, check_apart, clips_of, folds_of, grouped, keys_of, named
 
 LEAST_GROUPS = 2  # of a class: one to learn from, one to judge by
 PARTING = ";"  # of several labels of a video
@@ -180,10 +180,9 @@ def _numbered(labels: Sequence[tuple[str, ...]], classes: list[str], several: bo
 
 def _named(source: Source) -> str:
     """The file of a clip, its member and its window, as far as it has them."""
-    member = f", {source.member}" if source.member else ""
     window = f", from {source.start:g} s" if source.start else ""
     window += f", to {source.end:g} s" if source.end >= 0 else ""
-    return f"{source.path}{member}{window}"
+    return f"{named(source)}{window}"
 
 
 def check(sources: Sequence[Source], *, label: str, folds: int = 5, seed: int = 0) -> Account:
@@ -261,7 +260,7 @@ def described(
 
 
 def _no_label(sources: Sequence[Source], label: str, side: str) -> str:
-    others = sorted({name for source in sources for name in source.labels})
+    others = sorted({name for source in sources for name in source.labels if _names(source, name)})
     there = f"they have {_few(others)}" if others else "they have no labels at all"
     return f"none of {len(sources)} {side} videos has the label {label!r}: {there}"
 

@@ -109,7 +109,7 @@ def retrieve(
         "views": {"clips": clips, "crops": crops},
         "pool": pool,
         "split": {"kind": "other groups answer", "seed": seed},
-        **data.account.facts(),
+        **data.account.facts("one that shares any with the query is right"),
     }
     return Result("retrieve", facts, rows, every, extracted.skipped)
 

@@ -1,7 +1,7 @@
 """Splits that never part what belongs together.
 
 Videos belong together if their list says so (``Source.group``), if they are one file under two
-names, or two windows of it, or if their files have the same bytes.
+names, or two windows of it, or if their files, or members of tars, have the same bytes.
 
 Legend: n videos, G groups, K classes.
 """
@@ -11,6 +11,7 @@ import os
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from torch import Tensor
@@ -96,7 +97,7 @@ def check_apart(
     if not found:
         return
     video, (kind, what) = found[0]
-    one, other = train[seen[kind, what]].path, test[video].path
+    one, other = (named(source) for source in (train[seen[kind, what]], test[video]))
     why = {
         "file": "are one file",
         "content": "have the same bytes",
@@ -107,6 +108,11 @@ def check_apart(
         f"{count} of {len(test)} test videos belong to training videos: {one} and {other} {why}; "
         "keep what belongs together on one side"
     )
+
+
+def named(source: Source) -> str:
+    """The file of a video, and which member of it."""
+    return f"{source.path}, {source.member}" if source.member else source.path
 
 
 def folds_of(
@@ -217,33 +223,51 @@ def _dealt(counts: _Counts, uneven: np.ndarray, folds: int, keys: Tensor) -> np.
 def keys_of(sources: Sequence[Source]) -> list[list[Key]]:
     """What each video shares with whatever belongs to it.
 
-    Files that are as large as another are read whole.
+    Files and members of tars that are as large as another are read whole.
     """
     real = [os.path.realpath(source.path) for source in sources]
-    content = _contents(
-        [path for source, path in zip(sources, real, strict=True) if not source.member]
-    )
-    return [
-        [("file", f"{path}\0{source.member}" if source.member else path)]
-        + ([("group", source.group)] if source.group else [])
-        + ([("content", content[path])] if path in content and not source.member else [])
+    pieces = [
+        _Piece(path, source.offset, source.size) if source.member else _Piece(path, 0, _size(path))
         for source, path in zip(sources, real, strict=True)
+    ]
+    content = _contents(pieces)
+    return [
+        [("file", f"{piece.path}\0{source.member}" if source.member else piece.path)]
+        + ([("group", source.group)] if source.group else [])
+        + ([("content", content[piece])] if piece in content else [])
+        for source, piece in zip(sources, pieces, strict=True)
     ]
 
 
-def _contents(paths: Sequence[str]) -> dict[str, str]:
-    """SHA-256 of the files that are as large as another; the others have no like."""
-    by_size: defaultdict[int, list[str]] = defaultdict(list)
-    for path in dict.fromkeys(paths):
-        if os.path.isfile(path) and (size := os.path.getsize(path)):
-            by_size[size].append(path)
-    alike = [path for same in by_size.values() if len(same) > 1 for path in same]
-    return {path: _digest(path) for path in alike}
+class _Piece(NamedTuple):
+    """Bytes of a file: all of them, or those of a member of a tar."""
+
+    path: str
+    offset: int
+    size: int
 
 
-def _digest(path: str) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while chunk := file.read(_CHUNK):
+def _contents(pieces: Sequence[_Piece]) -> dict[_Piece, str]:
+    """SHA-256 of the pieces that are as large as another; the others have no like."""
+    by_size: defaultdict[int, list[_Piece]] = defaultdict(list)
+    for piece in dict.fromkeys(pieces):
+        # What is not there, or of unknown size, is like nothing.
+        if 0 < piece.size <= _size(piece.path) - piece.offset:
+            by_size[piece.size].append(piece)
+    alike = [piece for same in by_size.values() if len(same) > 1 for piece in same]
+    return {piece: _digest(piece) for piece in alike}
+
+
+def _size(path: str) -> int:
+    """In bytes; 0 where there is no such file."""
+    return os.path.getsize(path) if os.path.isfile(path) else 0
+
+
+def _digest(piece: _Piece) -> str:
+    digest, left = hashlib.sha256(), piece.size
+    with open(piece.path, "rb") as file:
+        file.seek(piece.offset)
+        while chunk := file.read(min(_CHUNK, left)):
             digest.update(chunk)
+            left -= len(chunk)
     return digest.hexdigest()

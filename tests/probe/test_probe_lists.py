@@ -135,7 +135,7 @@ def test_every_file_is_read_once_for_what_it_shares(patterns, tmp_path, monkeypa
 
     read = []
     digest = split._digest
-    monkeypatch.setattr(split, "_digest", lambda path: read.append(path) or digest(path))
+    monkeypatch.setattr(split, "_digest", lambda piece: read.append(piece) or digest(piece))
     rows = [*labelled(patterns)[:10], (copied(patterns, tmp_path), "a", "")]
     data = list_clips(write_list(tmp_path / "l.csv", rows))
     test = list_clips(write_list(tmp_path / "t.csv", labelled(patterns)[10:]))

@@ -159,6 +159,8 @@ def test_whoever_shares_a_label_is_found(videos, tmp_path):
     labels = [set(source.label.split(";")) for source in videos]
     right = [sum(bool(own & other) for other in labels) - 1 for own in labels]
     assert found.facts["multi_label"] and found.facts["n"] == 28
+    (note,) = found.facts["notes"]
+    assert note.startswith("16 of 28 videos") and "shares any with the query is right" in note
     assert found.facts["chance"] == pytest.approx(np.mean(right) / 27)
     assert found.rows[0].scores["recall1"].value == 1
 

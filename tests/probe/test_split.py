@@ -3,6 +3,7 @@
 import os
 import shutil
 import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from ivn.data.source import Source
 from ivn.ops.random import Purpose, make_keys, random_words
 from ivn.probe.errors import ProbeError
+from ivn.probe.labelled import labelled
 from ivn.probe.split import check_apart, folds_of, groups_of, keys_of
 
 
@@ -51,6 +53,29 @@ def test_empty_files_are_not_the_same_video(tmp_path):
     for name in "ab":
         (tmp_path / name).touch()
     assert groups_of(sources(tmp_path, "a", "b")).tolist() == [0, 1]
+
+
+def test_members_of_tars_with_the_same_bytes_are_one_video(files):
+    (files / "tar").write_bytes(b"..one.one.sixes")
+    members = {"a": (2, 3), "b": (6, 3), "c": (10, 3), "longer": (10, 5), "cut": (13, 9)}
+    names = [*members, "unknown", "unknown too"]
+    tarred = [
+        Source(str(files / "tar"), member=name, offset=offset, size=size)
+        for name, (offset, size) in ((name, members.get(name, (0, 0))) for name in names)
+    ]
+    one, six = sources(files, "a", "c")
+    assert groups_of([*tarred, one, six]).tolist() == [0, 0, 1, 2, 3, 4, 5, 0, 1]
+    with pytest.raises(ProbeError, match=r"tar, a and \S+tar, b have the same bytes"):
+        apart(tarred[:1], tarred[1:2])
+    classes = [replace(one, label=name) for one, name in zip(tarred[:2], "xy", strict=True)]
+    with pytest.raises(ProbeError, match=r"tar, a is 'x', and \S+tar, b is 'y'"):
+        labelled(classes, (), label="label")
+
+
+def test_a_label_that_is_blank_everywhere_is_not_offered(files):
+    blank = [Source(str(files / name), labels={"label": " ", "verb": "run"}) for name in "ab"]
+    with pytest.raises(ProbeError, match=r"none of 2 .* the label 'label': they have 'verb'$"):
+        labelled(blank, (), label="label")
 
 
 def apart(train, test):
