@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 # $(call timed,WHAT,COMMAND): run COMMAND and print how long WHAT took.
 timed = @echo '$(2)'; start=$$(date +%s); $(2) && echo "== $(1) took $$(($$(date +%s) - start)) s"
 
-.PHONY: demo test check lint soak minimum wheel profile clean install-demo install-test
+.PHONY: demo test check lint soak minimum wheel profile clean install-demo install-test in-place
 
 demo: install-demo
 	rm -rf $(OUT)
@@ -29,7 +29,7 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 # What to run before every commit.
-check: lint
+check: in-place lint
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 -m "not slow"
 
 lint: $(BIN)/ruff
@@ -37,13 +37,18 @@ lint: $(BIN)/ruff
 	$(BIN)/ruff check
 	$(BIN)/mypy
 
-# For development the package is installed in place.
 $(BIN)/ruff: | $(BIN)/python
 	$(BIN)/python -m pip install -e ".[test]"
 
+# Tests import the ivn that is installed. For development that is this folder's own: a copy, as
+# `make test` installs, would pass whatever was changed since.
+in-place: $(BIN)/python
+	@$(BIN)/python -P -c 'import ivn; from pathlib import Path as P; P(ivn.__file__).relative_to(P.cwd() / "ivn")' \
+	  2> /dev/null || $(BIN)/python -m pip install -e ".[test]"
+
 # What takes too long for every change: the whole demo, the tests marked `soak`, and those marked
 # `longer` with many more kills and damaged files. It says how many ran, and fails where none did.
-soak: $(BIN)/ruff minimum wheel
+soak: in-place minimum wheel
 	$(call timed,whole demo,folder=$$(mktemp -d) && $(BIN)/ivn demo --out $$folder/demo && rm -r $$folder)
 	$(call timed,soak,IVN_SOAK=200 IVN_FUZZ=10000 OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m "soak or longer")
 

@@ -61,6 +61,28 @@ def test_what_it_needs_has_lower_bounds_that_can_be_tested():
     assert [line for line in stated if re.match(r"[\w-]+", line)[0] not in versions] == []
 
 
+def test_what_is_checked_is_the_working_tree_not_a_copy_of_it(tmp_path):
+    for target in ("check", "soak"):
+        lines = run("make", "-n", target, f"VENV={tmp_path}", cwd=ROOT).splitlines()
+        asked, tested = (
+            next(number for number, line in enumerate(lines) if words in line)
+            for words in ("import ivn", "/pytest ")
+        )
+        assert asked < tested
+    (tmp_path / "copy" / "ivn").mkdir(parents=True)
+    (tmp_path / "copy" / "ivn" / "__init__.py").touch()
+    python = tmp_path / "bin" / "python"
+    python.parent.mkdir()
+    for installed, done in ((ROOT, ""), (tmp_path / "copy", "-m pip install -e .[test]")):
+        python.write_text(
+            "#!/bin/sh\n"
+            'if [ "$2" = pip ]; then echo "$@"; exit; fi\n'
+            f'PYTHONPATH={installed} exec {sys.executable} "$@"\n'
+        )
+        python.chmod(0o755)
+        assert run("make", "-s", "in-place", f"VENV={tmp_path}", cwd=ROOT).strip() == done
+
+
 def test_any_python_can_use_the_build():
     # The metadata in the repository, of an installation in place, is no wheel's.
     found = (d.read_text("WHEEL") for d in importlib.metadata.distributions(name="ivn"))
