@@ -77,11 +77,11 @@ def mask_films(found: Look, *, patch_size: int, suffix: str) -> list[Film]:
 
 
 def batch_of(run: Opened, clip: Clip, number: int) -> Batch:
-    """A clip as the run's stage takes it, as the ``number``-th of the first epoch."""
+    """A clip as the run's stage takes it, the first of the ``number``-th source of an epoch."""
     assert run.stage is not None
-    where = next(run.stage.parameters()).device
-    keys = make_keys(run.config.data.seed, 0, [number])
-    return Batch(dict(clip.views[run.name]), keys).to(where)
+    where, data = next(run.stage.parameters()).device, run.config.data
+    keys = make_keys(data.seed, 0, [number])
+    return Batch(dict(clip.views[run.name]), keys, repeats=data.repeats).to(where)
 
 
 def _attention(stage: Stage, batch: Batch, seen: Tensor) -> Tensor | None:

@@ -1,5 +1,6 @@
 """What is drawn of a run is what the run does."""
 
+from dataclasses import replace
 from pathlib import Path
 from unittest import mock
 
@@ -8,7 +9,8 @@ import pytest
 import torch
 
 from ivn.data.clip import Batch, ClipSpec
-from ivn.data.source import BUNDLED_CLIPS, list_clips
+from ivn.data.plan import Plan
+from ivn.data.source import BUNDLED_CLIPS, Source, list_clips
 from ivn.gather.clips import Clip, read_some
 from ivn.gather.features import Eye, eyes, film, neighbours, see
 from ivn.gather.opened import Opened, open_run
@@ -49,6 +51,18 @@ def test_masks_are_those_that_the_run_draws(mask):
     assert (films[0].pixels == MASKED).all(3).mean() == pytest.approx(1 - share, abs=0.01)
     # Asked of the teacher even where the mask did without it.
     assert found.attention.shape == (4, 4, 4)
+
+
+def test_masks_of_a_source_that_is_repeated_are_those_of_its_first_clip():
+    run, clip = run_of("stage2-tiny", "data.repeats=4", "optim.batch_size=8")
+    plan = Plan([Source(f"{number}.mp4") for number in range(20)], run.config.data, 8)
+    batch = random_batch(run.stage, 8)
+    for number in range(10):
+        keys = plan.keys(number // 2)
+        trained = replace(batch, keys=keys, host_keys=keys, repeats=4)
+        for view, found in enumerate(look(run, clip, number).masks):
+            visible, _ = run.stage.mask(trained, view=view)
+            assert found.visible.tolist() == visible[number % 2 * 4].tolist()
 
 
 def test_every_view_of_stage_two_is_drawn_without_a_teacher():
