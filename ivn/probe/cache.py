@@ -49,7 +49,8 @@ def entry(source: Source, view: AnyView) -> str:
     # A file that cannot be read has no features either.
     found = os.stat(real) if os.path.exists(real) else None
     state = [found.st_size, found.st_mtime_ns] if found else []
-    inside = [source.member] if source.member else []
+    # Of several members of one name each has its own place.
+    inside = [source.member, source.offset] if source.member else []
     said = json.dumps([_VERSION, real, *inside, state, source.start, source.end, view.name])
     return sha256(said.encode()).hexdigest()[:40]
 

@@ -66,12 +66,13 @@ def clips_of(sources: Sequence[Source], keys: Sequence[Sequence[Key]]) -> np.nda
         sources: the videos.
         keys: of :func:`keys_of`.
     """
-    number: dict[tuple[Key, float, float], int] = {}
+    number: dict[tuple[str, int, float, float], int] = {}
     found = []
     for source, own in zip(sources, keys, strict=True):
         what = dict(own)
-        key = ("content", what["content"]) if "content" in what else ("file", what["file"])
-        found.append((key, source.start, max(source.end, -1.0)))  # any below 0 is the end
+        # A tar may have several members of one name.
+        key = (what["content"], 0) if "content" in what else (what["file"], source.offset)
+        found.append((*key, source.start, max(source.end, -1.0)))  # any below 0 is the end
     return np.array([number.setdefault(clip, len(number)) for clip in found], np.int64)
 
 

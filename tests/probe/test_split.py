@@ -10,9 +10,11 @@ import pytest
 
 from ivn.data.source import Source
 from ivn.ops.random import Purpose, make_keys, random_words
+from ivn.probe.cache import entry
 from ivn.probe.errors import ProbeError
 from ivn.probe.labelled import labelled
 from ivn.probe.split import check_apart, folds_of, groups_of, keys_of
+from ivn.probe.views import View
 
 
 @pytest.fixture
@@ -70,6 +72,16 @@ def test_members_of_tars_with_the_same_bytes_are_one_video(files):
     classes = [replace(one, label=name) for one, name in zip(tarred[:2], "xy", strict=True)]
     with pytest.raises(ProbeError, match=r"tar, a is 'x', and \S+tar, b is 'y'"):
         labelled(classes, (), label="label")
+
+
+def test_members_of_one_name_are_videos_of_their_own(files):
+    tarred = [
+        Source(str(files / "a"), label=label, member="one.mp4", offset=offset, size=size)
+        for label, offset, size in (("x", 0, 1), ("y", 1, 2), ("x", 0, 1))
+    ]
+    data = labelled(tarred, (), label="label")
+    assert (data.classes, data.account.repeated) == (["x", "y"], 1)
+    assert len({entry(source, View()) for source in tarred}) == 2
 
 
 def test_a_label_that_is_blank_everywhere_is_not_offered(files):
