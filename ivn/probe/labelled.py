@@ -11,13 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ivn.data.contents import named
 from ivn.data.source import Source
 
 from .account import Account
 from .errors import ProbeError
 from .extract import Extracted
 from .objective import ONE_CLASS, SEVERAL_LABELS, Objective
-from .split import Key, check_apart, clips_of, folds_of, grouped, keys_of, named
+from .split import Key, check_apart, clips_of, folds_of, grouped, keys_of
 
 LEAST_GROUPS = 2  # of a class: one to learn from, one to judge by
 PARTING = ";"  # of several labels of a video

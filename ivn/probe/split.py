@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor
 
+from ivn.data.contents import named
 from ivn.data.source import Source
 from ivn.ops.random import Purpose, make_keys, random_words
 
@@ -109,11 +110,6 @@ def check_apart(
         f"{count} of {len(test)} test videos belong to training videos: {one} and {other} {why}; "
         "keep what belongs together on one side"
     )
-
-
-def named(source: Source) -> str:
-    """The file of a video, and which member of it."""
-    return f"{source.path}, {source.member}" if source.member else source.path
 
 
 def folds_of(

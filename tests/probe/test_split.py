@@ -67,10 +67,10 @@ def test_members_of_tars_with_the_same_bytes_are_one_video(files):
     ]
     one, six = sources(files, "a", "c")
     assert groups_of([*tarred, one, six]).tolist() == [0, 0, 1, 2, 3, 4, 5, 0, 1]
-    with pytest.raises(ProbeError, match=r"tar, a and \S+tar, b have the same bytes"):
+    with pytest.raises(ProbeError, match=r"tar, member a and \S+tar, member b have the same bytes"):
         apart(tarred[:1], tarred[1:2])
     classes = [replace(one, label=name) for one, name in zip(tarred[:2], "xy", strict=True)]
-    with pytest.raises(ProbeError, match=r"tar, a is 'x', and \S+tar, b is 'y'"):
+    with pytest.raises(ProbeError, match=r"tar, member a is 'x', and \S+tar, member b is 'y'"):
         labelled(classes, (), label="label")
 
 
