@@ -4,6 +4,7 @@ import re
 from collections import defaultdict
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from .files import check_dtype, read_file
@@ -65,6 +66,12 @@ def read_state(file: Path) -> State:
             f"{file} holds no dictionary of tensors: {', '.join(others[:4])}{more} are none; save "
             "the weights alone"
         )
+    for key, value in loaded.items():
+        if value.is_meta or value.layout != torch.strided:
+            found = "a shape without numbers" if value.is_meta else "a sparse tensor"
+            raise ValueError(
+                f"{file}: {key} is {found}, expected a dense tensor: save it as one, all of it"
+            )
     return loaded
 
 

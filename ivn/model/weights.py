@@ -24,6 +24,9 @@ from .predictor import (
 from .sizes import CARD, NOT_IN_SHAPES, Sizes, both_sides, card_beside, card_of, sizes_of
 from .state import State, check_weight, read_state, shared_prefix, spelt, training_parts
 
+# Parts that lie in files of their own, by their names, beside our encoder.
+_BESIDE = ("predictor", "decoder", "alignment", "pixel_decoder", "second_alignment")
+
 
 def read_encoder(path: Path, sizes: Sizes) -> Encoder:
     """The encoder of a checkpoint, in fp32, in evaluation mode.
@@ -48,19 +51,21 @@ def read_model(path: Path, sizes: Sizes, predictor: AnyPredictorConfig | None) -
     """
     file = weights_file(path, "encoder")
     parts = defaultdict(dict, _parts(file))
+    files = dict.fromkeys(_BESIDE, file)  # for messages
     if file.name == "encoder.safetensors":
-        for name in ("predictor", "decoder", "alignment", "pixel_decoder", "second_alignment"):
+        for name in _BESIDE:
             beside = file.with_name(f"{name}.safetensors")
             if beside.exists():
-                parts[name] = read_state(beside)
+                parts[name], files[name] = read_state(beside), beside
     encoder = _encoder(parts, sizes, file)
+    second = _alignment(parts["second_alignment"], encoder.config, files["second_alignment"])
     return Model(
         encoder,
-        _predictor(parts["predictor"], predictor, encoder.config, file),
-        _decoder(parts, file),
-        _alignment(parts["alignment"], encoder.config, file),
-        pixel_decoder=_pixel_decoder(parts["pixel_decoder"], file),
-        second_alignment=_alignment(parts["second_alignment"], encoder.config, file),
+        _predictor(parts["predictor"], predictor, encoder.config, files["predictor"]),
+        _decoder(parts, files["decoder"]),
+        _alignment(parts["alignment"], encoder.config, files["alignment"]),
+        pixel_decoder=_pixel_decoder(parts["pixel_decoder"], files["pixel_decoder"]),
+        second_alignment=second,
     ).eval()
 
 
@@ -85,7 +90,9 @@ def load_diffusion_decoder(path: str | Path) -> DiffusionDecoder:
 def _parts(file: Path) -> dict[str, State]:
     state = read_state(file)
     internvideo2 = encoder_state(state, str(file))
-    return {"encoder": internvideo2} if internvideo2 else training_parts(state, str(file))
+    if internvideo2:
+        return {"encoder": internvideo2}
+    return {"encoder": {}} | training_parts(state, str(file))
 
 
 def _encoder(parts: Mapping[str, State], given: Sizes, file: Path) -> Encoder:
@@ -120,6 +127,7 @@ def _predictor(
 
 def _encoder_config(state: State, sizes: Sizes, where: str) -> EncoderConfig:
     """The config of an encoder with these weights and the given other sizes."""
+    features = _shape(state, "cls_token", where, 3)[2]
     missing = [name for name in NOT_IN_SHAPES if name not in sizes]
     if missing:
         raise ValueError(
@@ -128,7 +136,6 @@ def _encoder_config(state: State, sizes: Sizes, where: str) -> EncoderConfig:
             f"{' '.join(f'--{name}' for name in missing).replace('_', '-')}), or write {CARD}"
         )
     height, width = both_sides(sizes["image_size"])
-    features = _shape(state, "cls_token", where, 3)[2]
     for name in ("num_heads", "pool_heads"):
         if features % sizes[name]:
             raise ValueError(
@@ -235,7 +242,8 @@ def _alignment(state: State, encoder: EncoderConfig, file: Path) -> Alignment | 
 def _shape(state: State, key: str, where: str, ndim: int) -> torch.Size:
     if key not in state:
         prefix = shared_prefix(state)
-        more = f"; all of its keys begin with {prefix!r}: take that off them" if prefix else ""
+        wrapped = prefix and any(other.endswith(f".{key}") for other in state)
+        more = f"; all of its keys begin with {prefix!r}: take that off them" if wrapped else ""
         raise ValueError(f"{where}: missing {key}{more}")
     if state[key].ndim != ndim:
         raise ValueError(f"{where}: {key} is {list(state[key].shape)}, expected {ndim} dimensions")

@@ -83,7 +83,7 @@ def save(
         CheckpointError: it could not be written; what was there before still is.
     """
     target = run / folder.CHECKPOINTS / f"step-{step:08d}"
-    if target.exists():
+    if target.is_dir():
         return target
     temporary = target.with_name(f"{folder.TEMPORARY}{target.name}")
     try:

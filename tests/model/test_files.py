@@ -195,3 +195,17 @@ def test_what_is_no_dictionary_of_tensors_is_named(tmp_path, held, words):
     torch.save(held, tmp_path / "w.pt")
     with pytest.raises(ValueError, match=rf"w.pt holds no dictionary of tensors.*{words}"):
         read_state(tmp_path / "w.pt")
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (torch.ones(2, 2).to_sparse(), "w is a sparse tensor"),
+        (torch.ones(2, 2, device="meta"), "w is a shape without numbers"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Validating sparse tensor")
+def test_a_tensor_that_lacks_numbers_is_named(tmp_path, value, words):
+    torch.save(STATE | {"w": value}, tmp_path / "w.pt")
+    with pytest.raises(ValueError, match=rf"w\.pt: {words}, expected a dense tensor"):
+        read_state(tmp_path / "w.pt")

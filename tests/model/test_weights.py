@@ -236,6 +236,24 @@ def test_a_prefix_that_nobody_knows_is_named(encoder, tmp_path):
         ivn.load_encoder(tmp_path / "w.safetensors", **SIZES)
 
 
+@pytest.mark.parametrize("keys", [[], ["bert_mask_token"], ["net.0.weight", "net.0.bias"]])
+def test_weights_without_an_encoder_are_told(tmp_path, keys):
+    torch.save({key: torch.ones(1) for key in keys}, tmp_path / "w.pt")
+    for load in (ivn.load_encoder, ivn.load_model):
+        with pytest.raises(ValueError, match=r"w\.pt: missing cls_token$"):
+            load(tmp_path / "w.pt")
+
+
+def test_the_file_of_the_part_that_does_not_fit_is_named(encoder, tmp_path):
+    save_file(encoder.state_dict(), tmp_path / "encoder.safetensors")
+    for name in ("predictor", "decoder", "alignment", "pixel_decoder", "second_alignment"):
+        file = tmp_path / f"{name}.safetensors"
+        save_file({"odd": torch.ones(1)}, file)
+        with pytest.raises(ValueError, match=rf"{name}\.safetensors: .*missing"):
+            ivn.load_model(tmp_path, **SIZES)
+        file.unlink()
+
+
 @pytest.mark.parametrize("dtype", ["int8", "uint8", "int64", "bool", "float8_e4m3fn", "complex64"])
 @pytest.mark.parametrize("whole", [True, False])
 def test_numbers_that_are_no_weights_are_refused_by_file_key_and_dtype(

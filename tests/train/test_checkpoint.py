@@ -64,6 +64,13 @@ def test_parts_lie_beside_with_a_card(tmp_path):
     assert len(modes) == 1
 
 
+def test_a_file_in_place_of_a_checkpoint_is_told_and_not_taken_for_one(tmp_path):
+    (tmp_path / folder.CHECKPOINTS).mkdir()
+    (tmp_path / folder.CHECKPOINTS / "step-00000001").touch()
+    with pytest.raises(CheckpointError, match=r"step-00000001 could not be written"):
+        save(tmp_path, 1)
+
+
 def test_only_the_last_are_kept(tmp_path):
     for step in (9, 10, 100, 1000):
         save(tmp_path, step)
