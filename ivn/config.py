@@ -82,7 +82,7 @@ def read(path: str | Path) -> Config:
         ConfigError: as :func:`from_toml`, or it is not text.
     """
     try:
-        return from_toml(Path(path).read_text(encoding="utf-8"))
+        return from_toml(Path(path).read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such file, expected a config saved as TOML") from None
     except UnicodeDecodeError:

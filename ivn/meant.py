@@ -7,13 +7,17 @@ from typing import Any
 
 _MOST = 3  # suggestions
 _EMPTY = ("", "none", "null", "nan")
+# What others call a value that looks like none of ours, or like a wrong one.
+_OTHERS = {"gpu": "cuda"}
 
 
 def near(word: Any, names: Iterable[Any], path: str = "") -> str:
     """The one of ``names`` that looks most like ``word``, as a question; "" where none does."""
-    words = [name for name in names if isinstance(name, str)]
-    close = difflib.get_close_matches(str(word), words, n=1, cutoff=0.5)
-    return _asked([f"{path}.{close[0]}" if path else close[0]]) if close else ""
+    words = {name.lower(): name for name in names if isinstance(name, str)}
+    given = str(word).lower()
+    close = difflib.get_close_matches(_OTHERS.get(given, given), words, n=1, cutoff=0.5)
+    found = [words[each] for each in close]
+    return _asked([f"{path}.{each}" if path else each for each in found])
 
 
 def key(given: str, unknown: str, names: Iterable[str], every: Sequence[str]) -> str:
@@ -27,6 +31,10 @@ def key(given: str, unknown: str, names: Iterable[str], every: Sequence[str]) ->
     """
     path, _, word = unknown.rpartition(".")
     names = list(names)
+    tables = [each[:end] for each in every for end, sign in enumerate(each) if sign == "."]
+    every = list(dict.fromkeys([*every, *tables]))
+    if given in every:
+        return f"; another kind of {path} has it, this one has {', '.join(names)}"
     beside = near(word, names, path)
     # A whole end of a key, and then one name, says more than what a word looks like.
     found = [each for each in every if f".{each}".endswith(f".{given}")]
@@ -41,7 +49,7 @@ def key(given: str, unknown: str, names: Iterable[str], every: Sequence[str]) ->
     if beside:
         return beside
     found = [each for each in every if _alike(_last(each), last)]
-    found.sort(key=lambda each: not each.startswith(f"{path}."))
+    found.sort(key=lambda each: (not each.startswith(f"{path}."), -_likeness(_last(each), last)))
     return _asked(found[:1]) or f"; {path or 'the config'} has {', '.join(names)}"
 
 
@@ -67,6 +75,8 @@ def line(text: str, error: str) -> str:
         hint = f"; did you mean {name} = {given.lower()}?"
     elif re.fullmatch(r"\(?[^\[\]{}\"']*,[^\[\]{}\"']*", given):
         hint = f"; a list is written {name} = [{given.strip(' ()')}]"
+    elif given.lower() in _EMPTY[1:3]:
+        hint = "; TOML has no word for nothing: leave the line out"
     elif re.fullmatch(r"[A-Za-z_]\w*", given):
         hint = f'; a word is written {name} = "{given}"'
     return f": {there}{hint}"
@@ -136,4 +146,8 @@ def _alike(name: str, word: str) -> bool:
         return True
     if word in name.split("_"):
         return True
-    return difflib.SequenceMatcher(None, name, word).ratio() >= 0.75
+    return _likeness(name, word) >= 0.75
+
+
+def _likeness(name: str, word: str) -> float:
+    return difflib.SequenceMatcher(None, name, word).ratio()

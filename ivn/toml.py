@@ -209,9 +209,11 @@ def _decode_dataclass(value: Any, cls: Any, path: str) -> Any:
 
 def _decode_union(value: Any, classes: tuple[Any, ...], path: str) -> Any:
     known = {kind: cls for cls in classes for kind in kinds(cls)}
-    kind = value.get("kind", _unspoken(classes)) if isinstance(value, dict) else None
-    if kind not in known:
-        expected = _choices(tuple(known))
+    expected = _choices(tuple(known))
+    if not isinstance(value, dict):
+        raise ConfigError(f"{path} is {value!r}, expected a table with kind {expected}")
+    kind = value.get("kind", _unspoken(classes))
+    if not isinstance(kind, str) or kind not in known:
         raise ConfigError(f"{path}.kind is {kind!r}, expected {expected}{meant.near(kind, known)}")
     return _decode_dataclass(value, known[kind], path)
 

@@ -6,7 +6,7 @@ from typing import Literal
 import pytest
 
 from ivn import toml
-from ivn.config import ConfigError, from_toml, override, to_toml
+from ivn.config import ConfigError, from_toml, override, read, to_toml
 from ivn.presets import PRESETS
 
 
@@ -84,7 +84,9 @@ def test_an_integer_may_stand_for_a_float():
         ('nam = "x"', "nam: unknown key; did you mean name?"),
         ('{name = "x"', "not TOML"),
         ("first.kind = 'bal'", "first.kind is 'bal', expected 'box' or 'ball'; did you mean ball?"),
-        ("first = 3", "first.kind is None, expected 'box' or 'ball'"),
+        ("first = 3", "first is 3, expected a table with kind 'box' or 'ball'"),
+        ("[[first]]\nkind = 'box'", "first is [{'kind': 'box'}], expected a table"),
+        ("first.kind = ['box']", "first.kind is ['box'], expected 'box' or 'ball'"),
         (
             "first = {kind = 'ball', radios = 1}",
             "first.radios: unknown key; did you mean first.radius?",
@@ -169,6 +171,7 @@ NEAR = [
     ("data.lr=1", "did you mean optim.lr?"),
     ("optim.learning_rate=1", "optim.learning_rate: unknown key; did you mean optim.lr?"),
     ("optim.wd=1", "did you mean optim.weight_decay?"),
+    ("batchsize=4", "did you mean optim.batch_size?"),
     ("warmup=1", "did you mean optim.warmup_epochs?"),
     ("efficiency.num_workers=2", "did you mean efficiency.workers?"),
     ("num_workers=2", "did you mean efficiency.workers?"),
@@ -185,6 +188,9 @@ NEAR = [
     ("optim.betas=0.9", "expected a list of 2 in brackets, such as [0.5, 0.5]"),
     ("stage.teacher.taps=12", "expected a list in brackets, such as [12]"),
     ("0.95]", "a value with spaces stands in quotes: 'optim.betas=[0.9, 0.95]'"),
+    ("efficiency.device=gpu", "expected 'auto' or 'cpu' or 'cuda'; did you mean cuda?"),
+    ("stage.mask=TUBE", "did you mean tube?"),
+    ("stage.teacher.kind=SigLIP", "did you mean siglip?"),
     ("model.dtype=fp16", "expected 'float32' or 'bfloat16'; did you mean bfloat16?"),
     ("model.encoder.heads=0", "model.encoder.heads is 0, expected at least 1"),
     ("model.encoder.image_width=-1", "model.encoder.image_width is -1, expected at least 1"),
@@ -208,7 +214,13 @@ def test_what_a_setting_was_meant_to_be_is_suggested(assignment, words):
         ("[optim]\nlearning_rate = 1e-3", "did you mean optim.lr?"),
         ("[efficiency]\nnum_workers = 2", "did you mean efficiency.workers?"),
         ("[optim]\nseed = 2", "optim.seed: unknown key; did you mean data.seed?"),
-        ("[encoder]\nwidth = 2", "encoder: unknown key"),
+        ("[encoder]\nwidth = 2", "encoder: unknown key; did you mean model.encoder?"),
+        ("[teacher]\ntaps = [2]", "teacher: unknown key; did you mean stage.teacher?"),
+        (
+            "[stage]\nkind = 'stage2'\nalign_pooled = true",
+            "stage.align_pooled: unknown key; another kind of stage has it, this one has kind, ",
+        ),
+        ("[optim]\nlr = None", "lr = None; TOML has no word for nothing: leave the line out"),
         ("[run]\ntensorboard = True", "tensorboard = True; did you mean tensorboard = true?"),
         ("[optim]\nbetas = 0.9, 0.95", "a list is written betas = [0.9, 0.95]"),
         ("[optim]\nbetas = (0.9, 0.95)", "a list is written betas = [0.9, 0.95]"),
@@ -221,6 +233,12 @@ def test_what_a_file_was_meant_to_say_is_suggested(text, words):
     with pytest.raises(ConfigError) as caught:
         from_toml(text)
     assert words in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_byte_order_mark_before_a_config_is_no_part_of_it(tmp_path):
+    config = PRESETS["stage1-tiny"]()
+    (tmp_path / "saved.toml").write_text(to_toml(config), encoding="utf-8-sig")
+    assert read(tmp_path / "saved.toml") == config
 
 
 def test_assignments_are_made_in_turn():
