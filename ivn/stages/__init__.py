@@ -7,6 +7,7 @@ from typing import NamedTuple
 from torch import nn
 
 from ivn.model.model import AlignmentSizes, ModelConfig, build_model
+from ivn.model.predictor import load_pretrained
 from ivn.model.teacher import Teacher, TeacherConfig, build_teacher
 from ivn.model.weights import read_encoder, read_model, recorded
 
@@ -121,6 +122,8 @@ class Start(NamedTuple):
 def initialise(stage: Stage, source: str | Path) -> Start:
     """Start ``stage`` from another run's encoder and, where it takes it, predictor, key by key.
 
+    Stage one takes an encoder alone, too: its predictor then begins as without a source.
+
     Args:
         stage: to fill; see :attr:`Stage.inherited`.
         source: a run folder, one of its checkpoints, the release's training checkpoint, or any
@@ -144,6 +147,9 @@ def initialise(stage: Stage, source: str | Path) -> Start:
         loaded = {"encoder": model.encoder, "predictor": model.predictor}
     else:
         loaded["encoder"] = read_encoder(Path(source), sizes)
+    if isinstance(stage, Stage1) and stage.predictor is not None and loaded["predictor"] is None:
+        load_pretrained(stage.predictor)
+        taken.remove("predictor")
     for name in taken:
         ours, theirs = stage.parts[name], loaded[name]
         if theirs is None:

@@ -142,6 +142,26 @@ def test_a_run_may_start_from_whatever_weights_are_read_from(tmp_path, stage1, m
     assert assert_one_line(said, "num_heads is to be 3, but the config.json") == 1
 
 
+def test_stage_one_starts_from_an_encoder_alone_with_the_predictor_of_a_run_from_nothing(
+    tmp_path, stage1, text_encoder
+):
+    text, place = text_encoder
+    source = ["model.predictor.init=modernbert", f"model.predictor.source={place}"]
+    encoder = ivn.load_encoder(stage1).state_dict()
+    torch.save(encoder, tmp_path / "encoder.pt")
+    still = ["optim.steps=1", "optim.lr=0", "optim.min_lr=0"]
+    for init, new in ((tmp_path / "encoder.pt", "predictor, decoder"), (stage1, "decoder")):
+        out = tmp_path / new
+        code, said, _ = pretrain("stage1-tiny", out, *source, *still, init=init)
+        assert code == 0 and f" from {init}; new: {new}, alignment" in said
+        model = ivn.load_model(out)
+        ours = model.encoder.state_dict()
+        assert all(torch.equal(ours[key], encoder[key]) for key in encoder)
+        ours, theirs = model.predictor.layers[-1].state_dict(), text.layers[-1].state_dict()
+        alike = all(torch.equal(ours[name], theirs[name]) for name in theirs)
+        assert alike == ("predictor" in new)
+
+
 class Killed(BaseException):
     """Ends the run here, as a kill would: nothing catches it."""
 
