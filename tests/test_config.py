@@ -195,6 +195,10 @@ NEAR = [
     ("model.encoder.heads=0", "model.encoder.heads is 0, expected at least 1"),
     ("model.encoder.image_width=-1", "model.encoder.image_width is -1, expected at least 1"),
     ("model.predictor.layers=0", "model.predictor.layers is 0, expected at least 1"),
+    ("stage.blocks.count=-3", "stage.blocks.count is -3, expected at least 1"),
+    ("stage.blocks.scale=7", "stage.blocks.scale is 7.0, expected above 0 and up to 1"),
+    ("stage.blocks.max_keep=0", "stage.blocks.max_keep is 0.0, expected above 0 and up to 1"),
+    ("stage.blocks.min_aspect=2", "stage.blocks.min_aspect 2.0, max_aspect 1.5: expected 0 < "),
 ]
 
 

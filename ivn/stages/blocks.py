@@ -46,11 +46,15 @@ class Blocks:
     shared_aspect: bool = False
 
     def __post_init__(self) -> None:
-        fits = self.count >= 1 and 0 < self.scale <= 1 and 0 < self.max_keep <= 1
-        if not (fits and 0 < self.min_aspect <= self.max_aspect < math.inf):
+        if self.count < 1:
+            raise ValueError(f"count is {self.count}, expected at least 1")
+        for name in ("scale", "max_keep"):
+            if not 0 < getattr(self, name) <= 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected above 0 and up to 1")
+        if not 0 < self.min_aspect <= self.max_aspect < math.inf:
             raise ValueError(
-                f"{self}: expected count >= 1, 0 < scale <= 1, 0 < min_aspect <= max_aspect and "
-                "0 < max_keep <= 1"
+                f"min_aspect {self.min_aspect}, max_aspect {self.max_aspect}: expected "
+                "0 < min_aspect <= max_aspect, both finite"
             )
 
 
