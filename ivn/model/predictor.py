@@ -63,6 +63,9 @@ class PredictorConfig:
         for name in (*sizes, "total_layers", "global_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected at least 1")
+        for name in ("global_theta", "local_theta"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected above 0")
         if self.layers > self.total_layers:
             raise ValueError(f"layers is {self.layers}, expected 1 to {self.total_layers}")
 

@@ -81,9 +81,9 @@ class Stage1Config:
     def __post_init__(self) -> None:
         check_clip(self.frames, self.size)
         check_mask(self.mask, self.mask_ratio, self.frames, self.mask_group)
-        weights = (self.layers_weight, self.pooled_weight, self.pixels_weight, self.second_weight)
-        if min(weights) < 0:
-            raise ValueError(f"the terms' weights are {weights}, expected at least 0")
+        for name in ("layers_weight", "pooled_weight", "pixels_weight", "second_weight"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected at least 0")
         if not (self.layers_weight or self.pools or self.pixels_weight or self.aligns_second):
             raise ValueError(
                 "all terms have weight 0, which leaves nothing to learn: give layers_weight, "

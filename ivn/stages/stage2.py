@@ -99,11 +99,9 @@ class Stage2Config:
         check_mask(self.mask, self.mask_ratio, self.frames, self.mask_group)
         if not self.views:
             raise ValueError("views is empty, expected at least one mask")
-        if min(self.layers_weight, self.pixels_weight) < 0:
-            raise ValueError(
-                f"the terms' weights are {(self.layers_weight, self.pixels_weight)}, expected at "
-                "least 0"
-            )
+        for name in ("layers_weight", "pixels_weight"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected at least 0")
         masking = self.masking(1)
         if masking.untruncated and (self.layers_weight or self.pixels_weight):
             raise ValueError(
