@@ -17,7 +17,7 @@ from ivn.ops.random import Purpose, uniform
 from .block import Block
 from .layers import materialise, part_generator, wide_dtype
 from .packed import Index, Packed
-from .patch import PatchEmbed, PlainPatchEmbed, end_to_end, patch_grid
+from .patch import PatchEmbed, PlainPatchEmbed, end_to_end, of_traced_size, patch_grid
 from .pool import AttentionPool
 from .positions import Grid, GridPositions, reset_table, resize_table
 
@@ -195,6 +195,8 @@ class Encoder(nn.Module):
         ``purpose`` and ``view`` tell passes over one clip apart: each drops its own branches. With
         ``keep`` packed the clips lie end to end, each behind its cls tokens: ``[1, 4 * B + S, C]``.
         """
+        if torch.jit.is_tracing():
+            video = of_traced_size(video)
         B, grid = video.shape[0], patch_grid(video, self.config.patch_size)
         c = self.config.cls_tokens
         index = self._index(video, grid) if keep is None else self._checked(keep, B, grid)

@@ -31,6 +31,16 @@ def patch_grid(video: Tensor, patch_size: int) -> Grid:
     return T, H // patch_size, W // patch_size
 
 
+def of_traced_size(video: Tensor) -> Tensor:
+    """``video``, in a way that a program traced by torch.jit refuses any other size of a clip.
+
+    Else as many tokens in another shape would get the positions of the example's.
+    """
+    for axis, size in enumerate(video.shape[1:], 1):
+        video = video.unflatten(axis, (int(size),))  # demands this size
+    return video
+
+
 def end_to_end(video: Tensor) -> Tensor:
     """The clips of a batch, either layout, as one long clip."""
     if video.dtype == torch.uint8:

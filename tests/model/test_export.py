@@ -81,3 +81,15 @@ def test_a_traced_encoder_takes_any_number_of_clips(encoder, size):
             video = clips(count, 4, size)
             assert torch.equal(traced(video), encoder(video))
     assert len(encoder._positions._kept) <= kept + 1
+
+
+@pytest.mark.parametrize("shape", [(4, 56, 28), (8, 28, 28), (1, 28, 56), (4, 56, 56), (2, 28, 56)])
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::torch.jit.TracerWarning")
+def test_a_traced_encoder_refuses_clips_of_another_size_than_its_examples(encoder, shape):
+    def video(frames, height, width):
+        return torch.zeros(1, frames, height, width, 3, dtype=torch.uint8)
+
+    with torch.no_grad():
+        traced = torch.jit.trace(encoder, (video(4, 28, 56),), check_trace=False)
+        with pytest.raises(RuntimeError, match="unflatten: Provided sizes"):
+            traced(video(*shape))
