@@ -22,8 +22,9 @@ def columns_of(texts: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
     """
     told: dict[str, Any] = {}
     wrong: list[str] = []
-    if label := texts.get(".cls", "").strip():
-        told["labels"] = {"label": label}
+    # One a line, as Unix and Windows end them.
+    if labels := list(filter(None, map(str.strip, texts.get(".cls", "").split("\n")))):
+        told["labels"] = {"label": ";".join(labels)}
     if ".json" in texts:
         try:
             record = json.loads(texts[".json"])
@@ -48,6 +49,9 @@ def _from_record(record: Mapping[str, Any], told: dict[str, Any]) -> list[str]:
     labels: dict[str, str] = {}
     wrong = []
     for name, value in record.items():
+        words = None if isinstance(value, list) else _words(value)
+        if words == "":
+            continue
         if name in _CAPTIONS:
             some = [value] if isinstance(value, str) else value
             if isinstance(some, list) and all(isinstance(text, str) for text in some):
@@ -56,28 +60,42 @@ def _from_record(record: Mapping[str, Any], told: dict[str, Any]) -> list[str]:
             # `labels` may also be what others call `label`.
             some = value if isinstance(value, dict) else {"label": value}
             for one, text in some.items():
-                if (words := _words(text)) is None:
+                if (said := _words(text)) is None:
                     wrong.append(f'"{name}" in its .json is no text, number or list of these')
-                elif one and words:
-                    labels[one] = words
+                elif one and said:
+                    labels[one] = said
         elif name == "extra":
             if isinstance(value, dict):
                 told[name] = {key: str(text) for key, text in value.items()}
         elif name in ("source", "group"):
-            told[name] = value if isinstance(value, str) else ""
+            told[name] = words or ""
+            if words is None and name == "group":
+                wrong.append('"group" in its .json is no text or number')
         elif name in ("start", "end"):
-            if isinstance(value, (int, float)) and math.isfinite(value):
-                told[name] = float(value)
+            if (seconds := _seconds(value)) is not None:
+                told[name] = seconds
+            else:
+                wrong.append(f'"{name}" in its .json is no number of seconds')
         elif name == "flip":
-            told[name] = value is not False
-        elif (
-            name and name not in known and not isinstance(value, list) and (words := _words(value))
-        ):
+            if isinstance(value, bool):
+                told[name] = value
+            else:
+                wrong.append(f'"{name}" in its .json is neither true nor false')
+        elif name and name not in known and words:
             labels[name] = words
     told["labels"] = labels | told.get("labels", {})
     if told.get("source") in NEVER_MIRRORED:
         told.setdefault("flip", False)
     return wrong
+
+
+def _seconds(value: Any) -> float | None:
+    """A number, which may be written as text; None for anything else."""
+    try:
+        seconds = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return seconds if math.isfinite(seconds) else None
 
 
 def _words(value: Any) -> str | None:

@@ -249,7 +249,7 @@ def _refusal(member: tarfile.TarInfo) -> str:
 def _is_hidden(name: str) -> bool:
     """Whether it is what file managers do not show, such as macOS's ``._NAME`` beside NAME."""
     return any(
-        part.startswith((".", "PaxHeaders.")) or part in ("__MACOSX", "PaxHeader")
+        part.startswith((".", "PaxHeaders.")) or part in ("__MACOSX", "PaxHeader", "PaxHeaders")
         for part in _parts(name)
     )
 

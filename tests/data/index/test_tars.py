@@ -156,7 +156,8 @@ def test_a_tar_of_another_program_keeps_its_labels(name, expected):
 
 def test_what_file_managers_hide_is_no_video_and_parts_no_sample(tmp_path):
     hidden = ["._a.mp4", "__MACOSX/._a.mp4", "__MACOSX/a.mp4", ".DS_Store", ".git/b.mp4", ".a.mp4"]
-    hidden += ["PaxHeaders.7/a.mp4", "PaxHeader/a.mp4", "._a.cls", "./._a.txt"]
+    hidden += ["PaxHeaders.7/a.mp4", "PaxHeader/a.mp4", "PaxHeaders/a.mp4"]
+    hidden += ["._a.cls", "./._a.txt"]
     for name in ("a", "./a", "folder/a", "f.old/a"):
         parted = [member("f/" * (name == "f.old/a") + one) for one in hidden]
         parted += [member("._link.mp4", b"", type=tarfile.SYMTYPE, linkname="x")]
@@ -261,6 +262,33 @@ def test_labels_in_json_are_taken_or_told(tmp_path, record, expected):
         assert row.labels == {} and expected in refused[0][1]
     else:
         assert (row.labels, refused) == (expected, [])
+
+
+@pytest.mark.parametrize(
+    ("record", "expected"),
+    [
+        ({"start": "1.5", "end": " 3"}, {"start": 1.5, "end": 3.0}),
+        ({"start": None, "end": float("nan"), "flip": None, "group": ""}, {}),
+        ({"group": 12, "source": 3, "flip": False}, {"group": "12", "source": "3", "flip": False}),
+        ({"start": "00:01:02"}, '"start" in its .json is no number of seconds'),
+        ({"end": True}, '"end" in its .json is no number of seconds'),
+        ({"end": float("inf")}, '"end" in its .json is no number of seconds'),
+        ({"flip": 0}, '"flip" in its .json is neither true nor false'),
+        ({"flip": "no"}, '"flip" in its .json is neither true nor false'),
+        ({"group": ["a", "b"]}, '"group" in its .json is no text or number'),
+    ],
+)
+def test_windows_groups_and_mirroring_in_json_are_taken_or_told(tmp_path, record, expected):
+    members = [member("a.json", json.dumps(record).encode()), member("a.mp4")]
+    (row,), refused = split(read_tar(tar(tmp_path / "s.tar", members)))
+    told = {} if isinstance(expected, str) else expected
+    assert row == replace(Row(row.path, row.member, row.offset, bytes=row.bytes), **told)
+    assert [reason for _, reason in refused] == ([expected] if isinstance(expected, str) else [])
+
+
+def test_a_cls_of_several_lines_says_several_labels(tmp_path):
+    members = [member("a.cls", b"\xef\xbb\xbf3\r\n 4 5\r\n\r\n"), member("a.mp4")]
+    assert labels(tar(tmp_path / "s.tar", members)) == {"a.mp4": {"label": "3;4 5"}}
 
 
 def test_a_cls_goes_before_the_label_in_json_whichever_is_first(tmp_path):
