@@ -66,6 +66,9 @@ def read_packets(
 ) -> Packets:
     """All packets up to the window's end.
 
+    So many behind it are looked at as may be shown before the last ones: where time stamps are
+    those of decoding, these show it.
+
     Where the clock does not believe time stamps, those are all of the file, and ``count`` is of the
     frames that appear in the window at the stream's rate.
 
@@ -80,10 +83,14 @@ def read_packets(
     order: list[int | None] = []
     held: list[Packet] = []
     decoded: list[int] = []
+    behind: list[tuple[int | None, int | None]] = []
     hidden, inside, size, keys = set(), [], 0, 0
     for packet in packets:
-        if is_behind(packet, high):
-            break
+        if behind or is_behind(packet, high):
+            behind.append((packet.pts, None if order_of is None else order_of(bytes(packet))))
+            if len(behind) > delay:
+                break
+            continue
         size += packet.size
         if size <= _HELD:
             held.append(packet)
@@ -108,8 +115,8 @@ def read_packets(
     if not clock.believed:
         clock = clock.at_rate_of(decoded)
         count = sum(window.holds(clock.seconds(number)) for number in range(count))
-    places = _places(order, delay)
-    believed = _believed(times, places, hidden)
+    places = _places(order + [place for _, place in behind], delay)
+    believed = _believed(times + [time for time, _ in behind], places, hidden)
     known = units if read is not None else []
     return Packets(
         count,

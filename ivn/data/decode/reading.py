@@ -30,6 +30,10 @@ if TYPE_CHECKING:
 # Packets that are looked at, at most, for the first frame that is shown.
 _HEAD = 32
 
+# Frames that are looked at where decoding begins inside of a group of pictures: of one that is made
+# from what is not there, a decoder of MPEG-4 gives two, of which the first comes too early.
+_FIRST = 4
+
 
 @dataclass(frozen=True)
 class Reading:
@@ -159,8 +163,9 @@ def _from_the_first_frame(
     if leads and head[0].is_keyframe and (read is None or read(bytes(head[0])).entry):
         stamp, untouched = head[0].pts, True
     else:
-        frame = next(iter(frames_of(stream, packets, math.inf)), None)
-        stamp, untouched = None if frame is None else frame.pts, False
+        frames = itertools.islice(frames_of(stream, packets, math.inf), _FIRST)
+        stamps = [frame.pts for frame in frames]
+        stamp, untouched = stamps[0] if stamps and _ascend(stamps) else None, False
     if stamp is None:
         return clock.without_stamps(), untouched
     return replace(clock, origin=stamp), untouched
@@ -205,13 +210,17 @@ def _by_decoding(whole: Source, version: tuple[int, int, int]) -> Decoded:
         restarted = packets.restarts > 0
     if not stamps:
         raise DecodeError(f"{named(whole)}: no packet gives a frame")
-    known = [stamp.pts for stamp in stamps if stamp.pts is not None]
-    ascend = all(one < other for one, other in itertools.pairwise(known))
-    if ascend and stamps[0].pts is not None:
+    if _ascend([stamp.pts for stamp in stamps]) and stamps[0].pts is not None:
         clock = replace(clock, origin=stamps[0].pts)
     else:
         clock = clock.without_stamps()
     return Decoded(clock, [tick for _, tick in clock.ticks(stamps)], restarted)
+
+
+def _ascend(stamps: list[int | None]) -> bool:
+    """Whether those that there are do."""
+    known = [stamp for stamp in stamps if stamp is not None]
+    return all(one < other for one, other in itertools.pairwise(known))
 
 
 def _inside(decoded: Decoded, clock: Clock, window: Window) -> int:
