@@ -35,6 +35,7 @@ class Facts:
         mirrored: whether players then exchange left and right.
         stream: which of the file's streams is the video, as FFmpeg counts: from 0.
         streams: how many could be, the pictures of covers apart.
+        restarts: how often the file's clock jumps back, as where recordings were joined.
         variable_rate: whether the time from frame to frame varies by more than rounding, or the
             file's clock jumps back.
         keyframe_seconds: mean time between key frames; 0 where none is marked.
@@ -52,6 +53,7 @@ class Facts:
     mirrored: bool
     stream: int
     streams: int
+    restarts: int
     variable_rate: bool
     keyframe_seconds: float
     bytes: int
@@ -94,7 +96,8 @@ def probe(source: Source) -> Facts:
             mirrored=orientation.mirrored,
             stream=read.stream.index,
             streams=len(video_streams(read.container)),
-            variable_rate=found.restarted or _varies(times, tick),
+            restarts=found.restarts,
+            variable_rate=found.restarts > 0 or _varies(times, tick),
             keyframe_seconds=duration / found.keys if found.keys else 0.0,
             bytes=source.size if source.member else os.path.getsize(source.path),
         )

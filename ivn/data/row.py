@@ -37,6 +37,7 @@ class Row:
         mirrored: whether players then exchange left and right, as of front cameras' videos.
         stream: which of the file's streams is the video, as FFmpeg counts: from 0.
         streams: how many could be, the pictures of covers apart.
+        restarts: how often the file's clock jumps back, as where recordings were joined.
         variable_rate: whether the time from frame to frame varies, or the file's clock jumps back.
         keyframe_seconds: mean time between key frames.
         bytes: of the video; those of a member within its tar.
@@ -71,6 +72,7 @@ class Row:
     mirrored: bool = False
     stream: int = 0
     streams: int = 0
+    restarts: int = 0
     variable_rate: bool = False
     keyframe_seconds: float = 0.0
     bytes: int = 0
@@ -111,6 +113,7 @@ def schema() -> "pa.Schema":
         "mirrored": pa.bool_(),
         "stream": pa.int32(),
         "streams": pa.int32(),
+        "restarts": pa.int32(),
         "variable_rate": pa.bool_(),
         "keyframe_seconds": pa.float64(),
         "bytes": pa.int64(),

@@ -57,9 +57,16 @@ def _name_of(row: Row) -> str:
     return printable(f"{row.path}, member {row.member}" if row.member else row.path)
 
 
-def _choice(row: Row) -> str:
-    size = f"{row.width} x {row.height}"
-    return f"{row.streams} video streams, of which stream {row.stream} ({size}) is taken"
+def _choice(row: Row) -> Iterator[str]:
+    if row.streams > 1:
+        size = f"{row.width} x {row.height}"
+        yield f"{row.streams} video streams, of which stream {row.stream} ({size}) is taken"
+
+
+def _jumps(row: Row) -> Iterator[str]:
+    if row.restarts > 0:
+        often = "once" if row.restarts == 1 else f"{row.restarts} times"
+        yield f"its clock jumps back {often}: what follows is taken to go on in time"
 
 
 def printable(text: str) -> str:
@@ -99,7 +106,8 @@ class _Naming:
         """Print the row's line, if there is something to say that was not said of the last one."""
         line = line_of(row, ": ")
         if row.status in USABLE:
-            line = f"{_name_of(row)}: {_choice(row)}" if row.streams > 1 else ""
+            remarks = [*_choice(row), *_jumps(row)]
+            line = f"{_name_of(row)}: {'; '.join(remarks)}" if remarks else ""
         if line and line != self._last:
             self._console.print(line, markup=False)
         self._last = line

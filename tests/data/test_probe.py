@@ -44,6 +44,7 @@ def test_facts_of_a_plain_file(tmp_path):
         "mirrored": False,
         "stream": 0,
         "streams": 1,
+        "restarts": 0,
         "variable_rate": False,
         "keyframe_seconds": pytest.approx(0.75),
         "bytes": file.stat().st_size,

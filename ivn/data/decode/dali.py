@@ -174,7 +174,7 @@ class Decoder:
                 found, base = read.found, float(read.clock.base)
                 context = read.stream.codec_context
                 fits = context.codec.canonical_name in codecs and context.pix_fmt in _FORMATS
-                fits = fits and context.field_order in PROGRESSIVE and not found.restarted
+                fits = fits and context.field_order in PROGRESSIVE and not found.restarts
                 fits = fits and not any(unit.turned for unit in found.units)
                 # Nor one that stands behind the picture of a cover.
                 fits = fits and len(video_streams(read.container)) == 1

@@ -37,7 +37,7 @@ class Packets:
         believed: whether pictures, as their headers say, are shown in the order of their time
             stamps; None where headers do not tell.
         exact: whether ``count`` is the number of frames, as headers say.
-        restarted: the file's clock jumps back, so that its own time stamps are not these.
+        restarts: how often the file's clock jumps back; its own time stamps are not these then.
         keys: packets that the file calls key frames, of those that the window shows.
         clock: by which ``count`` was counted; None where all of a file were.
     """
@@ -51,7 +51,7 @@ class Packets:
     sizes_may_vary: bool = False
     believed: bool | None = True
     exact: bool = True
-    restarted: bool = False
+    restarts: int = 0
     keys: int = 0
     clock: Clock | None = None
 
@@ -128,7 +128,7 @@ def read_packets(
         stream.codec_context.codec.canonical_name not in ("h264", "hevc"),
         believed,
         _each_shows_one(known, dict(zip(places, range(len(places)), strict=True)), inside),
-        packets.restarts > 0,
+        packets.restarts,
         keys,
         clock,
     )

@@ -107,7 +107,7 @@ def read_window(
             clock = found.clock or clock
             if decoded is not None:
                 found = replace(found, count=_inside(decoded, clock, window))
-            if near is not None and found.restarted:
+            if near is not None and found.restarts:
                 seek = False  # how often before, only reading from the start tells
                 continue
             believed = found.believed if times and clock.believed else True

@@ -77,7 +77,7 @@ def decode(source: Source, choose: Choose) -> Tensor:
             )
         if not is_indexed(read.container):
             unfit = "no index: where it begins to decode may be no key frame"
-        if found.restarted:
+        if found.restarts:
             unfit = "its clock jumps back: times are not those of the file"
     frames = None
     # Hidden frames and missing time stamps: numbers are not what counting by time gives.

@@ -113,11 +113,13 @@ def test_torchcodec_is_told_the_stream(monkeypatch):
     assert torch.equal(decode(CASES / "two-sizes.mp4", range, backend="torchcodec"), expected)
 
 
-def test_a_file_with_several_streams_is_named_with_the_one_taken():
+def test_files_with_several_streams_or_a_clock_that_jumps_back_are_named():
     console = Console(file=io.StringIO(), soft_wrap=True)
     with watching(console, total=None) as report:
-        for name in ("plain.mp4", "two-sizes.mp4", "mirrored.mp4"):
+        for name in ("plain.mp4", "two-sizes.mp4", "clock-restarts.ts", "mirrored.mp4"):
             columns = Look(facts=True, hashed=False)(Source(str(CASES / name)))
             report(Passed(), Row(name, **columns))
-    told = "two-sizes.mp4: 2 video streams, of which stream 1 (96 x 64) is taken\n"
-    assert console.file.getvalue() == told
+    assert console.file.getvalue().splitlines() == [
+        "two-sizes.mp4: 2 video streams, of which stream 1 (96 x 64) is taken",
+        "clock-restarts.ts: its clock jumps back once: what follows is taken to go on in time",
+    ]
