@@ -4,6 +4,8 @@ import tarfile
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
+from ivn.data.stand_in import HEAD, stand_in
+
 # Longer names and headers are read into memory by whoever believes them.
 _LONGEST_HEADER = 2**20
 
@@ -51,12 +53,14 @@ def members(file: BinaryIO) -> Iterator[tarfile.TarInfo]:
             if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
                 raise tarfile.ReadError("cut off, or no header there")
     except (tarfile.TarError, ValueError, RecursionError, OverflowError, OSError) as error:
-        if last < 0 and _begins_packed(file):
-            raise tarfile.ReadError(COMPRESSED) from error
+        if last < 0 and (known := _instead(file)):
+            raise tarfile.ReadError(known) from error
         reason = " ".join(str(error).split())
         raise tarfile.ReadError(f"damaged behind byte {max(last, 0)} ({reason})") from error
 
 
-def _begins_packed(file: BinaryIO) -> bool:
+def _instead(file: BinaryIO) -> str:
+    """What a file is that is no tar, "" where that is not known."""
     file.seek(0)
-    return file.read(8).startswith(_PACKED)
+    head = file.read(HEAD)
+    return COMPRESSED if head.startswith(_PACKED) else stand_in(head).removeprefix("it is ")

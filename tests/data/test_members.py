@@ -54,6 +54,22 @@ def test_the_packed_tar_is_told_as_what_it_is(tmp_path):
     assert refused.reason == SAID
 
 
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n",
+            "a Git LFS pointer,",
+        ),
+        (b"<!DOCTYPE html>\n<html>" + b" " * 2000, "a web page (HTML or XML),"),
+    ],
+)
+def test_what_lies_where_a_tar_was_meant_to_be_is_told(tmp_path, data, said):
+    (tmp_path / "a.tar").write_bytes(data)
+    (refused,) = found_at(str(tmp_path / "a.tar"), tmp_path / "m.parquet")
+    assert refused.reason.startswith(said)
+
+
 @pytest.mark.parametrize("name", ["BZh.mp4", "LZIP.mp4"])
 def test_a_plain_tar_is_read_though_it_begins_as_compressed_ones_do(tmp_path, name):
     (tmp_path / "a.tar").write_bytes(plain(name))
