@@ -58,11 +58,13 @@ class Clock:
         """A clock without time stamps, at the rate at which packets are decoded.
 
         The stream's own word stands where it is right to a hundredth, and where decoding times do
-        not ascend. AVI has empty packets between those with data, which its own rate counts.
+        not ascend. AVI has empty packets between those with data, which its own rate counts; what is
+        behind the first packet plays no part, since encoders that hold frames back leave it empty.
 
         Args:
             decoded: decoding times of all packets with data, in the stream's ticks.
         """
+        decoded = decoded[1:]
         span = (decoded[-1] - decoded[0]) * self.stamp if decoded else Fraction(0)
         if span <= 0 or any(one >= other for one, other in itertools.pairwise(decoded)):
             return self

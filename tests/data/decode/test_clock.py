@@ -171,6 +171,17 @@ def test_empty_packets_of_an_avi_do_not_make_its_frames_faster(tmp_path):
     holds(tmp_path / "a.avi", plain_frames(tmp_path / "a.avi"))
 
 
+def test_what_an_encoder_leaves_empty_behind_the_first_packet_makes_no_frame_later(tmp_path):
+    def held_back(number, packet):
+        if number:
+            packet.pts, packet.dts = packet.pts + 2, packet.dts + 2
+        return True
+
+    whole = write_kind(tmp_path / "whole.avi", "plain")
+    file = copy_packets(whole, tmp_path / "a.avi", held_back)
+    holds(file, plain_frames(whole))
+
+
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
 def test_frames_after_a_seek_are_those_of_the_rate_where_time_stamps_are_not_believed(
     tmp_path, suffix
