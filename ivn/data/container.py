@@ -55,6 +55,7 @@ __all__ = [
     "Window",
     "begin_near",
     "check_all_there",
+    "is_edited",
     "is_indexed",
     "opened",
     "read_bytes",
@@ -270,6 +271,11 @@ def is_indexed(container: "InputContainer") -> bool:
     return any(name in container.format.name for name in _INDEXED)
 
 
+def is_edited(container: "InputContainer", stream: "VideoStream") -> bool:
+    """Whether an edit list leaves samples out, or has them in several places."""
+    return _is_mp4(container) and stream.frames not in (0, len(stream.index_entries))
+
+
 def begin_near(
     container: "InputContainer", stream: "VideoStream", packets: Demuxed, near: float
 ) -> Demuxed | None:
@@ -288,8 +294,8 @@ def begin_near(
         # A time is searched for, and a clock that begins anew has it twice.
         packets.leave_out(ahead)
         return packets
-    if _is_mp4(container) and stream.frames not in (0, len(stream.index_entries)):
-        return None  # an edit list leaves samples out, or has them in several places
+    if is_edited(container, stream):
+        return None
     container.seek(int(ahead), stream=stream)
     if "matroska" in container.format.name:
         places = [entry.pos for entry in stream.index_entries]

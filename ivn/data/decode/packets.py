@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ivn.data.container import DecodeError, Demuxed, Window, check_all_there
+from ivn.data.container import DecodeError, Demuxed, Window, check_all_there, is_edited
 from ivn.data.decode.clock import Clock
 from ivn.data.decode.order import order_reader
 from ivn.data.decode.units import Unit, unit_reader
@@ -67,7 +67,8 @@ def read_packets(
     """All packets up to the window's end.
 
     So many behind it are looked at as may be shown before the last ones: where time stamps are
-    those of decoding, these show it.
+    those of decoding, these show it. Where an edit list has samples in several places, all are,
+    since the time stamps of one place tell nothing of another's.
 
     Where the clock does not believe time stamps, those are all of the file, and ``count`` is of the
     frames that appear in the window at the stream's rate.
@@ -77,18 +78,20 @@ def read_packets(
     """
     low, high = clock.span(window)
     read, order_of = unit_reader(stream), order_reader(stream)
-    delay = stream.codec_context.reorder_depth
+    delay, edited = stream.codec_context.reorder_depth, is_edited(container, stream)
     times: list[int | None] = []
     units: list[Unit] = []
     order: list[int | None] = []
     held: list[Packet] = []
     decoded: list[int] = []
     behind: list[tuple[int | None, int | None]] = []
-    hidden, inside, size, keys = set(), [], 0, 0
+    hidden, hidden_behind, inside, size, keys = set(), set(), [], 0, 0
     for packet in packets:
         if behind or is_behind(packet, high):
+            if packet.is_discard:
+                hidden_behind.add(len(times) + len(behind))
             behind.append((packet.pts, None if order_of is None else order_of(bytes(packet))))
-            if len(behind) > delay:
+            if len(behind) > delay and not edited:
                 break
             continue
         size += packet.size
@@ -116,7 +119,7 @@ def read_packets(
         clock = clock.at_rate_of(decoded)
         count = sum(window.holds(clock.seconds(number)) for number in range(count))
     places = _places(order + [place for _, place in behind], delay)
-    believed = _believed(times + [time for time, _ in behind], places, hidden)
+    believed = _believed(times + [time for time, _ in behind], places, hidden | hidden_behind)
     known = units if read is not None else []
     return Packets(
         count,

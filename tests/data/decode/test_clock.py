@@ -324,6 +324,16 @@ def test_parts_that_an_edit_list_shows_follow_one_another_in_time(tmp_path, part
         assert np.array_equal(decode(file, range, **window), whole[inside])
 
 
+def test_parts_that_begin_inside_of_groups_are_counted_alike_by_windows_and_the_whole(tmp_path):
+    file = write_kind(tmp_path / "a.mp4", "pyramid", count=110)
+    at = media(file)
+    show_parts(file, [(1.0, at(number) - at(0)) for number in (7, 9, 11)])
+    whole, appear = plain_frames(file), np.array(times(file))
+    for first in range(len(whole) - 4):
+        window = {"start": max(0.0, appear[first] - 0.01), "end": appear[first + 4] - 0.01}
+        assert np.array_equal(decode(file, range, **window), whole[first : first + 4])
+
+
 def test_samples_without_a_byte_are_not_missing_and_others_are(tmp_path):
     whole = write_kind(tmp_path / "a.mp4", "pyramid")
     for numbers in ([0], [20, 21], [-1], [-1, 30]):
