@@ -58,8 +58,8 @@ class Clock:
         """A clock without time stamps, at the rate at which packets are decoded.
 
         The stream's own word stands where it is right to a hundredth, and where decoding times do
-        not ascend. AVI has empty packets between those with data, which its own rate counts; what
-        is behind the first packet plays no part, since encoders that hold frames back leave it empty.
+        not ascend. AVI has empty packets between those with data, which its own rate counts. The
+        step behind the first packet plays no part: encoders that hold frames back leave it empty.
 
         Args:
             decoded: decoding times of all packets with data, in the stream's ticks.
