@@ -94,7 +94,9 @@ def clip_name(row: Row) -> str:
 
     The name of the original is in it as far as its letters are safe everywhere.
     """
-    told = "\0".join([row.path, row.member, repr(row.start), repr(row.end)])
+    # A tar may have several members of one name.
+    place = [str(row.offset)] if row.member else []
+    told = "\0".join([row.path, row.member, repr(row.start), repr(row.end), *place])
     key = hashlib.sha256(told.encode("utf-8", "surrogatepass")).hexdigest()
     stem = re.split(r"[/\\]", row.member or row.path)[-1].rpartition(".")[0]
     safe = re.sub(r"[^A-Za-z0-9_-]+", "_", stem)[:_STEM].strip("_-")

@@ -126,7 +126,9 @@ def usable(rows: Iterable[Row], tally: Tally) -> Iterator[Row]:
 
 def same_clip(rows: Iterable[Row]) -> Iterator[tuple[Row, ...]]:
     """Rows that follow one another and are about the same window of the same video."""
-    groups = itertools.groupby(rows, lambda row: (row.path, row.member, row.start, row.end))
+    groups = itertools.groupby(
+        rows, lambda row: (row.path, row.member, row.offset, row.start, row.end)
+    )
     return (tuple(group) for _, group in groups)
 
 

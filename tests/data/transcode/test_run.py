@@ -15,6 +15,7 @@ from ivn.data.decode import decode
 from ivn.data.manifest import Row, read_manifest, read_rows, write_manifest
 from ivn.data.source import BUNDLED_CLIPS
 from ivn.data.transcode.clip import clip_name
+from ivn.data.transcode.run import same_clip
 from tests.command import assert_one_line, command
 from tests.data.videos import broken_files, noise, write_mp4
 from tests.processes import ROOT
@@ -107,6 +108,9 @@ def test_names_are_those_of_the_video_and_the_window():
     told = [Row("a.mp4"), Row("b/a.mp4"), Row("a.mp4", end=2.0), Row("a.mp4", member="x.mp4")]
     assert len({clip_name(row) for row in told}) == len(told)
     assert clip_name(Row("a.mp4", labels={"x": "y"})) == clip_name(Row("a.mp4"))
+    # Members of one name, as in a tar that was added to.
+    members = [Row("a.tar", member="x.mp4", offset=offset) for offset in (512, 9216)]
+    assert len({clip_name(row) for row in members}) == len(list(same_clip(members))) == 2
     assert clip_name(Row("x/../../etc/passwd.mp4")).endswith(".mp4")
     assert ".." not in clip_name(Row("x/../../etc/passwd.mp4", member="../../y"))
 
