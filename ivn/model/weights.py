@@ -121,7 +121,7 @@ def _predictor(
             f"{file}: its predictor is {found} wide, not {sizes.width}: its heads, windows and "
             "places cannot be read off the weights, pass predictor=PredictorConfig(...)"
         )
-    sizes = with_layers(sizes, _count(state, "layers"))
+    sizes = with_layers(sizes, _count(state, "layers", str(file)))
     return _filled(Predictor, (sizes, encoder.width, encoder.grid), state, file)
 
 
@@ -144,7 +144,7 @@ def _encoder_config(state: State, sizes: Sizes, where: str) -> EncoderConfig:
             )
     config = EncoderConfig(
         width=features,
-        depth=_count(state, "blocks"),
+        depth=_count(state, "blocks", where),
         heads=sizes["num_heads"],
         hidden=_shape(state, "blocks.0.mlp.fc1.weight", where, 2)[0],
         image_height=height,
@@ -212,7 +212,7 @@ def _pixel_decoder(state: State, file: Path) -> PixelDecoder | None:
         return None
     if "net.time_embed.mlp.0.weight" in state:
         return _diffusion(state, file)
-    last = _count(state, "net") - 1  # every second is an activation
+    last = _count(state, "net", str(file)) - 1  # every second is an activation
     width, condition = _shape(state, "net.0.weight", str(file), 2)
     target = _shape(state, f"net.{last}.weight", str(file), 2)[0]
     return _filled(PixelHead, (target, condition, width, last // 2 + 1), state, file)
@@ -221,14 +221,14 @@ def _pixel_decoder(state: State, file: Path) -> PixelDecoder | None:
 def _diffusion(state: State, file: Path) -> DiffusionDecoder:
     width, target = _shape(state, "net.input_proj.weight", str(file), 2)
     condition = _shape(state, "net.cond_embed.weight", str(file), 2)[1]
-    arguments = (target, condition, width, _count(state, "net.res_blocks"))
+    arguments = (target, condition, width, _count(state, "net.res_blocks", str(file)))
     return _filled(DiffusionDecoder, arguments, state, file)
 
 
 def _alignment(state: State, encoder: EncoderConfig, file: Path) -> Alignment | None:
     if not state:
         return None
-    layers = _count(state, "layers")
+    layers = _count(state, "layers", str(file))
     pooled = "pooled.norm.weight"
     pool_width, goal = 0, 0
     if pooled in state:
@@ -250,8 +250,14 @@ def _shape(state: State, key: str, where: str, ndim: int) -> torch.Size:
     return state[key].shape
 
 
-def _count(state: State, prefix: str) -> int:
+def _count(state: State, prefix: str, where: str) -> int:
     """How many numbered modules there are under ``prefix``."""
     place = prefix.count(".") + 1
     places = (key.split(".")[place] for key in state if key.startswith(f"{prefix}."))
-    return 1 + max((int(number) for number in places if number.isdecimal()), default=-1)
+    last = max((int(number) for number in places if number.isdecimal()), default=-1)
+    # So many modules would be built before one is found to be missing.
+    if last > 2 * len(state):
+        raise ValueError(
+            f"{where}: {prefix}.{last} is numbered beyond all of its {len(state)} keys"
+        )
+    return last + 1

@@ -269,6 +269,15 @@ def test_numbers_that_are_no_weights_are_refused_by_file_key_and_dtype(
         ivn.load_encoder(path, **SIZES)
 
 
+def test_a_number_that_no_file_has_blocks_for_is_refused_before_any_is_built(encoder, tmp_path):
+    def change(state):
+        state["blocks.9999999999999.norm1.weight"] = state["blocks.0.norm1.weight"].clone()
+
+    path = broken(encoder, tmp_path, change)
+    with pytest.raises(ValueError, match=r"blocks\.9999999999999 is numbered beyond all of its"):
+        ivn.load_encoder(path, **SIZES)
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_weights_that_are_not_finite_are_refused_by_file_and_key(encoder, tmp_path, value, dtype):
