@@ -191,10 +191,10 @@ def test_stage_one_of_another_size_is_refused_by_the_name_of_the_size(
     ("change", "words"),
     [
         ("stage.views=[]", "views is empty"),
-        ("stage.views.0.count=0", "count >= 1"),
-        ("stage.views.0.scale=-0.5", "0 < scale <= 1"),
+        ("stage.views.0.count=0", "stage.views.0.count is 0, expected at least 1"),
+        ("stage.views.0.scale=-0.5", "scale is -0.5, expected above 0 and up to 1"),
         ("stage.views.0.scale=nan", "stage.views.0.scale is nan, expected a finite number"),
-        ("stage.views.1.max_keep=0.0", "0 < max_keep <= 1"),
+        ("stage.views.1.max_keep=0.0", "max_keep is 0.0, expected above 0 and up to 1"),
         ("stage.views.1.min_aspect=2.0", "min_aspect <= max_aspect"),
         ("model.predictor.global_every=0", "global_every is 0, expected at least 1"),
         ("optim.epochs=inf", "optim.epochs is inf, expected a finite number"),
