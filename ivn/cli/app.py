@@ -15,7 +15,7 @@ class Commands(tyro.extras.SubcommandApp):
     """Commands by their names.
 
     Args:
-        name: what is typed before them.
+        name: the word that is typed before the commands.
     """
 
     def __init__(self, name: str) -> None:

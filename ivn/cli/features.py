@@ -52,10 +52,10 @@ def run_embed(
         frames: frames that the encoder sees of a window, instead of its own number.
         size: side of those frames in pixels, instead of its own.
         layer: block behind which features are taken, counted from 0, or back from the last, -1.
-        dtype: of the encoder and its arithmetic; the file holds float32.
+        dtype: number type in which the encoder computes; the file holds float32.
         batch_size: windows that the encoder is given at a time.
         device: cpu or cuda; auto takes the GPU where there is one.
-        sizes: of the encoder.
+        sizes: the sizes of an encoder whose weights have no config.json beside them.
     """
     if not videos:
         raise UsageError("give at least one VIDEO: ivn embed VIDEO... --encoder E -o FILE")
@@ -129,10 +129,10 @@ def run_probe(
         encoder: runs, weights, presets, hub ids, timm:NAME, hf:FOLDER or raw; all share one split.
         data: a folder, a list or a manifest of videos.
         test: videos to judge by, instead of folds of the data.
-        label: which label of the list; several values, parted by ";", are told one by one.
+        label: name of the label to predict; several values, parted by ";", are told one by one.
         heads: some of linear, knn, attentive, attentive4, meanquery.
         pool: features that linear, knn and retrieve read: mean, frames, attn or cls.
-        tokens: what heads with attention read: all tokens, or their mean over each frame (frames).
+        tokens: input of heads with attention, all tokens or their mean over each frame (frames).
         clips: clips of each tested video; probabilities are averaged over clips x crops.
         crops: crops of each of those clips.
         train_views: views of each training video, the central one and random ones.
@@ -149,7 +149,7 @@ def run_probe(
         workers: threads that decode.
         cache: a folder for features, which are computed once; ~/.cache/ivn/features by default.
         out: a new folder for result.json and heads; RUN/probes/TASK where the encoder is a run.
-        sizes: of the encoders.
+        sizes: the sizes of encoders whose weights have no config.json beside them.
     """
     if not encoder:
         raise UsageError("give --encoder E: a run, weights, a preset, a hub id or raw")
@@ -219,7 +219,7 @@ def run_predict(
         top: how many classes to print.
         json: print all classes, for programs.
         device: cpu or cuda; auto takes the GPU where there is one.
-        sizes: of the encoder.
+        sizes: the sizes of an encoder whose weights have no config.json beside them.
     """
     if not videos or not head:
         raise UsageError("give VIDEO ... and --head HEAD")

@@ -282,7 +282,7 @@ def begin_near(
     """Packets from a key frame a second or more before a time stamp on, or from the first one.
 
     Args:
-        container, stream, packets: as they were opened.
+        container, stream, packets: the file as :func:`opened` gives it.
         near: the time stamp, in the stream's ticks.
 
     Returns:
@@ -333,7 +333,7 @@ def check_all_there(
 
     Args:
         name: of the video.
-        container, stream: as they were opened.
+        container, stream: the file as :func:`opened` gives it.
         found: packets with data that came until the end of the file.
     """
     if not _is_mp4(container) or found >= stream.frames:

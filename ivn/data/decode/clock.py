@@ -92,6 +92,15 @@ class Clock:
         low, _ = self.span(window)
         return low if low > -math.inf and window.start >= _SEEK_FROM_SECONDS else None
 
+    def inside(self, frames: Iterable[Frame], window: Window) -> Iterator[tuple[Frame, float]]:
+        """The frames that appear in the window, each with its seconds from the first frame on."""
+        for frame, tick in self.ticks(frames):
+            seconds = self.seconds(tick)
+            if window.holds(seconds):
+                yield frame, seconds
+            elif seconds >= window.end:
+                return
+
     def ticks(self, frames: Iterable[Frame]) -> Iterator[tuple[Frame, int]]:
         """The frames in the order of display, each with its tick from the first frame on.
 

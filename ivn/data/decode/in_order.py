@@ -54,12 +54,7 @@ def frames_in_order(
     with opened_again(source, read) as (stream, packets):
         clock, converter = read.clock, Converter()
         _, high = clock.span(window)
-        for frame, tick in clock.ticks(frames_of(stream, packets, high)):
-            seconds = clock.seconds(tick)
-            if not window.holds(seconds):
-                if seconds >= window.end:
-                    break
-                continue
+        for frame, seconds in clock.inside(frames_of(stream, packets, high), window):
             converter.fits(frame)
             any_frame = True
 

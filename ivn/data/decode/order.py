@@ -6,6 +6,7 @@ sides (B) at once, and anything else after the B that follow it (ISO/IEC 11172-2
 6.1.1.11; 14496-2, 6.2.5). No pixel is touched.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -117,7 +118,7 @@ class _Count:
         return self.sequence * _SEQUENCE + high + low
 
 
-class _Stream:
+class _Stream(ABC):
     """What H.264 and H.265 share: parameter sets by their numbers, and how units are parted."""
 
     def __init__(self) -> None:
@@ -142,9 +143,9 @@ class _Stream:
             return None  # damage, or parameter sets that never came
         return None
 
+    @abstractmethod
     def unit(self, data: bytes) -> int | None:
         """The number of the picture that a unit begins; None of other units."""
-        raise NotImplementedError
 
 
 class _H264(_Stream):

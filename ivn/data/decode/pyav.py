@@ -158,12 +158,7 @@ def _in_order(
     out, seen = _Frames(len(numbers)), 0
     clock, exact = read.clock, read.found.exact
     _, high = clock.span(window)
-    for frame, tick in clock.ticks(frames_of(stream, packets, high)):
-        seconds = clock.seconds(tick)
-        if not window.holds(seconds):
-            if seconds >= window.end:
-                break
-            continue
+    for frame, _ in clock.inside(frames_of(stream, packets, high), window):
         out.fits(frame)
         if wanting := slots.pop(seen, None):
             out.put(wanting, frame)
