@@ -26,6 +26,7 @@ CLIPS = "clips.jsonl.gz"
 LOG = "log.jsonl"
 BOARD = "tensorboard"
 TEMPORARY = ".tmp-"
+_ENTRIES = {"data": str, "init": str, "clips": int, "fingerprint": str}  # of SOURCE, always there
 
 
 def check_free(run: Path) -> None:
@@ -107,12 +108,16 @@ def read(run: Path) -> tuple[str, dict[str, Any]]:
 
     Raises:
         FileNotFoundError: there is none in ``run``.
-        RunError: its files were changed and are no text, or no JSON.
+        RunError: its files were changed: they are no text or no JSON, or an entry is missing.
     """
     if not (run / CONFIG).exists():
         raise FileNotFoundError(f"{run} holds no run: expected {CONFIG} in it")
     try:
-        return (run / CONFIG).read_text("utf-8"), json.loads((run / SOURCE).read_text("utf-8"))
+        source = json.loads((run / SOURCE).read_text("utf-8"))
+        for name, kind in _ENTRIES.items():
+            if not isinstance(source, dict) or not isinstance(source.get(name), kind):
+                raise ValueError(f"{SOURCE} has no {name}")
+        return (run / CONFIG).read_text("utf-8"), source
     except ValueError as error:
         raise RunError(
             f"{run}: {CONFIG} or {SOURCE} is not as it was written ({error}); restore it"

@@ -4,16 +4,18 @@ import sys
 import pytest
 
 from ivn.train import folder
-from ivn.train.errors import FolderInUseError
+from ivn.train.errors import FolderInUseError, RunError
+
+SOURCE = {"data": "/clips", "init": "", "clips": 3, "fingerprint": "f"}
 
 
 def start(run):
-    folder.create(run, config='name = "x"\n', source={"data": "/clips"}, clips=b"")
+    folder.create(run, config='name = "x"\n', source=SOURCE, clips=b"")
 
 
 def test_a_started_run_is_read_back(tmp_path):
     start(tmp_path / "a" / "run")
-    assert folder.read(tmp_path / "a" / "run") == ('name = "x"\n', {"data": "/clips"})
+    assert folder.read(tmp_path / "a" / "run") == ('name = "x"\n', SOURCE)
 
 
 def test_a_run_is_never_overwritten(tmp_path):
@@ -65,6 +67,15 @@ def test_a_start_that_was_cut_off_can_be_made_again(tmp_path):
 def test_a_folder_without_a_run_cannot_be_read(tmp_path):
     with pytest.raises(FileNotFoundError, match="holds no run"):
         folder.read(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", "null", '{"data": 3}', "no JSON"])
+def test_a_changed_record_of_the_clips_is_refused_in_one_line(tmp_path, text):
+    start(tmp_path)
+    (tmp_path / folder.SOURCE).write_text(text)
+    with pytest.raises(RunError, match=r"run\.json is not as it was written") as refused:
+        folder.read(tmp_path)
+    assert "\n" not in str(refused.value)
 
 
 def test_two_processes_cannot_use_a_run(tmp_path):
