@@ -23,17 +23,17 @@ import numpy as np
 import torch
 
 from ivn.data.clip import ClipSpec
-from ivn.data.decode import DecodeError, decode
+from ivn.data.decode import decode
 from ivn.data.loader import ClipLoader
-from ivn.data.processes import cores
 from ivn.data.reader import DataConfig
 from ivn.data.sampling import centre_frame_numbers
 from ivn.data.source import Source, list_clips
+from ivn.errors import BenchError, DecodeError
+from ivn.processes import cores
 from ivn.provenance import in_words, provenance, versions
 
 from .decode_workers import Job, Workers
 from .decoders import DALI, OURS, PACKAGES, Dali, same, ways
-from .measure import BenchError
 
 LOADER, SHARDS = "our loader", "our loader, from shards"
 # More files of a set than this a library must be able to decode to be compared with.

@@ -8,6 +8,7 @@ from torch import Tensor
 from ivn.benchmarks.measure import Case
 from ivn.benchmarks.subjects import cases as both_directions
 from ivn.benchmarks.subjects import total_bytes
+from ivn.keys import Purpose, make_keys
 from ivn.model.diffusion import STEPS, training_steps
 from ivn.ops.diffusion import (
     ALIGNED,
@@ -18,7 +19,6 @@ from ivn.ops.diffusion import (
     noisy_target,
     noisy_target_reference,
 )
-from ivn.ops.random import Purpose, make_keys
 
 D = 588
 _WORD = Purpose.NOISE << 24

@@ -15,8 +15,8 @@ from torch import Tensor
 from ivn.benchmarks import plain_model as plain
 from ivn.benchmarks import script
 from ivn.benchmarks.measure import interleaved_medians
+from ivn.keys import make_keys
 from ivn.model.encoder import EncoderConfig, build_encoder
-from ivn.ops.random import make_keys
 from ivn.stages import masks
 
 # Ours over plain, at a quarter of the tokens kept.

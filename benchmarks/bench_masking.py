@@ -6,8 +6,8 @@ import torch
 
 from ivn.benchmarks.measure import Case
 from ivn.benchmarks.subjects import cases as both_directions
+from ivn.keys import make_keys
 from ivn.ops import masking
-from ivn.ops.random import make_keys
 
 # name, B, frames and side of the grid, kept of a frame; frames, blocks, side of a block and kept
 # of a clip: stage one's masks and stage two's

@@ -7,9 +7,8 @@ from torch import Tensor
 
 from ivn.benchmarks.measure import Case
 from ivn.benchmarks.subjects import cases as both_directions
+from ivn.keys import Purpose, make_keys
 from ivn.ops.random import (
-    Purpose,
-    make_keys,
     normal,
     normal_reference,
     random_words,

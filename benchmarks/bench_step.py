@@ -45,7 +45,7 @@ from ivn.data.clip import Batch
 from ivn.data.loader import ClipLoader
 from ivn.data.source import BUNDLED_CLIPS, list_clips
 from ivn.presets import PRESETS
-from ivn.train.memory import keep_freed_memory
+from ivn.processes import keep_all_freed_memory
 
 PARTS = (
     *("decode wait", "teacher", "mask", "patches", "encoder", "predictor", "decoder", "losses"),
@@ -208,7 +208,7 @@ def main() -> None:
     found = script.started(options)
     device = torch.device(options.device)
     if device.type == "cpu":
-        keep_freed_memory()  # as a run does
+        keep_all_freed_memory()  # as a run does
     rounds = (1, 2) if options.quick else (options.warm, options.rounds)
     run = PresetStep(PRESETS[options.preset](), options.batch, device)
     dtype = run.config.model.dtype

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 
-from ivn.data.processes import context, prepare
+from ivn.processes import context, prepare
 
 from .decoders import ways
 

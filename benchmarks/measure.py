@@ -23,18 +23,6 @@ OURS, COPY, EMPTY = "ours", "copy", "empty graph"
 _LONG_ENOUGH = 0.3
 
 
-class BenchError(RuntimeError):
-    """A benchmark cannot be run, or found a wrong answer.
-
-    Attributes:
-        code: of the process's exit; 2 where it was asked wrongly.
-    """
-
-    def __init__(self, message: str, *, code: int = 1) -> None:
-        super().__init__(message)
-        self.code = code
-
-
 @dataclass(frozen=True)
 class Case:
     """An operation at one shape, in one direction.

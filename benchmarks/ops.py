@@ -19,10 +19,11 @@ from pathlib import Path
 
 import torch
 
+from ivn.errors import BenchError
+from ivn.processes import keep_all_freed_memory
 from ivn.provenance import in_words, provenance
-from ivn.train.memory import keep_freed_memory
 
-from .measure import COPY, EMPTY, BenchError, Case, Found, first_line, measure
+from .measure import COPY, EMPTY, Case, Found, first_line, measure
 
 NOUNS = ("patches", "tokens", "masking", "random", "norm", "modulation", "diffusion", "distance")
 DTYPES = ("bfloat16", "float32")
@@ -63,7 +64,7 @@ def bench(options: Options) -> None:
     device = _check(options)
     torch.set_num_threads(options.threads)
     if device.type == "cpu":
-        keep_freed_memory()  # as a run does
+        keep_all_freed_memory()  # as a run does
     about = provenance(device) | {"dtype": options.dtype}
     print(in_words(about), flush=True)
     rows: list[dict] = []

@@ -11,8 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ivn.data.clip import Batch
+from ivn.keys import Purpose
 from ivn.model.teacher import Targets, Teacher
-from ivn.ops.random import Purpose, integers, normal, uniform
+from ivn.ops.random import integers, normal, uniform
 from ivn.stages import Stage, Stage1, Stage2
 
 from . import plain_model as plain

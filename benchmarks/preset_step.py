@@ -10,9 +10,9 @@ from torch import Tensor
 
 from ivn.config import Config
 from ivn.data.clip import Batch
+from ivn.keys import make_keys
 from ivn.model import patch as model_patch
 from ivn.model.encoder import Encoder
-from ivn.ops.random import make_keys
 from ivn.stages import Stage, Stage1, Stage1Config, build
 from ivn.stages import parts as stage_parts
 from ivn.train.optimizer import clip_gradients, make_optimizer

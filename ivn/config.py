@@ -9,9 +9,9 @@ from typing import Any
 
 from ivn import fields, toml
 from ivn.data.reader import DataConfig
+from ivn.errors import ConfigError
 from ivn.model.model import ModelConfig
 from ivn.stages import Stage1Config, Stage2Config
-from ivn.toml import ConfigError
 from ivn.train.optimizer import OptimConfig
 from ivn.train.settings import EfficiencyConfig, RunConfig
 

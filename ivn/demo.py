@@ -15,13 +15,14 @@ from ivn.config import Config, override
 from ivn.data.clip import Batch, ClipSpec
 from ivn.data.reader import read_centre
 from ivn.data.source import BUNDLED_CLIPS, Source, list_clips
+from ivn.errors import RunError
 from ivn.gather.reconstructions import BRIGHTEST
 from ivn.gather.records import PROBES, RESULT
 from ivn.gather.write import report
+from ivn.keys import make_keys
 from ivn.load import load_encoder, load_model
 from ivn.model.patch import patch_grid
 from ivn.model.teacher import build_teacher
-from ivn.ops.random import make_keys
 from ivn.presets import PRESETS
 from ivn.probe import evaluate, linear
 from ivn.probe.camera import FIRST_FRAME, TEACHER, collect
@@ -30,7 +31,6 @@ from ivn.probe.scenes import Picture, procedural_pictures, real_pictures, real_s
 from ivn.report.picture import ClipView, demo_picture, shown_frames
 from ivn.stages import Stage1, Stage1Config
 from ivn.train import folder
-from ivn.train.errors import RunError
 
 SHOWN = ("car-detection-1.mp4", "asl-book.mp4", "big-buck-bunny.mp4")
 

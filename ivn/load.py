@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 
+from ivn.errors import EncoderError
+
 from .data.clip import ClipSpec
 from .model import hub, weights
 from .model.encoder import Encoder, EncoderConfig, build_encoder
@@ -21,10 +23,6 @@ __all__ = ["EncoderError", "load_diffusion_decoder", "load_encoder", "load_froze
 
 _FRAMES = 16  # of clips for what takes any number
 _SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".json")
-
-
-class EncoderError(ValueError):
-    """What a user calls an encoder is none, or not of the sizes asked for; said in a line."""
 
 
 def load_encoder(

@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from ivn.config import read
-from ivn.data.decode import DecodeError
 from ivn.data.source import Source, left_out, list_clips
+from ivn.errors import DataError, DecodeError, RequestError
 from ivn.load import load_frozen
 from ivn.model.encoder import build_encoder
 from ivn.probe import headfile, results
 from ivn.probe.cache import default_folder
 from ivn.probe.classify import Classified, classify
-from ivn.probe.errors import ProbeError, ProbeRequestError
 from ivn.probe.frozen import Frozen, FrozenEncoder, Pool
 from ivn.probe.movement import Frames, probe_motion
 from ivn.probe.predict import predict
@@ -52,18 +51,18 @@ class Place:
 
     def __post_init__(self) -> None:
         if self.workers < 1:
-            raise ProbeRequestError(f"{self.workers} workers, expected at least 1")
+            raise RequestError(f"{self.workers} workers, expected at least 1")
 
     def resolved_device(self) -> str:
         """The device by its name.
 
         Raises:
-            ProbeError: there is none.
+            DataError: there is none.
         """
         try:
             return resolve_device(self.device).type
         except ValueError:
-            raise ProbeError(
+            raise DataError(
                 "--device is cuda, but PyTorch sees no GPU; ivn doctor says why"
             ) from None
 
@@ -71,7 +70,7 @@ class Place:
         """Where the result goes, which is free; None is nowhere.
 
         Raises:
-            ProbeError: ``out`` holds a result.
+            DataError: ``out`` holds a result.
         """
         if self.out:
             results.check_new(Path(self.out))

@@ -9,15 +9,15 @@ from typing import Any
 import torch
 
 from ivn import stages
-from ivn.config import HARMLESS, Config, ConfigError, override, read, to_dict, to_toml
+from ivn.config import HARMLESS, Config, override, read, to_dict, to_toml
 from ivn.data.identity import first_difference, recorded
 from ivn.data.loader import ClipLoader
 from ivn.data.source import Source, is_url, left_out, list_clips
 from ivn.data.stock import drawn_fingerprint
+from ivn.errors import ConfigError, RunError
 from ivn.load import local
 from ivn.stages import Stage2Config
 from ivn.train import board, checkpoint, folder
-from ivn.train.errors import RunError
 from ivn.train.loop import pretrain
 from ivn.train.settings import resolve_device
 
@@ -213,8 +213,6 @@ def _pretrain(config: Config, stage: stages.Stage, loader: ClipLoader, run: Path
             run=config.run,
             efficiency=config.efficiency,
         )
-    except stages.MaskError as error:
-        raise RunError(str(error)) from error
     except torch.OutOfMemoryError as error:
         raise RunError(
             f"the GPU has too little memory for micro-batches of "

@@ -15,15 +15,13 @@ import typing
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal, TypeVar, Union
 
+from ivn.errors import ConfigError
+
 from . import meant
 
 T = TypeVar("T")
 
 WITHOUT_KIND = {"without_kind": True}
-
-
-class ConfigError(ValueError):
-    """A configuration that does not fit its dataclass; names the dotted key."""
 
 
 class _UnknownKeyError(ConfigError):

@@ -5,7 +5,7 @@ import torch
 from ivn import stages
 from ivn.config import Config, override
 from ivn.data.clip import Batch
-from ivn.ops.random import make_keys
+from ivn.keys import make_keys
 from ivn.presets import PRESETS
 
 SIZES = [

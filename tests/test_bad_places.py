@@ -10,10 +10,11 @@ import time
 
 import pytest
 
-from ivn.data.decode import DecodeError, decode
+from ivn.data.decode import decode
 from ivn.data.manifest import Row, read_rows, write_manifest
 from ivn.data.probe import check_one, hash_of, probe
 from ivn.data.source import Source
+from ivn.errors import DecodeError
 from tests.command import SMALL, STAGE1, assert_one_line, command
 from tests.data.videos import BUNDLED, noise, write_mp4
 from tests.processes import ROOT

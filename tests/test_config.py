@@ -6,7 +6,8 @@ from typing import Literal
 import pytest
 
 from ivn import toml
-from ivn.config import ConfigError, from_toml, override, read, to_toml
+from ivn.config import from_toml, override, read, to_toml
+from ivn.errors import ConfigError
 from ivn.presets import PRESETS
 
 

@@ -4,8 +4,8 @@ import sys
 import pytest
 
 from ivn import demo
+from ivn.errors import RunError
 from ivn.probe import linear
-from ivn.train.errors import RunError
 
 
 def test_without_the_extra_nothing_is_trained_first(tmp_path, monkeypatch):

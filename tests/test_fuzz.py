@@ -17,22 +17,23 @@ import torch
 from safetensors.torch import save_file
 
 import ivn
-from ivn.config import ConfigError, from_toml, to_toml
+from ivn.config import from_toml, to_toml
 from ivn.data.clip import ClipSpec
 from ivn.data.contents import named, read_bytes
-from ivn.data.decode import BACKENDS, DecodeError, decode
+from ivn.data.decode import BACKENDS, decode
 from ivn.data.index.found import Refused, Remark, found_at
 from ivn.data.index.probing import source_of
 from ivn.data.manifest import read_rows
 from ivn.data.pool import in_processes
 from ivn.data.probe import check_one, probe
-from ivn.data.processes import cores
 from ivn.data.reader import DataConfig, read_clip
 from ivn.data.shown import line_of, printable
 from ivn.data.table import OK, USABLE
+from ivn.errors import ConfigError, DecodeError
+from ivn.keys import make_keys
 from ivn.model.encoder import EncoderConfig, build_encoder
-from ivn.ops.random import make_keys
 from ivn.presets import PRESETS
+from ivn.processes import cores
 from tests.mutants import Mutant, mutant, write_videos
 from tests.processes import ROOT
 

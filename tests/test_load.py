@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import ivn
-from ivn.load import EncoderError
+from ivn.errors import EncoderError
 from ivn.presets import PRESETS
 
 TINY = PRESETS["stage1-tiny"]().model.encoder

@@ -111,7 +111,7 @@ def test_sources_found_before_the_installed_package_are_told_as_such(sources):
     said = f"Python has found the sources in {sources} before the installed package"
     code = "from ivn.ops import _library; _library.build()"
     lines = started_in(sources, "-c", code).stderr.splitlines()
-    assert lines[-1] == f"ivn.ops._library.LibraryError: {said}: {remedy}"
+    assert lines[-1] == f"ivn.errors.LibraryError: {said}: {remedy}"
     assert not any("During handling" in line for line in lines)
     # Started elsewhere, the same Python has the library.
     elsewhere = started_in(sources.parent, "-c", code)

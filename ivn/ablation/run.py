@@ -13,13 +13,11 @@ from typing import Any
 
 from ivn.data.identity import recorded
 from ivn.data.source import Source, fingerprint, list_clips
-from ivn.load import EncoderError
+from ivn.errors import DataError, RunError, UserError
 from ivn.probe.account import Account
-from ivn.probe.errors import ProbeError
 from ivn.probe.labelled import check
 from ivn.provenance import provenance
 from ivn.train import folder
-from ivn.train.errors import RunError
 from ivn.train.settings import resolve_device
 
 from .lab import Lab
@@ -105,7 +103,7 @@ def ablate(options: Options) -> int:
                     print("stopped; the same command goes on from here", flush=True)
                     return code
                 lab.probe(lab.trained(row, seed), place)
-            except (RunError, EncoderError, ProbeError) as error:
+            except UserError as error:
                 # Other rows may do without what this one lacks; the table says why it is empty.
                 failed[row.name] = str(error)
                 print(f"{row.name}: {error}", flush=True)
@@ -152,7 +150,7 @@ def _labels(
     for name in chosen:
         try:
             found[name] = check(clips, label=name)
-        except ProbeError as error:
+        except DataError as error:
             raise RunError(f"label {name}: {error}") from error
     if chosen:
         return found, {}
@@ -160,7 +158,7 @@ def _labels(
     for name in names:
         try:
             found[name] = check(clips, label=name)
-        except ProbeError as error:
+        except DataError as error:
             refused[name] = str(error)
     if len(refused) == len(names):
         raise RunError(f"no label can be probed; {next(iter(refused.values()))}")

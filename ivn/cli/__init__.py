@@ -10,11 +10,13 @@ import signal
 import sys
 from importlib.metadata import version
 
+from ivn.errors import UserError
+
 # Importing a module adds its commands, which are listed in this order.
 # isort: off
 from . import training  # its settings belong to the help of pretrain
 from . import data, features, machine  # noqa: F401
-from .app import UsageError, app
+from .app import app
 # isort: on
 
 
@@ -50,32 +52,14 @@ def _run() -> int:
         if stop.code == 0 and arguments[:1] == ["pretrain"]:
             training.print_settings()
         raise
-    except UsageError as error:
-        return _fail(error, 2)
+    except UserError as error:
+        return _fail(error, error.code)
     except KeyboardInterrupt:
         return _fail("interrupted", 130)
     except BrokenPipeError:
         raise
     except OSError as error:
         return _fail(_in_words(error), 1)
-    except (ValueError, RuntimeError) as error:
-        # Only what was written for users; anything else is a defect and keeps its traceback.
-        from ivn.benchmarks.measure import BenchError
-        from ivn.config import ConfigError
-        from ivn.data.source import DataError, RequestError
-        from ivn.load import EncoderError
-        from ivn.probe.errors import ProbeError, ProbeRequestError
-        from ivn.train.errors import RunError
-
-        if isinstance(error, (ConfigError, RequestError, ProbeRequestError)):
-            return _fail(error, 2)
-        from ivn.ops._library import LibraryError
-
-        if isinstance(error, BenchError):
-            return _fail(error, error.code)
-        if isinstance(error, (RunError, DataError, EncoderError, ProbeError, LibraryError)):
-            return _fail(error, 1)
-        raise
 
 
 def _in_words(error: OSError) -> str:

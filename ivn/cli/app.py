@@ -6,9 +6,7 @@ from typing import Annotated, Any
 
 import tyro
 
-
-class UsageError(Exception):
-    """The command line contradicts itself or names what does not exist."""
+from ivn.errors import UsageError
 
 
 class Commands(tyro.extras.SubcommandApp):

@@ -4,7 +4,9 @@ from typing import Annotated, Literal
 
 import tyro
 
-from .app import Commands, Flag, Settings, UsageError, app, optional
+from ivn.errors import UsageError
+
+from .app import Commands, Flag, Settings, app, optional
 from .training import named_preset
 
 data = Commands("ivn data")
@@ -199,10 +201,10 @@ def run_transcode(
         seconds: that a clip may take.
         max_bad: fail where more than this share of the rows have a video that cannot be used.
     """
-    from ivn.data.processes import cores
     from ivn.data.transcode.command import transcode_manifest
     from ivn.data.transcode.encoding import Encoding, usual_crf
     from ivn.data.transcode.run import Limits
+    from ivn.processes import cores
 
     encoding = Encoding(codec, usual_crf(codec) if crf == -1 else crf, short, gop)
     limits = Limits(workers or cores(), seconds, max_bad)
@@ -243,11 +245,11 @@ def run_shard(
         seconds: that a clip may take.
         max_bad: fail where more than this share of the rows have a video that cannot be used.
     """
-    from ivn.data.processes import cores
     from ivn.data.shard.command import shard_manifest
     from ivn.data.shard.run import Packing
     from ivn.data.transcode.encoding import Encoding, usual_crf
     from ivn.data.transcode.run import Limits
+    from ivn.processes import cores
 
     encoding = Encoding(codec, usual_crf(codec) if crf == -1 else crf, short, 1)
     limits = Limits(workers or cores(), seconds, max_bad)

@@ -5,7 +5,9 @@ from typing import Annotated, Literal
 
 import tyro
 
-from .app import NO_SIZES, Flag, Sizes, UsageError, app, optional
+from ivn.errors import UsageError
+
+from .app import NO_SIZES, Flag, Sizes, app, optional
 
 
 @app.command(name="embed")

@@ -4,7 +4,9 @@ from typing import Annotated, Literal
 
 import tyro
 
-from .app import Commands, Flag, UsageError, app, optional
+from ivn.errors import UsageError
+
+from .app import Commands, Flag, app, optional
 
 bench = Commands("ivn bench")
 app.command(bench, name="bench", help="Measure how fast things are on this machine.")

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from .app import Flag, Settings, UsageError, app, optional
+from ivn.errors import UsageError
+
+from .app import Flag, Settings, app, optional
 
 if TYPE_CHECKING:
     from ivn.config import Config

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from ivn.data.clip import ClipSpec
 from ivn.data.resize import resized
-from ivn.ops.random import Purpose, integers, random_words
+from ivn.keys import Purpose
+from ivn.ops.random import integers, random_words
 
 # Wang et al., "Temporal segment networks", ECCV 2016: multi-scale crops at 13 fixed places.
 _SCALES = (1.0, 0.875, 0.75, 0.66)

@@ -65,7 +65,7 @@ class Batch:
 
     Attributes:
         clips: consumer -> uint8 ``[B, T, H, W, 3]``, RGB; T and size are those of its ClipSpec.
-        keys: int64 ``[B, 4]``, see :func:`ivn.ops.random.make_keys`.
+        keys: int64 ``[B, 4]``, see :func:`ivn.keys.make_keys`.
         replaced: the broken files met while the batch was made.
         host_keys: the same keys where the loader made them, for what decides a tensor's size.
         repeats: rows that are clips of one source, side by side.

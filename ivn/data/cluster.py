@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from ivn.data.pool import Item, Outcome, Value, in_processes
-from ivn.data.source import DataError
+from ivn.errors import DataError
 
 # Items of a task, so that its way to a node is short beside its work.
 _ITEMS = 16

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from ivn.data.contents import DecodeError, check_file, named, read_bytes, version_of
+from ivn.data.contents import check_file, named, read_bytes, version_of
 from ivn.data.source import Source
 from ivn.data.stand_in import stand_in, stand_in_at
+from ivn.errors import DecodeError
 
 if TYPE_CHECKING:
     from av import Packet

@@ -9,14 +9,11 @@ from contextlib import contextmanager
 
 from ivn.data.members import members
 from ivn.data.source import Source
+from ivn.errors import DecodeError
 
 # Bytes of a member that are held at a time: longer videos belong in files of their own.
 _MOST = 2**32
 _BLOCK = 512
-
-
-class DecodeError(ValueError):
-    """A file cannot give the frames that were asked for; the message names it and says why."""
 
 
 def named(source: Source) -> str:

@@ -15,9 +15,9 @@ from ivn.data.packing import Packing
 from ivn.data.plan import Place, Plan
 from ivn.data.prefetch import Prefetch
 from ivn.data.ring import Ring, slot_bytes
-from ivn.data.source import DataError
 from ivn.data.transfer import Transfer
 from ivn.data.workers import TASKS, Task, Workers
+from ivn.errors import DataError
 
 
 @dataclass

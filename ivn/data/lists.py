@@ -17,7 +17,7 @@ from ivn.data.list_rows import (
     words_of,
 )
 from ivn.data.row import Row
-from ivn.data.source import DataError
+from ivn.errors import DataError
 
 _COLUMNS = {
     "path": ("path", "video", "video_path", "file", "filename", "file_name"),

@@ -13,9 +13,10 @@ from ivn.data.on_gpu import GpuFeeder
 from ivn.data.packing import Packing
 from ivn.data.plan import Plan
 from ivn.data.reader import DataConfig, check_specs
-from ivn.data.source import DataError, Source
+from ivn.data.source import Source
 from ivn.data.transfer import transfer_to
-from ivn.data.workers import WorkerError, fill
+from ivn.data.workers import fill
+from ivn.errors import DataError, WorkerError
 
 # Of batches ahead, where nothing else is said.
 _PREFETCH_GIB = 4.0

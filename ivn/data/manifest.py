@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 
 from ivn.data.columns import checked
 from ivn.data.row import MAPS, UNKNOWN, Row, schema, values_of
-from ivn.data.source import MANIFEST_SUFFIX, DataError, RequestError, check_some_exist, is_url
+from ivn.data.source import MANIFEST_SUFFIX, check_some_exist, is_url
 from ivn.data.stand_in import stand_in_at
 from ivn.data.table import USABLE, SourceTable, columns, table_of
+from ivn.errors import DataError, RequestError
 
 if TYPE_CHECKING:
     import pyarrow as pa

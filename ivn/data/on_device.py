@@ -14,7 +14,8 @@ from torch import Tensor
 from ivn.data import colour, geometry
 from ivn.data.clip import IMAGENET_MEAN, IMAGENET_STD, Batch
 from ivn.data.reader import DataConfig
-from ivn.ops.random import Purpose, normal, uniform
+from ivn.keys import Purpose
+from ivn.ops.random import normal, uniform
 
 Change = Callable[[Tensor], Tensor]
 

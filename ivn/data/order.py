@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from ivn.ops.random import Purpose, make_keys, random_words
+from ivn.keys import Purpose, make_keys
+from ivn.ops.random import random_words
 
 # Sources whose random words are made at a time: a million at once would take 200 MB.
 _CHUNK = 2**16

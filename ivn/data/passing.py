@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ivn.data.folder import held_partial
 from ivn.data.manifest import Row, check_new, count_bad, join_manifests, write_manifest
 from ivn.data.row import values_of
-from ivn.data.source import DataError
 from ivn.data.table import USABLE
+from ivn.durable import held_partial
+from ivn.errors import DataError
 
 # A part is closed after this many rows or seconds, whichever is first.
 _PART_ROWS = 8192

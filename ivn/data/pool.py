@@ -20,8 +20,8 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, SpawnContext
 from typing import Any, Generic, TypeVar
 
-from ivn.data import processes
-from ivn.data.source import DataError
+from ivn import processes
+from ivn.errors import DataError
 
 Item = TypeVar("Item")
 Value = TypeVar("Value")

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ivn.data.container import DecodeError, video_streams
+from ivn.data.container import video_streams
 from ivn.data.contents import check_file, named, read_bytes
 from ivn.data.decode import frames_in_order, route
 from ivn.data.decode.orientation import orientation_of
 from ivn.data.decode.reading import Reading, by_decoding, frames_of, opened_again, read_window
 from ivn.data.source import Source
+from ivn.errors import DecodeError
 
 if TYPE_CHECKING:
     from av import VideoFrame

@@ -8,7 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ivn.ops.random import Purpose, random_words
+from ivn.keys import Purpose
+from ivn.ops.random import random_words
 
 FrameOffsets = Literal["correct", "released"]
 

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ivn.errors import DataError
+
 # fmt: off
 VIDEO_SUFFIXES = (
     ".3g2", ".3gp", ".apng", ".asf", ".avi", ".divx", ".dv", ".f4v", ".flv", ".gif", ".m2t",
@@ -25,14 +27,6 @@ MANIFEST_SUFFIX = ".parquet"
 
 # Left and right are what the labels of these sets are about: mirrored clips would be wrong.
 NEVER_MIRRORED = frozenset({"ssv2"})
-
-
-class DataError(ValueError):
-    """The data as a whole cannot be used; the message says what to do."""
-
-
-class RequestError(DataError):
-    """What is asked for makes no sense, whatever the data."""
 
 
 @dataclass(frozen=True)

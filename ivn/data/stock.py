@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from ivn.data.order import epoch_length, epoch_order, substitutes, weighted_order
-from ivn.data.source import IMAGE_SUFFIXES, DataError, Source, fingerprint
+from ivn.data.source import IMAGE_SUFFIXES, Source, fingerprint
 from ivn.data.table import SourceTable
+from ivn.errors import DataError
 
 # Of the words that order images: far from those of the copies of videos.
 IMAGES_LAYER = 2**23

@@ -14,13 +14,13 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from ivn.data import processes
+from ivn import processes
 from ivn.data.contents import named
-from ivn.data.decode import DecodeError
 from ivn.data.packing import Packing
 from ivn.data.reader import DataConfig, read_crops
 from ivn.data.ring import Ring
 from ivn.data.source import Source
+from ivn.errors import DecodeError, WorkerError
 
 # One at work and one waiting for it: a worker never waits for the training process.
 TASKS = 2
@@ -33,10 +33,6 @@ _TICK = 0.5
 
 # How a process ends when a decoder does what it must not; another end is no file's fault.
 _CRASHES = ("SIGSEGV", "SIGABRT", "SIGBUS", "SIGFPE", "SIGILL")
-
-
-class WorkerError(RuntimeError):
-    """A worker is gone for a reason that no file can be blamed for."""
 
 
 @dataclass(frozen=True)
@@ -212,7 +208,7 @@ class Workers:
 def _work(connection: Connection, ring: Ring, packing: Packing, config: DataConfig) -> None:
     """What a process does: tells that it is there, then task after task."""
     processes.prepare()
-    processes.keep_memory()
+    processes.keep_some_freed_memory()
     # One process a core decodes better than many threads a process.
     torch.set_num_threads(1)
     slots = [ring.slot(index) for index in range(ring.slots)]

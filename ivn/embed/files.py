@@ -14,7 +14,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from ivn.data.source import RequestError
+from ivn.errors import RequestError
 
 
 @dataclass(frozen=True)

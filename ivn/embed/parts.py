@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ivn.data.source import DataError
+from ivn.errors import DataError
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,12 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from ivn.data.decode import DecodeError
-from ivn.data.folder import held_partial
-from ivn.data.source import DataError, RequestError, Source, fingerprint, left_out, list_clips
+from ivn.data.source import Source, fingerprint, left_out, list_clips
 from ivn.data.windows import Tail, Window, Windows, windows_of
+from ivn.durable import held_partial
 from ivn.embed.files import Table, writer_for
 from ivn.embed.parts import Part, Parts
+from ivn.errors import DataError, DecodeError, RequestError
 from ivn.load import load_frozen
 from ivn.probe.frozen import Frozen, Pool, check_finite
 from ivn.train.settings import resolve_device
@@ -107,7 +107,7 @@ def embed(request: Request, load: Callable[[], Frozen]) -> int:
 
     Raises:
         DataError: the request makes no sense, there are no videos, or none can be used.
-        ProbeError: features are not finite; there is no file then.
+        DataError: features are not finite; there is no file then.
     """
     out = request.out.absolute()
     write = writer_for(out)

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ivn.data.clip import IMAGENET_MEAN, IMAGENET_STD
+from ivn.keys import Purpose
 from ivn.model.decoder import DiffusionDecoder, PixelDecoder, PixelHead
 from ivn.model.diffusion import STEPS, cosine_schedule, predicted_target
 from ivn.model.patch import patch_grid
-from ivn.ops.random import Purpose, normal
+from ivn.ops.random import normal
 from ivn.report.content import Film, Pixels, Strip
 from ivn.report.picture import grey_out, paste_patches
 from ivn.stages import Stage, Stage2

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from ivn.config import Config, differences, from_toml
+from ivn.errors import ConfigError
 from ivn.presets import PRESETS
 from ivn.report.content import Log, Missing, Run, Series, finite
-from ivn.toml import ConfigError
 from ivn.train import checkpoint, folder
 
 PROBES = "probes"

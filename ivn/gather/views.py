@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ivn.data.clip import Batch
+from ivn.keys import make_keys
 from ivn.model.encoder import Encoder
 from ivn.model.packed import Index, Packed
 from ivn.model.patch import normalised, patch_grid
-from ivn.ops.random import make_keys
 from ivn.report.content import Film, Pixels
 from ivn.report.picture import grey_out
 from ivn.stages import Stage

@@ -11,9 +11,10 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from ivn.keys import Purpose
 from ivn.ops import check_range
 from ivn.ops.diffusion import LossTerms, add_noise, diffusion_loss, loss_terms, noisy_target
-from ivn.ops.random import Purpose, integers, normal
+from ivn.ops.random import integers, normal
 
 from .denoiser import Denoiser, XavierLinear
 from .diffusion import (

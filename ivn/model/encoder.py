@@ -10,9 +10,10 @@ from typing import Any, Literal
 import torch
 from torch import Generator, Tensor, nn
 
+from ivn.keys import Purpose
 from ivn.ops import add_positions, check_index, check_range
 from ivn.ops.norm import rms_norm
-from ivn.ops.random import Purpose, uniform
+from ivn.ops.random import uniform
 
 from .block import Block
 from .layers import materialise, part_generator, wide_dtype

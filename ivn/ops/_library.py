@@ -10,6 +10,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ivn.errors import LibraryError
+
 from ._device import check_archs, check_gpu
 
 PATH = Path(__file__).parents[1] / "libivn.so"
@@ -51,19 +53,6 @@ _ARGUMENTS = {
     "ivn_modulate": [*[_POINTER] * 8, *[_SIZE] * 5, _REAL, _INT],
     "ivn_modulate_backward": [*[_POINTER] * 12, *[_SIZE] * 4, _REAL, _INT],
 }
-
-
-class LibraryError(RuntimeError):
-    """``libivn.so`` cannot be used.
-
-    Attributes:
-        why: the reason.
-        fix: what makes it usable.
-    """
-
-    def __init__(self, why: str, fix: str) -> None:
-        super().__init__(f"{why}: {fix}")
-        self.why, self.fix = why, fix
 
 
 NORM_PARTS = 32  # IVN_NORM_PARTS of csrc/ivn.h

@@ -15,10 +15,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ivn.keys import Purpose
+
 from ._dtype import compiled_dtype, wide_dtype
 from ._library import TYPES, call, check_range
 from ._triton import register_triton
-from .random import Purpose, draw_kind, normal_reference
+from .random import draw_kind, normal_reference
 
 _LN2 = math.log(2.0)
 _HALF_BIN = 1 / 255

@@ -6,8 +6,10 @@ Legend: B clips, T frames, L tokens of a frame, N = T * L tokens of a clip, K ke
 import torch
 from torch import Tensor
 
+from ivn.keys import Purpose
+
 from ._library import TYPES, call, check_index, to_check
-from .random import Purpose, draw_kind, random_words, uniform
+from .random import draw_kind, random_words, uniform
 
 # How often blocks that hide a whole frame are drawn: each view of a clip has so many layers.
 ATTEMPTS = 64

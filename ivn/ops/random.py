@@ -9,11 +9,10 @@ Every number is a word of Philox4x32-10 (Salmon et al., "Parallel random numbers
 so no result depends on workers, processes, batch size, device or restarts.
 """
 
-from collections.abc import Sequence
-from enum import IntEnum
-
 import torch
 from torch import Tensor
+
+from ivn.keys import Purpose
 
 from ._library import TYPES, call
 
@@ -21,53 +20,6 @@ _MASK = 0xFFFFFFFF
 _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _KEY_STEPS = (0x9E3779B9, 0xBB67AE85)
 _ROUNDS = 10
-
-
-class Purpose(IntEnum):
-    """What a random number decides. Values are part of a run's identity: never renumber."""
-
-    ORDER = 0
-    FRAMES = 1
-    CROP = 2
-    FLIP = 3
-    REPLACE = 4
-    MASK = 5
-    BLOCK_SIZE = 6
-    TRUNCATE = 7
-    TIMESTEP = 8
-    NOISE = 9
-    DROP_PATH = 10
-    TEACHER_DROP_PATH = 11
-    SAMPLING = 12
-    MOTION = 13
-    BOOTSTRAP = 14
-    WORLD = 15
-    HEAD = 16
-    WEIGHT = 17
-    COLOUR = 18
-    RAND_AUGMENT = 19
-    ERASE = 20
-
-
-def make_keys(
-    seed: int, epoch: int, position: Sequence[int] | Tensor, *, repeat: int = 0
-) -> Tensor:
-    """The keys of some samples, ``[B, 4]`` int64: seed, epoch, position, repeat.
-
-    Args:
-        seed: of the run, in ``[0, 2**63)``.
-        epoch: in ``[0, 2**24)``.
-        position: of each sample in the epoch's global order, ``B`` values in ``[0, 2**32)``.
-        repeat: which of a sample's repeated augmentations, in ``[0, 256)``.
-    """
-    if not (0 <= seed < 2**63 and 0 <= epoch < 2**24 and 0 <= repeat < 256):
-        raise ValueError(
-            f"make_keys: seed {seed}, epoch {epoch}, repeat {repeat}: expected seed in [0, 2**63), "
-            "epoch in [0, 2**24), repeat in [0, 256)"
-        )
-    column = torch.as_tensor(position, dtype=torch.int64)
-    same = torch.ones_like(column)
-    return torch.stack([seed * same, epoch * same, column, repeat * same], dim=1)
 
 
 def random_words(keys: Tensor, purpose: Purpose, count: int, *, layer: int = 0) -> Tensor:

@@ -19,9 +19,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ivn.data.source import Source
-from ivn.train.errors import why
+from ivn.durable import why
+from ivn.errors import DataError
 
-from .errors import ProbeError
 from .frozen import Frozen, Pool
 from .views import AnyView
 
@@ -105,7 +105,7 @@ class Store:
         """Write what is pending.
 
         Raises:
-            ProbeError: it could not be written.
+            DataError: it could not be written.
         """
         self._since = time.monotonic()
         if not self._pending:
@@ -120,7 +120,7 @@ class Store:
         except (OSError, SafetensorError) as error:
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
-            raise ProbeError(
+            raise DataError(
                 f"{self.folder}: features could not be written ({why(error, self.folder)}); "
                 "choose another folder with --cache"
             ) from error

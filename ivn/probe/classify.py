@@ -131,7 +131,7 @@ def classify(
         workers: threads that decode.
 
     Raises:
-        ProbeError: the videos, labels or features do not serve; in a line.
+        DataError: the videos, labels or features do not serve; in a line.
     """
     training = training or Training(seed=seed)
     found = kinds(heads, training, lr=lr, wd=wd)

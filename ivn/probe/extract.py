@@ -11,11 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ivn.data.decode import DecodeError
 from ivn.data.source import Source
+from ivn.errors import DataError, DecodeError
 
 from .cache import Features, Store, StoredFeatures, entry
-from .errors import ProbeError
 from .frozen import Frozen, Pool, check_finite, pooled_tokens
 from .progress import shown
 from .views import AnyView, Shape, read_views
@@ -76,12 +75,12 @@ def extract(
         workers: threads that decode ahead, at least 1.
 
     Raises:
-        ProbeError: no file can be used, features are not finite, or an encoder has no such pool.
+        DataError: no file can be used, features are not finite, or an encoder has no such pool.
     """
     for frozen, pools in wanted:
         for pool in pools:
             if pool not in frozen.pools:
-                raise ProbeError(
+                raise DataError(
                     f"{frozen.name} has no features {pool!r}, expected one of "
                     f"{', '.join(frozen.pools)}"
                 )
@@ -131,7 +130,7 @@ def extract(
     kept = [number for number in range(len(sources)) if number not in skipped]
     if not kept:
         reasons = "; ".join(one.reason for one in itertools.islice(skipped.values(), 3))
-        raise ProbeError(f"none of {len(sources)} videos can be used: {reasons}")
+        raise DataError(f"none of {len(sources)} videos can be used: {reasons}")
     ours = [_placed(keys[number], needed[number]) for number in kept]
     return Extracted(
         [{pool: StoredFeatures(store, ours) for pool, store in own.items()} for own in stores],

@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ivn.errors import DataError, RequestError
+
 from .cache import Features
-from .errors import ProbeError, ProbeRequestError
 from .heads import Attentive4Head, AttentiveHead, Head, LinearHead
 from .meanquery import MeanQueryHead
 from .objective import ONE_CLASS, Objective, Scores
@@ -224,12 +225,12 @@ def kinds(
     """The kinds of these names; ``lr`` and ``wd`` take the place of their grids' own.
 
     Raises:
-        ProbeRequestError: there is no such kind.
+        RequestError: there is no such kind.
     """
     if min((*lr, *wd), default=1.0) < 0 or not np.isfinite([*lr, *wd]).all():
-        raise ProbeRequestError(f"lr {list(lr)}, wd {list(wd)}: expected numbers of at least 0")
+        raise RequestError(f"lr {list(lr)}, wd {list(wd)}: expected numbers of at least 0")
     if not names:
-        raise ProbeRequestError(f"no heads, expected some of {', '.join(sorted(NAMES))}")
+        raise RequestError(f"no heads, expected some of {', '.join(sorted(NAMES))}")
     found: list[Kind] = []
     for name in dict.fromkeys(names):
         if name == "knn":
@@ -239,9 +240,7 @@ def kinds(
             grid = replace(grid, lr=tuple(lr) or grid.lr, wd=tuple(wd) or grid.wd)
             found.append(NetworkKind(name, HEADS[name], grid, training))
         else:
-            raise ProbeRequestError(
-                f"no head {name!r}, expected some of {', '.join(sorted(NAMES))}"
-            )
+            raise RequestError(f"no head {name!r}, expected some of {', '.join(sorted(NAMES))}")
     return found
 
 
@@ -252,7 +251,7 @@ def inner_folds(task: Task, clips: Tensor, *, seed: int) -> Tensor:
     """The inner fold of each of ``clips``, by groups, int64."""
     groups, labels = task.groups[clips], task.labels[clips].numpy()
     if (count := min(INNER_FOLDS, len(np.unique(groups)))) < 2:
-        raise ProbeError(
+        raise DataError(
             "the training videos are 1 group, expected at least 2: the heads are chosen by the one "
             "and fitted to the other"
         )

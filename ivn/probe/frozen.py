@@ -17,11 +17,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ivn.data.clip import ClipSpec
+from ivn.errors import DataError
 from ivn.model.encoder import Encoder
 from ivn.model.layers import wide_dtype
 from ivn.model.teacher.protocol import FeatureNetwork
-
-from .errors import ProbeError
 
 Pool = Literal["none", "frames", "mean", "attn", "cls"]
 
@@ -128,10 +127,10 @@ def check_finite(frozen: Frozen, features: Tensor, shown: str) -> None:
         shown: what it was shown, for the message.
 
     Raises:
-        ProbeError: some are NaN or infinite.
+        DataError: some are NaN or infinite.
     """
     if not features.isfinite().all():
-        raise ProbeError(
+        raise DataError(
             f"{frozen.name}: its features of {shown} are not finite; its weights may be damaged, "
             "or need a wider dtype"
         )

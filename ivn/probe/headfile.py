@@ -11,11 +11,11 @@ from typing import Any, get_args
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from ivn.train.errors import why
+from ivn.durable import why
+from ivn.errors import DataError
 from ivn.train.folder import write_text
 
 from .classify import Fitted
-from .errors import ProbeError
 from .frozen import Frozen, Pool
 from .objective import ONE_CLASS, SEVERAL_LABELS
 from .readout import Readout, from_state
@@ -55,7 +55,7 @@ class SavedHead:
         """See that ``frozen`` is the encoder that the head was fitted to.
 
         Raises:
-            ProbeError: it has other sizes or other weights; both are told.
+            DataError: it has other sizes or other weights; both are told.
         """
         own, other = self.card["encoder"], describe(frozen)
         for name, words in (
@@ -65,18 +65,18 @@ class SavedHead:
             ("slots", "time slots"),
         ):
             if own[name] != other[name]:
-                raise ProbeError(
+                raise DataError(
                     f"the head was fitted to {own['name']} with {own[name]} {words}, but "
                     f"{frozen.name} has {other[name]}: give the encoder that it was fitted to"
                 )
         if own["identity"] != other["identity"]:
-            raise ProbeError(
+            raise DataError(
                 f"the head was fitted to {own['name']} ({own['identity'][:12]}), but {frozen.name} "
                 f"has other weights ({other['identity'][:12]}): give the encoder that it was "
                 "fitted to, with --encoder, or fit a new head"
             )
         if self.pool not in frozen.pools:
-            raise ProbeError(
+            raise DataError(
                 f"the head's card says that it reads features {self.pool!r}, but {frozen.name} has "
                 f"{', '.join(frozen.pools)}: the card was changed; fit a new head"
             )
@@ -91,7 +91,7 @@ def save(fitted: Fitted, folder: Path, *, facts: dict[str, Any]) -> Path:
         facts: of the result that it is part of.
 
     Raises:
-        ProbeError: it could not be written.
+        DataError: it could not be written.
     """
     stem = re.sub(r"[^\w.-]+", "-", Path(fitted.encoder.name).name).strip("-.") or "encoder"
     name = f"{stem}-{fitted.head}"
@@ -120,7 +120,7 @@ def save(fitted: Fitted, folder: Path, *, facts: dict[str, Any]) -> Path:
         write_text(path.with_suffix(".json"), json.dumps(card, indent=2) + "\n")
         temporary.replace(path)
     except (OSError, SafetensorError) as error:
-        raise ProbeError(f"{path} could not be written ({why(error, path)})") from error
+        raise DataError(f"{path} could not be written ({why(error, path)})") from error
     return path
 
 
@@ -129,7 +129,7 @@ def load(path: Path) -> SavedHead:
 
     Raises:
         FileNotFoundError: there is none.
-        ProbeError: it is damaged, or was changed.
+        DataError: it is damaged, or was changed.
     """
     place = _best(path) if path.is_dir() else path
     weights, card_file = place.with_suffix(".safetensors"), place.with_suffix(".json")
@@ -142,11 +142,11 @@ def load(path: Path) -> SavedHead:
     try:
         card = json.loads(card_file.read_text("utf-8"))
         if card["format"] not in (1, FORMAT):
-            raise ProbeError(f"{card_file} has format {card['format']}, expected 1 or {FORMAT}")
+            raise DataError(f"{card_file} has format {card['format']}, expected 1 or {FORMAT}")
         if card["format"] == 1:
             card["multi_label"] = False
         if sha256(weights.read_bytes()).hexdigest() != card["weights_sha256"]:
-            raise ProbeError(f"{weights} is not the file that {card_file.name} was written for")
+            raise DataError(f"{weights} is not the file that {card_file.name} was written for")
         _check_card(card)
         grid(card["views"]["clips"], card["views"]["crops"])
         readout = from_state(
@@ -157,10 +157,10 @@ def load(path: Path) -> SavedHead:
             card["chosen"],
             SEVERAL_LABELS if card["multi_label"] else ONE_CLASS,
         )
-    except ProbeError:
+    except DataError:
         raise
     except (ValueError, LookupError, TypeError, AttributeError, SafetensorError) as error:
-        raise ProbeError(
+        raise DataError(
             f"{card_file} and {weights.name} are not a head as it was written ({error})"
         ) from error
     return SavedHead(card, readout)

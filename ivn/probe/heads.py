@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ivn.ops.random import Purpose, make_keys, uniform
+from ivn.keys import Purpose, make_keys
+from ivn.ops.random import uniform
 
 Parameters = Mapping[str, Tensor]  # by name, [H, ...] each
 

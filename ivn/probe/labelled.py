@@ -13,9 +13,9 @@ from torch import Tensor
 
 from ivn.data.contents import named
 from ivn.data.source import Source
+from ivn.errors import DataError
 
 from .account import Account
-from .errors import ProbeError
 from .extract import Extracted
 from .objective import ONE_CLASS, SEVERAL_LABELS, Objective
 from .split import Key, check_apart, clips_of, folds_of, grouped, keys_of
@@ -72,15 +72,15 @@ def labelled(sources: Sequence[Source], test: Sequence[Source], *, label: str) -
     """The videos that have ``label``, each once, with what belongs together found out.
 
     Raises:
-        ProbeError: none has it, there is one class alone, one video is listed with several classes,
+        DataError: none has it, there is one class alone, one video is listed with several classes,
             or the two lists do not fit together.
     """
     found = [(source, names) for source in sources if (names := _names(source, label))]
     asked = [(source, names) for source in test if (names := _names(source, label))]
     if not found:
-        raise ProbeError(_no_label(sources, label, "training"))
+        raise DataError(_no_label(sources, label, "training"))
     if test and not asked:
-        raise ProbeError(_no_label(test, label, "test"))
+        raise DataError(_no_label(test, label, "test"))
     # Once for all that asks for them: files that are as large as another are read whole.
     keys = keys_of([source for source, _ in (*found, *asked)])
     train = _once(found, keys[: len(found)], label, "training")
@@ -88,12 +88,12 @@ def labelled(sources: Sequence[Source], test: Sequence[Source], *, label: str) -
     classes = sorted({name for names in train.labels for name in names}, key=_natural)
     several = sum(len(names) > 1 for names in (*train.labels, *judged.labels))
     if len(classes) < 2:
-        raise ProbeError(
+        raise DataError(
             f"all {len(train.sources)} videos are of the class {classes[0]!r} of {label!r}: "
             "expected at least two classes"
         )
     if unknown := sorted({name for names in judged.labels for name in names} - set(classes)):
-        raise ProbeError(
+        raise DataError(
             f"the test videos have {len(unknown)} classes of {label!r} that no training video "
             f"has: {_few(unknown)}; the training videos have {_few(classes)}"
         )
@@ -148,7 +148,7 @@ def _once(
     if conflicts:
         clip, row = next(iter(conflicts.items()))
         (one, names), (other, others) = found[first[clip]], found[row]
-        raise ProbeError(
+        raise DataError(
             f"{len(conflicts)} {side} videos are listed under several classes of {label!r}: "
             f"{_named(one)} is {PARTING.join(names)!r}, and {_named(other)} is "
             f"{PARTING.join(others)!r}, of one file or the same bytes; give each video one class, "
@@ -190,7 +190,7 @@ def check(sources: Sequence[Source], *, label: str, folds: int = 5, seed: int = 
     """See that the label can be probed in folds, before anything is decoded.
 
     Raises:
-        ProbeError: as :func:`classify`.
+        DataError: as :func:`classify`.
     """
     data = labelled(sources, (), label=label)
     check_classes(data)
@@ -204,9 +204,9 @@ def usable(data: Data, extracted: Extracted) -> Data:
     before, after = len(data.sources) - data.tests, len(kept.sources) - kept.tests
     # Those skipped are in the order of all: the first is of the training videos, if one is.
     if not after:
-        raise ProbeError(f"none of {before} training videos can be used: {skipped[0].reason}")
+        raise DataError(f"none of {before} training videos can be used: {skipped[0].reason}")
     if data.tests and not kept.tests:
-        raise ProbeError(f"none of {data.tests} test videos can be used: {skipped[-1].reason}")
+        raise DataError(f"none of {data.tests} test videos can be used: {skipped[-1].reason}")
     return kept
 
 
@@ -217,7 +217,7 @@ def check_classes(data: Data) -> None:
     for number, name in enumerate(data.classes):
         count = len(np.unique(data.groups[:first][data.of_class(number)[:first]]))
         if count < least:
-            raise ProbeError(
+            raise DataError(
                 f"class {name!r} has usable videos in {count} group{'s' * (count != 1)}, expected "
                 f"at least {least}: one is held out while the others train; give more videos of "
                 "it, or a list without it"

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ivn.ops.random import Purpose, integers, make_keys
+from ivn.keys import Purpose, make_keys
+from ivn.ops.random import integers
 
 FOLDS = 5
 INNER_FOLDS = 4

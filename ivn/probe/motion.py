@@ -17,7 +17,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ivn.ops.random import Purpose, uniform
+from ivn.keys import Purpose
+from ivn.ops.random import uniform
 
 from .scenes import Picture
 

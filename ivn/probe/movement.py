@@ -5,13 +5,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ivn.data.decode import DecodeError, decode
+from ivn.data.decode import decode
 from ivn.data.source import Source
-from ivn.ops.random import Purpose, make_keys, random_words
+from ivn.errors import DataError, DecodeError
+from ivn.keys import Purpose, make_keys
+from ivn.ops.random import random_words
 
 from .account import ungrouped_lines
 from .camera import collect_frozen
-from .errors import ProbeError
 from .extract import Skipped
 from .frozen import Frozen
 from .linear import FOLDS, check_installed, predict_held_out
@@ -89,17 +90,17 @@ def probe_motion(
         baselines: further encoders; their rows are marked.
 
     Raises:
-        ProbeError: there are too few scenes, or scikit-learn is not installed.
+        DataError: there are too few scenes, or scikit-learn is not installed.
     """
     try:
         check_installed()
     except ImportError as error:
-        raise ProbeError(str(error)) from error
+        raise DataError(str(error)) from error
     every = [*frozen, *baselines]
     samples = collect_frozen(pictures, every)
     count = len(np.unique(samples.scenes))
     if count < FOLDS:
-        raise ProbeError(
+        raise DataError(
             f"{count} scenes that serve, expected at least {FOLDS}: give more videos or larger ones"
         )
     labels, rows, tables = samples.labels, [], []

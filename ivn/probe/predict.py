@@ -33,7 +33,7 @@ def predict(source: Source, head: SavedHead, frozen: Frozen) -> Prediction:
 
     Raises:
         DecodeError: the video cannot be used.
-        ProbeError: its features are not finite.
+        DataError: its features are not finite.
     """
     shape = frozen.spec.frames, frozen.spec.size
     views = grid(head.card["views"]["clips"], head.card["views"]["crops"])

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ivn.durable import why
+from ivn.errors import DataError
 from ivn.provenance import versions
-from ivn.train.errors import why
 from ivn.train.folder import write_text
 
-from .errors import ProbeError
 from .extract import Skipped
 from .frozen import Frozen
 from .linear import CONFIDENCE
@@ -98,19 +98,19 @@ def check_new(out: Path) -> None:
     """See that results can be put into ``out``: no result is there yet.
 
     Raises:
-        ProbeError: one is, or it is a file.
+        DataError: one is, or it is a file.
     """
     if out.exists() and not out.is_dir():
-        raise ProbeError(f"{out} is a file, expected a new folder for the result")
+        raise DataError(f"{out} is a file, expected a new folder for the result")
     if (out / RESULT).exists():
-        raise ProbeError(f"{out} holds a result already; choose a new folder with --out")
+        raise DataError(f"{out} holds a result already; choose a new folder with --out")
 
 
 def write(result: Result, out: Path) -> None:
     """Put ``result.json`` and, where there is one, ``confusion.csv`` into ``out``.
 
     Raises:
-        ProbeError: they could not be written.
+        DataError: they could not be written.
     """
     check_new(out)
     try:
@@ -119,7 +119,7 @@ def write(result: Result, out: Path) -> None:
             write_text(out / CONFUSION, _confusion(result))
         write_text(out / RESULT, json.dumps(result.json(), indent=2) + os.linesep)
     except OSError as error:
-        raise ProbeError(f"{out} could not be written ({why(error, out)})") from error
+        raise DataError(f"{out} could not be written ({why(error, out)})") from error
 
 
 def _confusion(result: Result) -> str:

@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ivn.data.source import Source
+from ivn.errors import DataError
 
 from .cache import Features, default_folder
-from .errors import ProbeError
 from .extract import extract
 from .frozen import Frozen, Pool, nearest_pool
 from .heads import LinearHead
@@ -62,7 +62,7 @@ def retrieve(
         workers: threads that decode.
 
     Raises:
-        ProbeError: the videos, labels or features do not serve; in a line.
+        DataError: the videos, labels or features do not serve; in a line.
     """
     data = labelled(sources, (), label=label)
     views, every = grid(clips, crops), [*frozen, *baselines]
@@ -81,7 +81,7 @@ def retrieve(
     answers, same = _answers(labels, groups)
     asked = (same > 0).nonzero()[:, 0]
     if not len(asked):
-        raise ProbeError(
+        raise DataError(
             f"no video of {len(labels)} has another of its class of {label!r} in another group: "
             "there is nothing to find"
         )

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from ivn.data.decode import decode
 from ivn.data.source import BUNDLED_CLIPS
-from ivn.ops.random import Purpose, make_keys, random_words
+from ivn.keys import Purpose, make_keys
+from ivn.ops.random import random_words
 
 from .texture import textured
 

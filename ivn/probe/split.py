@@ -18,9 +18,9 @@ from torch import Tensor
 
 from ivn.data.contents import named
 from ivn.data.source import Source
-from ivn.ops.random import Purpose, make_keys, random_words
-
-from .errors import ProbeError
+from ivn.errors import DataError
+from ivn.keys import Purpose, make_keys
+from ivn.ops.random import random_words
 
 _TRIES = 20
 _CHUNK = 2**20
@@ -87,7 +87,7 @@ def check_apart(
         keys: of :func:`keys_of`, of all of them in this order.
 
     Raises:
-        ProbeError: one does; both are named.
+        DataError: one does; both are named.
     """
     seen: dict[Key, int] = {}
     for video, own in enumerate(keys[: len(train)]):
@@ -106,7 +106,7 @@ def check_apart(
         "group": f"are of the group {what!r}",
     }[kind]
     count = len({video for video, _ in found})
-    raise ProbeError(
+    raise DataError(
         f"{count} of {len(test)} test videos belong to training videos: {one} and {other} {why}; "
         "keep what belongs together on one side"
     )
@@ -129,13 +129,13 @@ def folds_of(
             out, another has it.
 
     Raises:
-        ProbeError: there are too few groups, or ``every_class`` cannot be had.
+        DataError: there are too few groups, or ``every_class`` cannot be had.
     """
     names, index = np.unique(groups, return_inverse=True)
     if folds < 2:
-        raise ProbeError(f"{folds} folds, expected at least 2")
+        raise DataError(f"{folds} folds, expected at least 2")
     if len(names) < folds:
-        raise ProbeError(
+        raise DataError(
             f"{len(names)} groups of videos, expected at least {folds}, one a fold: give more "
             "videos, or fewer folds with --folds"
         )
@@ -147,7 +147,7 @@ def folds_of(
         there[counts.labels, fold[counts.groups]] = True
         if not every_class or there.sum(1)[counts.totals > 0].min() > 1:
             return fold[index]
-    raise ProbeError(
+    raise DataError(
         f"the classes cannot be spread over {folds} folds without parting a group: one would be in "
         "one fold alone; give more groups of each class, or other folds with --folds"
     )

@@ -7,7 +7,8 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from ivn.ops.random import Purpose, integers, uniform
+from ivn.keys import Purpose
+from ivn.ops.random import integers, uniform
 
 SIZE = (256, 384)  # height and width, as the bundled clips'
 

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from ivn.data.order import epoch_order
+from ivn.errors import DataError
 
 from .adamw import StackedAdamW
 from .cache import Features
-from .errors import ProbeError
 from .heads import Head, Parameters
 from .objective import ONE_CLASS, Objective
 
@@ -43,7 +43,7 @@ class Training:
 
     def __post_init__(self) -> None:
         if min(self.epochs, self.least_steps, self.batch_size) < 1 or not 0 <= self.seed < 2**63:
-            raise ProbeError(
+            raise DataError(
                 f"{self.epochs} epochs, {self.least_steps} steps, batches of {self.batch_size}, "
                 f"seed {self.seed}: expected at least 1 of each, and a seed from 0 to below 2**63"
             )

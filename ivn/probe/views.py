@@ -17,9 +17,8 @@ from ivn.data.container import opened
 from ivn.data.decode import decode
 from ivn.data.sampling import frame_numbers
 from ivn.data.source import Source
-from ivn.ops.random import make_keys
-
-from .errors import ProbeError
+from ivn.errors import DataError
+from ivn.keys import make_keys
 
 Shape = tuple[int, int]  # T and S of a clip
 
@@ -98,10 +97,10 @@ def grid(clips: int, crops: int) -> list[View]:
     along the longer side, one in the middle. One clip of one crop is what inference sees.
 
     Raises:
-        ProbeError: there are none.
+        DataError: there are none.
     """
     if clips < 1 or crops < 1:
-        raise ProbeError(f"{clips} clips x {crops} crops: expected at least 1 of each")
+        raise DataError(f"{clips} clips x {crops} crops: expected at least 1 of each")
     places = [Fraction(crop, crops - 1) if crops > 1 else _HALF for crop in range(crops)]
     return [
         View(Fraction(2 * clip + 1, 2 * clips), place) for clip in range(clips) for place in places
@@ -112,10 +111,10 @@ def training_views(count: int, *, seed: int) -> list[AnyView]:
     """The central view, and ``count - 1`` keyed random ones.
 
     Raises:
-        ProbeError: there are none.
+        DataError: there are none.
     """
     if count < 1:
-        raise ProbeError(f"{count} training views: expected at least 1")
+        raise DataError(f"{count} training views: expected at least 1")
     return [View(), *(RandomView(seed, number) for number in range(1, count))]
 
 

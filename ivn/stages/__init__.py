@@ -11,7 +11,7 @@ from ivn.model.predictor import load_pretrained
 from ivn.model.teacher import Teacher, TeacherConfig, build_teacher
 from ivn.model.weights import read_encoder, read_model, recorded
 
-from .blocks import Blocks, MaskError
+from .blocks import Blocks
 from .parts import ParameterGroup, Stage
 from .semantic import NoTeacher
 from .stage1 import Stage1, Stage1Config
@@ -188,7 +188,6 @@ def _check_recorded(stage: Stage, source: Path, parts: list[str]) -> None:
 __all__ = [
     "Blocks",
     "FrozenStart",
-    "MaskError",
     "MomentumTarget",
     "NoTeacher",
     "ParameterGroup",

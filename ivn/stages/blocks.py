@@ -14,10 +14,12 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from ivn.errors import MaskError
+from ivn.keys import Purpose
 from ivn.model.packed import Packed
 from ivn.model.positions import Grid
 from ivn.ops.masking import ATTEMPTS, first_open_tokens, hide_blocks, random_open_tokens
-from ivn.ops.random import Purpose, uniform
+from ivn.ops.random import uniform
 
 
 @dataclass(frozen=True)
@@ -56,10 +58,6 @@ class Blocks:
                 f"min_aspect {self.min_aspect}, max_aspect {self.max_aspect}: expected "
                 "0 < min_aspect <= max_aspect, both finite"
             )
-
-
-class MaskError(ValueError):
-    """No mask of a batch can be drawn; the message names the setting."""
 
 
 class Group(NamedTuple):

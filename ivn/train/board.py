@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .errors import LogError, RunError
+from ivn.errors import RunError
+
+from .metrics import not_logged
 
 
 def check_installed() -> None:
@@ -39,7 +41,7 @@ class Board:
         try:
             self._writer = SummaryWriter(str(folder), purge_step=after_step + 1)
         except OSError as error:
-            raise LogError(folder, error) from error
+            raise not_logged(folder, error) from error
         # Its writer is a thread, whose errors the next call raises here: not printed as well.
         self._hook, threading.excepthook = threading.excepthook, self._except
 
@@ -51,14 +53,14 @@ class Board:
                     if tag != "step":
                         self._writer.add_scalar(tag, value, line["step"])
         except OSError as error:
-            raise LogError(self._folder, error) from error
+            raise not_logged(self._folder, error) from error
 
     def sync(self) -> None:
         """Hands what was written to the system."""
         try:
             self._writer.flush()
         except OSError as error:
-            raise LogError(self._folder, error) from error
+            raise not_logged(self._folder, error) from error
 
     def close(self) -> None:
         """Ends the writer; what it could not write :meth:`sync` has told."""

@@ -20,12 +20,13 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import nn
 
+from ivn.durable import why
+from ivn.errors import CheckpointError
 from ivn.model.found import checkpoints
 from ivn.model.found import newest as latest
 from ivn.provenance import commit, processor, versions
 
 from . import folder
-from .errors import CheckpointError, why
 
 FORMAT = 2
 STATE = "state.pt"

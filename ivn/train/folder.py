@@ -15,10 +15,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from ivn.data.folder import held
+from ivn.durable import existing, held, why
+from ivn.errors import FolderInUseError, RunError
 from ivn.model.found import CHECKPOINTS
-
-from .errors import FolderInUseError, RunError, existing, why
 
 CONFIG = "config.toml"
 SOURCE = "run.json"
@@ -125,7 +124,7 @@ def read(run: Path) -> tuple[str, dict[str, Any]]:
 
 
 def locked(run: Path) -> contextlib.AbstractContextManager[None]:
-    """Holds ``run`` for this process; see :func:`ivn.data.folder.held`.
+    """Holds ``run`` for this process; see :func:`ivn.durable.held`.
 
     Raises:
         FolderInUseError: another process holds it.

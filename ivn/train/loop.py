@@ -9,14 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from ivn.data.clip import Batch
-from ivn.data.source import DataError
+from ivn.errors import DataError, NotFiniteError, ReplacedError, RunError
+from ivn.processes import keep_all_freed_memory
 
 from . import checkpoint, folder
 from .board import Board
-from .errors import NotFiniteError, ReplacedError, RunError
 from .gradients import Loss, Stage, compute_gradients
 from .health import CollapseAlarm, HealthCheck
-from .memory import keep_freed_memory
 from .metrics import Log, StepRecord, Window
 from .optimizer import OptimConfig, clip_gradients, load_optimizer, make_optimizer
 from .progress import Display
@@ -94,7 +93,7 @@ class _Trainer:
             torch.set_num_threads(efficiency.threads)
         self.device = resolve_device(efficiency.device)
         if self.device.type == "cpu":
-            keep_freed_memory()
+            keep_all_freed_memory()
         self.module = stage.to(self.device).train()
         self.stage: Stage = stage  # type: ignore[assignment]  # a module with a stage's methods
         self.loader, self.run_dir, self.config = loader, run_dir, config

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from ivn.data.clip import Replacement
-
-from .errors import LogError
+from ivn.durable import why
+from ivn.errors import LogError
 
 
 @dataclass
@@ -125,7 +125,15 @@ class Log:
         try:
             yield
         except OSError as error:
-            raise LogError(self._path, error) from error
+            raise not_logged(self._path, error) from error
+
+
+def not_logged(path: Path, error: OSError) -> LogError:
+    """The error for a log at ``path`` that could not be written."""
+    return LogError(
+        f"{path} could not be written ({why(error, path)}); the checkpoints are as they were: once "
+        "it can be, go on with ivn pretrain --resume"
+    )
 
 
 def _step(line: bytes) -> float:

@@ -7,9 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from ivn.config import Config
-from ivn.data.folder import temporary
 from ivn.data.plan import Plan
-from ivn.data.source import DataError, RequestError, Source, list_clips
+from ivn.data.source import Source, list_clips
+from ivn.durable import temporary
+from ivn.errors import DataError, RequestError
 from ivn.report.picture import grey_out
 from ivn.report.sheet import Cell, contact_sheet
 from ivn.view.masks import Looking, looking

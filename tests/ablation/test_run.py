@@ -9,8 +9,8 @@ from ivn.ablation import lab, run
 from ivn.ablation.paper import table
 from ivn.ablation.run import Options
 from ivn.data.source import BUNDLED_CLIPS, fingerprint, list_clips
+from ivn.errors import RunError
 from ivn.probe.train import Training
-from ivn.train.errors import RunError
 from tests.command import assert_one_line, command
 from tests.small import SIZES
 

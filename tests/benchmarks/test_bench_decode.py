@@ -10,9 +10,9 @@ import torch
 
 from ivn.benchmarks import bench_decode, decoders
 from ivn.benchmarks.bench_decode import Options, bench
-from ivn.benchmarks.measure import BenchError
 from ivn.data.decode import BACKENDS
 from ivn.data.manifest import Row, write_manifest
+from ivn.errors import BenchError
 from tests.command import command
 from tests.data.decode.clips import bundled
 from tests.data.videos import BUNDLED

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from ivn.benchmarks import measure, ops
-from ivn.benchmarks.measure import BenchError, Case, interleaved_medians
+from ivn.benchmarks.measure import Case, interleaved_medians
 from ivn.benchmarks.ops import NOUNS, Options, bench
+from ivn.errors import BenchError
 from tests.processes import ROOT
 
 
@@ -110,7 +111,7 @@ def test_what_fails_does_not_cost_the_rest_and_each_noun_is_written(tmp_path, mo
 
     cases = {"tokens": [case("large", no_room), case("small", lambda: torch.ones(2))]}
     monkeypatch.setattr(ops, "_cases", lambda noun, *_: iter(cases.get(noun, [])))
-    monkeypatch.setattr(ops, "keep_freed_memory", lambda: None)
+    monkeypatch.setattr(ops, "keep_all_freed_memory", lambda: None)
     monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
     drawn = []
     monkeypatch.setattr("ivn.benchmarks.plot.draw", lambda found, file: drawn.append(file.name))

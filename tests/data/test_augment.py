@@ -14,7 +14,7 @@ from ivn.data.augment import (
     multi_scale_crop,
     random_resized_crop,
 )
-from ivn.ops.random import make_keys
+from ivn.keys import make_keys
 from tests.data.videos import noise
 
 KEYS = make_keys(1, 0, torch.arange(1200)).split(1)

@@ -8,9 +8,10 @@ import torch
 
 from ivn.data import contents
 from ivn.data.container import opened
-from ivn.data.contents import DecodeError, read_bytes
+from ivn.data.contents import read_bytes
 from ivn.data.decode import count_frames, decode, frames_in_order
 from ivn.data.source import BUNDLED_CLIPS, Source, fingerprint
+from ivn.errors import DecodeError
 from tests.data.videos import noise, write_video
 
 pytest.importorskip("av")

@@ -11,12 +11,13 @@ import torch
 
 from ivn.data.clip import ClipSpec
 from ivn.data.contents import named
-from ivn.data.decode import DecodeError, decode
+from ivn.data.decode import decode
 from ivn.data.loader import ClipLoader
 from ivn.data.probe import probe
 from ivn.data.reader import DataConfig, read_clip
 from ivn.data.source import BUNDLED_CLIPS, Source, list_clips
-from ivn.ops.random import make_keys
+from ivn.errors import DecodeError
+from ivn.keys import make_keys
 from tests.data.test_loader import assert_equal
 from tests.data.videos import CASES
 

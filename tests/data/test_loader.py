@@ -14,8 +14,9 @@ from ivn.data.clip import ClipSpec
 from ivn.data.loader import ClipLoader
 from ivn.data.order import epoch_order, substitutes
 from ivn.data.reader import DataConfig, read_clip
-from ivn.data.source import BUNDLED_CLIPS, DataError, Source, list_clips
-from ivn.ops.random import make_keys
+from ivn.data.source import BUNDLED_CLIPS, Source, list_clips
+from ivn.errors import DataError
+from ivn.keys import make_keys
 from tests.data.videos import broken_files, numbered_frames, write_video
 
 pytest.importorskip("av")

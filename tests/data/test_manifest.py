@@ -7,7 +7,8 @@ import pytest
 
 from ivn.data.manifest import Row, read_manifest, write_manifest
 from ivn.data.row import schema
-from ivn.data.source import DataError, Source, fingerprint, list_clips
+from ivn.data.source import Source, fingerprint, list_clips
+from ivn.errors import DataError
 from tests.processes import ROOT, run_code
 
 pa = pytest.importorskip("pyarrow")

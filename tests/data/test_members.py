@@ -9,9 +9,9 @@ import tarfile
 import pytest
 
 from ivn.data.contents import read_bytes
-from ivn.data.decode import DecodeError
 from ivn.data.index.found import Refused, found_at
 from ivn.data.source import Source
+from ivn.errors import DecodeError
 from tests.data.videos import CASES
 
 SAID = "a compressed tar, whose members cannot be reached: unpack it"

@@ -11,7 +11,7 @@ from ivn.data.loader import ClipLoader
 from ivn.data.on_device import augment
 from ivn.data.reader import DataConfig
 from ivn.data.source import BUNDLED_CLIPS, list_clips
-from ivn.ops.random import make_keys
+from ivn.keys import make_keys
 
 ALL = DataConfig(
     seed=3, colour_jitter=(0.4, 0.4, 0.4, 0.1), rand_augment=2, rand_magnitude=12, erase=0.5

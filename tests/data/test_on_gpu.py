@@ -10,7 +10,8 @@ from ivn.data.clip import ClipSpec
 from ivn.data.decode import BACKENDS, dali
 from ivn.data.loader import ClipLoader
 from ivn.data.reader import DataConfig
-from ivn.data.source import DataError, Source
+from ivn.data.source import Source
+from ivn.errors import DataError
 from tests.data.decode.clips import needs
 from tests.data.videos import BUNDLED, broken_files
 

@@ -14,8 +14,9 @@ from ivn.data.loader import ClipLoader
 from ivn.data.order import epoch_order
 from ivn.data.plan import Plan
 from ivn.data.reader import DataConfig, read_clip
-from ivn.data.source import BUNDLED_CLIPS, DataError, Source, list_clips
-from ivn.ops.random import make_keys
+from ivn.data.source import BUNDLED_CLIPS, Source, list_clips
+from ivn.errors import DataError
+from ivn.keys import make_keys
 from ivn.stages.blocks import batch_keys
 
 CONFIG = DataConfig(seed=5)

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from ivn.data.decode import DecodeError, decode
+from ivn.data.decode import decode
 from ivn.data.manifest import Row
 from ivn.data.probe import Look, check_one, hash_of, probe
 from ivn.data.source import BUNDLED_CLIPS, Source
+from ivn.errors import DecodeError
 from tests.data.test_real_clips import TAKEN
 from tests.data.videos import (
     broken_files,

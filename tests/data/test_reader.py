@@ -7,7 +7,7 @@ from ivn.data.clip import Batch, ClipSpec, Replacement
 from ivn.data.decode import decode
 from ivn.data.reader import DataConfig, check_specs, read_centre, read_clip
 from ivn.data.source import BUNDLED_CLIPS, Source
-from ivn.ops.random import make_keys
+from ivn.keys import make_keys
 from tests.data.videos import numbered_frames, write_video
 
 pytest.importorskip("av")

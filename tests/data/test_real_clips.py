@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ivn.data.decode import DecodeError, count_frames, decode
+from ivn.data.decode import count_frames, decode
+from ivn.errors import DecodeError
 
 pytest.importorskip("av")
 FOLDER = os.environ.get("IVN_TEST_CLIPS", "")

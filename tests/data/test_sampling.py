@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from ivn.data.sampling import centre_frame_numbers, frame_numbers
-from ivn.ops.random import make_keys
+from ivn.keys import make_keys
 
 
 def draws(total, frames, count=1000, **options):

@@ -4,7 +4,8 @@ import pytest
 
 from ivn.data.importers import Videos
 from ivn.data.index.found import found_at
-from ivn.data.source import BUNDLED_CLIPS, DataError, Source, fingerprint, list_clips
+from ivn.data.source import BUNDLED_CLIPS, Source, fingerprint, list_clips
+from ivn.errors import DataError
 from tests.data.videos import CASES
 
 

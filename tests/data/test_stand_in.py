@@ -2,10 +2,11 @@ import tarfile
 
 import pytest
 
-from ivn.data.decode import DecodeError, decode
+from ivn.data.decode import decode
 from ivn.data.manifest import read_rows
-from ivn.data.source import DataError, Source
+from ivn.data.source import Source
 from ivn.data.stand_in import stand_in
+from ivn.errors import DataError, DecodeError
 
 
 @pytest.mark.parametrize(

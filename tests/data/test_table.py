@@ -10,14 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from ivn.data import processes
+from ivn import processes
 from ivn.data.clip import ClipSpec
 from ivn.data.identity import recorded
 from ivn.data.loader import ClipLoader
 from ivn.data.manifest import Row, read_manifest, read_rows, write_manifest
 from ivn.data.reader import DataConfig
-from ivn.data.source import BUNDLED_CLIPS, DataError, Source, fingerprint
+from ivn.data.source import BUNDLED_CLIPS, Source, fingerprint
 from ivn.data.table import SourceTable
+from ivn.errors import DataError
 
 pytest.importorskip("pyarrow")
 

@@ -15,7 +15,8 @@ import torch
 from ivn.data.clip import ClipSpec
 from ivn.data.loader import ClipLoader
 from ivn.data.reader import DataConfig
-from ivn.data.source import BUNDLED_CLIPS, DataError, Source, list_clips
+from ivn.data.source import BUNDLED_CLIPS, Source, list_clips
+from ivn.errors import DataError
 from tests.data.videos import write_mp4
 
 pytest.importorskip("av")

@@ -17,7 +17,7 @@ from ivn.gather.opened import Opened, open_run
 from ivn.gather.pictures import pictures
 from ivn.gather.reconstructions import SAMPLING_STEPS, affordable, decoder_of, reconstructions
 from ivn.gather.views import look, mask_films
-from ivn.ops.random import make_keys
+from ivn.keys import make_keys
 from ivn.report.content import Missing
 from ivn.report.picture import MASKED
 from tests.small import random_batch, small_config, small_stage

@@ -10,9 +10,9 @@ from functools import partial
 import torch
 
 from ivn.config import Config
+from ivn.keys import Purpose
 from ivn.model.decoder import DiffusionConfig
 from ivn.model.diffusion import STEPS
-from ivn.ops.random import Purpose
 from ivn.presets import PRESETS
 
 Launch = tuple[str, tuple]  # a launcher of ivn.kernels, its arguments

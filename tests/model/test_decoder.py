@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from ivn.keys import make_keys
 from ivn.model.decoder import (
     DiffusionConfig,
     LatentHeadConfig,
@@ -12,7 +13,6 @@ from ivn.model.decoder import (
 from ivn.model.diffusion import cosine_schedule, posterior_mean, respaced, training_steps
 from ivn.model.layers import materialise
 from ivn.ops.diffusion import add_noise
-from ivn.ops.random import make_keys
 
 
 def build(config, condition=16, target=12):

@@ -5,10 +5,10 @@ import torch
 import torch.nn.functional as F
 
 import ivn
+from ivn.keys import Purpose, make_keys
 from ivn.model.encoder import EncoderConfig, build_encoder
 from ivn.model.patch import normalised
 from ivn.model.positions import resize_table, sincos_table
-from ivn.ops.random import Purpose, make_keys
 
 CONFIG = EncoderConfig(
     64, 3, 4, 128, image_height=56, image_width=56, num_frames=4, pool_heads=4, pool_width=48

@@ -10,7 +10,8 @@ from safetensors.torch import save_file
 
 import ivn
 from ivn.data.clip import IMAGENET_MEAN, IMAGENET_STD
-from ivn.load import EncoderError, load_frozen
+from ivn.errors import EncoderError
+from ivn.load import load_frozen
 from ivn.model.encoder import EncoderConfig, build_encoder
 from ivn.model.positions import resize_table
 from ivn.model.teacher import TeacherConfig, build_teacher
@@ -320,7 +321,7 @@ def test_released_sizes_have_the_described_numbers_of_parameters(name, millions)
 
 
 def test_a_stage_learns_from_it():
-    from ivn.config import ConfigError
+    from ivn.errors import ConfigError
     from tests.small import random_batch, small_config, small_stage
 
     settings = small_config(

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from ivn.keys import Purpose, make_keys
 from ivn.model.diffusion import training_steps
 from ivn.ops._device import INTERPRETED
 from ivn.ops.diffusion import (
@@ -14,7 +15,7 @@ from ivn.ops.diffusion import (
     noisy_target,
     noisy_target_reference,
 )
-from ivn.ops.random import Purpose, make_keys, normal
+from ivn.ops.random import normal
 from tests.capture import assert_captured
 from tests.closeness import assert_as_good_as
 

@@ -14,10 +14,10 @@ pytest.importorskip("hypothesis")
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ivn.keys import Purpose, make_keys
 from ivn.model.diffusion import training_steps
 from ivn.ops import diffusion, distance, masking, modulation, norm, patches, random, tokens
 from ivn.ops._dtype import wide_dtype
-from ivn.ops.random import Purpose, make_keys
 
 SHARE = int(os.environ.get("IVN_SOAK", "10"))
 FUZZ = settings(

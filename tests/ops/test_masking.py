@@ -5,6 +5,7 @@ import itertools
 import pytest
 import torch
 
+from ivn.keys import make_keys
 from ivn.ops import masking
 from ivn.ops.masking import (
     first_open_tokens,
@@ -14,7 +15,6 @@ from ivn.ops.masking import (
     sample_tokens,
     top_tokens,
 )
-from ivn.ops.random import make_keys
 from tests.capture import assert_captured
 
 SHAPES = [

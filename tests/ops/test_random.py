@@ -1,10 +1,9 @@
 import pytest
 import torch
 
+from ivn.keys import Purpose, make_keys
 from ivn.ops.random import (
-    Purpose,
     integers,
-    make_keys,
     normal,
     normal_reference,
     philox4x32,

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from ivn.data.source import Source
+from ivn.errors import DataError
 from ivn.probe import extract as module
 from ivn.probe.cache import Store, StoredFeatures, compact, entry
-from ivn.probe.errors import ProbeError
 from ivn.probe.extract import extract
 from ivn.probe.frozen import FrozenPixels
 from ivn.probe.views import grid
@@ -123,14 +123,14 @@ def test_broken_files_are_named_and_left_out(clips, tmp_path):
     assert skipped.path.endswith("broken.mp4") and "broken.mp4" in skipped.reason
     brightness = everything(found.features[0]["mean"], 5)[:, 0, 0]
     assert brightness.diff().min() > 0.1
-    with pytest.raises(ProbeError, match=r"none of 1 videos can be used: .*broken\.mp4"):
+    with pytest.raises(DataError, match=r"none of 1 videos can be used: .*broken\.mp4"):
         run([Brightness()], sources[1:2], tmp_path / "c")
 
 
 def test_features_that_are_not_finite_are_told(clips, tmp_path):
-    with pytest.raises(ProbeError, match=r"bad: its features of .*\.mp4 are not finite"):
+    with pytest.raises(DataError, match=r"bad: its features of .*\.mp4 are not finite"):
         run([Brightness("bad", bias=float("nan"))], clips, tmp_path / "c")
-    with pytest.raises(ProbeError, match="brightness has no features 'attn', expected one of none"):
+    with pytest.raises(DataError, match="brightness has no features 'attn', expected one of none"):
         run([Brightness()], clips, tmp_path / "c", pools=("attn",))
 
 
@@ -186,7 +186,7 @@ def test_mixed_precision_is_one_tensor(tmp_path):
 
 def test_a_cache_that_cannot_be_written_is_told(clips, tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(ProbeError, match=r"features could not be written .*--cache"):
+    with pytest.raises(DataError, match=r"features could not be written .*--cache"):
         run([Brightness()], clips, tmp_path / "file")
 
 

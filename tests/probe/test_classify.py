@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from ivn.data.source import Source
+from ivn.errors import DataError
 from ivn.probe.cache import HeldFeatures
 from ivn.probe.classify import classify
-from ivn.probe.errors import ProbeError
 from ivn.probe.metrics import confusion, hits, per_class, share
 from ivn.probe.results import check_new, write
 from ivn.probe.table import classify_table
@@ -162,9 +162,9 @@ def test_a_side_of_which_no_video_can_be_used_is_told(clips, videos, cache, tmp_
         (tmp_path / f"{number}.mkv").write_text(f"no video {number}")
         broken.append(Source(str(tmp_path / f"{number}.mkv"), labels={"half": "xy"[number % 2]}))
     options = {"label": "half", "heads": ["knn"], "clips": clips, "cache": cache}
-    with pytest.raises(ProbeError, match=r"none of 4 test videos can be used: .*3\.mkv"):
+    with pytest.raises(DataError, match=r"none of 4 test videos can be used: .*3\.mkv"):
         classify([Brightness()], videos, test=broken, **options)
-    with pytest.raises(ProbeError, match=r"none of 4 training videos can be used: .*0\.mkv"):
+    with pytest.raises(DataError, match=r"none of 4 training videos can be used: .*0\.mkv"):
         classify([Brightness()], broken, test=videos, **options)
     found = classify([Brightness()], videos[:16], test=[*broken, *videos[16:]], **options)
     assert (found.facts["split"]["kind"], found.facts["n"]) == ("test list", 8)
@@ -184,17 +184,17 @@ def test_a_baseline_without_the_features_is_read_by_its_mean(videos, cache):
     assert found.heads[2].shape == (3,)
     table = classify_table(found)
     assert "dark (mean)" in table and "dark (none)" not in table and "pooled (" not in table
-    with pytest.raises(ProbeError, match="dark has no features 'attn'"):
+    with pytest.raises(DataError, match="dark has no features 'attn'"):
         classify([encoder, floor], videos, pool="attn", cache=cache, **options)
 
 
 def test_results_are_never_overwritten(videos, cache, tmp_path):
     found = classify([Brightness()], videos, label="half", heads=["knn"], cache=cache)
     write(found, tmp_path / "out")
-    with pytest.raises(ProbeError, match="holds a result already"):
+    with pytest.raises(DataError, match="holds a result already"):
         check_new(tmp_path / "out")
     (tmp_path / "file").touch()
-    with pytest.raises(ProbeError, match="is a file"):
+    with pytest.raises(DataError, match="is a file"):
         check_new(tmp_path / "file")
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from ivn.probe.errors import ProbeError
+from ivn.errors import DataError
 from ivn.probe.fit import GRIDS, NAMES, Grid, NetworkKind, Task, inner_folds, kinds
 from ivn.probe.heads import Attentive4Head, AttentiveHead, LinearHead
 from ivn.probe.readout import from_state, votes
@@ -109,15 +109,13 @@ def test_the_grids_are_vjepa2s_and_every_pair_is_a_point():
     (kind,) = kinds(["linear", "linear"], Training(), lr=[0.5])
     assert {point["lr"] for point in kind.points} == {0.5}
     assert {point["wd"] for point in kind.points} == set(GRIDS[LinearHead].wd)
-    with pytest.raises(
-        ProbeError, match="no head 'linaer', expected some of attentive, attentive4"
-    ):
+    with pytest.raises(DataError, match="no head 'linaer', expected some of attentive, attentive4"):
         kinds(["linaer"], Training())
 
 
 def test_one_training_group_cannot_choose():
     one = task(draw(4, 1, 3), torch.arange(4) % 2, torch.zeros(4))
-    with pytest.raises(ProbeError, match="1 group"):
+    with pytest.raises(DataError, match="1 group"):
         inner_folds(one, torch.arange(4), seed=0)
 
 

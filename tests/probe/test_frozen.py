@@ -6,7 +6,8 @@ import torch
 
 import ivn
 from ivn.data.clip import ClipSpec
-from ivn.load import EncoderError, load_frozen
+from ivn.errors import EncoderError
+from ivn.load import load_frozen
 from ivn.model.encoder import EncoderConfig, build_encoder
 from ivn.probe.frozen import CELLS, FrozenEncoder, FrozenPixels
 

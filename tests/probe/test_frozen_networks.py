@@ -4,7 +4,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from ivn.load import EncoderError, load_frozen
+from ivn.errors import EncoderError
+from ivn.load import load_frozen
 from tests import hub
 from tests.model.test_teacher import clips, randomised
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from ivn.ops.random import make_keys
+from ivn.keys import make_keys
 from ivn.probe import scenes
 from ivn.probe.motion import MOTIONS, choose_view, clip_index, render
 from ivn.probe.scenes import Picture, procedural_pictures, real_pictures, real_scenes

@@ -8,9 +8,9 @@ import pytest
 
 from ivn.data.clip import ClipSpec
 from ivn.data.source import BUNDLED_CLIPS, Source
+from ivn.errors import DataError
 from ivn.load import load_encoder
 from ivn.probe.camera import collect, collect_frozen
-from ivn.probe.errors import ProbeError
 from ivn.probe.evaluate import probe
 from ivn.probe.frozen import Frozen, FrozenEncoder
 from ivn.probe.movement import Frames, probe_motion
@@ -104,5 +104,5 @@ def test_too_few_scenes_and_no_scikit_learn_are_one_line(tmp_path, monkeypatch):
         raise ImportError('pip install "ivn[demo]"')
 
     monkeypatch.setattr("ivn.probe.movement.check_installed", missing)
-    with pytest.raises(ProbeError, match=r"ivn\[demo\]"):
+    with pytest.raises(DataError, match=r"ivn\[demo\]"):
         probe_motion([Flow()], [], seed=0)

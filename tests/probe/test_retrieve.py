@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from ivn.data.source import Source
+from ivn.errors import DataError
 from ivn.probe import retrieve as module
-from ivn.probe.errors import ProbeError
 from ivn.probe.retrieve import _answers, _chance, _ranked, retrieve
 from ivn.probe.table import retrieve_table
 from tests.data.videos import write_video
@@ -94,5 +94,5 @@ def test_who_has_no_other_of_its_class_does_not_ask(videos, tmp_path):
     found = retrieve([Brightness()], [*videos[3:], *lonely], cache=tmp_path / "c")
     assert (found.facts["n"], found.facts["gallery"], found.facts["unasked"]) == (9, 10, 1)
     alone = [Source(source.path, label=str(k)) for k, source in enumerate(videos)]
-    with pytest.raises(ProbeError, match="there is nothing to find"):
+    with pytest.raises(DataError, match="there is nothing to find"):
         retrieve([Brightness()], alone, cache=tmp_path / "c")

@@ -8,9 +8,9 @@ import torch
 
 from ivn.ablation.run import _labels
 from ivn.data.source import Source
+from ivn.errors import DataError
 from ivn.probe import fit, headfile
 from ivn.probe.classify import classify
-from ivn.probe.errors import ProbeError
 from ivn.probe.fit import NAMES, kinds
 from ivn.probe.labelled import check, labelled
 from ivn.probe.objective import ONE_CLASS, SEVERAL_LABELS
@@ -95,7 +95,7 @@ def test_a_saved_head_knows_it(name, found, tmp_path):
     del card["multi_label"]
     path.with_suffix(".json").write_text(json.dumps(card | {"format": 1}))
     if name == "knn":
-        with pytest.raises(ProbeError, match="not a head as it was written"):
+        with pytest.raises(DataError, match="not a head as it was written"):
             headfile.load(path)
     else:
         first = headfile.load(path).readout
@@ -114,7 +114,7 @@ def test_one_label_each_is_one_class(videos, tmp_path):
     both = [Source(one.path, label="a;b", group=one.group) for one in videos[20:]]
     data = labelled(plain[:20], both, label="label")
     assert data.labels.shape == (28, 2) and data.labels[20:].all()
-    with pytest.raises(ProbeError, match=r"under several classes .* is 'a;b', and .* is 'a'"):
+    with pytest.raises(DataError, match=r"under several classes .* is 'a;b', and .* is 'a'"):
         labelled([*both, plain[20]], (), label="label")
 
 

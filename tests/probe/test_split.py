@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from ivn.data.source import Source
-from ivn.ops.random import Purpose, make_keys, random_words
+from ivn.errors import DataError
+from ivn.keys import Purpose, make_keys
+from ivn.ops.random import random_words
 from ivn.probe.cache import entry
-from ivn.probe.errors import ProbeError
 from ivn.probe.labelled import labelled
 from ivn.probe.split import check_apart, folds_of, groups_of, keys_of
 from ivn.probe.views import View
@@ -67,10 +68,10 @@ def test_members_of_tars_with_the_same_bytes_are_one_video(files):
     ]
     one, six = sources(files, "a", "c")
     assert groups_of([*tarred, one, six]).tolist() == [0, 0, 1, 2, 3, 4, 5, 0, 1]
-    with pytest.raises(ProbeError, match=r"tar, member a and \S+tar, member b have the same bytes"):
+    with pytest.raises(DataError, match=r"tar, member a and \S+tar, member b have the same bytes"):
         apart(tarred[:1], tarred[1:2])
     classes = [replace(one, label=name) for one, name in zip(tarred[:2], "xy", strict=True)]
-    with pytest.raises(ProbeError, match=r"tar, member a is 'x', and \S+tar, member b is 'y'"):
+    with pytest.raises(DataError, match=r"tar, member a is 'x', and \S+tar, member b is 'y'"):
         labelled(classes, (), label="label")
 
 
@@ -86,7 +87,7 @@ def test_members_of_one_name_are_videos_of_their_own(files):
 
 def test_a_label_that_is_blank_everywhere_is_not_offered(files):
     blank = [Source(str(files / name), labels={"label": " ", "verb": "run"}) for name in "ab"]
-    with pytest.raises(ProbeError, match=r"none of 2 .* the label 'label': they have 'verb'$"):
+    with pytest.raises(DataError, match=r"none of 2 .* the label 'label': they have 'verb'$"):
         labelled(blank, (), label="label")
 
 
@@ -104,7 +105,7 @@ def apart(train, test):
 )
 def test_a_test_video_that_belongs_to_a_training_video_is_named(files, name, options, words):
     train = [*sources(files, "a", "b"), Source("elsewhere", group="x")]
-    with pytest.raises(ProbeError, match=rf"1 of 2 test videos .*{name}.* {words}"):
+    with pytest.raises(DataError, match=rf"1 of 2 test videos .*{name}.* {words}"):
         apart(train, [Source("other"), *sources(files, name, **options)])
     apart(train, sources(files, "c"))
 
@@ -136,9 +137,9 @@ def test_a_class_of_two_groups_is_in_two_folds():
 
 
 def test_too_few_groups_and_classes_that_cannot_be_spread_are_refused():
-    with pytest.raises(ProbeError, match="4 groups of videos, expected at least 5"):
+    with pytest.raises(DataError, match="4 groups of videos, expected at least 5"):
         folds_of(np.arange(4), np.array([0, 0, 1, 1]), 5, seed=0)
-    with pytest.raises(ProbeError, match="one would be in one fold alone"):
+    with pytest.raises(DataError, match="one would be in one fold alone"):
         folds_of(np.arange(6), np.array([0, 0, 0, 0, 0, 1]), 2, seed=0)
     assert folds_of(np.arange(6), np.eye(6, dtype=int)[5], 2, seed=0, every_class=False).max() == 1
 

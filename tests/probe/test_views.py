@@ -6,11 +6,10 @@ import pytest
 import torch
 
 from ivn.data.clip import ClipSpec
-from ivn.data.decode import DecodeError
 from ivn.data.reader import read_centre
 from ivn.data.source import BUNDLED_CLIPS, Source
+from ivn.errors import DataError, DecodeError
 from ivn.probe import views as module
-from ivn.probe.errors import ProbeError
 from ivn.probe.views import RandomView, View, grid, read_views, training_views
 from tests.data.videos import numbered_frames, write_video
 
@@ -83,9 +82,9 @@ def test_a_window_is_seen_from_its_start(tmp_path):
 
 def test_none_of_no_view_and_broken_files_are_told(tmp_path):
     for clips, crops in ((0, 1), (1, 0)):
-        with pytest.raises(ProbeError, match="expected at least 1 of each"):
+        with pytest.raises(DataError, match="expected at least 1 of each"):
             grid(clips, crops)
-    with pytest.raises(ProbeError, match="0 training views"):
+    with pytest.raises(DataError, match="0 training views"):
         training_views(0, seed=0)
     (tmp_path / "a.mp4").write_text("no video")
     with pytest.raises(DecodeError, match=r"a\.mp4"):

@@ -5,8 +5,9 @@ from itertools import pairwise
 import pytest
 import torch
 
+from ivn.keys import Purpose, make_keys
 from ivn.model.packed import Packed
-from ivn.ops.random import Purpose, integers, make_keys
+from ivn.ops.random import integers
 from ivn.stages import Blocks
 from ivn.stages import blocks as module
 

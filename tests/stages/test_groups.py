@@ -10,10 +10,10 @@ from ivn.data.clip import Batch
 from ivn.data.loader import ClipLoader
 from ivn.data.reader import DataConfig
 from ivn.data.source import list_clips
+from ivn.keys import make_keys
 from ivn.model.encoder import Encoder
 from ivn.model.packed import Packed
 from ivn.ops.masking import hide_blocks
-from ivn.ops.random import make_keys
 from ivn.stages import Blocks
 from ivn.stages import blocks as module
 from ivn.stages.masks import Masking

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from ivn.keys import make_keys
 from ivn.ops.masking import sample_tokens, top_tokens
-from ivn.ops.random import make_keys
 from ivn.stages import masks
 
 GRID = (4, 16, 16)

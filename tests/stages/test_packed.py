@@ -4,13 +4,13 @@ import pytest
 import torch
 
 from ivn.data.clip import Batch
+from ivn.keys import make_keys
 from ivn.model.decoder import LatentHeadConfig
 from ivn.model.encoder import CLS_TOKENS, EncoderConfig
 from ivn.model.model import ModelConfig, build_model
 from ivn.model.packed import Packed, take
 from ivn.model.patch import normalised
 from ivn.model.predictor import PredictorConfig
-from ivn.ops.random import make_keys
 from ivn.stages import Blocks, Stage2, Stage2Config
 from ivn.train.gradients import compute_gradients
 

@@ -9,7 +9,8 @@ from torch import nn
 pytest.importorskip("rich")
 pytest.importorskip("transformers")
 
-from ivn.ops.random import Purpose, integers, normal
+from ivn.keys import Purpose
+from ivn.ops.random import integers, normal
 from ivn.stages import Term, initialise
 from ivn.train import checkpoint, folder
 from ivn.train.gradients import compute_gradients

@@ -5,9 +5,9 @@ import time
 
 import pytest
 
+from ivn.errors import LogError, RunError
 from ivn.train import board, folder
 from ivn.train.board import Board
-from ivn.train.errors import LogError, RunError
 from ivn.train.settings import RunConfig
 
 from .test_loop import DyingLoader, Killed

@@ -7,8 +7,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from ivn.errors import CheckpointError
 from ivn.train import checkpoint, folder
-from ivn.train.errors import CheckpointError
 from tests.test_fuzz import damaged
 
 from .toy import ToyStage

@@ -3,8 +3,8 @@ import sys
 
 import pytest
 
+from ivn.errors import FolderInUseError, RunError
 from ivn.train import folder
-from ivn.train.errors import FolderInUseError, RunError
 
 SOURCE = {"data": "/clips", "init": "", "clips": 3, "fingerprint": "f"}
 

@@ -153,7 +153,8 @@ def test_a_start_that_found_no_room_can_be_made_again(session):
 
 def test_a_run_in_use_is_refused_to_another_process(tmp_path):
     run = tmp_path / "run"
-    folder.create(run, config=to_toml(PRESETS["stage1-tiny"]()), source={}, clips=b"")
+    source = {"data": "clips", "init": "", "clips": 1, "fingerprint": ""}
+    folder.create(run, config=to_toml(PRESETS["stage1-tiny"]()), source=source, clips=b"")
     command = [sys.executable, "-m", "ivn", "pretrain", "--resume", run]
     with folder.locked(run):
         done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)

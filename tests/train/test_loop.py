@@ -5,9 +5,8 @@ import signal
 import pytest
 import torch
 
-from ivn.data.source import DataError
+from ivn.errors import DataError, FolderInUseError, NotFiniteError, ReplacedError, RunError
 from ivn.train import checkpoint, folder
-from ivn.train.errors import FolderInUseError, NotFiniteError, ReplacedError, RunError
 from ivn.train.optimizer import OptimConfig
 from ivn.train.settings import EfficiencyConfig, RunConfig
 

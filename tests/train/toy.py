@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from ivn.data.clip import Batch, Replacement
-from ivn.ops.random import Purpose, make_keys, normal, random_words, uniform
+from ivn.keys import Purpose, make_keys
+from ivn.ops.random import normal, random_words, uniform
 from ivn.train import folder
 from ivn.train.loop import pretrain
 from ivn.train.optimizer import OptimConfig

@@ -11,12 +11,13 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from ivn.data.container import DecodeError, read_bytes
+from ivn.data.container import read_bytes
 from ivn.data.decode import dali, pyav, torchcodec
 from ivn.data.decode.in_order import Shown, count_frames, frames_in_order
 from ivn.data.decode.request import Backend, BackendName, Choose, as_source
 from ivn.data.decode.route import route
-from ivn.data.source import DataError, Source
+from ivn.data.source import Source
+from ivn.errors import DataError, DecodeError
 
 __all__ = [
     "BACKENDS",

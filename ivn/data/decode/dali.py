@@ -16,13 +16,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ivn.data.container import DecodeError, read_bytes, video_streams
+from ivn.data.container import read_bytes, video_streams
 from ivn.data.contents import named
 from ivn.data.decode import pyav
 from ivn.data.decode.packets import numbers_are_certain
 from ivn.data.decode.reading import read_window
 from ivn.data.decode.request import PROGRESSIVE, Choose, Facts, checked, window_of
 from ivn.data.source import Source
+from ivn.errors import DecodeError
 
 if TYPE_CHECKING:
     from nvidia.dali import Pipeline

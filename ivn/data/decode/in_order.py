@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ivn.data.container import DecodeError
 from ivn.data.contents import named
 from ivn.data.decode.pyav import Converter
 from ivn.data.decode.reading import frames_of, opened_again, read_window
 from ivn.data.decode.request import as_source, window_of
 from ivn.data.source import Source
+from ivn.errors import DecodeError
 
 if TYPE_CHECKING:
     from av import VideoFrame

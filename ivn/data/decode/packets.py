@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ivn.data.container import DecodeError, Demuxed, Window, check_all_there, is_edited
+from ivn.data.container import Demuxed, Window, check_all_there, is_edited
 from ivn.data.decode.clock import Clock
 from ivn.data.decode.order import order_reader
 from ivn.data.decode.units import Unit, unit_reader
+from ivn.errors import DecodeError
 
 if TYPE_CHECKING:
     from av import Packet

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ivn.data.container import DecodeError, Window
+from ivn.data.container import Window
 from ivn.data.contents import named
 from ivn.data.decode.orientation import orientation_of
 from ivn.data.decode.packets import Packets, Run, runs_to
@@ -21,6 +21,7 @@ from ivn.data.decode.reading import Reading, frames_of, opened_again, read_windo
 from ivn.data.decode.request import Choose, Facts, asked, checked, window_of
 from ivn.data.decode.rgb import ToRgb
 from ivn.data.source import Source
+from ivn.errors import DecodeError
 
 if TYPE_CHECKING:
     from av import Packet, VideoFrame

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
-from ivn.data.container import DecodeError, Demuxed, Window, begin_near, opened
+from ivn.data.container import Demuxed, Window, begin_near, opened
 from ivn.data.contents import named, version_of
 from ivn.data.decode.clock import Clock, clock_of_stream
 from ivn.data.decode.order import order_reader
@@ -21,6 +21,7 @@ from ivn.data.decode.packets import Packets, check_count, is_behind, read_packet
 from ivn.data.decode.request import window_of
 from ivn.data.decode.units import unit_reader
 from ivn.data.source import Source
+from ivn.errors import DecodeError
 
 if TYPE_CHECKING:
     from av import Packet, VideoFrame

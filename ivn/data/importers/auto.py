@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ivn.data.importers.text import read_fields, read_json, read_lines
-from ivn.data.source import DataError
+from ivn.errors import DataError
 
 # First fields of a csv's line of names.
 _HEADERS = {

@@ -23,7 +23,8 @@ from ivn.data.importers.text import (
 )
 from ivn.data.importers.videos import Videos
 from ivn.data.manifest import Row
-from ivn.data.source import NEVER_MIRRORED, VIDEO_SUFFIXES, DataError
+from ivn.data.source import NEVER_MIRRORED, VIDEO_SUFFIXES
+from ivn.errors import DataError
 
 
 def read_videomae(files: Sequence[Path], videos: Videos) -> Iterator[Row]:

@@ -21,7 +21,7 @@ from ivn.data.importers.text import (
 )
 from ivn.data.importers.videos import Videos
 from ivn.data.manifest import Row
-from ivn.data.source import DataError
+from ivn.errors import DataError
 
 
 def read_ssv2(files: Sequence[Path], videos: Videos) -> Iterator[Row]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ivn.data.delimited import MARKS, WHOLE_LINES, records_in, text_in
-from ivn.data.source import DataError
+from ivn.errors import DataError
 
 _SPLITS = {
     "train": ("train", "training"),

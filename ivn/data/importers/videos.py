@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ivn.data.source import VIDEO_SUFFIXES, DataError, files_below
+from ivn.data.source import VIDEO_SUFFIXES, files_below
+from ivn.errors import DataError
 
 # Names in a message: enough to see what is wrong, few enough to read.
 _NAMED = 5

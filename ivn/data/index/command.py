@@ -12,9 +12,9 @@ from ivn.data.index.found import Found, Refused, Remark, counted, found_at, foun
 from ivn.data.index.probing import probed
 from ivn.data.manifest import Row
 from ivn.data.passing import Passed, Work, pass_through
-from ivn.data.processes import cores
 from ivn.data.shown import printable, verdict, watching
-from ivn.data.source import DataError
+from ivn.errors import DataError
+from ivn.processes import cores
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,11 @@ from ivn.data.source import (
     LIST_SUFFIXES,
     MANIFEST_SUFFIX,
     VIDEO_SUFFIXES,
-    DataError,
-    RequestError,
     files_below,
     is_url,
     not_there,
 )
+from ivn.errors import DataError, RequestError
 
 _TARS = (".tar",)
 _PACKED = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".tzst")

@@ -21,9 +21,9 @@ from ivn.data.mix.near import candidates
 from ivn.data.mix.phash import as_arrays
 from ivn.data.mix.recipe import Recipe, Wanted, given_to, read_recipe
 from ivn.data.probe import hash_of
-from ivn.data.processes import cores
 from ivn.data.shown import verdict
-from ivn.data.source import DataError, RequestError
+from ivn.errors import DataError, RequestError
+from ivn.processes import cores
 
 _NAMED = 5
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from ivn.data.source import DataError
+from ivn.errors import DataError
 
 
 class Journal:

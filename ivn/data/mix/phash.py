@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ivn.data.source import DataError
+from ivn.errors import DataError
 
 FRAMES = 8
 BITS = 63

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ivn import toml
 from ivn.data.delimited import lines_in
-from ivn.data.source import DataError, RequestError
+from ivn.errors import DataError, RequestError
 
 _FOLDER = Path(__file__).with_name("recipes")
 

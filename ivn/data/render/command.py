@@ -6,9 +6,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
-from ivn.data.processes import cores
 from ivn.data.render.engine import MAPS
 from ivn.data.render.world import World, render
+from ivn.processes import cores
 
 
 def render_world(

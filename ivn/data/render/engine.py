@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image
 
 from ivn.data.render.moves import Geometry, Plan, geometry, kept
-from ivn.data.source import DataError
+from ivn.errors import DataError
 
 TICS_PER_SECOND = 35
 # Distance from the plane of the camera, in map units, is about (depth + 0.5) * DEPTH_UNIT.

@@ -11,9 +11,9 @@ from typing import IO, TYPE_CHECKING, cast
 
 import numpy as np
 
-from ivn.data.folder import place, temporary
 from ivn.data.render.engine import Take
 from ivn.data.render.moves import Plan
+from ivn.durable import place, temporary
 
 if TYPE_CHECKING:
     from av.video.stream import VideoStream

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ivn.ops.random import Purpose, make_keys, random_words, uniform
+from ivn.keys import Purpose, make_keys
+from ivn.ops.random import random_words, uniform
 
 # Action -> direction of motion (forward, to the right) and of turning (to the left).
 ACTIONS = {

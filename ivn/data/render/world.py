@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from ivn.data.folder import MANIFEST, filling
 from ivn.data.manifest import Row, write_manifest
 from ivn.data.render.engine import (
     ALL_MAPS,
@@ -24,7 +23,8 @@ from ivn.data.render.engine import (
 )
 from ivn.data.render.files import TARGETS, write_clip
 from ivn.data.render.moves import ACTIONS, Geometry, clip_key, find_start, plan
-from ivn.data.source import DataError, RequestError
+from ivn.durable import MANIFEST, filling
+from ivn.errors import DataError, RequestError
 
 SETTINGS = "render.json"
 # Attempts at a clip: places where the player gets stuck are common in narrow maps.

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ivn.data.manifest import Row
-from ivn.data.source import DataError
+from ivn.errors import DataError
 
 _COLUMNS = {column.name for column in fields(Row)}
 

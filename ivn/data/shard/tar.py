@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from ivn.data.manifest import Row
-from ivn.data.source import DataError
+from ivn.errors import DataError
 
 _BLOCK = 2**20
 # What KEY.json does not tell: where the clip is, which who reads it knows, and what is not known.

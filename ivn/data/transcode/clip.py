@@ -9,13 +9,13 @@ from typing import Any
 
 from ivn.data.contents import named
 from ivn.data.decode import route
-from ivn.data.folder import place, temporary
 from ivn.data.manifest import Row
 from ivn.data.probe import hash_of, probe
 from ivn.data.source import Source
 from ivn.data.transcode.encode import WriteError, encode
 from ivn.data.transcode.encoding import Encoding
 from ivn.data.transcode.verify import verify
+from ivn.durable import place, temporary
 
 _STEM = 40  # characters of the original's name that stay readable in that of its copy
 

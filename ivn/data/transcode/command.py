@@ -8,10 +8,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
-from ivn.data.folder import MANIFEST
 from ivn.data.manifest import manifest_at, read_manifest
 from ivn.data.transcode.encoding import Encoding
 from ivn.data.transcode.run import Limits, Report, Tally, transcode
+from ivn.durable import MANIFEST
 
 
 def transcode_manifest(manifest: str, out: str, encoding: Encoding, limits: Limits) -> int:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ivn.data.container import DecodeError
 from ivn.data.contents import named
 from ivn.data.decode import count_frames
 from ivn.data.decode.orientation import Orientation, orientation_of
@@ -23,6 +22,7 @@ from ivn.data.transcode.encoding import (
     is_rgb,
     matrix_of,
 )
+from ivn.errors import DecodeError
 
 if TYPE_CHECKING:
     from av import Packet

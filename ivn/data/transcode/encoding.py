@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Literal, get_args
 
-from ivn.data.source import RequestError
+from ivn.errors import RequestError
 
 if TYPE_CHECKING:
     from av.container import OutputContainer

@@ -4,10 +4,11 @@ import math
 from fractions import Fraction
 from itertools import zip_longest
 
-from ivn.data.container import DecodeError, opened
+from ivn.data.container import opened
 from ivn.data.decode.reading import frames_of
 from ivn.data.source import Source
 from ivn.data.transcode.encode import Put, digest
+from ivn.errors import DecodeError
 
 
 def verify(path: str, put: Put, name: str) -> None:

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from ivn.data.decode import BACKENDS, DecodeError, dali, decode, torchcodec, usable
-from ivn.data.source import DataError, Source
+from ivn.data.decode import BACKENDS, dali, decode, torchcodec, usable
+from ivn.data.source import Source
+from ivn.errors import DataError, DecodeError
 from tests.data.decode.clips import KINDS, bundled, facts_of, needs, write_kind
 from tests.data.test_real_clips import UNDECODABLE
 from tests.data.videos import BUNDLED, broken_files, noise, turn_on_display, write_mp4, write_video

@@ -11,7 +11,6 @@ import torch
 from ivn.data.augment import centre_clip
 from ivn.data.clip import ClipSpec
 from ivn.data.decode import (
-    DecodeError,
     count_frames,
     dali,
     decode,
@@ -26,6 +25,7 @@ from ivn.data.transcode.encode import encode
 from ivn.data.transcode.encoding import Encoding
 from ivn.data.transcode.verify import verify
 from ivn.data.windows import Windows, windows_of
+from ivn.errors import DecodeError
 from tests.data.decode.clips import KINDS, moving, needs, plain_frames, write_kind
 from tests.data.decode.stamps import (
     CASES,

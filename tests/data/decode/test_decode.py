@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from ivn.data import container as container_module
-from ivn.data.decode import DecodeError, clock, count_frames, decode, reading
+from ivn.data.decode import clock, count_frames, decode, reading
+from ivn.errors import DecodeError
 from tests.data.videos import (
     BUNDLED,
     broken_files,

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from ivn.data.decode import DecodeError, decode, frames_in_order, packets, pyav, torchcodec
+from ivn.data.decode import decode, frames_in_order, packets, pyav, torchcodec
 from ivn.data.decode.packets import Packets, numbers_are_certain, runs_to
 from ivn.data.decode.reading import read_window
 from ivn.data.decode.units import Unit, _h264, _h265, _vp9
 from ivn.data.source import Source
+from ivn.errors import DecodeError
 from tests.data.decode.clips import KINDS, moving, needs, plain_frames, write_kind
 from tests.data.videos import BUNDLED
 

@@ -8,7 +8,7 @@ import pytest
 
 from ivn.data.importers import IMPORTERS, Videos
 from ivn.data.importers.auto import recognised
-from ivn.data.source import DataError
+from ivn.errors import DataError
 from tests.data.importers.published import CASES
 
 WORDS = [

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ivn.data.importers import IMPORTERS, Videos
-from ivn.data.source import DataError
+from ivn.errors import DataError
 from tests.data.videos import noise, write_mp4
 
 FOLDER = os.environ.get("IVN_TEST_ANNOTATIONS", "")

@@ -3,7 +3,7 @@
 import pytest
 
 from ivn.data.importers import IMPORTERS
-from ivn.data.source import DataError
+from ivn.errors import DataError
 from tests.data.importers.published import CASES, given
 
 

@@ -4,9 +4,9 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from ivn.data.container import DecodeError
 from ivn.data.mix.compare import same_content
 from ivn.data.source import Source
+from ivn.errors import DecodeError
 from tests.data.mix.copies import encoded_anew
 from tests.data.videos import BUNDLED, write_video
 

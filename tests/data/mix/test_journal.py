@@ -4,7 +4,7 @@ import resource
 import pytest
 
 from ivn.data.mix.journal import Journal
-from ivn.data.source import DataError
+from ivn.errors import DataError
 
 
 def test_answers_are_there_again_also_after_a_line_that_was_cut_off(tmp_path):

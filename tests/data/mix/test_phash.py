@@ -12,7 +12,7 @@ from ivn.data.mix.phash import (
     thumbnails,
     to_text,
 )
-from ivn.data.source import DataError
+from ivn.errors import DataError
 from tests.data.mix.copies import encoded_anew
 from tests.data.videos import BUNDLED
 

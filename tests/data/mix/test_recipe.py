@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from ivn.data.mix.recipe import given_to, read_recipe, shipped
-from ivn.data.source import DataError
+from ivn.errors import DataError
 
 
 def test_kinetics_710_has_the_classes_and_renames_that_were_published():

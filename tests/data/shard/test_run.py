@@ -12,7 +12,8 @@ import torch
 from ivn.data.decode import decode
 from ivn.data.manifest import Row, read_manifest, read_rows, write_manifest
 from ivn.data.shard.tar import Packed, Shard, verify
-from ivn.data.source import BUNDLED_CLIPS, DataError
+from ivn.data.source import BUNDLED_CLIPS
+from ivn.errors import DataError
 from tests.command import assert_one_line, command
 from tests.data.transcode.test_run import HOSTILE, contents, copies, killed_until_done
 from tests.data.videos import CASES, broken_files, noise, write_mp4

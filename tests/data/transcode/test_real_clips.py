@@ -14,7 +14,7 @@ from ivn.data.decode import decode
 from ivn.data.manifest import Row, read_manifest, read_rows, write_manifest
 from ivn.data.sampling import frame_numbers
 from ivn.data.source import Source
-from ivn.ops.random import make_keys
+from ivn.keys import make_keys
 from tests.command import command
 from tests.data.test_real_clips import UNDECODABLE
 

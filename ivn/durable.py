@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from ivn.data.source import DataError
+from ivn.errors import DataError
 
 MANIFEST = "manifest.parquet"  # written last: where it is, all is there
 TEMPORARY = ".part"
@@ -160,3 +160,16 @@ def held(folder: Path, in_use: Exception) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def why(error: Exception, path: Path) -> str:
+    """A failed write's reason in a few words, with what room there is on the disk of ``path``."""
+    # Libraries hide the system's reason behind words of their own.
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else "a write failed"
+    free = shutil.disk_usage(existing(path)).free // 2**20
+    return f"{reason}; {free} MB free on its disk"
+
+
+def existing(path: Path) -> Path:
+    """``path``, or the folder nearest to it that exists."""
+    return next(place for place in (path, *path.absolute().parents) if place.exists())

@@ -9,9 +9,9 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="glibc's allocat
 
 FAULTS = """
 import resource, sys, torch
-from ivn.train.memory import keep_freed_memory
+from ivn.processes import keep_all_freed_memory
 if {keep}:
-    keep_freed_memory()
+    keep_all_freed_memory()
 def step():
     a = torch.ones(16 << 20)  # 64 MiB
     return (a + 1).sum()

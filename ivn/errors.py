@@ -1,0 +1,103 @@
+"""Every error that a user can cause.
+
+A message is one line: what was given, what was expected and what to do. A command that ends with
+one prints that line and exits with the error's code; any other exception is a defect of the program
+and keeps its traceback.
+"""
+
+
+class UserError(Exception):
+    """A mistake outside the program.
+
+    Attributes:
+        code: exit code of a command that ends with it.
+    """
+
+    code = 1
+
+
+class UsageError(UserError):
+    """The command line contradicts itself, or names what does not exist."""
+
+    code = 2
+
+
+class ConfigError(UserError, ValueError):
+    """A configuration does not fit its dataclass; the message names the dotted key."""
+
+    code = 2
+
+
+class DataError(UserError, ValueError):
+    """Videos, lists, labels, features or heads cannot be used."""
+
+
+class RequestError(DataError):
+    """A request makes no sense, whatever the data."""
+
+    code = 2
+
+
+class DecodeError(UserError, ValueError):
+    """One video cannot be read; the message names it."""
+
+
+class EncoderError(UserError, ValueError):
+    """Something that a user calls an encoder is none, or not of the sizes asked for."""
+
+
+class MaskError(UserError, ValueError):
+    """No mask of a batch can be drawn; the message names the setting."""
+
+
+class LibraryError(UserError, RuntimeError):
+    """``libivn.so`` cannot be used.
+
+    Attributes:
+        why: the reason.
+        fix: what makes it usable.
+    """
+
+    def __init__(self, why: str, fix: str) -> None:
+        super().__init__(f"{why}: {fix}")
+        self.why, self.fix = why, fix
+
+
+class WorkerError(UserError, RuntimeError):
+    """A process beside the main one ended before its work was done."""
+
+
+class BenchError(UserError, RuntimeError):
+    """A benchmark cannot be run, or found a wrong answer.
+
+    Attributes:
+        code: exit code of the process; 2 where the benchmark was asked wrongly.
+    """
+
+    def __init__(self, message: str, *, code: int = 1) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class RunError(UserError, RuntimeError):
+    """A run cannot start or go on."""
+
+
+class FolderInUseError(RunError):
+    """Another process works in the run folder."""
+
+
+class CheckpointError(RunError):
+    """A checkpoint could not be written or read."""
+
+
+class LogError(RunError):
+    """The log could not be written; the checkpoints are as they were."""
+
+
+class NotFiniteError(RunError):
+    """Too many steps in a row had a loss or gradient that is not finite."""
+
+
+class ReplacedError(RunError):
+    """Too many files had to be replaced."""
