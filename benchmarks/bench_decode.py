@@ -23,12 +23,13 @@ import numpy as np
 import torch
 
 from ivn.data.clip import ClipSpec
-from ivn.data.decode import decode
+from ivn.data.listing import list_clips
 from ivn.data.loader import ClipLoader
 from ivn.data.reader import DataConfig
 from ivn.data.sampling import centre_frame_numbers
-from ivn.data.source import Source, list_clips
 from ivn.errors import BenchError, DecodeError
+from ivn.media.decode import decode
+from ivn.media.source import Source
 from ivn.processes import cores
 from ivn.provenance import in_words, provenance, versions
 

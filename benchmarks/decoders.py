@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import torch
 
-from ivn.data.decode import BACKENDS, decode
-from ivn.data.decode.dali import Decoder, Request
-from ivn.data.source import Source
+from ivn.media.decode import BACKENDS, decode
+from ivn.media.decode.dali import Decoder, Request
+from ivn.media.source import Source
 
 Decode = Callable[[str, Sequence[int]], np.ndarray]
 OURS, DALI = "ours", "DALI"

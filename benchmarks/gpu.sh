@@ -260,7 +260,7 @@ decode() {
     return
   fi
   step $(($1 / 2)) decode-tests "$python" -m pytest -q -m gpu tests/data/test_on_gpu.py \
-    tests/data/decode/test_backends.py --junitxml "$results/decode-tests.xml"
+    tests/media/decode/test_backends.py --junitxml "$results/decode-tests.xml"
   step $(($1 / 2)) decode "$python" -m ivn.benchmarks.bench_decode "$site/ivn/assets/clips" \
     --rounds 2 --processes 8 --out "$results"
 }

@@ -16,12 +16,12 @@ from pathlib import Path
 import av
 import numpy as np
 
-from ivn.data.decode import frames_in_order
 from ivn.data.mix.compare import same_content
 from ivn.data.mix.contents import perceptual_hash
 from ivn.data.mix.near import candidates
 from ivn.data.mix.phash import as_arrays
-from ivn.data.source import Source
+from ivn.media.decode import frames_in_order
+from ivn.media.source import Source
 
 # Frames uint8 [T, H, W, 3] and their rate, altered.
 Alter = Callable[[np.ndarray, Fraction], tuple[np.ndarray, Fraction]]

@@ -13,14 +13,15 @@ from torch import Tensor
 from ivn import run
 from ivn.config import Config, override
 from ivn.data.clip import Batch, ClipSpec
+from ivn.data.listing import list_clips
 from ivn.data.reader import read_centre
-from ivn.data.source import BUNDLED_CLIPS, Source, list_clips
 from ivn.errors import RunError
 from ivn.gather.reconstructions import BRIGHTEST
 from ivn.gather.records import PROBES, RESULT
 from ivn.gather.write import report
 from ivn.keys import make_keys
 from ivn.load import load_encoder, load_model
+from ivn.media.source import BUNDLED_CLIPS, Source
 from ivn.model.patch import patch_grid
 from ivn.model.teacher import build_teacher
 from ivn.presets import PRESETS

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from ivn.config import read
-from ivn.data.source import Source, left_out, list_clips
+from ivn.data.listing import left_out, list_clips
 from ivn.errors import DataError, DecodeError, RequestError
 from ivn.load import load_frozen
+from ivn.media.source import Source
 from ivn.model.encoder import build_encoder
 from ivn.probe import headfile, results
 from ivn.probe.cache import default_folder

@@ -11,11 +11,12 @@ import torch
 from ivn import stages
 from ivn.config import HARMLESS, Config, override, read, to_dict, to_toml
 from ivn.data.identity import first_difference, recorded
+from ivn.data.listing import left_out, list_clips
 from ivn.data.loader import ClipLoader
-from ivn.data.source import Source, is_url, left_out, list_clips
 from ivn.data.stock import drawn_fingerprint
 from ivn.errors import ConfigError, RunError
 from ivn.load import local
+from ivn.media.source import Source, is_url
 from ivn.stages import Stage2Config
 from ivn.train import board, checkpoint, folder
 from ivn.train.loop import pretrain

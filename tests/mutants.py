@@ -18,9 +18,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ivn.data.source import VIDEO_SUFFIXES
-from tests.data.decode.clips import write_kind
-from tests.data.videos import noise, write_mp4, write_video
+from ivn.media.source import VIDEO_SUFFIXES
+from tests.media.decode.clips import write_kind
+from tests.media.videos import noise, write_mp4, write_video
 
 # What players of MP4 look for. Sizes stand before the names, numbers behind them.
 BOXES = (

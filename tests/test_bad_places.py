@@ -10,13 +10,15 @@ import time
 
 import pytest
 
-from ivn.data.decode import decode
+from ivn.data.check.decoding import check_one
 from ivn.data.manifest import Row, read_rows, write_manifest
-from ivn.data.probe import check_one, hash_of, probe
-from ivn.data.source import Source
 from ivn.errors import DecodeError
+from ivn.media.decode import decode
+from ivn.media.facts import read_facts
+from ivn.media.source import Source
+from ivn.media.storage import hash_of
 from tests.command import SMALL, STAGE1, assert_one_line, command
-from tests.data.videos import BUNDLED, noise, write_mp4
+from tests.media.videos import BUNDLED, noise, write_mp4
 from tests.processes import ROOT
 
 pytest.importorskip("av")
@@ -161,7 +163,7 @@ def test_a_file_that_another_process_changes_gives_frames_or_one_clear_line(tmp_
         while time.monotonic() < until or len(outcomes) < 2:
             for ask in (
                 lambda: decode(source, lambda total: [0, total - 1]),
-                lambda: probe(source),
+                lambda: read_facts(source),
                 lambda: check_one(source, 10.0),
                 lambda: hash_of(source),
             ):

@@ -14,7 +14,7 @@ from ivn import run
 from ivn.config import from_toml, help_text, override, to_toml
 from ivn.data.loader import ClipLoader
 from ivn.data.manifest import Row, write_manifest
-from ivn.data.source import BUNDLED_CLIPS
+from ivn.media.source import BUNDLED_CLIPS
 from ivn.presets import PRESETS
 from ivn.train import folder
 from tests.command import SMALL, STAGE1, assert_one_line, command

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ivn.data.source import BUNDLED_CLIPS
+from ivn.media.source import BUNDLED_CLIPS
 from ivn.train import folder
 
 pytest.importorskip("efficientnet_lite_pytorch")

@@ -6,9 +6,9 @@ import shlex
 
 import pytest
 
-from ivn.data.source import list_clips
+from ivn.data.listing import list_clips
 from tests.command import command
-from tests.data.videos import noise, write_mp4
+from tests.media.videos import noise, write_mp4
 from tests.processes import ROOT
 
 pytest.importorskip("av")

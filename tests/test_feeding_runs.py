@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from ivn.data.loader import ClipLoader
-from ivn.data.source import BUNDLED_CLIPS
+from ivn.media.source import BUNDLED_CLIPS
 from ivn.train import folder
 from ivn.train.settings import EfficiencyConfig
 from tests.command import SMALL, STAGE1, command

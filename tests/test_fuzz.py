@@ -18,19 +18,20 @@ from safetensors.torch import save_file
 
 import ivn
 from ivn.config import from_toml, to_toml
+from ivn.data.check.decoding import check_one
 from ivn.data.clip import ClipSpec
-from ivn.data.contents import named, read_bytes
-from ivn.data.decode import BACKENDS, decode
 from ivn.data.index.found import Refused, Remark, found_at
 from ivn.data.index.probing import source_of
 from ivn.data.manifest import read_rows
 from ivn.data.pool import in_processes
-from ivn.data.probe import check_one, probe
 from ivn.data.reader import DataConfig, read_clip
 from ivn.data.shown import line_of, printable
 from ivn.data.table import OK, USABLE
 from ivn.errors import ConfigError, DecodeError
 from ivn.keys import make_keys
+from ivn.media.decode import BACKENDS, decode
+from ivn.media.facts import read_facts
+from ivn.media.storage import named, read_bytes
 from ivn.model.encoder import EncoderConfig, build_encoder
 from ivn.presets import PRESETS
 from ivn.processes import cores
@@ -103,7 +104,7 @@ def _look(source, given: Given, made: Mutant, seen: Seen) -> None:
     key = make_keys(given.number, 0, [0])
     usable = [name for name, backend in BACKENDS.items() if not backend.available()]
     asked = [
-        lambda: probe(source),
+        lambda: read_facts(source),
         lambda: check_one(source, SECONDS),
         *[lambda b=b: decode(source, lambda n: [0, n // 2, n - 1], backend=b) for b in usable],
         lambda: read_clip(source, specs, DataConfig(), key),

@@ -11,13 +11,14 @@ import pytest
 import torch
 
 from ivn.config import to_toml
-from ivn.data.source import BUNDLED_CLIPS, list_clips
+from ivn.data.listing import list_clips
+from ivn.media.source import BUNDLED_CLIPS
 from ivn.model.state import read_state
 from ivn.presets import PRESETS
 from ivn.train import checkpoint, folder
 from tests.command import SMALL, STAGE1, assert_one_line, command
-from tests.data.test_real_clips import UNDECODABLE
-from tests.data.videos import broken_files, noise, write_mp4
+from tests.media.test_real_clips import UNDECODABLE
+from tests.media.videos import broken_files, noise, write_mp4
 
 pytest.importorskip("av")
 BROKEN = ("cover", "empty", "header", "sound", "text", "truncated")

@@ -6,13 +6,13 @@ import shutil
 import pytest
 
 from ivn import run
+from ivn.data.listing import list_clips
 from ivn.data.loader import ClipLoader
 from ivn.data.manifest import Row, write_manifest
-from ivn.data.source import list_clips
 from ivn.data.stock import drawn_fingerprint
 from ivn.train import folder
 from tests.command import assert_one_line, command
-from tests.data.videos import noise, write_video
+from tests.media.videos import noise, write_video
 from tests.small import small_config
 
 pytest.importorskip("av")

@@ -16,8 +16,8 @@ from pathlib import Path
 from ivn import run
 from ivn.config import Config, override, to_toml
 from ivn.data.clip import ClipSpec
-from ivn.data.source import Source
 from ivn.load import load_frozen
+from ivn.media.source import Source
 from ivn.model.encoder import build_encoder
 from ivn.presets import PRESETS
 from ivn.probe.classify import classify

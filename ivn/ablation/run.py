@@ -11,9 +11,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ivn.data.identity import recorded
-from ivn.data.source import Source, fingerprint, list_clips
+from ivn.data.identity import fingerprint, recorded
+from ivn.data.listing import list_clips
 from ivn.errors import DataError, RunError, UserError
+from ivn.media.source import Source
 from ivn.probe.account import Account
 from ivn.probe.labelled import check
 from ivn.provenance import provenance

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ivn.data.source import NEVER_MIRRORED
+from ivn.data.row import NEVER_MIRRORED
 from ivn.errors import DataError
 
 if TYPE_CHECKING:

@@ -4,8 +4,8 @@ import csv
 from collections.abc import Iterator
 from pathlib import Path
 
-from ivn.data.stand_in import HEAD, stand_in
 from ivn.errors import DataError
+from ivn.media.stand_in import HEAD, stand_in
 
 # Of tables, in the order in which they are tried.
 MARKS = ("\t", ",", ";", "|")

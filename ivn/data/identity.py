@@ -15,8 +15,8 @@ import zlib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from ivn.data.source import Source
 from ivn.data.table import SourceTable
+from ivn.media.source import Source
 
 _FIELDS = ("path", "label", "start", "end", "flip", "member", "weight")
 # Sources that are Python objects at a time.
@@ -101,3 +101,24 @@ def _common_folder(sources: Iterable[Source]) -> str:
     # What the first and the last of a sorted list begin with, all others do.
     folder, slash, _ = os.path.commonprefix(ends).rpartition("/")  # noqa: RUF071
     return folder + slash
+
+
+def fingerprint(sources: Iterable[Source], *, base: str = "", instead: str = "") -> str:
+    """SHA-256 of the sources in order, hexadecimal; what is in the files plays no part.
+
+    Nor do groups, further labels and targets, which pretraining does not look at. Nor does where in
+    a tar a member's bytes are, and what decodes them. Where the files lie does:
+    :mod:`ivn.data.identity` leaves that out.
+
+    Args:
+        sources: the clips.
+        base: folder, with a slash at its end, of the paths that are taken for others.
+        instead: what stands in its place.
+    """
+    digest = hashlib.sha256()
+    for path, label, start, end, flip, member, _ in described(sources):
+        if base and path.startswith(base):
+            path = instead + path[len(base) :]
+        seen = path, label, start, end, flip
+        digest.update(repr((*seen, member) if member else seen).encode())
+    return digest.hexdigest()

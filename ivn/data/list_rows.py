@@ -4,8 +4,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ivn.data.row import Row
-from ivn.data.source import IMAGE_SUFFIXES, NEVER_MIRRORED, VIDEO_SUFFIXES
+from ivn.data.row import NEVER_MIRRORED, Row
+from ivn.media.source import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 
 SUFFIXES = VIDEO_SUFFIXES + IMAGE_SUFFIXES
 FORMS = "'path', 'path label', 'path 0 -1', 'path,label,start,end' or the release's six fields"

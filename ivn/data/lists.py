@@ -40,7 +40,7 @@ _LOOKED_FOR = 32
 def read_list(place: Path) -> Iterator[tuple[int, Row | str]]:
     """Lines at which records begin, with their rows, or with what is wrong; paths as written.
 
-    The forms are those of :func:`ivn.data.source.list_clips`.
+    The forms are those of :func:`ivn.data.listing.list_clips`.
 
     Raises:
         DataError: it is no UTF-8 text, or two of its columns have one name.

@@ -13,10 +13,10 @@ from ivn.data.on_gpu import GpuFeeder
 from ivn.data.packing import Packing
 from ivn.data.plan import Plan
 from ivn.data.reader import DataConfig, check_specs
-from ivn.data.source import Source
 from ivn.data.transfer import transfer_to
 from ivn.data.workers import fill
 from ivn.errors import DataError, WorkerError
+from ivn.media.source import Source
 
 # Of batches ahead, where nothing else is said.
 _PREFETCH_GIB = 4.0
@@ -37,7 +37,7 @@ class ClipLoader:
     caller's own.
 
     Args:
-        sources: what :func:`ivn.data.source.list_clips` gives; held as given, workers get one
+        sources: what :func:`ivn.data.listing.list_clips` gives; held as given, workers get one
             source at a time.
         specs: consumer -> what it sees.
         config: how files become clips.

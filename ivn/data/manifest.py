@@ -8,19 +8,21 @@ that it does not know, so that manifests of later versions can be read.
 import itertools
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
 from ivn.data.columns import checked
 from ivn.data.row import MAPS, UNKNOWN, Row, schema, values_of
-from ivn.data.source import MANIFEST_SUFFIX, check_some_exist, is_url
-from ivn.data.stand_in import stand_in_at
 from ivn.data.table import USABLE, SourceTable, columns, table_of
 from ivn.errors import DataError, RequestError
+from ivn.media.source import Source, is_url
+from ivn.media.stand_in import stand_in_at
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+MANIFEST_SUFFIX = ".parquet"
 
 # Rows that are looked at, and rows that are Python objects, at a time.
 _READ, _WRITTEN = 16384, 8192
@@ -291,3 +293,16 @@ def _line(error: Exception) -> str:
 
 # Parts of a path that mean nothing.
 _ODD = re.compile(r"//|(^|/)\.(/|$)|./$")
+
+
+def check_some_exist(place: Path, sources: Sequence[Source]) -> None:
+    """Raise DataError where not one of ten paths of the list at ``place`` exists.
+
+    A few suffice: a wrong folder makes all paths wrong, and a long list would take minutes.
+    """
+    some = sources[:: max(1, len(sources) // 10)]
+    if not any(os.path.exists(source.path) for source in some):
+        raise DataError(
+            f"{place}: none of {len(some)} paths tried exists, {some[0].path} for one; "
+            "paths are taken relative to the list's folder"
+        )

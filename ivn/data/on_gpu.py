@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from ivn.data.clip import Batch, ClipSpec, empty_clips
-from ivn.data.decode import usable
-from ivn.data.decode.dali import Decoder, Request
 from ivn.data.plan import Place, Plan
 from ivn.data.prefetch import Prefetch
 from ivn.data.reader import chooser, crops_of
 from ivn.data.transfer import transfer_to
 from ivn.errors import DecodeError
+from ivn.media.decode import usable
+from ivn.media.decode.dali import Decoder, Request
 
 
 class GpuFeeder:

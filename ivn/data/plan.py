@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from ivn.data.clip import Replacement
-from ivn.data.contents import named
 from ivn.data.reader import DataConfig
-from ivn.data.source import IMAGE_SUFFIXES, Source
 from ivn.data.stock import IMAGES_LAYER, Stock, are_images, source_weights
 from ivn.errors import DataError
 from ivn.keys import make_keys
+from ivn.media.source import IMAGE_SUFFIXES, Source
+from ivn.media.storage import named
 
 # Broken files in a row, in one place of a batch, after which the data as a whole is at fault.
 _TRIES = 10

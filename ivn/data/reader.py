@@ -10,10 +10,10 @@ from torch import Tensor
 
 from ivn.data.augment import Crop, Cropped, centre_crop, multi_scale_crop, random_resized_crop
 from ivn.data.clip import ClipSpec
-from ivn.data.decode import BackendName, decode
-from ivn.data.decode.request import Choose
 from ivn.data.sampling import FrameOffsets, centre_frame_numbers, frame_numbers
-from ivn.data.source import Source
+from ivn.media.decode import BackendName, decode
+from ivn.media.decode.request import Choose
+from ivn.media.source import Source
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pyarrow as pa
 
+# Left and right are what the labels of these sets are about: mirrored clips would be wrong.
+NEVER_MIRRORED = frozenset({"ssv2"})
+
 
 @dataclass(frozen=True)
 class Row:

@@ -7,10 +7,11 @@ from pathlib import PurePath
 import torch
 from torch import Tensor
 
+from ivn.data.identity import fingerprint
 from ivn.data.order import epoch_length, epoch_order, substitutes, weighted_order
-from ivn.data.source import IMAGE_SUFFIXES, Source, fingerprint
 from ivn.data.table import SourceTable
 from ivn.errors import DataError
+from ivn.media.source import IMAGE_SUFFIXES, Source
 
 # Of the words that order images: far from those of the copies of videos.
 IMAGES_LAYER = 2**23
@@ -90,7 +91,7 @@ def are_images(sources: Sequence[Source]) -> Tensor:
 
 
 def drawn_fingerprint(sources: Sequence[Source], *, base: str = "", instead: str = "") -> str:
-    """The sources' :func:`ivn.data.source.fingerprint`, with their weights where these differ."""
+    """The sources' :func:`ivn.data.identity.fingerprint`, with their weights where these differ."""
     weights, found = source_weights(sources), fingerprint(sources, base=base, instead=instead)
     if bool((weights == 1).all()):
         return found

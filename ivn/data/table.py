@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from multiprocessing.reduction import DupFd
 from typing import IO, TYPE_CHECKING, Any, overload
 
-from ivn.data.source import Source
+from ivn.media.source import Source
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -27,7 +27,7 @@ _ROWS = 4096
 
 
 def columns() -> "pa.Schema":
-    """What a table knows of each source, as columns; see :class:`ivn.data.source.Source`."""
+    """What a table knows of each source, as columns; see :class:`ivn.media.source.Source`."""
     import pyarrow as pa
 
     text, words = pa.string(), pa.map_(pa.string(), pa.string())

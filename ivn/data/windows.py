@@ -14,11 +14,11 @@ from torch import Tensor
 
 from ivn.data.augment import centre_clip
 from ivn.data.clip import ClipSpec
-from ivn.data.contents import named
-from ivn.data.decode import Shown, frames_in_order
 from ivn.data.sampling import centre_frame_numbers
-from ivn.data.source import Source
 from ivn.errors import DecodeError
+from ivn.media.decode import Shown, frames_in_order
+from ivn.media.source import Source
+from ivn.media.storage import named
 
 Tail = Literal["drop", "cover"]
 

@@ -15,12 +15,12 @@ import torch
 from torch import Tensor
 
 from ivn import processes
-from ivn.data.contents import named
 from ivn.data.packing import Packing
 from ivn.data.reader import DataConfig, read_crops
 from ivn.data.ring import Ring
-from ivn.data.source import Source
 from ivn.errors import DecodeError, WorkerError
+from ivn.media.source import Source
+from ivn.media.storage import named
 
 # One at work and one waiting for it: a worker never waits for the training process.
 TASKS = 2

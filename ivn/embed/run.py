@@ -16,13 +16,15 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from ivn.data.source import Source, fingerprint, left_out, list_clips
+from ivn.data.identity import fingerprint
+from ivn.data.listing import left_out, list_clips
 from ivn.data.windows import Tail, Window, Windows, windows_of
 from ivn.durable import held_partial
 from ivn.embed.files import Table, writer_for
 from ivn.embed.parts import Part, Parts
 from ivn.errors import DataError, DecodeError, RequestError
 from ivn.load import load_frozen
+from ivn.media.source import Source
 from ivn.probe.frozen import Frozen, Pool, check_finite
 from ivn.train.settings import resolve_device
 

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from ivn.data.clip import ClipSpec
 from ivn.data.reader import DataConfig, read_clip
-from ivn.data.source import Source
 from ivn.errors import DecodeError
+from ivn.media.source import Source
 from ivn.report.content import Missing
 
 from .names import short_names

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ivn.data.clip import ClipSpec
-from ivn.data.source import Source
+from ivn.media.source import Source
 from ivn.report.content import Film, Gallery, Missing, Strip
 from ivn.report.images import heat, thumbnail
 

@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
-from ivn.data.stand_in import HEAD, stand_in
+from ivn.media.stand_in import HEAD, stand_in
 
 INDEX = ".index.json"
 

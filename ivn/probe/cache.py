@@ -18,9 +18,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ivn.data.source import Source
 from ivn.durable import why
 from ivn.errors import DataError
+from ivn.media.source import Source
 
 from .frozen import Frozen, Pool
 from .views import AnyView

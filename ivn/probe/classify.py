@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ivn.data.source import Source
+from ivn.media.source import Source
 
 from .cache import default_folder
 from .extract import extract

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ivn.data.source import Source
 from ivn.errors import DataError, DecodeError
+from ivn.media.source import Source
 
 from .cache import Features, Store, StoredFeatures, entry
 from .frozen import Frozen, Pool, check_finite, pooled_tokens

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ivn.data.contents import named
-from ivn.data.source import Source
 from ivn.errors import DataError
+from ivn.media.source import Source
+from ivn.media.storage import named
 
 from .account import Account
 from .extract import Extracted

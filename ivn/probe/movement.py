@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ivn.data.decode import decode
-from ivn.data.source import Source
 from ivn.errors import DataError, DecodeError
 from ivn.keys import Purpose, make_keys
+from ivn.media.decode import decode
+from ivn.media.source import Source
 from ivn.ops.random import random_words
 
 from .account import ungrouped_lines

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ivn.data.source import Source
+from ivn.media.source import Source
 
 from .cache import HeldFeatures, compact
 from .frozen import Frozen, check_finite

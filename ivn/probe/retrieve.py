@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ivn.data.source import Source
 from ivn.errors import DataError
+from ivn.media.source import Source
 
 from .cache import Features, default_folder
 from .extract import extract

@@ -9,9 +9,9 @@ from typing import Literal
 import numpy as np
 from torch import Tensor
 
-from ivn.data.decode import decode
-from ivn.data.source import BUNDLED_CLIPS
 from ivn.keys import Purpose, make_keys
+from ivn.media.decode import decode
+from ivn.media.source import BUNDLED_CLIPS
 from ivn.ops.random import random_words
 
 from .texture import textured

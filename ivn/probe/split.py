@@ -16,10 +16,10 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor
 
-from ivn.data.contents import named
-from ivn.data.source import Source
 from ivn.errors import DataError
 from ivn.keys import Purpose, make_keys
+from ivn.media.source import Source
+from ivn.media.storage import named
 from ivn.ops.random import random_words
 
 _TRIES = 20

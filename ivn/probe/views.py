@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 
 from ivn.data.augment import Crop, cut, multi_scale_crop
-from ivn.data.container import opened
-from ivn.data.decode import decode
 from ivn.data.sampling import frame_numbers
-from ivn.data.source import Source
 from ivn.errors import DataError
 from ivn.keys import make_keys
+from ivn.media.container import opened
+from ivn.media.decode import decode
+from ivn.media.source import Source
 
 Shape = tuple[int, int]  # T and S of a clip
 

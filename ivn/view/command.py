@@ -7,10 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from ivn.config import Config
+from ivn.data.listing import list_clips
 from ivn.data.plan import Plan
-from ivn.data.source import Source, list_clips
 from ivn.durable import temporary
 from ivn.errors import DataError, RequestError
+from ivn.media.source import Source
 from ivn.report.picture import grey_out
 from ivn.report.sheet import Cell, contact_sheet
 from ivn.view.masks import Looking, looking

@@ -7,12 +7,12 @@ from torch import Tensor
 
 from ivn.data.augment import Crop
 from ivn.data.clip import Batch, ClipSpec, Replacement
-from ivn.data.decode import decode, frames_in_order
 from ivn.data.on_device import augment
 from ivn.data.plan import Place, Plan
 from ivn.data.reader import chooser, chosen_crop, read_clips
-from ivn.data.source import Source
 from ivn.errors import DecodeError
+from ivn.media.decode import decode, frames_in_order
+from ivn.media.source import Source
 from ivn.report.content import Pixels
 
 

@@ -10,12 +10,12 @@ import torch
 
 from ivn.benchmarks import bench_decode, decoders
 from ivn.benchmarks.bench_decode import Options, bench
-from ivn.data.decode import BACKENDS
 from ivn.data.manifest import Row, write_manifest
 from ivn.errors import BenchError
+from ivn.media.decode import BACKENDS
 from tests.command import command
-from tests.data.decode.clips import bundled
-from tests.data.videos import BUNDLED
+from tests.media.decode.clips import bundled
+from tests.media.videos import BUNDLED
 
 pytest.importorskip("av")
 

@@ -15,7 +15,7 @@ from ivn.data.augment import (
     random_resized_crop,
 )
 from ivn.keys import make_keys
-from tests.data.videos import noise
+from tests.media.videos import noise
 
 KEYS = make_keys(1, 0, torch.arange(1200)).split(1)
 

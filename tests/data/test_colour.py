@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from ivn.data import colour, geometry
-from ivn.data.decode import decode
-from ivn.data.source import BUNDLED_CLIPS, Source
+from ivn.media.decode import decode
+from ivn.media.source import BUNDLED_CLIPS, Source
 
 Image = pytest.importorskip("PIL.Image")
 ImageEnhance = pytest.importorskip("PIL.ImageEnhance")

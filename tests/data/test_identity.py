@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from ivn.data.identity import first_difference, recorded
+from ivn.data.identity import fingerprint, first_difference, recorded
+from ivn.data.listing import list_clips
 from ivn.data.manifest import Row, write_manifest
-from ivn.data.source import Source, fingerprint, list_clips
+from ivn.media.source import Source
 
 FILES = ("a/one.mp4", "a/two.mp4", "b/one.mp4")
 LABELS = ("x", "y", "z")

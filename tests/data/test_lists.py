@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from ivn.data.listing import list_clips
 from ivn.data.lists import count_lines, read_list
 from ivn.data.row import Row
-from ivn.data.source import list_clips
 from ivn.errors import DataError
 
 FILES = Path(__file__).parents[1] / "cases" / "files"

@@ -11,13 +11,14 @@ import pytest
 import torch
 
 from ivn.data.clip import ClipSpec
+from ivn.data.listing import list_clips
 from ivn.data.loader import ClipLoader
 from ivn.data.order import epoch_order, substitutes
 from ivn.data.reader import DataConfig, read_clip
-from ivn.data.source import BUNDLED_CLIPS, Source, list_clips
 from ivn.errors import DataError
 from ivn.keys import make_keys
-from tests.data.videos import broken_files, numbered_frames, write_video
+from ivn.media.source import BUNDLED_CLIPS, Source
+from tests.media.videos import broken_files, numbered_frames, write_video
 
 pytest.importorskip("av")
 SPECS = {"student": ClipSpec(4, 28), "teacher": ClipSpec(4, 64)}
@@ -211,7 +212,7 @@ FIRST_BATCH = """
 from ivn.data.clip import ClipSpec
 from ivn.data.loader import ClipLoader
 from ivn.data.reader import DataConfig
-from ivn.data.source import BUNDLED_CLIPS, list_clips
+from ivn.media.source import BUNDLED_CLIPS, list_clips
 
 if __name__ == "__main__":
     sources, specs = list_clips(BUNDLED_CLIPS), {"student": ClipSpec(2, 28)}

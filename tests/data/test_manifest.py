@@ -5,10 +5,12 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 
+from ivn.data.identity import fingerprint
+from ivn.data.listing import list_clips
 from ivn.data.manifest import Row, read_manifest, write_manifest
 from ivn.data.row import schema
-from ivn.data.source import Source, fingerprint, list_clips
 from ivn.errors import DataError
+from ivn.media.source import Source
 from tests.processes import ROOT, run_code
 
 pa = pytest.importorskip("pyarrow")
@@ -172,5 +174,5 @@ def test_groups_labels_and_targets_leave_a_runs_fingerprint_as_it_was():
 
 
 def test_arrow_is_imported_where_a_manifest_is_and_not_before():
-    code = "import ivn.data.source, ivn.data.manifest, sys; print('pyarrow' in sys.modules)"
+    code = "import ivn.media.source, ivn.data.manifest, sys; print('pyarrow' in sys.modules)"
     assert run_code(code).strip() == "False"

@@ -7,11 +7,12 @@ import torch
 
 from ivn.data import on_device
 from ivn.data.clip import Batch, ClipSpec
+from ivn.data.listing import list_clips
 from ivn.data.loader import ClipLoader
 from ivn.data.on_device import augment
 from ivn.data.reader import DataConfig
-from ivn.data.source import BUNDLED_CLIPS, list_clips
 from ivn.keys import make_keys
+from ivn.media.source import BUNDLED_CLIPS
 
 ALL = DataConfig(
     seed=3, colour_jitter=(0.4, 0.4, 0.4, 0.1), rand_augment=2, rand_magnitude=12, erase=0.5

@@ -7,13 +7,13 @@ import torch
 
 from ivn.data.augment import Crop, cut
 from ivn.data.clip import ClipSpec
-from ivn.data.decode import BACKENDS, dali
 from ivn.data.loader import ClipLoader
 from ivn.data.reader import DataConfig
-from ivn.data.source import Source
 from ivn.errors import DataError
-from tests.data.decode.clips import needs
-from tests.data.videos import BUNDLED, broken_files
+from ivn.media.decode import BACKENDS, dali
+from ivn.media.source import Source
+from tests.media.decode.clips import needs
+from tests.media.videos import BUNDLED, broken_files
 
 pytest.importorskip("av")
 needs_dali = needs(dali)

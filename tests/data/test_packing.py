@@ -9,14 +9,15 @@ from ivn.data import augment
 from ivn.data.augment import Cropped
 from ivn.data.clip import ClipSpec
 from ivn.data.feeder import Feeder
+from ivn.data.listing import list_clips
 from ivn.data.loader import ClipLoader
 from ivn.data.packing import Packing
 from ivn.data.plan import Plan
 from ivn.data.reader import DataConfig
 from ivn.data.resize import resized_by_products
-from ivn.data.source import BUNDLED_CLIPS, list_clips
 from ivn.data.transfer import ToHost
-from tests.data.videos import noise
+from ivn.media.source import BUNDLED_CLIPS
+from tests.media.videos import noise
 
 # Crops of frames of 256 lines have 168 to 256 pixels a side: some are fewer bytes than these two.
 SPECS = {

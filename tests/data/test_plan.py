@@ -9,14 +9,15 @@ import pytest
 import torch
 
 from ivn.data.clip import Batch, ClipSpec
-from ivn.data.decode import decode
+from ivn.data.listing import list_clips
 from ivn.data.loader import ClipLoader
 from ivn.data.order import epoch_order
 from ivn.data.plan import Plan
 from ivn.data.reader import DataConfig, read_clip
-from ivn.data.source import BUNDLED_CLIPS, Source, list_clips
 from ivn.errors import DataError
 from ivn.keys import make_keys
+from ivn.media.decode import decode
+from ivn.media.source import BUNDLED_CLIPS, Source
 from ivn.stages.blocks import batch_keys
 
 CONFIG = DataConfig(seed=5)

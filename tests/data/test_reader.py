@@ -4,11 +4,11 @@ import torch
 
 from ivn.data import reader
 from ivn.data.clip import Batch, ClipSpec, Replacement
-from ivn.data.decode import decode
 from ivn.data.reader import DataConfig, check_specs, read_centre, read_clip
-from ivn.data.source import BUNDLED_CLIPS, Source
 from ivn.keys import make_keys
-from tests.data.videos import numbered_frames, write_video
+from ivn.media.decode import decode
+from ivn.media.source import BUNDLED_CLIPS, Source
+from tests.media.videos import numbered_frames, write_video
 
 pytest.importorskip("av")
 KEYS = make_keys(7, 0, torch.arange(24)).split(1)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ivn.data.resize import _weights, resized, resized_by_products
-from tests.data.videos import noise
+from tests.media.videos import noise
 
 SIDES = st.one_of(st.integers(1, 12), st.integers(1, 300))
 # Far apart, odd, even, equal; of 1-pixel squares of 518 weights and more sums pass fp32's integers.

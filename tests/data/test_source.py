@@ -2,11 +2,13 @@ import os
 
 import pytest
 
+from ivn.data.identity import fingerprint
 from ivn.data.importers import Videos
 from ivn.data.index.found import found_at
-from ivn.data.source import BUNDLED_CLIPS, Source, fingerprint, list_clips
+from ivn.data.listing import list_clips
 from ivn.errors import DataError
-from tests.data.videos import CASES
+from ivn.media.source import BUNDLED_CLIPS, Source
+from tests.media.videos import CASES
 
 
 @pytest.fixture

@@ -7,12 +7,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ivn.data.identity import fingerprint
 from ivn.data.manifest import Row, read_manifest, write_manifest
 from ivn.data.order import epoch_length, epoch_order, substitutes, weighted_order
-from ivn.data.source import Source, fingerprint
 from ivn.data.stock import Stock, are_images, drawn_fingerprint, source_weights
 from ivn.errors import DataError
 from ivn.keys import make_keys
+from ivn.media.source import Source
 
 WEIGHTS = st.lists(st.floats(0, 20), min_size=1, max_size=40).filter(lambda w: sum(w) >= 1)
 

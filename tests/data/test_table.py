@@ -12,13 +12,13 @@ import pytest
 
 from ivn import processes
 from ivn.data.clip import ClipSpec
-from ivn.data.identity import recorded
+from ivn.data.identity import fingerprint, recorded
 from ivn.data.loader import ClipLoader
 from ivn.data.manifest import Row, read_manifest, read_rows, write_manifest
 from ivn.data.reader import DataConfig
-from ivn.data.source import BUNDLED_CLIPS, Source, fingerprint
 from ivn.data.table import SourceTable
 from ivn.errors import DataError
+from ivn.media.source import BUNDLED_CLIPS, Source
 
 pytest.importorskip("pyarrow")
 

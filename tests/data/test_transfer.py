@@ -9,12 +9,13 @@ import torch
 
 from ivn.data import loader as loader_module
 from ivn.data.clip import ClipSpec
+from ivn.data.listing import list_clips
 from ivn.data.loader import ClipLoader
 from ivn.data.packing import Packing
 from ivn.data.reader import DataConfig
 from ivn.data.ring import Ring
-from ivn.data.source import BUNDLED_CLIPS, list_clips
 from ivn.data.transfer import ToCuda, ToHost
+from ivn.media.source import BUNDLED_CLIPS
 from tests.data.test_loader import assert_equal
 
 SPECS = {"student": ClipSpec(2, 28), "teacher": ClipSpec(4, 56)}

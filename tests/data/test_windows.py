@@ -6,12 +6,12 @@ import torch
 
 from ivn.data.augment import centre_clip
 from ivn.data.clip import ClipSpec
-from ivn.data.decode import decode, frames_in_order
 from ivn.data.sampling import centre_frame_numbers
-from ivn.data.source import Source
 from ivn.data.windows import Windows, windows_of
 from ivn.errors import DecodeError
-from tests.data.videos import (
+from ivn.media.decode import decode, frames_in_order
+from ivn.media.source import Source
+from tests.media.videos import (
     BUNDLED,
     broken_files,
     numbered_frames,

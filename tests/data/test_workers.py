@@ -13,11 +13,12 @@ import pytest
 import torch
 
 from ivn.data.clip import ClipSpec
+from ivn.data.listing import list_clips
 from ivn.data.loader import ClipLoader
 from ivn.data.reader import DataConfig
-from ivn.data.source import BUNDLED_CLIPS, Source, list_clips
 from ivn.errors import DataError
-from tests.data.videos import write_mp4
+from ivn.media.source import BUNDLED_CLIPS, Source
+from tests.media.videos import write_mp4
 
 pytest.importorskip("av")
 SPECS = {"student": ClipSpec(2, 28)}

@@ -14,12 +14,12 @@ import torch
 from safetensors.torch import save_file
 
 from ivn.data.augment import centre_clip
-from ivn.data.decode import decode
 from ivn.data.sampling import centre_frame_numbers
 from ivn.embed import run
 from ivn.load import load_encoder, load_frozen
+from ivn.media.decode import decode
 from tests.command import assert_one_line, command
-from tests.data.videos import broken_files, noise, write_video, write_with_a_jump
+from tests.media.videos import broken_files, noise, write_video, write_with_a_jump
 from tests.processes import ROOT, run_code
 
 pytest.importorskip("av")

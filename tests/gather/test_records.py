@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from ivn.config import to_toml
-from ivn.data.source import Source
 from ivn.gather.clips import names_of, spread
 from ivn.gather.names import run_names, short_names
 from ivn.gather.records import read_run
+from ivn.media.source import Source
 from ivn.presets import PRESETS
 
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from ivn.data.clip import Batch, ClipSpec
+from ivn.data.listing import list_clips
 from ivn.data.plan import Plan
-from ivn.data.source import BUNDLED_CLIPS, Source, list_clips
 from ivn.gather.clips import Clip, read_some
 from ivn.gather.features import Eye, eyes, film, neighbours, see
 from ivn.gather.opened import Opened, open_run
@@ -18,6 +18,7 @@ from ivn.gather.pictures import pictures
 from ivn.gather.reconstructions import SAMPLING_STEPS, affordable, decoder_of, reconstructions
 from ivn.gather.views import look, mask_films
 from ivn.keys import make_keys
+from ivn.media.source import BUNDLED_CLIPS, Source
 from ivn.report.content import Missing
 from ivn.report.picture import MASKED
 from tests.small import random_batch, small_config, small_stage

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from ivn.data.source import BUNDLED_CLIPS
+from ivn.media.source import BUNDLED_CLIPS
 from tests.command import command
 
 pytest.importorskip("av")

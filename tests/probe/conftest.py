@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from ivn.config import override, to_toml
 from ivn.model.encoder import build_encoder
 from ivn.presets import PRESETS
-from tests.data.videos import write_video
+from tests.media.videos import write_video
 from tests.probe.commanded import PEOPLE, SIGNS, bundled, write_list
 
 

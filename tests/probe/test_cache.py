@@ -9,14 +9,14 @@ import time
 import pytest
 import torch
 
-from ivn.data.source import Source
 from ivn.errors import DataError
+from ivn.media.source import Source
 from ivn.probe import extract as module
 from ivn.probe.cache import Store, StoredFeatures, compact, entry
 from ivn.probe.extract import extract
 from ivn.probe.frozen import FrozenPixels
 from ivn.probe.views import grid
-from tests.data.videos import noise, write_mp4
+from tests.media.videos import noise, write_mp4
 from tests.processes import ROOT
 
 from .planted import Brightness
@@ -197,7 +197,7 @@ import time
 from ivn.probe import cache, extract
 from ivn.probe.frozen import FrozenPixels
 from ivn.data.clip import ClipSpec
-from ivn.data.source import Source
+from ivn.media.source import Source
 from ivn.probe.views import grid
 cache._SHARD_BYTES, extract._CLIPS_AT_ONCE = 0, 1
 read = extract.read_views

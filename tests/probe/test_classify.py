@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from ivn.data.source import Source
 from ivn.errors import DataError
+from ivn.media.source import Source
 from ivn.probe.cache import HeldFeatures
 from ivn.probe.classify import classify
 from ivn.probe.metrics import confusion, hits, per_class, share
@@ -16,7 +16,7 @@ from ivn.probe.results import check_new, write
 from ivn.probe.table import classify_table
 from ivn.probe.train import Training
 from ivn.probe.views import grid, read_views
-from tests.data.videos import write_video
+from tests.media.videos import write_video
 
 from .planted import Brightness, Pooled
 

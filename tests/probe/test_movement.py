@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from ivn.data.clip import ClipSpec
-from ivn.data.source import BUNDLED_CLIPS, Source
 from ivn.errors import DataError
 from ivn.load import load_encoder
+from ivn.media.source import BUNDLED_CLIPS, Source
 from ivn.probe.camera import collect, collect_frozen
 from ivn.probe.evaluate import probe
 from ivn.probe.frozen import Frozen, FrozenEncoder

@@ -7,7 +7,7 @@ import shutil
 import pytest
 from safetensors.torch import load_file, save_file
 
-from ivn.data.source import BUNDLED_CLIPS
+from ivn.media.source import BUNDLED_CLIPS
 from ivn.model.encoder import build_encoder
 from tests.command import assert_one_line, command
 from tests.probe.commanded import SIGNS, SMALL, classify, labelled, result, write_list
@@ -45,7 +45,7 @@ def test_real_clips_are_told_apart_and_predicted_as_they_were(clips, tmp_path):
 
 @pytest.mark.parametrize("head", ["linear", "knn", "attentive"])
 def test_predictions_are_those_that_were_judged(head, clips, tmp_path):
-    from ivn.data.source import list_clips
+    from ivn.data.listing import list_clips
     from ivn.load import load_frozen
     from ivn.probe import headfile
     from ivn.probe.classify import classify

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from ivn.data.source import BUNDLED_CLIPS
+from ivn.media.source import BUNDLED_CLIPS
 from tests.command import assert_one_line, command
 from tests.probe.commanded import classify, labelled, result, write_list
 

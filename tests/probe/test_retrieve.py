@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from ivn.data.source import Source
 from ivn.errors import DataError
+from ivn.media.source import Source
 from ivn.probe import retrieve as module
 from ivn.probe.retrieve import _answers, _chance, _ranked, retrieve
 from ivn.probe.table import retrieve_table
-from tests.data.videos import write_video
+from tests.media.videos import write_video
 
 from .planted import Brightness, Pooled, draw
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from ivn.ablation.run import _labels
-from ivn.data.source import Source
 from ivn.errors import DataError
+from ivn.media.source import Source
 from ivn.probe import fit, headfile
 from ivn.probe.classify import classify
 from ivn.probe.fit import NAMES, kinds
@@ -19,7 +19,7 @@ from ivn.probe.split import folds_of
 from ivn.probe.train import Training
 from ivn.report.probes import probe
 from tests.command import command
-from tests.data.videos import write_video
+from tests.media.videos import write_video
 from tests.probe.commanded import RAW, result, write_list
 from tests.probe.commanded import labelled as rows_of
 

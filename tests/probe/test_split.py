@@ -8,9 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ivn.data.source import Source
 from ivn.errors import DataError
 from ivn.keys import Purpose, make_keys
+from ivn.media.source import Source
 from ivn.ops.random import random_words
 from ivn.probe.cache import entry
 from ivn.probe.labelled import labelled

@@ -7,11 +7,11 @@ import torch
 
 from ivn.data.clip import ClipSpec
 from ivn.data.reader import read_centre
-from ivn.data.source import BUNDLED_CLIPS, Source
 from ivn.errors import DataError, DecodeError
+from ivn.media.source import BUNDLED_CLIPS, Source
 from ivn.probe import views as module
 from ivn.probe.views import RandomView, View, grid, read_views, training_views
-from tests.data.videos import numbered_frames, write_video
+from tests.media.videos import numbered_frames, write_video
 
 pytest.importorskip("av")
 CLIP = Source(str(BUNDLED_CLIPS / "car-detection-1.mp4"))

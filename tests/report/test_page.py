@@ -10,8 +10,8 @@ from safetensors.torch import load_file, save_file
 pytest.importorskip("av")
 pytest.importorskip("efficientnet_lite_pytorch")
 
-from ivn.data.source import BUNDLED_CLIPS
 from ivn.gather import gather
+from ivn.media.source import BUNDLED_CLIPS
 from tests.browser import chromium, opened
 from tests.command import SMALL, STAGE1, assert_one_line, command
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from ivn.data.clip import Batch
+from ivn.data.listing import list_clips
 from ivn.data.loader import ClipLoader
 from ivn.data.reader import DataConfig
-from ivn.data.source import list_clips
 from ivn.keys import make_keys
 from ivn.model.encoder import Encoder
 from ivn.model.packed import Packed
@@ -19,7 +19,7 @@ from ivn.stages import blocks as module
 from ivn.stages.masks import Masking
 from ivn.stages.terms import added
 from ivn.train.gradients import compute_gradients
-from tests.data.videos import noise, write_video
+from tests.media.videos import noise, write_video
 from tests.small import random_batch, small_config, small_stage
 
 B, SIZE = 30, 14

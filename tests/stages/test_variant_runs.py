@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 import ivn
 from ivn.config import from_toml, override, read, to_toml
 from ivn.data.loader import ClipLoader
-from ivn.data.source import BUNDLED_CLIPS
+from ivn.media.source import BUNDLED_CLIPS
 from ivn.model.decoder import DiffusionDecoder
 from ivn.model.predictor import PredictorConfig
 from ivn.model.vit import ViTLayer

@@ -10,18 +10,19 @@ import torch
 from PIL import Image
 
 from ivn import stages
-from ivn.data.decode import decode
+from ivn.data.listing import list_clips
 from ivn.data.loader import ClipLoader
 from ivn.data.manifest import Row, write_manifest
 from ivn.data.plan import Plan
-from ivn.data.source import BUNDLED_CLIPS, list_clips
+from ivn.media.decode import decode
+from ivn.media.source import BUNDLED_CLIPS
 from ivn.model.packed import Packed
 from ivn.presets import PRESETS
 from ivn.view.command import seeded
 from ivn.view.masks import looking
 from ivn.view.samples import first_samples
 from tests.command import assert_one_line, command
-from tests.data.videos import noise, numbered_frames, write_mp4, write_video
+from tests.media.videos import noise, numbered_frames, write_mp4, write_video
 from tests.small import SIZES
 
 pytest.importorskip("av")

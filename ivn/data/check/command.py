@@ -10,16 +10,16 @@ from pathlib import Path
 
 from rich.console import Console
 
+from ivn.data.check.decoding import DecodeAll
 from ivn.data.cluster import Spread, spread
 from ivn.data.index.probing import source_of
 from ivn.data.manifest import Row, count_rows, manifest_at, read_rows
 from ivn.data.passing import pass_through
-from ivn.data.probe import DecodeAll
 from ivn.data.shown import line_of, verdict, watching
-from ivn.data.source import Source
 from ivn.data.table import OK, USABLE
 from ivn.durable import partial
 from ivn.errors import DataError
+from ivn.media.source import Source
 from ivn.processes import cores
 
 

@@ -23,8 +23,9 @@ from ivn.data.importers.text import (
 )
 from ivn.data.importers.videos import Videos
 from ivn.data.manifest import Row
-from ivn.data.source import NEVER_MIRRORED, VIDEO_SUFFIXES
+from ivn.data.row import NEVER_MIRRORED
 from ivn.errors import DataError
+from ivn.media.source import VIDEO_SUFFIXES
 
 
 def read_videomae(files: Sequence[Path], videos: Videos) -> Iterator[Row]:

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ivn.data.source import VIDEO_SUFFIXES, files_below
+from ivn.data.listing import files_below
 from ivn.errors import DataError
+from ivn.media.source import VIDEO_SUFFIXES
 
 # Names in a message: enough to see what is wrong, few enough to read.
 _NAMED = 5

@@ -109,7 +109,7 @@ def _work(request: Request) -> Work:
     """What becomes of the rows."""
     if not request.probe and not request.hashed:
         return lambda rows: rows
-    from ivn.data.probe import Look
+    from ivn.data.index.probing import Look
 
     look = Look(request.probe, request.hashed)
     how = spread(workers=request.workers or cores(), seconds=request.seconds, ray=request.ray)

@@ -5,18 +5,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ivn.data.manifest import Row, count_rows, read_rows, relative_to
-from ivn.data.members import COMPRESSED
-from ivn.data.source import (
-    IMAGE_SUFFIXES,
-    LIST_SUFFIXES,
-    MANIFEST_SUFFIX,
-    VIDEO_SUFFIXES,
-    files_below,
-    is_url,
-    not_there,
-)
+from ivn.data.listing import LIST_SUFFIXES, files_below
+from ivn.data.manifest import MANIFEST_SUFFIX, Row, count_rows, read_rows, relative_to
 from ivn.errors import DataError, RequestError
+from ivn.media.source import IMAGE_SUFFIXES, VIDEO_SUFFIXES, is_url, not_there
+from ivn.media.tar_members import COMPRESSED
 
 _TARS = (".tar",)
 _PACKED = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".tzst")
@@ -139,7 +132,7 @@ def _is_unicode(text: str) -> bool:
 def _folder(folder: Path) -> Found:
     """Videos and tars below a folder, links followed, in the order of the names; or its images.
 
-    As in :func:`ivn.data.source.list_clips`, images beside videos are their posters.
+    As in :func:`ivn.data.listing.list_clips`, images beside videos are their posters.
     """
     unread: list[Refused] = []
     empty = True

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ivn.data.manifest import Row
-from ivn.data.source import NEVER_MIRRORED
+from ivn.data.row import NEVER_MIRRORED
 
 # In the order of their say: a .cls is the label, whatever the .json has under that name.
 TEXTS = (".cls", ".json", ".txt")

@@ -3,18 +3,37 @@
 import collections
 import itertools
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from ivn.data.cluster import Spread
-from ivn.data.contents import named
 from ivn.data.manifest import Row
-from ivn.data.source import Source
 from ivn.data.table import USABLE
+from ivn.media.decode import route
+from ivn.media.facts import read_facts
+from ivn.media.source import Source
+from ivn.media.storage import hash_of, named
 
-if TYPE_CHECKING:
-    from ivn.data.probe import Look
+
+@dataclass(frozen=True)
+class Look:
+    """A function for other processes: what is known of a file, as columns of its row.
+
+    Attributes:
+        facts: read its packets.
+        hashed: read all of its bytes.
+    """
+
+    facts: bool
+    hashed: bool
+
+    def __call__(self, source: Source) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        if self.facts:
+            facts = read_facts(source)
+            found = asdict(facts) | {"decoder": route(facts)}
+        return found | ({"hash": hash_of(source)} if self.hashed else {})
 
 
 def source_of(row: Row, home: Path) -> Source:
@@ -26,7 +45,7 @@ def source_of(row: Row, home: Path) -> Source:
     )
 
 
-def probed(rows: Iterator[Row], home: Path, function: "Look", how: Spread) -> Iterator[Row]:
+def probed(rows: Iterator[Row], home: Path, function: Look, how: Spread) -> Iterator[Row]:
     """The rows with facts, hash and back end of their files; why not, in the status.
 
     Rows that follow one another and are of one file have it read once. Rows that cannot be used

@@ -18,9 +18,9 @@ from typing import BinaryIO, NamedTuple
 from ivn.data.index.found import Found, Refused, Remark
 from ivn.data.index.labels import TEXTS, columns_of
 from ivn.data.manifest import Row
-from ivn.data.members import members
 from ivn.data.shown import printable
-from ivn.data.source import VIDEO_SUFFIXES
+from ivn.media.source import VIDEO_SUFFIXES
+from ivn.media.tar_members import members
 
 _LONGEST_TEXT = 2**20
 _OUTSIDE = "a name that leads out of the folder"

@@ -20,9 +20,9 @@ from ivn.data.mix.mixing import Entries, Entry, Why
 from ivn.data.mix.near import candidates
 from ivn.data.mix.phash import as_arrays
 from ivn.data.mix.recipe import Recipe, Wanted, given_to, read_recipe
-from ivn.data.probe import hash_of
 from ivn.data.shown import verdict
 from ivn.errors import DataError, RequestError
+from ivn.media.storage import hash_of
 from ivn.processes import cores
 
 _NAMED = 5

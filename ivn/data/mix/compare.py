@@ -9,9 +9,9 @@ from functools import lru_cache
 
 import numpy as np
 
-from ivn.data.decode import frames_in_order
 from ivn.data.mix.phash import thumbnails
-from ivn.data.source import Source
+from ivn.media.decode import frames_in_order
+from ivn.media.source import Source
 
 _SIDE = 16
 # Pictures are taken 32 times a second, half as often each time that there are too many: at half

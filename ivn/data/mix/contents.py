@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from ivn.data.decode import decode
 from ivn.data.mix.journal import Journal
 from ivn.data.mix.phash import frame_hashes, key_frame_numbers, to_text
 from ivn.data.pool import in_processes
-from ivn.data.source import Source
+from ivn.media.decode import decode
+from ivn.media.source import Source
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def find_out(
     """What ``function`` gives for each item, in their order, as far as the journal does not know.
 
     Args:
-        function: of this package: :func:`ivn.data.probe.hash_of`, :func:`perceptual_hash` or
+        function: of this package: :func:`ivn.media.storage.hash_of`, :func:`perceptual_hash` or
             :func:`ivn.data.mix.compare.same_content`.
         items: sources, or pairs of them.
         journal: of answers; one about a file that has been changed since is not taken.

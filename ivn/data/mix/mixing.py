@@ -13,8 +13,8 @@ from pathlib import Path
 
 from ivn.data.manifest import read_rows
 from ivn.data.mix.recipe import Recipe, Wanted
-from ivn.data.source import Source
 from ivn.errors import DataError
+from ivn.media.source import Source
 
 _HELD_OUT = ("val", "test")
 _FINE = ("", "ok")

@@ -10,12 +10,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO
 
-from ivn.data.contents import read_bytes
 from ivn.data.manifest import Row, manifest_at, read_rows, write_manifest
 from ivn.data.pool import in_processes
 from ivn.data.shard.index import keys_of, rows_of
 from ivn.data.shard.tar import Packed, Shard, verify
-from ivn.data.source import VIDEO_SUFFIXES
 from ivn.data.transcode.clip import Made, Moved, Task, made_row, make
 from ivn.data.transcode.encoding import Encoding
 from ivn.data.transcode.run import (
@@ -30,6 +28,8 @@ from ivn.data.transcode.run import (
 )
 from ivn.durable import MANIFEST, filling, place, temporary
 from ivn.errors import DecodeError, RequestError
+from ivn.media.source import VIDEO_SUFFIXES
+from ivn.media.storage import read_bytes
 
 SETTINGS = "shard.json"
 _WORK = "work"

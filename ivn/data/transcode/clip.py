@@ -7,15 +7,15 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ivn.data.contents import named
-from ivn.data.decode import route
 from ivn.data.manifest import Row
-from ivn.data.probe import hash_of, probe
-from ivn.data.source import Source
 from ivn.data.transcode.encode import WriteError, encode
 from ivn.data.transcode.encoding import Encoding
 from ivn.data.transcode.verify import verify
 from ivn.durable import place, temporary
+from ivn.media.decode import route
+from ivn.media.facts import read_facts
+from ivn.media.source import Source
+from ivn.media.storage import hash_of, named
 
 _STEM = 40  # characters of the original's name that stay readable in that of its copy
 
@@ -84,7 +84,7 @@ def make(task: Task) -> Made | Stopped:
 def columns_of(path: Path) -> dict[str, Any]:
     """The columns of a manifest that tell of a made file: its facts, hash, decoder and status."""
     source = Source(os.fspath(path))
-    facts = probe(source)
+    facts = read_facts(source)
     told = {"hash": hash_of(source), "decoder": route(facts), "status": "ok"}
     return asdict(facts) | told
 

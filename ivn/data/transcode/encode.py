@@ -9,12 +9,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ivn.data.contents import named
-from ivn.data.decode import count_frames
-from ivn.data.decode.orientation import Orientation, orientation_of
-from ivn.data.decode.reading import frames_of, opened_again, read_window
-from ivn.data.decode.request import window_of
-from ivn.data.source import Source
 from ivn.data.transcode.encoding import (
     Encoding,
     add_stream,
@@ -23,6 +17,12 @@ from ivn.data.transcode.encoding import (
     matrix_of,
 )
 from ivn.errors import DecodeError
+from ivn.media.container import window_of
+from ivn.media.decode import count_frames
+from ivn.media.demux.reading import frames_of, opened_again, read_window
+from ivn.media.orientation import Orientation, orientation_of
+from ivn.media.source import Source
+from ivn.media.storage import named
 
 if TYPE_CHECKING:
     from av import Packet

@@ -5,14 +5,14 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ivn.data.contents import named
 from ivn.data.manifest import Row, read_rows, write_manifest
 from ivn.data.pool import Outcome, in_processes
-from ivn.data.source import Source
 from ivn.data.transcode.clip import Made, Moved, Stopped, Task, clip_name, made_row, make
 from ivn.data.transcode.encoding import Encoding
 from ivn.durable import MANIFEST, filling
 from ivn.errors import DataError, RequestError
+from ivn.media.source import Source
+from ivn.media.storage import named
 
 SETTINGS = "transcode.json"
 _OK = ("", "ok")

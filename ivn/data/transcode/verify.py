@@ -4,11 +4,11 @@ import math
 from fractions import Fraction
 from itertools import zip_longest
 
-from ivn.data.container import opened
-from ivn.data.decode.reading import frames_of
-from ivn.data.source import Source
 from ivn.data.transcode.encode import Put, digest
 from ivn.errors import DecodeError
+from ivn.media.container import opened
+from ivn.media.demux.reading import frames_of
+from ivn.media.source import Source
 
 
 def verify(path: str, put: Put, name: str) -> None:

@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 
 from ivn.data.check.command import Request, check, checked
+from ivn.data.check.decoding import DecodeAll
 from ivn.data.cluster import spread
 from ivn.data.manifest import Row, read_manifest, read_rows, write_manifest
-from ivn.data.probe import DecodeAll
-from ivn.data.source import BUNDLED_CLIPS
+from ivn.media.source import BUNDLED_CLIPS
 from tests.command import assert_one_line, command
-from tests.data.videos import broken_files, noise, write_mp4
+from tests.media.videos import broken_files, noise, write_mp4
 
 pytest.importorskip("av")
 pa = pytest.importorskip("pyarrow")

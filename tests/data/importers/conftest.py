@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.data.videos import noise, write_mp4
+from tests.media.videos import noise, write_mp4
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ import pytest
 
 from ivn.data.importers import IMPORTERS, Videos
 from ivn.errors import DataError
-from tests.data.videos import noise, write_mp4
+from tests.media.videos import noise, write_mp4
 
 FOLDER = os.environ.get("IVN_TEST_ANNOTATIONS", "")
 pytestmark = pytest.mark.skipif(not FOLDER, reason="IVN_TEST_ANNOTATIONS is not set")

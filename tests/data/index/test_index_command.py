@@ -17,12 +17,13 @@ import pytest
 
 from ivn.data import passing
 from ivn.data.index import command as index_command
+from ivn.data.listing import list_clips
 from ivn.data.manifest import Row, read_manifest, read_rows
 from ivn.data.passing import pass_through
-from ivn.data.source import BUNDLED_CLIPS, list_clips
 from ivn.data.stock import are_images
+from ivn.media.source import BUNDLED_CLIPS
 from tests.command import assert_one_line, command
-from tests.data.videos import broken_files, noise, write_mp4
+from tests.media.videos import broken_files, noise, write_mp4
 
 pytest.importorskip("av")
 pytest.importorskip("pyarrow")

@@ -14,7 +14,7 @@ import pytest
 from ivn.data.index.found import Refused, Remark
 from ivn.data.index.tars import read_tar
 from ivn.data.manifest import Row, read_manifest, write_manifest
-from tests.data.videos import noise, write_mp4
+from tests.media.videos import noise, write_mp4
 
 pytest.importorskip("pyarrow")
 FILES = Path(__file__).parents[2] / "cases" / "files"
@@ -369,7 +369,7 @@ def test_a_tar_that_lies_about_sizes_costs_no_memory(tmp_path):
 
 
 def test_what_a_tar_is_indexed_as_is_read_as_it_was_before(tmp_path):
-    from ivn.data.decode import decode
+    from ivn.media.decode import decode
 
     video = write_mp4(tmp_path / "v.mp4", noise(6))
     files = [member("x.mp4", b"none"), member("k/1.mp4", video.read_bytes())]

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from ivn.data.mix.compare import same_content
-from ivn.data.source import Source
 from ivn.errors import DecodeError
+from ivn.media.source import Source
 from tests.data.mix.copies import encoded_anew
-from tests.data.videos import BUNDLED, write_video
+from tests.media.videos import BUNDLED, write_video
 
 SCENES = ("asl-book", "classroom", "nasa")
 LONG = [next(clip for clip in BUNDLED if clip.stem == name) for name in SCENES]

@@ -17,7 +17,7 @@ from ivn.data.manifest import Row, read_manifest, read_rows, write_manifest
 from ivn.data.mix.contents import Found
 from tests.command import command
 from tests.data.mix.copies import encoded_anew
-from tests.data.videos import BUNDLED, noise, write_mp4
+from tests.media.videos import BUNDLED, noise, write_mp4
 
 CLIPS = {clip.stem: clip for clip in BUNDLED}
 

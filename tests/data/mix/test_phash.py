@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 import torch
 
-from ivn.data.decode import decode
 from ivn.data.mix.phash import (
     BITS,
     FRAMES,
@@ -13,8 +12,9 @@ from ivn.data.mix.phash import (
     to_text,
 )
 from ivn.errors import DataError
+from ivn.media.decode import decode
 from tests.data.mix.copies import encoded_anew
-from tests.data.videos import BUNDLED
+from tests.media.videos import BUNDLED
 
 PICTURE = torch.from_numpy(np.random.default_rng(3).integers(0, 256, (1, 9, 12, 3), np.uint8))
 

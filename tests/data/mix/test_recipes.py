@@ -7,7 +7,7 @@ import shutil
 from ivn.data.manifest import read_rows
 from tests.command import command
 from tests.data.mix.copies import encoded_anew
-from tests.data.videos import BUNDLED
+from tests.media.videos import BUNDLED
 
 CLIPS = {clip.stem: clip for clip in BUNDLED}
 ACTIVITYNET = {

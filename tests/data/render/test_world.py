@@ -16,12 +16,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ivn.data.decode import count_frames, decode
+from ivn.data.listing import list_clips
 from ivn.data.render.engine import DEPTH_UNIT, screen_for
 from ivn.data.render.moves import ACTIONS
 from ivn.data.render.world import World, render
-from ivn.data.source import list_clips
 from ivn.errors import DataError
+from ivn.media.decode import count_frames, decode
 from ivn.probe.split import folds_of, groups_of
 from tests.command import assert_one_line, command
 

@@ -9,14 +9,14 @@ import tarfile
 import pytest
 import torch
 
-from ivn.data.decode import decode
 from ivn.data.manifest import Row, read_manifest, read_rows, write_manifest
 from ivn.data.shard.tar import Packed, Shard, verify
-from ivn.data.source import BUNDLED_CLIPS
 from ivn.errors import DataError
+from ivn.media.decode import decode
+from ivn.media.source import BUNDLED_CLIPS
 from tests.command import assert_one_line, command
 from tests.data.transcode.test_run import HOSTILE, contents, copies, killed_until_done
-from tests.data.videos import CASES, broken_files, noise, write_mp4
+from tests.media.videos import CASES, broken_files, noise, write_mp4
 
 pytest.importorskip("av")
 pytest.importorskip("tyro")

@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 import torch
 
-from ivn.data.decode import count_frames, decode, frames_in_order
-from ivn.data.decode.orientation import Orientation, orientation_of
 from ivn.data.sampling import centre_frame_numbers
-from ivn.data.source import BUNDLED_CLIPS, Source
 from ivn.data.transcode.clip import columns_of
 from ivn.data.transcode.encode import WriteError, chosen, encode
 from ivn.data.transcode.encoding import Encoding, even_size
 from ivn.data.transcode.verify import verify
 from ivn.errors import DecodeError
-from tests.data.videos import (
+from ivn.media.decode import count_frames, decode, frames_in_order
+from ivn.media.orientation import Orientation, orientation_of
+from ivn.media.source import BUNDLED_CLIPS, Source
+from tests.media.videos import (
     CASES,
     UPRIGHT,
     broken_files,

@@ -1,5 +1,5 @@
 """Every file of the folder that IVN_TEST_CLIPS names, made anew and packed; see
-tests/data/test_real_clips.py."""
+tests/media/test_real_clips.py."""
 
 import csv
 import os
@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from ivn.data.decode import decode
 from ivn.data.manifest import Row, read_manifest, read_rows, write_manifest
 from ivn.data.sampling import frame_numbers
-from ivn.data.source import Source
 from ivn.keys import make_keys
+from ivn.media.decode import decode
+from ivn.media.source import Source
 from tests.command import command
-from tests.data.test_real_clips import UNDECODABLE
+from tests.media.test_real_clips import UNDECODABLE
 
 pytest.importorskip("av")
 pytest.importorskip("tyro")

@@ -11,13 +11,13 @@ import time
 
 import pytest
 
-from ivn.data.decode import decode
 from ivn.data.manifest import Row, read_manifest, read_rows, write_manifest
-from ivn.data.source import BUNDLED_CLIPS
 from ivn.data.transcode.clip import clip_name
 from ivn.data.transcode.run import same_clip
+from ivn.media.decode import decode
+from ivn.media.source import BUNDLED_CLIPS
 from tests.command import assert_one_line, command
-from tests.data.videos import broken_files, noise, write_mp4
+from tests.media.videos import broken_files, noise, write_mp4
 from tests.processes import ROOT
 
 pytest.importorskip("av")

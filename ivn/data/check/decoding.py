@@ -1,0 +1,38 @@
+"""Decoding all of a video, to see that every frame can be had."""
+
+import time
+from dataclasses import dataclass
+
+from ivn.errors import DecodeError
+from ivn.media.decode import frames_in_order
+from ivn.media.source import Source
+from ivn.media.storage import named
+
+
+def check_one(source: Source, seconds: float) -> str:
+    """Decode every frame that a clip of the source could ask for; "" or why one cannot be had.
+
+    Args:
+        source: the file and its window.
+        seconds: that it may take.
+    """
+    began, name = time.monotonic(), named(source)
+    try:
+        for number, shown in enumerate(frames_in_order(source)):
+            if number == 0:
+                shown.image()
+            if time.monotonic() - began > seconds:
+                return f"not decoded in {seconds:g} s"
+    except DecodeError as error:
+        return str(error).removeprefix(f"{name}: ")
+    return ""
+
+
+@dataclass(frozen=True)
+class DecodeAll:
+    """A function for other processes: why not all frames of a source can be had."""
+
+    seconds: float
+
+    def __call__(self, source: Source) -> str:
+        return check_one(source, self.seconds)
