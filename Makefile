@@ -62,8 +62,8 @@ minimum:
 	  -c $(MINIMUM)/constraints.txt ".[hf]" hypothesis pytest pytest-xdist scipy
 	$(MINIMUM)/bin/python -m pip list | grep -iE "$$(sed 's/==.*//' $(MINIMUM)/constraints.txt | paste -sd '|')|triton"
 	$(call timed,tests at the minimum,IVN_SOAK=10 OMP_NUM_THREADS=1 $(MINIMUM)/bin/pytest -q -n 2 \
-	  tests/ops tests/stages tests/kernels tests/media/decode tests/data/test_colour.py \
-	  tests/data/test_table.py tests/benchmarks/test_gpu.py)
+	  tests/ops tests/stages tests/kernels tests/media tests/data/augment/test_colour.py \
+	  tests/data/manifest/test_table.py tests/benchmarks/test_gpu.py)
 
 # A wheel for other machines: code for A100 and H100 and newer GPUs, glibc 2.28 or newer. Then it is
 # used where PATH has no compiler. It does without a libgomp of its own: torch's is loaded before it,

@@ -22,11 +22,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ivn.data.clip import ClipSpec
-from ivn.data.listing import list_clips
-from ivn.data.loader import ClipLoader
+from ivn.data.batch import ClipSpec
+from ivn.data.loader.loader import ClipLoader
+from ivn.data.manifest.listing import list_clips
 from ivn.data.reader import DataConfig
-from ivn.data.sampling import centre_frame_numbers
+from ivn.data.sampling.frames import centre_frame_numbers
 from ivn.errors import BenchError, DecodeError
 from ivn.media.decode import decode
 from ivn.media.source import Source

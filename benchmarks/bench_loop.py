@@ -28,7 +28,7 @@ from ivn import run
 from ivn.benchmarks import script
 from ivn.benchmarks.clock import Clock
 from ivn.config import Config, override
-from ivn.data.loader import ClipLoader
+from ivn.data.loader.loader import ClipLoader
 from ivn.media.source import BUNDLED_CLIPS
 from ivn.presets import PRESETS
 from ivn.stages import Stage1

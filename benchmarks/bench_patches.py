@@ -10,8 +10,8 @@ from torch import Tensor
 from ivn.benchmarks.bench_tokens import random_index
 from ivn.benchmarks.measure import Case
 from ivn.benchmarks.subjects import cases as both_directions
-from ivn.data.clip import IMAGENET_MEAN as MEAN
-from ivn.data.clip import IMAGENET_STD as STD
+from ivn.data.batch import IMAGENET_MEAN as MEAN
+from ivn.data.batch import IMAGENET_STD as STD
 from ivn.ops import gather_patches, gather_target_patches
 from ivn.ops.patches import row_length
 

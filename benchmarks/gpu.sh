@@ -197,7 +197,7 @@ run_tests() {
   if has xdist; then parallel=(-n 8); fi
   [ -z "$dry" ] || parallel=(--collect-only)
   step "$1" "$2" "$python" -m pytest -q "${parallel[@]}" -p no:cacheprovider -m gpu -k "$3" \
-    tests/ops tests/stages tests/data/test_{colour,on_device,packing,resize,transfer}.py \
+    tests/ops tests/stages tests/data/{augment/test_{augment,colour},loader/test_{packing,transfer},test_resize}.py \
     --continue-on-collection-errors --durations=10 --junitxml "$results/$2.xml"
 }
 
@@ -259,7 +259,7 @@ decode() {
     say "left out  decode: nvidia-dali-cuda130 and av are not both installed; see libnvcuvid above"
     return
   fi
-  step $(($1 / 2)) decode-tests "$python" -m pytest -q -m gpu tests/data/test_on_gpu.py \
+  step $(($1 / 2)) decode-tests "$python" -m pytest -q -m gpu tests/data/loader/test_dali_feeder.py \
     tests/media/decode/test_backends.py --junitxml "$results/decode-tests.xml"
   step $(($1 / 2)) decode "$python" -m ivn.benchmarks.bench_decode "$site/ivn/assets/clips" \
     --rounds 2 --processes 8 --out "$results"

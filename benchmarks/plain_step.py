@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ivn.data.clip import Batch
+from ivn.data.batch import Batch
 from ivn.keys import Purpose
 from ivn.model.teacher import Targets, Teacher
 from ivn.ops.random import integers, normal, uniform

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ivn.config import Config
-from ivn.data.clip import Batch
+from ivn.data.batch import Batch
 from ivn.keys import make_keys
 from ivn.model import patch as model_patch
 from ivn.model.encoder import Encoder

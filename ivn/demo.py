@@ -12,8 +12,8 @@ from torch import Tensor
 
 from ivn import run
 from ivn.config import Config, override
-from ivn.data.clip import Batch, ClipSpec
-from ivn.data.listing import list_clips
+from ivn.data.batch import Batch, ClipSpec
+from ivn.data.manifest.listing import list_clips
 from ivn.data.reader import read_centre
 from ivn.errors import RunError
 from ivn.gather.reconstructions import BRIGHTEST

@@ -8,7 +8,7 @@ import torch
 
 from ivn.errors import EncoderError
 
-from .data.clip import ClipSpec
+from .data.batch import ClipSpec
 from .model import hub, weights
 from .model.encoder import Encoder, EncoderConfig, build_encoder
 from .model.model import Model

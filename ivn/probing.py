@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ivn.config import read
-from ivn.data.listing import left_out, list_clips
+from ivn.data.manifest.listing import left_out, list_clips
 from ivn.errors import DataError, DecodeError, RequestError
 from ivn.load import load_frozen
 from ivn.media.source import Source

@@ -10,10 +10,10 @@ import torch
 
 from ivn import stages
 from ivn.config import HARMLESS, Config, override, read, to_dict, to_toml
-from ivn.data.identity import first_difference, recorded
-from ivn.data.listing import left_out, list_clips
-from ivn.data.loader import ClipLoader
-from ivn.data.stock import drawn_fingerprint
+from ivn.data.loader.loader import ClipLoader
+from ivn.data.manifest.identity import first_difference, recorded
+from ivn.data.manifest.listing import left_out, list_clips
+from ivn.data.sampling.pools import drawn_fingerprint
 from ivn.errors import ConfigError, RunError
 from ivn.load import local
 from ivn.media.source import Source, is_url
@@ -135,7 +135,7 @@ def _check_same(
         source: what it says of its clips.
         place: where these are.
         sources: these.
-        found, clips: what :func:`ivn.data.identity.recorded` gives of them.
+        found, clips: what :func:`ivn.data.manifest.identity.recorded` gives of them.
 
     Raises:
         ValueError: they are not; the first that differs is named.

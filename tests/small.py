@@ -4,7 +4,7 @@ import torch
 
 from ivn import stages
 from ivn.config import Config, override
-from ivn.data.clip import Batch
+from ivn.data.batch import Batch
 from ivn.keys import make_keys
 from ivn.presets import PRESETS
 

@@ -11,7 +11,7 @@ import time
 import pytest
 
 from ivn.data.check.decoding import check_one
-from ivn.data.manifest import Row, read_rows, write_manifest
+from ivn.data.manifest.parquet import Row, read_rows, write_manifest
 from ivn.errors import DecodeError
 from ivn.media.decode import decode
 from ivn.media.facts import read_facts

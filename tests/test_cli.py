@@ -12,8 +12,8 @@ import pytest
 
 from ivn import run
 from ivn.config import from_toml, help_text, override, to_toml
-from ivn.data.loader import ClipLoader
-from ivn.data.manifest import Row, write_manifest
+from ivn.data.loader.loader import ClipLoader
+from ivn.data.manifest.parquet import Row, write_manifest
 from ivn.media.source import BUNDLED_CLIPS
 from ivn.presets import PRESETS
 from ivn.train import folder

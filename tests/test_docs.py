@@ -6,7 +6,7 @@ import shlex
 
 import pytest
 
-from ivn.data.listing import list_clips
+from ivn.data.manifest.listing import list_clips
 from tests.command import command
 from tests.media.videos import noise, write_mp4
 from tests.processes import ROOT

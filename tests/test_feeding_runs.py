@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from ivn.data.loader import ClipLoader
+from ivn.data.loader.loader import ClipLoader
 from ivn.media.source import BUNDLED_CLIPS
 from ivn.train import folder
 from ivn.train.settings import EfficiencyConfig

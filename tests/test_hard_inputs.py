@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from ivn.config import to_toml
-from ivn.data.listing import list_clips
+from ivn.data.manifest.listing import list_clips
 from ivn.media.source import BUNDLED_CLIPS
 from ivn.model.state import read_state
 from ivn.presets import PRESETS

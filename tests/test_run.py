@@ -6,10 +6,10 @@ import shutil
 import pytest
 
 from ivn import run
-from ivn.data.listing import list_clips
-from ivn.data.loader import ClipLoader
-from ivn.data.manifest import Row, write_manifest
-from ivn.data.stock import drawn_fingerprint
+from ivn.data.loader.loader import ClipLoader
+from ivn.data.manifest.listing import list_clips
+from ivn.data.manifest.parquet import Row, write_manifest
+from ivn.data.sampling.pools import drawn_fingerprint
 from ivn.train import folder
 from tests.command import assert_one_line, command
 from tests.media.videos import noise, write_video

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ivn import run
 from ivn.config import Config, override, to_toml
-from ivn.data.clip import ClipSpec
+from ivn.data.batch import ClipSpec
 from ivn.load import load_frozen
 from ivn.media.source import Source
 from ivn.model.encoder import build_encoder

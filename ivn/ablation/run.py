@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ivn.data.identity import fingerprint, recorded
-from ivn.data.listing import list_clips
+from ivn.data.manifest.identity import fingerprint, recorded
+from ivn.data.manifest.listing import list_clips
 from ivn.errors import DataError, RunError, UserError
 from ivn.media.source import Source
 from ivn.probe.account import Account

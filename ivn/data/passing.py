@@ -16,9 +16,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ivn.data.manifest import Row, check_new, count_bad, join_manifests, write_manifest
-from ivn.data.row import values_of
-from ivn.data.table import USABLE
+from ivn.data.manifest.parquet import (
+    Row,
+    check_new,
+    count_bad,
+    join_manifests,
+    write_manifest,
+)
+from ivn.data.manifest.row import values_of
+from ivn.data.manifest.table import USABLE
 from ivn.durable import held_partial
 from ivn.errors import DataError
 

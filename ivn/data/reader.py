@@ -8,9 +8,15 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ivn.data.augment import Crop, Cropped, centre_crop, multi_scale_crop, random_resized_crop
-from ivn.data.clip import ClipSpec
-from ivn.data.sampling import FrameOffsets, centre_frame_numbers, frame_numbers
+from ivn.data.batch import ClipSpec
+from ivn.data.crop import (
+    Crop,
+    Cropped,
+    centre_crop,
+    multi_scale_crop,
+    random_resized_crop,
+)
+from ivn.data.sampling.frames import FrameOffsets, centre_frame_numbers, frame_numbers
 from ivn.media.decode import BackendName, decode
 from ivn.media.decode.request import Choose
 from ivn.media.source import Source

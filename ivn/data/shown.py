@@ -6,9 +6,9 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ivn.data.manifest import Row
+from ivn.data.manifest.parquet import Row
+from ivn.data.manifest.table import USABLE
 from ivn.data.passing import Passed
-from ivn.data.table import USABLE
 
 
 @contextmanager

@@ -16,9 +16,9 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from ivn.data.identity import fingerprint
-from ivn.data.listing import left_out, list_clips
-from ivn.data.windows import Tail, Window, Windows, windows_of
+from ivn.data.manifest.identity import fingerprint
+from ivn.data.manifest.listing import left_out, list_clips
+from ivn.data.sliding import Tail, Window, Windows, windows_of
 from ivn.durable import held_partial
 from ivn.embed.files import Table, writer_for
 from ivn.embed.parts import Part, Parts
@@ -46,7 +46,7 @@ class Request:
         stride: frames from window to window; 0 for those of a window.
         fps: frames a second to sample; 0 for the file's own frames.
         tail: what is done with frames that do not fill a last window; see
-            :class:`ivn.data.windows.Windows`.
+            :class:`ivn.data.sliding.Windows`.
         batch_size: windows that the encoder is given at a time; changes no feature.
     """
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from ivn.config import Config, differences
-from ivn.data.listing import list_clips
+from ivn.data.manifest.listing import list_clips
 from ivn.media.source import Source
 from ivn.report.content import Content, Missing
 

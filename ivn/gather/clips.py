@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ivn.data.clip import ClipSpec
+from ivn.data.batch import ClipSpec
 from ivn.data.reader import DataConfig, read_clip
 from ivn.errors import DecodeError
 from ivn.media.source import Source

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ivn.data.clip import ClipSpec
+from ivn.data.batch import ClipSpec
 from ivn.media.source import Source
 from ivn.report.content import Film, Gallery, Missing, Strip
 from ivn.report.images import heat, thumbnail

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ivn.data.clip import IMAGENET_MEAN, IMAGENET_STD
+from ivn.data.batch import IMAGENET_MEAN, IMAGENET_STD
 from ivn.keys import Purpose
 from ivn.model.decoder import DiffusionDecoder, PixelDecoder, PixelHead
 from ivn.model.diffusion import STEPS, cosine_schedule, predicted_target

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ivn.data.clip import Batch
+from ivn.data.batch import Batch
 from ivn.keys import make_keys
 from ivn.model.encoder import Encoder
 from ivn.model.packed import Index, Packed

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ivn.data.augment import centre_clip
+from ivn.data.crop import centre_clip
 from ivn.model.teacher import Teacher
 
 

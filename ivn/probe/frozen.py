@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ivn.data.clip import ClipSpec
+from ivn.data.batch import ClipSpec
 from ivn.errors import DataError
 from ivn.model.encoder import Encoder
 from ivn.model.layers import wide_dtype

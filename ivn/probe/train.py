@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ivn.data.order import epoch_order
+from ivn.data.sampling.order import epoch_order
 from ivn.errors import DataError
 
 from .adamw import StackedAdamW

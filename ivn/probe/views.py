@@ -12,8 +12,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ivn.data.augment import Crop, cut, multi_scale_crop
-from ivn.data.sampling import frame_numbers
+from ivn.data.crop import Crop, cut, multi_scale_crop
+from ivn.data.sampling.frames import frame_numbers
 from ivn.errors import DataError
 from ivn.keys import make_keys
 from ivn.media.container import opened

@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ivn.data.clip import Batch
+from ivn.data.batch import Batch
 from ivn.model.encoder import Encoder
 from ivn.model.layers import wide_dtype
 from ivn.model.packed import Index, Packed

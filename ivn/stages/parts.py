@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ivn.data.clip import IMAGENET_MEAN, IMAGENET_STD, Batch, ClipSpec
+from ivn.data.batch import IMAGENET_MEAN, IMAGENET_STD, Batch, ClipSpec
 from ivn.model.decoder import Decoder, PixelDecoder
 from ivn.model.encoder import Encoder
 from ivn.model.layers import wide_dtype

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ivn.data.clip import Batch, ClipSpec
+from ivn.data.batch import Batch, ClipSpec
 from ivn.model.alignment import Alignment
 from ivn.model.encoder import Encoder
 from ivn.model.layers import wide_dtype

@@ -10,7 +10,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from ivn.data.clip import Batch, ClipSpec
+from ivn.data.batch import Batch, ClipSpec
 from ivn.model.decoder import PixelDecoder
 from ivn.model.model import Model
 from ivn.model.patch import patch_grid

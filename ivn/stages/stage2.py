@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from ivn.data.clip import Batch, ClipSpec
+from ivn.data.batch import Batch, ClipSpec
 from ivn.keys import Purpose
 from ivn.model.decoder import DiffusionConfig, LatentHead, PixelDecoderConfig
 from ivn.model.encoder import CLS_TOKENS, Encoder

@@ -2,7 +2,7 @@
 
 RUN/config.toml        the resolved config; written last, so a folder that has it is complete
 RUN/run.json           where the clips and the first weights are
-RUN/clips.jsonl.gz     what the clips are, a line each; see ivn.data.identity
+RUN/clips.jsonl.gz     what the clips are, a line each; see ivn.data.manifest.identity
 RUN/log.jsonl          one line a step
 RUN/tensorboard/       the same for TensorBoard, if asked for
 RUN/checkpoints/step-00000123/

@@ -6,7 +6,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
-from ivn.data.clip import Batch
+from ivn.data.batch import Batch
 from ivn.train.optimizer import ParameterGroup
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ivn.data.clip import Batch
+from ivn.data.batch import Batch
 from ivn.model.layers import wide_dtype
 
 from .gradients import Stage

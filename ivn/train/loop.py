@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from ivn.data.clip import Batch
+from ivn.data.batch import Batch
 from ivn.errors import DataError, NotFiniteError, ReplacedError, RunError
 from ivn.processes import keep_all_freed_memory
 

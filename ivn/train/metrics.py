@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ivn.data.clip import Replacement
+from ivn.data.batch import Replacement
 from ivn.durable import why
 from ivn.errors import LogError
 

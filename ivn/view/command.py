@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from ivn.config import Config
-from ivn.data.listing import list_clips
-from ivn.data.plan import Plan
+from ivn.data.manifest.listing import list_clips
+from ivn.data.sampling.plan import Plan
 from ivn.durable import temporary
 from ivn.errors import DataError, RequestError
 from ivn.media.source import Source

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ivn.config import Config
-from ivn.data.clip import Batch, ClipSpec
+from ivn.data.batch import Batch, ClipSpec
 from ivn.gather.opened import FAILURES
 from ivn.gather.views import Mask, drawn_masks
 from ivn.load import load_encoder

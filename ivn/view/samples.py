@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ivn.data.augment import Crop
-from ivn.data.clip import Batch, ClipSpec, Replacement
-from ivn.data.on_device import augment
-from ivn.data.plan import Place, Plan
+from ivn.data.augment.augment import augment
+from ivn.data.batch import Batch, ClipSpec, Replacement
+from ivn.data.crop import Crop
 from ivn.data.reader import chooser, chosen_crop, read_clips
+from ivn.data.sampling.plan import Place, Plan
 from ivn.errors import DecodeError
 from ivn.media.decode import decode, frames_in_order
 from ivn.media.source import Source

@@ -8,8 +8,8 @@ import pytest
 from ivn.ablation import lab, run
 from ivn.ablation.paper import table
 from ivn.ablation.run import Options
-from ivn.data.identity import fingerprint
-from ivn.data.listing import list_clips
+from ivn.data.manifest.identity import fingerprint
+from ivn.data.manifest.listing import list_clips
 from ivn.errors import RunError
 from ivn.media.source import BUNDLED_CLIPS
 from ivn.probe.train import Training

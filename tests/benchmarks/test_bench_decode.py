@@ -10,7 +10,7 @@ import torch
 
 from ivn.benchmarks import bench_decode, decoders
 from ivn.benchmarks.bench_decode import Options, bench
-from ivn.data.manifest import Row, write_manifest
+from ivn.data.manifest.parquet import Row, write_manifest
 from ivn.errors import BenchError
 from ivn.media.decode import BACKENDS
 from tests.command import command

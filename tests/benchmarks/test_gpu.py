@@ -285,7 +285,11 @@ def test_every_file_with_a_test_for_a_gpu_is_among_them():
     files = (ROOT / "tests").rglob("test_*.py")
     found = {file.relative_to(ROOT) for file in files if needs_gpu.search(file.read_text())}
     # Those with a GPU decoder run beside the benchmark of decoding.
-    run = [*collected_on_a_bare_machine(), "tests/data/test_on_gpu.py", "tests/media/decode"]
+    run = [
+        *collected_on_a_bare_machine(),
+        "tests/data/loader/test_dali_feeder.py",
+        "tests/media/decode",
+    ]
     others = {"test_gpu.py", "test_bench_ops.py"}  # they name devices, and use none
     left = [file for file in found if not any(file.is_relative_to(path) for path in run)]
     assert {file.name for file in left} <= others

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from ivn.data import reader
-from ivn.data.clip import Batch, ClipSpec, Replacement
+from ivn.data.batch import Batch, ClipSpec, Replacement
 from ivn.data.reader import DataConfig, check_specs, read_centre, read_clip
 from ivn.keys import make_keys
 from ivn.media.decode import decode

@@ -13,8 +13,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from ivn.data.augment import centre_clip
-from ivn.data.sampling import centre_frame_numbers
+from ivn.data.crop import centre_clip
+from ivn.data.sampling.frames import centre_frame_numbers
 from ivn.embed import run
 from ivn.load import load_encoder, load_frozen
 from ivn.media.decode import decode

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from ivn.data.clip import Batch, ClipSpec
-from ivn.data.listing import list_clips
-from ivn.data.plan import Plan
+from ivn.data.batch import Batch, ClipSpec
+from ivn.data.manifest.listing import list_clips
+from ivn.data.sampling.plan import Plan
 from ivn.gather.clips import Clip, read_some
 from ivn.gather.features import Eye, eyes, film, neighbours, see
 from ivn.gather.opened import Opened, open_run

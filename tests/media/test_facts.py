@@ -12,7 +12,7 @@ import pytest
 
 from ivn.data.check.decoding import check_one
 from ivn.data.index.probing import Look
-from ivn.data.manifest import Row
+from ivn.data.manifest.parquet import Row
 from ivn.errors import DecodeError
 from ivn.media.decode import decode
 from ivn.media.facts import read_facts

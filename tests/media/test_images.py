@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from ivn.data.clip import ClipSpec
-from ivn.data.listing import list_clips
-from ivn.data.loader import ClipLoader
+from ivn.data.batch import ClipSpec
+from ivn.data.loader.loader import ClipLoader
+from ivn.data.manifest.listing import list_clips
 from ivn.data.reader import DataConfig, read_clip
 from ivn.errors import DecodeError
 from ivn.keys import make_keys
@@ -19,7 +19,7 @@ from ivn.media.decode import decode
 from ivn.media.facts import read_facts
 from ivn.media.source import BUNDLED_CLIPS, Source
 from ivn.media.storage import named
-from tests.data.test_loader import assert_equal
+from tests.data.loader.test_loader import assert_equal
 from tests.media.videos import CASES
 
 pytest.importorskip("av")

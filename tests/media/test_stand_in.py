@@ -2,7 +2,7 @@ import tarfile
 
 import pytest
 
-from ivn.data.manifest import read_rows
+from ivn.data.manifest.parquet import read_rows
 from ivn.errors import DataError, DecodeError
 from ivn.media.decode import decode
 from ivn.media.source import Source

@@ -6,7 +6,7 @@ import tarfile
 import pytest
 import torch
 
-from ivn.data.identity import fingerprint
+from ivn.data.manifest.identity import fingerprint
 from ivn.errors import DecodeError
 from ivn.media import storage as contents
 from ivn.media.container import opened

@@ -9,7 +9,7 @@ import torch
 from rich.console import Console
 
 from ivn.data.index.probing import Look
-from ivn.data.manifest import Row
+from ivn.data.manifest.parquet import Row
 from ivn.data.passing import Passed
 from ivn.data.shown import watching
 from ivn.media.decode import decode, frames_in_order, torchcodec

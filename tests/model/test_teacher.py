@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ivn.data.clip import IMAGENET_MEAN, IMAGENET_STD
+from ivn.data.batch import IMAGENET_MEAN, IMAGENET_STD
 from ivn.model.teacher import TeacherConfig, build_teacher, release_taps
 from ivn.model.teacher.siglip import SiglipNetwork, named_sizes
 from ivn.ops.tokens import gather_tokens_reference

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 
 import ivn
-from ivn.data.clip import IMAGENET_MEAN, IMAGENET_STD
+from ivn.data.batch import IMAGENET_MEAN, IMAGENET_STD
 from ivn.errors import EncoderError
 from ivn.load import load_frozen
 from ivn.model.encoder import EncoderConfig, build_encoder

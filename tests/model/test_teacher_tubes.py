@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from ivn.data.clip import IMAGENET_MEAN, IMAGENET_STD
+from ivn.data.batch import IMAGENET_MEAN, IMAGENET_STD
 from ivn.load import load_frozen
 from ivn.model.positions import resize_table
 from ivn.model.teacher import TeacherConfig, build_teacher

@@ -2,7 +2,7 @@
 
 import torch
 
-from ivn.data.clip import ClipSpec
+from ivn.data.batch import ClipSpec
 from ivn.probe.cache import HeldFeatures
 from ivn.probe.fit import Task
 from ivn.probe.frozen import Frozen, pooled_tokens

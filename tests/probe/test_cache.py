@@ -196,7 +196,7 @@ from pathlib import Path
 import time
 from ivn.probe import cache, extract
 from ivn.probe.frozen import FrozenPixels
-from ivn.data.clip import ClipSpec
+from ivn.data.batch import ClipSpec
 from ivn.media.source import Source
 from ivn.probe.views import grid
 cache._SHARD_BYTES, extract._CLIPS_AT_ONCE = 0, 1
@@ -218,7 +218,7 @@ extract.extract([(encoder, ["mean"])], sources, grid(1, 1), cache=Path({str(tmp_
             time.sleep(0.05)
         process.send_signal(signal.SIGKILL)
     before = len(list((tmp_path / "c").rglob("[!.]*.safetensors")))
-    from ivn.data.clip import ClipSpec
+    from ivn.data.batch import ClipSpec
 
     found = run([FrozenPixels("raw", ClipSpec(2, 16))], clips, tmp_path / "c")
     assert 1 <= before <= 3 and len(decoded) == 5 - before

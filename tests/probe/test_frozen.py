@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import ivn
-from ivn.data.clip import ClipSpec
+from ivn.data.batch import ClipSpec
 from ivn.errors import EncoderError
 from ivn.load import load_frozen
 from ivn.model.encoder import EncoderConfig, build_encoder

@@ -6,7 +6,7 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from ivn.data.clip import ClipSpec
+from ivn.data.batch import ClipSpec
 from ivn.errors import DataError
 from ivn.load import load_encoder
 from ivn.media.source import BUNDLED_CLIPS, Source

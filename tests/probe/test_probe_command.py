@@ -45,7 +45,7 @@ def test_real_clips_are_told_apart_and_predicted_as_they_were(clips, tmp_path):
 
 @pytest.mark.parametrize("head", ["linear", "knn", "attentive"])
 def test_predictions_are_those_that_were_judged(head, clips, tmp_path):
-    from ivn.data.listing import list_clips
+    from ivn.data.manifest.listing import list_clips
     from ivn.load import load_frozen
     from ivn.probe import headfile
     from ivn.probe.classify import classify
@@ -82,7 +82,7 @@ def test_a_run_stands_beside_its_random_twin_and_keeps_its_results(run, patterns
     identities = [one["identity"] for one in found["encoders"]]
     assert len(set(identities)) == 3
     from ivn.config import read
-    from ivn.data.clip import ClipSpec
+    from ivn.data.batch import ClipSpec
     from ivn.probe.frozen import FrozenEncoder
 
     config = read(run / "config.toml")

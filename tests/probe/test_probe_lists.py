@@ -129,7 +129,7 @@ def test_the_mean_over_classes_stands_beside_top_1(patterns, tmp_path):
 
 
 def test_every_file_is_read_once_for_what_it_shares(patterns, tmp_path, monkeypatch):
-    from ivn.data.listing import list_clips
+    from ivn.data.manifest.listing import list_clips
     from ivn.probe import split
     from ivn.probe.labelled import labelled as labelled_videos
 

@@ -5,7 +5,7 @@ from fractions import Fraction
 import pytest
 import torch
 
-from ivn.data.clip import ClipSpec
+from ivn.data.batch import ClipSpec
 from ivn.data.reader import read_centre
 from ivn.errors import DataError, DecodeError
 from ivn.media.source import BUNDLED_CLIPS, Source

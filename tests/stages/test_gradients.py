@@ -19,7 +19,7 @@ from ivn.benchmarks.plain_model import (
     stage2_losses,
     to_mask,
 )
-from ivn.data.clip import Batch
+from ivn.data.batch import Batch
 from ivn.keys import Purpose, make_keys
 from ivn.model.decoder import DiffusionConfig, LatentHeadConfig, PixelHeadConfig
 from ivn.model.encoder import EncoderConfig

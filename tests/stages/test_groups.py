@@ -6,9 +6,9 @@ from itertools import chain, pairwise
 import pytest
 import torch
 
-from ivn.data.clip import Batch
-from ivn.data.listing import list_clips
-from ivn.data.loader import ClipLoader
+from ivn.data.batch import Batch
+from ivn.data.loader.loader import ClipLoader
+from ivn.data.manifest.listing import list_clips
 from ivn.data.reader import DataConfig
 from ivn.keys import make_keys
 from ivn.model.encoder import Encoder

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ivn.data.clip import Batch
+from ivn.data.batch import Batch
 from ivn.keys import make_keys
 from ivn.model.decoder import LatentHeadConfig
 from ivn.model.encoder import CLS_TOKENS, EncoderConfig

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 
 import ivn
 from ivn.config import from_toml, override, read, to_toml
-from ivn.data.loader import ClipLoader
+from ivn.data.loader.loader import ClipLoader
 from ivn.media.source import BUNDLED_CLIPS
 from ivn.model.decoder import DiffusionDecoder
 from ivn.model.predictor import PredictorConfig

@@ -1,8 +1,8 @@
 """Both stages at a test's size, with a batch of bundled clips."""
 
-from ivn.data.clip import Batch
-from ivn.data.listing import list_clips
-from ivn.data.loader import ClipLoader
+from ivn.data.batch import Batch
+from ivn.data.loader.loader import ClipLoader
+from ivn.data.manifest.listing import list_clips
 from ivn.media.source import BUNDLED_CLIPS
 from ivn.stages import Stage
 from tests.small import small_config, small_stage

@@ -3,7 +3,7 @@ import json
 import pytest
 import torch
 
-from ivn.data.clip import Replacement
+from ivn.data.batch import Replacement
 from ivn.train.metrics import Log, StepRecord, Window
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ivn.data.clip import Batch, Replacement
+from ivn.data.batch import Batch, Replacement
 from ivn.keys import Purpose, make_keys
 from ivn.ops.random import normal, random_words, uniform
 from ivn.train import folder

@@ -10,10 +10,10 @@ import torch
 from PIL import Image
 
 from ivn import stages
-from ivn.data.listing import list_clips
-from ivn.data.loader import ClipLoader
-from ivn.data.manifest import Row, write_manifest
-from ivn.data.plan import Plan
+from ivn.data.loader.loader import ClipLoader
+from ivn.data.manifest.listing import list_clips
+from ivn.data.manifest.parquet import Row, write_manifest
+from ivn.data.sampling.plan import Plan
 from ivn.media.decode import decode
 from ivn.media.source import BUNDLED_CLIPS
 from ivn.model.packed import Packed

@@ -13,10 +13,10 @@ from rich.console import Console
 from ivn.data.check.decoding import DecodeAll
 from ivn.data.cluster import Spread, spread
 from ivn.data.index.probing import source_of
-from ivn.data.manifest import Row, count_rows, manifest_at, read_rows
+from ivn.data.manifest.parquet import Row, count_rows, manifest_at, read_rows
+from ivn.data.manifest.table import OK, USABLE
 from ivn.data.passing import pass_through
 from ivn.data.shown import line_of, verdict, watching
-from ivn.data.table import OK, USABLE
 from ivn.durable import partial
 from ivn.errors import DataError
 from ivn.media.source import Source

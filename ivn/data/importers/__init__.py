@@ -39,7 +39,7 @@ from ivn.data.importers.ssv2 import read_ssv2
 from ivn.data.importers.ucf101 import read_ucf101
 from ivn.data.importers.videos import Videos
 from ivn.data.importers.youcook2 import read_youcook2
-from ivn.data.manifest import Row
+from ivn.data.manifest.parquet import Row
 
 __all__ = ["IMPORTERS", "Importer", "Videos"]
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from ivn.data.importers.segments import Span, segments_of, times_of, whole_video
 from ivn.data.importers.text import read_json, read_named, read_table, split_of, text_of
 from ivn.data.importers.videos import Videos
-from ivn.data.manifest import Row
+from ivn.data.manifest.parquet import Row
 
 
 def read_activitynet(files: Sequence[Path], videos: Videos) -> Iterator[Row]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from ivn.data.importers.segments import times_of
 from ivn.data.importers.text import Place, check_lists, read_lines, read_table, split_by_name
 from ivn.data.importers.videos import Videos
-from ivn.data.manifest import Row
+from ivn.data.manifest.parquet import Row
 
 _CLASS = re.compile(r"(c\d{3}) (.+)")
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from ivn.data.importers.segments import segments_of, whole_video
 from ivn.data.importers.text import read_named, split_of, text_of
 from ivn.data.importers.videos import Videos
-from ivn.data.manifest import Row
+from ivn.data.manifest.parquet import Row
 
 
 def read_coin(files: Sequence[Path], videos: Videos) -> Iterator[Row]:

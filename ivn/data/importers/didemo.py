@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ivn.data.importers.text import list_of, read_records, split_by_name, text_of
 from ivn.data.importers.videos import Videos
-from ivn.data.manifest import Row
+from ivn.data.manifest.parquet import Row
 
 _PIECE = 5.0
 _MOST = 1000

@@ -13,7 +13,7 @@ from pathlib import Path
 from ivn.data.importers.text import Place, read_lines, split_by_name
 from ivn.data.importers.ucf101 import check_one_fold
 from ivn.data.importers.videos import Videos
-from ivn.data.manifest import Row
+from ivn.data.manifest.parquet import Row
 
 _OFFICIAL = re.compile(r"(?P<action>\w+)_test_split[123]\.txt")
 _SPLITS = {"1": "train", "2": "test"}

@@ -23,7 +23,7 @@ from ivn.data.importers.text import (
     whole,
 )
 from ivn.data.importers.videos import Videos
-from ivn.data.manifest import Row
+from ivn.data.manifest.parquet import Row
 
 _CUT = re.compile(r"(.{11})_\d{6}_\d{6}")
 CLASSES_710 = Path(__file__).parents[1] / "mix" / "recipes" / "kinetics710.txt"

@@ -22,8 +22,8 @@ from ivn.data.importers.text import (
     whole,
 )
 from ivn.data.importers.videos import Videos
-from ivn.data.manifest import Row
-from ivn.data.row import NEVER_MIRRORED
+from ivn.data.manifest.parquet import Row
+from ivn.data.manifest.row import NEVER_MIRRORED
 from ivn.errors import DataError
 from ivn.media.source import VIDEO_SUFFIXES
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ivn.data.importers.text import read_fields, split_by_name
 from ivn.data.importers.videos import Videos
-from ivn.data.manifest import Row
+from ivn.data.manifest.parquet import Row
 
 
 def read_moments(files: Sequence[Path], videos: Videos) -> Iterator[Row]:

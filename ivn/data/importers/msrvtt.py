@@ -22,7 +22,7 @@ from ivn.data.importers.text import (
     text_of,
 )
 from ivn.data.importers.videos import Videos
-from ivn.data.manifest import Row
+from ivn.data.manifest.parquet import Row
 from ivn.errors import DataError
 
 

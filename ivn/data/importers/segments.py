@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from ivn.data.importers.text import Place, list_of, seconds
 from ivn.data.importers.videos import Videos
-from ivn.data.manifest import Row
+from ivn.data.manifest.parquet import Row
 
 
 class Span(NamedTuple):

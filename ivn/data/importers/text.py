@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ivn.data.delimited import MARKS, WHOLE_LINES, records_in, text_in
+from ivn.data.manifest.delimited import MARKS, WHOLE_LINES, records_in, text_in
 from ivn.errors import DataError
 
 _SPLITS = {
@@ -55,8 +55,8 @@ def read_table(file: Path, needed: Sequence[str]) -> Iterator[tuple[Place, dict[
     """The rows of a csv whose first line names its columns.
 
     Args:
-        file: the csv, as :func:`ivn.data.delimited.records_in` reads it; semicolons, tabs or bars
-            may be in the place of its commas.
+        file: the csv, as :func:`ivn.data.manifest.delimited.records_in` reads it; semicolons, tabs
+            or bars may be in the place of its commas.
         needed: columns without which it is another file.
 
     Raises:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ivn.data.importers.text import Place, check_lists, read_lines, split_by_name
 from ivn.data.importers.videos import Videos
-from ivn.data.manifest import Row
+from ivn.data.manifest.parquet import Row
 from ivn.errors import DataError
 
 _NAME = re.compile(r"v_(?P<name>\w+)_(?P<group>g\d+)_c\d+\.avi")

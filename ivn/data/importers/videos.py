@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ivn.data.listing import files_below
+from ivn.data.manifest.listing import files_below
 from ivn.errors import DataError
 from ivn.media.source import VIDEO_SUFFIXES
 

@@ -23,7 +23,7 @@ from ivn.data.importers.text import (
     text_of,
 )
 from ivn.data.importers.videos import Videos
-from ivn.data.manifest import Row
+from ivn.data.manifest.parquet import Row
 
 
 def read_youcook2(files: Sequence[Path], videos: Videos) -> Iterator[Row]:

@@ -10,7 +10,7 @@ from rich.console import Console
 from ivn.data.cluster import spread
 from ivn.data.index.found import Found, Refused, Remark, counted, found_at, found_by
 from ivn.data.index.probing import probed
-from ivn.data.manifest import Row
+from ivn.data.manifest.parquet import Row
 from ivn.data.passing import Passed, Work, pass_through
 from ivn.data.shown import printable, verdict, watching
 from ivn.errors import DataError

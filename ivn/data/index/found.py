@@ -5,8 +5,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ivn.data.listing import LIST_SUFFIXES, files_below
-from ivn.data.manifest import MANIFEST_SUFFIX, Row, count_rows, read_rows, relative_to
+from ivn.data.manifest.listing import LIST_SUFFIXES, files_below
+from ivn.data.manifest.parquet import (
+    MANIFEST_SUFFIX,
+    Row,
+    count_rows,
+    read_rows,
+    relative_to,
+)
 from ivn.errors import DataError, RequestError
 from ivn.media.source import IMAGE_SUFFIXES, VIDEO_SUFFIXES, is_url, not_there
 from ivn.media.tar_members import COMPRESSED
@@ -75,7 +81,7 @@ def counted(place: str) -> int | None:
     if kind is _video:
         return 1
     if kind is _list:
-        from ivn.data.lists import count_lines
+        from ivn.data.manifest.lists import count_lines
 
         return count_lines(Path(place))
     return count_rows(Path(place)) if kind is _manifest else None
@@ -132,7 +138,7 @@ def _is_unicode(text: str) -> bool:
 def _folder(folder: Path) -> Found:
     """Videos and tars below a folder, links followed, in the order of the names; or its images.
 
-    As in :func:`ivn.data.listing.list_clips`, images beside videos are their posters.
+    As in :func:`ivn.data.manifest.listing.list_clips`, images beside videos are their posters.
     """
     unread: list[Refused] = []
     empty = True
@@ -156,7 +162,7 @@ def _video(file: Path) -> Found:
 
 
 def _list(file: Path) -> Found:
-    from ivn.data.lists import read_list
+    from ivn.data.manifest.lists import read_list
 
     for number, row in read_list(file):
         if isinstance(row, str):

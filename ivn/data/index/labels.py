@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from ivn.data.manifest import Row
-from ivn.data.row import NEVER_MIRRORED
+from ivn.data.manifest.parquet import Row
+from ivn.data.manifest.row import NEVER_MIRRORED
 
 # In the order of their say: a .cls is the label, whatever the .json has under that name.
 TEXTS = (".cls", ".json", ".txt")

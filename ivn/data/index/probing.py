@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ivn.data.cluster import Spread
-from ivn.data.manifest import Row
-from ivn.data.table import USABLE
+from ivn.data.manifest.parquet import Row
+from ivn.data.manifest.table import USABLE
 from ivn.media.decode import route
 from ivn.media.facts import read_facts
 from ivn.media.source import Source

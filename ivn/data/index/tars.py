@@ -17,7 +17,7 @@ from typing import BinaryIO, NamedTuple
 
 from ivn.data.index.found import Found, Refused, Remark
 from ivn.data.index.labels import TEXTS, columns_of
-from ivn.data.manifest import Row
+from ivn.data.manifest.parquet import Row
 from ivn.data.shown import printable
 from ivn.media.source import VIDEO_SUFFIXES
 from ivn.media.tar_members import members

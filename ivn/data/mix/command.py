@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from ivn.data.manifest import Row, check_new, manifest_at, read_rows, write_manifest
+from ivn.data.manifest.parquet import Row, check_new, manifest_at, read_rows, write_manifest
 from ivn.data.mix import mixing, report
 from ivn.data.mix.compare import same_content
 from ivn.data.mix.contents import find_out, perceptual_hash

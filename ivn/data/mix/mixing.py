@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
 
-from ivn.data.manifest import read_rows
+from ivn.data.manifest.parquet import read_rows
 from ivn.data.mix.recipe import Recipe, Wanted
 from ivn.errors import DataError
 from ivn.media.source import Source

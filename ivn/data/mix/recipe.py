@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ivn import toml
-from ivn.data.delimited import lines_in
+from ivn.data.manifest.delimited import lines_in
 from ivn.errors import DataError, RequestError
 
 _FOLDER = Path(__file__).with_name("recipes")

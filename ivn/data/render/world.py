@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from ivn.data.manifest import Row, write_manifest
+from ivn.data.manifest.parquet import Row, write_manifest
 from ivn.data.render.engine import (
     ALL_MAPS,
     MAPS,

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ivn.data.manifest import manifest_at
+from ivn.data.manifest.parquet import manifest_at
 from ivn.data.shard.run import Packing, shard
 from ivn.data.transcode.command import told
 from ivn.data.transcode.run import Limits

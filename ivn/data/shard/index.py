@@ -7,7 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from ivn.data.manifest import Row
+from ivn.data.manifest.parquet import Row
 from ivn.errors import DataError
 
 _COLUMNS = {column.name for column in fields(Row)}

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO
 
-from ivn.data.manifest import Row, manifest_at, read_rows, write_manifest
+from ivn.data.manifest.parquet import Row, manifest_at, read_rows, write_manifest
 from ivn.data.pool import in_processes
 from ivn.data.shard.index import keys_of, rows_of
 from ivn.data.shard.tar import Packed, Shard, verify

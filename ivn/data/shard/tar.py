@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO
 
-from ivn.data.manifest import Row
+from ivn.data.manifest.parquet import Row
 from ivn.errors import DataError
 
 _BLOCK = 2**20

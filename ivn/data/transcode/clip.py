@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ivn.data.manifest import Row
+from ivn.data.manifest.parquet import Row
 from ivn.data.transcode.encode import WriteError, encode
 from ivn.data.transcode.encoding import Encoding
 from ivn.data.transcode.verify import verify

@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
-from ivn.data.manifest import manifest_at, read_manifest
+from ivn.data.manifest.parquet import manifest_at, read_manifest
 from ivn.data.transcode.encoding import Encoding
 from ivn.data.transcode.run import Limits, Report, Tally, transcode
 from ivn.durable import MANIFEST

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ivn.data.manifest import Row, read_rows, write_manifest
+from ivn.data.manifest.parquet import Row, read_rows, write_manifest
 from ivn.data.pool import Outcome, in_processes
 from ivn.data.transcode.clip import Made, Moved, Stopped, Task, clip_name, made_row, make
 from ivn.data.transcode.encoding import Encoding

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from ivn.data.clip import IMAGENET_MEAN, IMAGENET_STD
+from ivn.data.batch import IMAGENET_MEAN, IMAGENET_STD
 
 from ..encoder import Encoder, EncoderConfig, build_encoder
 from ..internvideo2 import HEADS, POOL_HEADS

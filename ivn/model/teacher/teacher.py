@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ivn.data.clip import IMAGENET_MEAN, IMAGENET_STD
+from ivn.data.batch import IMAGENET_MEAN, IMAGENET_STD
 from ivn.ops.tokens import gather_tokens
 
 from ..layers import wide_dtype

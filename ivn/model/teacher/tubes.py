@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ivn.data.clip import IMAGENET_MEAN, IMAGENET_STD
+from ivn.data.batch import IMAGENET_MEAN, IMAGENET_STD
 
 from ..positions import GridPositions
 from . import hf

@@ -15,7 +15,7 @@ import pytest
 from ivn.data.check.command import Request, check, checked
 from ivn.data.check.decoding import DecodeAll
 from ivn.data.cluster import spread
-from ivn.data.manifest import Row, read_manifest, read_rows, write_manifest
+from ivn.data.manifest.parquet import Row, read_manifest, read_rows, write_manifest
 from ivn.media.source import BUNDLED_CLIPS
 from tests.command import assert_one_line, command
 from tests.media.videos import broken_files, noise, write_mp4

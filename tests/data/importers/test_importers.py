@@ -7,7 +7,7 @@ import pytest
 
 from ivn.data.importers import IMPORTERS, Videos
 from ivn.data.importers.videos import _videos_below
-from ivn.data.manifest import Row, read_manifest, write_manifest
+from ivn.data.manifest.parquet import Row, read_manifest, write_manifest
 from ivn.errors import DataError
 from tests.data.importers.published import CASES, given
 

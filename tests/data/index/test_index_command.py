@@ -17,10 +17,10 @@ import pytest
 
 from ivn.data import passing
 from ivn.data.index import command as index_command
-from ivn.data.listing import list_clips
-from ivn.data.manifest import Row, read_manifest, read_rows
+from ivn.data.manifest.listing import list_clips
+from ivn.data.manifest.parquet import Row, read_manifest, read_rows
 from ivn.data.passing import pass_through
-from ivn.data.stock import are_images
+from ivn.data.sampling.pools import are_images
 from ivn.media.source import BUNDLED_CLIPS
 from tests.command import assert_one_line, command
 from tests.media.videos import broken_files, noise, write_mp4

@@ -13,7 +13,7 @@ import pytest
 
 from ivn.data.index.found import Refused, Remark
 from ivn.data.index.tars import read_tar
-from ivn.data.manifest import Row, read_manifest, write_manifest
+from ivn.data.manifest.parquet import Row, read_manifest, write_manifest
 from tests.media.videos import noise, write_mp4
 
 pytest.importorskip("pyarrow")

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import pytest
 
-from ivn.data.manifest import Row, read_manifest, read_rows, write_manifest
+from ivn.data.manifest.parquet import Row, read_manifest, read_rows, write_manifest
 from ivn.data.mix.contents import Found
 from tests.command import command
 from tests.data.mix.copies import encoded_anew

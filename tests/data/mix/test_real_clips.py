@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ivn.data.manifest import Row, write_manifest
+from ivn.data.manifest.parquet import Row, write_manifest
 from tests.command import command
 from tests.data.mix.copies import encoded_anew
 

@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 
-from ivn.data.manifest import read_rows
+from ivn.data.manifest.parquet import read_rows
 from tests.command import command
 from tests.data.mix.copies import encoded_anew
 from tests.media.videos import BUNDLED

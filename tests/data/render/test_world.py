@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ivn.data.listing import list_clips
+from ivn.data.manifest.listing import list_clips
 from ivn.data.render.engine import DEPTH_UNIT, screen_for
 from ivn.data.render.moves import ACTIONS
 from ivn.data.render.world import World, render

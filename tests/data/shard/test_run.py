@@ -9,7 +9,7 @@ import tarfile
 import pytest
 import torch
 
-from ivn.data.manifest import Row, read_manifest, read_rows, write_manifest
+from ivn.data.manifest.parquet import Row, read_manifest, read_rows, write_manifest
 from ivn.data.shard.tar import Packed, Shard, verify
 from ivn.errors import DataError
 from ivn.media.decode import decode

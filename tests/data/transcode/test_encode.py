@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from ivn.data.sampling import centre_frame_numbers
+from ivn.data.sampling.frames import centre_frame_numbers
 from ivn.data.transcode.clip import columns_of
 from ivn.data.transcode.encode import WriteError, chosen, encode
 from ivn.data.transcode.encoding import Encoding, even_size

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from ivn.data.manifest import Row, read_manifest, read_rows, write_manifest
-from ivn.data.sampling import frame_numbers
+from ivn.data.manifest.parquet import Row, read_manifest, read_rows, write_manifest
+from ivn.data.sampling.frames import frame_numbers
 from ivn.keys import make_keys
 from ivn.media.decode import decode
 from ivn.media.source import Source

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from ivn.data.manifest import Row, read_manifest, read_rows, write_manifest
+from ivn.data.manifest.parquet import Row, read_manifest, read_rows, write_manifest
 from ivn.data.transcode.clip import clip_name
 from ivn.data.transcode.run import same_clip
 from ivn.media.decode import decode

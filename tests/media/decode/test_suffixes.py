@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from ivn.data.listing import list_clips
+from ivn.data.manifest.listing import list_clips
 from ivn.media.decode import decode
 from ivn.media.source import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from tests.media.videos import numbered_frames

@@ -1,0 +1,1 @@
+"""Changes of colour and geometry, made where the batch is used."""

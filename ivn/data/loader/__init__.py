@@ -1,0 +1,1 @@
+"""Batches, made by processes beside the one that trains."""

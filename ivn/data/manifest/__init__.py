@@ -1,0 +1,1 @@
+"""Lists and manifests of clips, read into sources."""
