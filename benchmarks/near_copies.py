@@ -16,10 +16,10 @@ from pathlib import Path
 import av
 import numpy as np
 
-from ivn.data.mix.compare import same_content
-from ivn.data.mix.contents import perceptual_hash
-from ivn.data.mix.near import candidates
-from ivn.data.mix.phash import as_arrays
+from ivn.corpus.mix.compare import same_content
+from ivn.corpus.mix.contents import perceptual_hash
+from ivn.corpus.mix.near import candidates
+from ivn.corpus.mix.phash import as_arrays
 from ivn.media.decode import frames_in_order
 from ivn.media.source import Source
 

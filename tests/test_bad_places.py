@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from ivn.data.check.decoding import check_one
+from ivn.corpus.check.decoding import check_one
 from ivn.data.manifest.parquet import Row, read_rows, write_manifest
 from ivn.errors import DecodeError
 from ivn.media.decode import decode

@@ -18,15 +18,16 @@ from safetensors.torch import save_file
 
 import ivn
 from ivn.config import from_toml, to_toml
+from ivn.corpus.check.decoding import check_one
+from ivn.corpus.index.found import found_at
+from ivn.corpus.index.probing import source_of
+from ivn.corpus.index.refused import Refused, Remark
+from ivn.corpus.pool import in_processes
+from ivn.corpus.progress import line_of, printable
 from ivn.data.batch import ClipSpec
-from ivn.data.check.decoding import check_one
-from ivn.data.index.found import Refused, Remark, found_at
-from ivn.data.index.probing import source_of
 from ivn.data.manifest.parquet import read_rows
 from ivn.data.manifest.table import OK, USABLE
-from ivn.data.pool import in_processes
 from ivn.data.reader import DataConfig, read_clip
-from ivn.data.shown import line_of, printable
 from ivn.errors import ConfigError, DecodeError
 from ivn.keys import make_keys
 from ivn.media.decode import BACKENDS, decode

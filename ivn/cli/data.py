@@ -43,7 +43,7 @@ def run_render(
         maps: some of MAP01 to MAP32 and E1M1 to E4M9; the former by default.
         workers: clips rendered at a time; one for each core by default.
     """
-    from ivn.data.render.command import render_world
+    from ivn.corpus.worlds.command import render_world
 
     named = tuple(filter(None, maps.split(",")))
     return render_world(clips, out, frames, size, fps, seed, named, workers)
@@ -89,7 +89,7 @@ def run_index(
     if bool(format) != bool(videos):
         raise UsageError("--format NAME and --videos DIR belong together")
     _check_limits(seconds, workers, max_bad)
-    from ivn.data.index.command import Request, index
+    from ivn.corpus.index.command import Request, index
 
     return index(Request(places, out, format, videos, probe, hash, seconds, workers, max_bad, ray))
 
@@ -120,7 +120,7 @@ def run_check(
         ray: a cluster to do it on: auto, HOST:PORT, ray://HOST:PORT, or local for one here.
     """
     _check_limits(seconds, workers, max_bad)
-    from ivn.data.check.command import Request, check
+    from ivn.corpus.check.command import Request, check
 
     return check(Request(manifest, out, seconds, workers, max_bad, ray))
 
@@ -164,7 +164,7 @@ def run_mix(
     if not manifests:
         raise UsageError("give at least one M: ivn data mix M... -o MIX.parquet")
     _check_limits(seconds, workers, max_bad)
-    from ivn.data.mix.command import mix_manifests
+    from ivn.corpus.mix.command import mix_manifests
 
     return mix_manifests(manifests, out, recipe, weight, workers, seconds, max_bad)
 
@@ -201,9 +201,9 @@ def run_transcode(
         seconds: that a clip may take.
         max_bad: fail where more than this share of the rows have a video that cannot be used.
     """
-    from ivn.data.transcode.command import transcode_manifest
-    from ivn.data.transcode.encoding import Encoding, usual_crf
-    from ivn.data.transcode.run import Limits
+    from ivn.corpus.transcode.command import transcode_manifest
+    from ivn.corpus.transcode.encoding import Encoding, usual_crf
+    from ivn.corpus.transcode.run import Limits
     from ivn.processes import cores
 
     encoding = Encoding(codec, usual_crf(codec) if crf == -1 else crf, short, gop)
@@ -245,10 +245,10 @@ def run_shard(
         seconds: that a clip may take.
         max_bad: fail where more than this share of the rows have a video that cannot be used.
     """
-    from ivn.data.shard.command import shard_manifest
-    from ivn.data.shard.run import Packing
-    from ivn.data.transcode.encoding import Encoding, usual_crf
-    from ivn.data.transcode.run import Limits
+    from ivn.corpus.shard.command import shard_manifest
+    from ivn.corpus.shard.run import Packing
+    from ivn.corpus.transcode.encoding import Encoding, usual_crf
+    from ivn.corpus.transcode.run import Limits
     from ivn.processes import cores
 
     encoding = Encoding(codec, usual_crf(codec) if crf == -1 else crf, short, 1)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from ivn.data.check.decoding import check_one
-from ivn.data.index.probing import Look
+from ivn.corpus.check.decoding import check_one
+from ivn.corpus.index.probing import Look
 from ivn.data.manifest.parquet import Row
 from ivn.errors import DecodeError
 from ivn.media.decode import decode

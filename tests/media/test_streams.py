@@ -8,10 +8,10 @@ import pytest
 import torch
 from rich.console import Console
 
-from ivn.data.index.probing import Look
+from ivn.corpus.index.probing import Look
+from ivn.corpus.progress import watching
+from ivn.corpus.resumable import Passed
 from ivn.data.manifest.parquet import Row
-from ivn.data.passing import Passed
-from ivn.data.shown import watching
 from ivn.media.decode import decode, frames_in_order, torchcodec
 from ivn.media.facts import read_facts
 from ivn.media.source import Source

@@ -8,7 +8,8 @@ import tarfile
 
 import pytest
 
-from ivn.data.index.found import Refused, found_at
+from ivn.corpus.index.found import found_at
+from ivn.corpus.index.refused import Refused
 from ivn.errors import DecodeError
 from ivn.media.source import Source
 from ivn.media.storage import read_bytes

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from ivn.data.batch import ClipSpec
-from ivn.data.loader.loader import ClipLoader
 from ivn.data.loader import loader as loader_module
+from ivn.data.loader.loader import ClipLoader
 from ivn.data.loader.packing import Packing
 from ivn.data.loader.ring import Ring
 from ivn.data.loader.transfer import ToCuda, ToHost

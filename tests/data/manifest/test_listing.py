@@ -2,8 +2,8 @@ import os
 
 import pytest
 
-from ivn.data.importers import Videos
-from ivn.data.index.found import found_at
+from ivn.corpus.importers import Videos
+from ivn.corpus.index.found import found_at
 from ivn.data.manifest.identity import fingerprint
 from ivn.data.manifest.listing import list_clips
 from ivn.errors import DataError

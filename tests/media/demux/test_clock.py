@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
+from ivn.corpus.check.decoding import check_one
+from ivn.corpus.transcode.encode import encode
+from ivn.corpus.transcode.encoding import Encoding
+from ivn.corpus.transcode.verify import verify
 from ivn.data.batch import ClipSpec
-from ivn.data.check.decoding import check_one
 from ivn.data.crop import centre_clip
 from ivn.data.sliding import Windows, windows_of
-from ivn.data.transcode.encode import encode
-from ivn.data.transcode.encoding import Encoding
-from ivn.data.transcode.verify import verify
 from ivn.errors import DecodeError
 from ivn.media.decode import count_frames, dali, decode, frames_in_order, torchcodec
 from ivn.media.demux import packets, reading

@@ -1,0 +1,97 @@
+"""Charades: a csv a split and the classes; Charades-STA: a text of sentences with their times.
+
+The csv has ``id``, ``subject`` (the person: the group), ``scene``, ``script``, ``descriptions``
+(parted by ";"), ``actions`` (``c077 12.10 18.00;...``) and more; Charades_v1_classes.txt has
+``c077 Putting a pillow somewhere``. Videos are ``ID.mp4``.
+https://prior.allenai.org/projects/data/charades/README.txt. Charades-STA has ``ID start
+end##sentence`` a line (open-mmlab/mmaction2, tools/data/charades-sta on GitHub).
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from ivn.corpus.importers.segments import times_of
+from ivn.corpus.importers.text import Place, check_lists, read_lines, read_table, split_by_name
+from ivn.corpus.importers.videos import Videos
+from ivn.data.manifest.parquet import Row
+
+_CLASS = re.compile(r"(c\d{3}) (.+)")
+
+
+def read_charades(files: Sequence[Path], videos: Videos) -> Iterator[Row]:
+    """A row for each video, all its actions as one label; their times are in ``extra``."""
+    names: dict[str, str] = {}
+    lists = []
+    for file in files:
+        if file.suffix.lower() == ".txt":
+            names |= _classes(file)
+        else:
+            lists.append(file)
+    check_lists(files, lists)
+    for file in lists:
+        split = split_by_name(file)
+        for place, row in read_table(file, ["id", "subject", "script", "descriptions", "actions"]):
+            actions = [_action(place, videos, row["id"], one) for one in _parts(row["actions"])]
+            known = dict.fromkeys(_name(place, action, names) for action in actions)
+            labels = {"label": ";".join(known), "scene": row.get("scene", "")}
+            if path := videos.find(row["id"]):
+                yield Row(
+                    path,
+                    labels={key: value for key, value in labels.items() if value} | split,
+                    captions=tuple(filter(None, [row["script"], *_parts(row["descriptions"])])),
+                    source="charades",
+                    group=row["subject"],
+                    extra={"actions": row["actions"]} if row["actions"] else {},
+                )
+
+
+def read_charades_sta(files: Sequence[Path], videos: Videos) -> Iterator[Row]:
+    """A row for each sentence; the video is the group."""
+    for file in files:
+        split = split_by_name(file)
+        for place, line in read_lines(file):
+            head, mark, sentence = line.partition("##")
+            words = head.split()
+            if not (mark and sentence and len(words) == 3):
+                raise place.wrong(f"{line!r}, expected ID start end##sentence")
+            name = words[0]
+            times = times_of(place, videos, name, words[1:])
+            if times and (path := videos.find(name)):
+                yield Row(
+                    path,
+                    labels=split,
+                    captions=(sentence,),
+                    source="charades",
+                    group=name,
+                    start=times.start,
+                    end=times.end,
+                )
+
+
+def _classes(file: Path) -> dict[str, str]:
+    names = {}
+    for place, line in read_lines(file):
+        found = _CLASS.fullmatch(line)
+        if found is None:
+            raise place.wrong(f"{line!r}, expected a class such as c077 and its name")
+        names[found[1]] = found[2]
+    return names
+
+
+def _action(place: Place, videos: Videos, video: str, text: str) -> str:
+    words = text.split()
+    if len(words) != 3 or not re.fullmatch(r"c\d{3}", words[0]):
+        raise place.wrong(f"the action {text!r}, expected a class such as c077 and two times")
+    times_of(place, videos, video, words[1:])
+    return words[0]
+
+
+def _name(place: Place, action: str, names: dict[str, str]) -> str:
+    if names and action not in names:
+        raise place.wrong(f"class {action} is not among the {len(names)} of the list")
+    return names.get(action, action)
+
+
+def _parts(text: str) -> list[str]:
+    return [part.strip() for part in text.split(";") if part.strip()]

@@ -1,0 +1,31 @@
+"""COIN: one JSON object ``database`` of YouTube's videos with the steps of a task.
+
+A video has ``class`` (the task), ``recipe_type`` (its number), ``subset``, and ``annotation``: a
+list of steps with ``id``, ``label`` and ``segment`` in seconds. coin-dataset/annotations, README.md
+on GitHub. Files are named by YouTube's id, in whatever folders.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from ivn.corpus.importers.segments import segments_of, whole_video
+from ivn.corpus.importers.text import read_named, split_of, text_of
+from ivn.corpus.importers.videos import Videos
+from ivn.data.manifest.parquet import Row
+
+
+def read_coin(files: Sequence[Path], videos: Videos) -> Iterator[Row]:
+    """A row for each step, the task as its label."""
+    for file in files:
+        for place, name, record in read_named(file, inside="database"):
+            task = text_of(place, record, "class")
+            split = split_of(place, '"subset"', record.get("subset"))
+            for within, one, times in segments_of(place, videos, name, record, "annotation"):
+                step = text_of(within, one, "label") if one else ""
+                if path := videos.find(name):
+                    labels = {"label": task, "step": step, "split": split}
+                    row = whole_video(path, labels, "coin", name)
+                    yield replace(
+                        row, captions=(step,) if step else (), start=times.start, end=times.end
+                    )

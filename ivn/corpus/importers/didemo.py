@@ -1,0 +1,50 @@
+"""DiDeMo: a JSON list a split of descriptions of moments.
+
+A record has ``video`` (the name of its file), ``description``, ``num_segments`` and ``times``: for
+each annotator the first and last of the video's pieces of five seconds; videos are cut at 30 s.
+LisaAnne/LocalizingMoments, README.md on GitHub. Files are of that name, or with ``.mp4`` after it,
+as the script there writes them. Of the annotators the most frequent pair is taken, the first of
+equals. The video is the group.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from ivn.corpus.importers.text import list_of, read_records, split_by_name, text_of
+from ivn.corpus.importers.videos import Videos
+from ivn.data.manifest.parquet import Row
+
+_PIECE = 5.0
+_MOST = 1000
+
+
+def read_didemo(files: Sequence[Path], videos: Videos) -> Iterator[Row]:
+    """A row for each description."""
+    for file in files:
+        split = split_by_name(file)
+        for place, record in read_records(file):
+            name = text_of(place, record, "video")
+            caption = text_of(place, record, "description")
+            pairs = []
+            for pair in list_of(place, record, "times", list):
+                if len(pair) != 2 or not all(
+                    isinstance(one, int) and 0 <= one < _MOST for one in pair
+                ):
+                    raise place.wrong(f"times has {pair!r}, expected the first and last piece")
+                pairs.append(tuple(pair))
+            if not pairs:
+                raise place.wrong("times is empty, expected the pair of an annotator")
+            first, last = Counter(pairs).most_common(1)[0][0]
+            if last < first:
+                videos.unusable.add(f"{name} from piece {first} to {last}")
+            elif path := videos.find(name):
+                yield Row(
+                    path,
+                    start=first * _PIECE,
+                    end=(last + 1) * _PIECE,
+                    labels=split,
+                    captions=(caption,),
+                    source="didemo",
+                    group=name,
+                )

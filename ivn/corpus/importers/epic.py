@@ -1,0 +1,94 @@
+"""EPIC-Kitchens-100: a csv a split, and csv files of the verb and noun classes.
+
+EPIC_100_train.csv and EPIC_100_validation.csv have a row for each action: ``video_id``,
+``participant_id``, ``start_timestamp`` and ``stop_timestamp`` (HH:mm:ss.SS), ``narration``,
+``verb_class``, ``noun_class`` and more; the test set has times alone. EPIC_100_verb_classes.csv and
+EPIC_100_noun_classes.csv name the classes (``id``, ``key``). Videos are ``P01/videos/P01_11.MP4``.
+epic-kitchens/epic-kitchens-100-annotations, README.md on GitHub. A participant filmed in one
+kitchen: that is the group.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from ivn.corpus.importers.segments import times_of
+from ivn.corpus.importers.text import (
+    Place,
+    check_lists,
+    read_fields,
+    read_table,
+    seconds,
+    split_by_name,
+    whole,
+)
+from ivn.corpus.importers.videos import Videos
+from ivn.data.manifest.parquet import Row
+from ivn.errors import DataError
+
+_TIMES = ["participant_id", "video_id", "start_timestamp", "stop_timestamp"]
+
+
+def read_epic(files: Sequence[Path], videos: Videos) -> Iterator[Row]:
+    """Rows of the actions, verbs and nouns by name where the files of classes are given."""
+    names: dict[str, dict[str, str]] = {"verb": {}, "noun": {}}
+    lists = []
+    for file in files:
+        kind = _classes_in(file)
+        if kind:
+            for place, row in read_table(file, ["id", "key"]):
+                names[kind][str(whole(place, "id", row["id"]))] = row["key"]
+        else:
+            lists.append(file)
+    check_lists(files, lists)
+    for file in lists:
+        split = split_by_name(file)
+        for place, row in read_table(file, _TIMES):
+            name = row["video_id"]
+            pair = [_clock(place, column, row[column]) for column in _TIMES[2:]]
+            times = times_of(place, videos, name, pair)
+            labels = _labels(place, row, names)
+            if times and (path := videos.find(name)):
+                yield Row(
+                    path,
+                    labels=labels | split,
+                    captions=(row["narration"],) if row.get("narration") else (),
+                    source="epic-kitchens-100",
+                    group=row["participant_id"],
+                    start=times.start,
+                    end=times.end,
+                )
+
+
+def _classes_in(file: Path) -> str:
+    """``verb`` or ``noun`` where the file has the classes of these, else nothing."""
+    first = next((fields for _, fields in read_fields(file)), [])
+    if first[:2] != ["id", "key"]:
+        return ""
+    for kind in ("verb", "noun"):
+        if f"{kind}_classes" in file.name:
+            return kind
+    raise DataError(f"{file}: classes, expected verb_classes or noun_classes in the name")
+
+
+def _labels(place: Place, row: dict[str, str], names: dict[str, dict[str, str]]) -> dict[str, str]:
+    found = {}
+    for kind, classes in names.items():
+        number = row.get(f"{kind}_class", "")
+        if not number:
+            continue
+        number = str(whole(place, f"{kind}_class", number))
+        if classes and number not in classes:
+            raise place.wrong(f"{kind}_class {number} is not among the {len(classes)} classes")
+        found[kind] = classes.get(number, number)
+    if len(found) == len(names):
+        found["action"] = " ".join(found.values())
+    return found
+
+
+def _clock(place: Place, name: str, text: str) -> float:
+    """Seconds of ``HH:mm:ss.SS``."""
+    parts = text.split(":")
+    if len(parts) != 3:
+        raise place.wrong(f"{name} is {text!r}, expected HH:mm:ss.SS")
+    hours, minutes, rest = (seconds(place, name, part) for part in parts)
+    return round(3600 * hours + 60 * minutes + rest, 6)

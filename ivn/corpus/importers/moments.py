@@ -1,0 +1,31 @@
+"""Moments in Time: a csv a split, without a line of names.
+
+Each row has the file (``class/name.mp4``), the class, and how many workers agreed and disagreed;
+files are below ``training/`` and ``validation/`` (the data set's own README.txt; open-mmlab/
+mmaction2, tools/data/parse_file_list.py on GitHub). A name ends in the number of the clip within
+its source, ``yt-5of6ffo6-Bw_205``: what is before is the group, YouTube's id where it has one.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from ivn.corpus.importers.text import read_fields, split_by_name
+from ivn.corpus.importers.videos import Videos
+from ivn.data.manifest.parquet import Row
+
+
+def read_moments(files: Sequence[Path], videos: Videos) -> Iterator[Row]:
+    """Rows of the lists."""
+    for file in files:
+        split = split_by_name(file)
+        for place, fields in read_fields(file):
+            if len(fields) != 4 or "/" not in fields[0]:
+                raise place.wrong(
+                    f"{len(fields)} fields, {fields[0]!r} for the first; "
+                    "expected class/file.mp4,class,agreed,disagreed"
+                )
+            name, label = fields[:2]
+            if path := videos.find(name):
+                origin = Path(name).stem.rpartition("_")[0] or Path(name).stem
+                group = origin.removeprefix("yt-")
+                yield Row(path, labels={"label": label, **split}, source="moments", group=group)

@@ -1,0 +1,53 @@
+"""What sets of untrimmed videos share: segments with labels, named by YouTube's id."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from ivn.corpus.importers.text import Place, list_of, seconds
+from ivn.corpus.importers.videos import Videos
+from ivn.data.manifest.parquet import Row
+
+
+class Span(NamedTuple):
+    """A part of a video in seconds, all of it by default."""
+
+    start: float = 0.0
+    end: float = -1.0
+
+
+def times_of(place: Place, videos: Videos, name: str, pair: Sequence[Any]) -> Span | None:
+    """The span from one time to the other; None, and counted, where it ends before it starts.
+
+    Raises:
+        DataError: these are no two times.
+    """
+    if len(pair) != 2:
+        raise place.wrong(f"{list(pair)!r}, expected a start and an end in seconds")
+    start, end = (
+        seconds(place, word, value) for word, value in zip(("start", "end"), pair, strict=True)
+    )
+    if end <= start:
+        videos.unusable.add(f"{name} from {start:g} s to {end:g} s")
+        return None
+    return Span(start, end)
+
+
+def segments_of(
+    place: Place, videos: Videos, name: str, record: Mapping[str, Any], key: str
+) -> Iterator[tuple[Place, dict[str, Any], Span]]:
+    """The annotations under ``key`` with the ``segment`` of each; without any, one of all of it."""
+    found = list_of(place, dict(record), key, dict)
+    if not found:
+        yield place, {}, Span()
+    for number, one in enumerate(found, 1):
+        within = Place(place.file, f"{place.record}, segment {number}")
+        if not isinstance(one.get("segment"), list):
+            raise within.wrong('no "segment", expected a start and an end in seconds')
+        if times := times_of(within, videos, name, one["segment"]):
+            yield within, one, times
+
+
+def whole_video(path: str, labels: Mapping[str, str], source: str, group: str) -> Row:
+    """A row of all of a video, labels without a value left out."""
+    kept = {name: value for name, value in labels.items() if value}
+    return Row(path, labels=kept, source=source, group=group)

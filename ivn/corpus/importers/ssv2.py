@@ -1,0 +1,61 @@
+"""Something-Something v2: a JSON list a split, and labels.json with the number of each class.
+
+A record has ``id``, ``label`` (the template filled in, a caption), ``template`` (the class, what
+is filled in between square brackets) and ``placeholders``; those of the test set have ``id``
+alone. The class is the template without its brackets, as labels.json has it. Videos are
+``ID.webm``. open-mmlab/mmaction2, tools/data/parse_file_list.py on GitHub, and the data set card
+HuggingFaceM4/something_something_v2. Who filmed is not published, so each video is its own group.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from ivn.corpus.importers.text import (
+    Place,
+    check_lists,
+    read_json,
+    read_records,
+    split_by_name,
+    text_of,
+)
+from ivn.corpus.importers.videos import Videos
+from ivn.data.manifest.parquet import Row
+from ivn.errors import DataError
+
+
+def read_ssv2(files: Sequence[Path], videos: Videos) -> Iterator[Row]:
+    """Rows of the lists; where labels.json is among the files, classes are held to it."""
+    classes: dict[str, Any] = {}
+    lists = []
+    for file in files:
+        found = read_json(file)
+        if isinstance(found, dict):
+            if not all(isinstance(number, (str, int)) for number in found.values()):
+                raise DataError(f"{file}: an object, expected a list of videos or labels.json")
+            classes |= found
+        else:
+            lists.append(file)
+    check_lists(files, lists)
+    for file in lists:
+        split = split_by_name(file)
+        for place, record in read_records(file):
+            name = text_of(place, record, "id")
+            about = _about(place, record, classes)
+            if found := videos.find(name):
+                labels = {key: about[key] for key in ("label", "objects") if key in about} | split
+                captions = (about["caption"],) if "caption" in about else ()
+                yield Row(found, labels=labels, captions=captions, source="ssv2", flip=False)
+
+
+def _about(place: Place, record: dict[str, Any], classes: dict[str, Any]) -> dict[str, str]:
+    if not {"label", "template"} & set(record):
+        return {}
+    label = text_of(place, record, "template").replace("[", "").replace("]", "")
+    if classes and label not in classes:
+        raise place.wrong(f"the class {label!r} is not among the {len(classes)} of the labels")
+    about = {"label": label, "caption": text_of(place, record, "label")}
+    objects = record.get("placeholders")
+    if isinstance(objects, list) and objects:
+        about["objects"] = ";".join(str(one).replace(";", ",") for one in objects)
+    return about

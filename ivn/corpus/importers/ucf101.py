@@ -1,0 +1,60 @@
+"""UCF101: lists of one of three folds, and classInd.txt.
+
+trainlist01.txt has ``Class/v_Class_g08_c01.avi 1``, testlist01.txt the path alone, classInd.txt
+the number and name of each class (the set's own files). A clip's name says from which of a class's
+25 groups of videos it is; clips of a group share person and background, so that no split parts it.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from ivn.corpus.importers.text import Place, check_lists, read_lines, split_by_name
+from ivn.corpus.importers.videos import Videos
+from ivn.data.manifest.parquet import Row
+from ivn.errors import DataError
+
+_NAME = re.compile(r"v_(?P<name>\w+)_(?P<group>g\d+)_c\d+\.avi")
+
+
+def read_ucf101(files: Sequence[Path], videos: Videos) -> Iterator[Row]:
+    """Rows of the lists of one fold; classes are held to classInd.txt where it is given."""
+    lists: list[Path] = []
+    lines: dict[Path, list[tuple[Place, str]]] = {}
+    classes: dict[str, str] = {}
+    for file in files:
+        lines[file] = list(read_lines(file))
+        if lines[file] and re.fullmatch(r"\d+ \w+", lines[file][0][1]):
+            classes |= {line.split()[-1]: line.split()[0] for _, line in lines[file]}
+        else:
+            lists.append(file)
+    check_lists(files, lists)
+    check_one_fold(lists)
+    for file in lists:
+        split = split_by_name(file)
+        for place, line in lines[file]:
+            words = line.split()
+            label, _, name = words[0].rpartition("/")
+            parts = _NAME.fullmatch(name)
+            if not (label and parts and len(words) <= 2):
+                raise place.wrong(
+                    f"{line!r}, expected Class/v_Class_g01_c01.avi and a class number"
+                )
+            number = classes.get(label)
+            if classes and (number is None or (len(words) == 2 and words[1] != number)):
+                raise place.wrong(f"{line!r}, but that class has the number {number}")
+            if path := videos.find(words[0]):
+                group = f"{parts['name']}_{parts['group']}"
+                yield Row(path, labels={"label": label, **split}, source="ucf101", group=group)
+
+
+def check_one_fold(files: Sequence[Path]) -> None:
+    """Raise DataError where the files' names end in the numbers of different folds."""
+    folds = {
+        found[1] for file in files if (found := re.search(r"(\d+)(?:\.head)?\.txt$", file.name))
+    }
+    if len(folds) > 1:
+        raise DataError(
+            f"{files[0]}: lists of the folds {', '.join(sorted(folds))} together, expected those "
+            "of one: a video is in training in one fold and in the test of another"
+        )

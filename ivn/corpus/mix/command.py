@@ -1,0 +1,239 @@
+"""``ivn data mix``: several manifests to one, with bars to look at and a table at the end."""
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from ivn.corpus.mix import mixing, report
+from ivn.corpus.mix.compare import same_content
+from ivn.corpus.mix.contents import find_out, perceptual_hash
+from ivn.corpus.mix.journal import Journal
+from ivn.corpus.mix.mixing import Entries, Entry, Why
+from ivn.corpus.mix.near import candidates
+from ivn.corpus.mix.phash import as_arrays
+from ivn.corpus.mix.recipe import Recipe, Wanted, given_to, read_recipe
+from ivn.corpus.progress import verdict
+from ivn.data.manifest.parquet import Row, check_new, manifest_at, read_rows, write_manifest
+from ivn.errors import DataError, RequestError
+from ivn.media.storage import hash_of
+from ivn.processes import cores
+
+_NAMED = 5
+
+
+def mix_manifests(
+    inputs: Sequence[str],
+    out: str,
+    recipe: str,
+    weights: Sequence[str],
+    workers: int,
+    seconds: float,
+    max_bad: float,
+) -> int:
+    """Write the manifest ``out``, its report and the list of what is not in it.
+
+    Gives 0, or 1 where a larger share of the rows than ``max_bad`` cannot be read.
+
+    Args:
+        inputs: manifests in the order of their precedence, each as a path or NAME=path.
+        out: the new manifest; ``.json`` and ``.csv`` files are written beside it.
+        recipe: by name or file; "" mixes all rows of all, without copies.
+        weights: NAME=number each.
+        workers: processes; 0 means one for each core.
+        seconds: that a video, or a comparison of two, may take.
+        max_bad: largest share of unreadable rows that is a success.
+
+    Raises:
+        DataError: an input makes no sense, or nothing is left.
+    """
+    place = Path(out)
+    check_new(place)
+    told = [place.with_suffix(".mix.json"), place.with_suffix(".dropped.csv")]
+    for file in told:
+        if file.exists():
+            raise DataError(f"{file}: is there already, and is not overwritten")
+    manifests = named_manifests(inputs)
+    rules = read_recipe(recipe) if recipe else Recipe(tuple(map(Wanted, manifests)))
+    sources = given_to(_weighted(rules, weights), manifests)
+    console = Console(highlight=False, soft_wrap=True)
+    with Journal(place.with_name(f".{place.name}.journal")) as journal:
+        with _bars(console) as bar:
+            entries = mixing.read_entries(rules, sources)
+            judge(entries, journal, workers or cores(), seconds, bar)
+        found = report.as_json(entries, recipe)
+        bad = _tell(console, entries, found)
+        if not found["kept"]:
+            raise DataError(f"no row is left for {place}, which is not written")
+        texts = [report.to_text(found), report.as_csv(entries)]
+        with report.new_files(dict(zip(told, texts, strict=True))):
+            write_manifest(place, mixed_rows(entries, place))
+        journal.remove()
+    for file in (place, *told):
+        console.print(file.as_posix(), markup=False)
+    return verdict(console, bad, len(entries.all), max_bad, what="cannot be read")
+
+
+def judge(
+    entries: Entries,
+    journal: Journal,
+    workers: int,
+    seconds: float,
+    bar: Callable[[str, int], Callable[[], None]],
+) -> None:
+    """Take out of ``entries`` all that the recipe and the contents of the videos take out.
+
+    Args:
+        entries: as read.
+        journal: of what has been found out before.
+        workers: processes.
+        seconds: that a video, or a comparison of two, may take.
+        bar: from what is done and how often to what tells that once more is done.
+    """
+    mixing.drop_by_group(entries)
+
+    def ask(what: str, function: Callable[[Any], Any], items: list[Any]) -> Any:
+        tell = bar(what, len(items))
+        return find_out(function, items, journal, workers=workers, seconds=seconds, tell=tell)
+
+    open_files = _perhaps_copies(entries)
+    whole = [entry.video for entry in open_files]
+    for entry, answer in zip(open_files, ask("bytes", hash_of, whole), strict=True):
+        # What cannot be read is told when its frames are asked for.
+        entry.hash = answer.value or ""
+    mixing.drop_copies(entries)
+    unseen = [entries.all[n] for n in entries.judged() if not entries.all[n].phash]
+    clips = [entry.clip for entry in unseen]
+    for entry, answer in zip(unseen, ask("frames", perceptual_hash, clips), strict=True):
+        entry.phash = answer.value or ""
+        if answer.reason and not entry.held_out:
+            entry.drop(Why.UNREADABLE, note=answer.reason)
+    seen = [number for number in entries.judged() if entries.all[number].phash]
+    likely = candidates(*as_arrays(entries.all[number].phash for number in seen))
+    pairs = [
+        (seen[one], seen[other])
+        for one, other in likely.tolist()
+        if mixing.comparable(entries.all[seen[one]], entries.all[seen[other]])
+    ]
+    both = [(entries.all[one].clip, entries.all[other].clip) for one, other in pairs]
+    same = ask("pairs", same_content, both)
+    alike = []
+    for pair, answer in zip(pairs, same, strict=True):
+        if answer.value:
+            alike.append(pair)
+        elif answer.reason:
+            entries.not_compared.append((*pair, answer.reason))
+    mixing.drop_near(entries, alike)
+
+
+def mixed_rows(entries: Entries, out: Path) -> Iterator[Row]:
+    """The rows that stay, with what has been found out of them."""
+    at = iter(entries.all)
+    for number, (wanted, path) in enumerate(entries.sources):
+        for row in read_rows(path, beside=out):
+            entry = next(at, None)
+            if entry is None or entry.source != number or entry.member != row.member:
+                raise DataError(f"{path}: has been changed in the meantime")
+            if entry.why is not None:
+                continue
+            label = row.labels.get("label")
+            named = {} if label is None else {"label": entries.recipe.label(label)}
+            yield replace(
+                row,
+                labels={**row.labels, **named},
+                hash=entry.hash,
+                phash=entry.phash,
+                source=row.source or wanted.name,
+                weight=row.weight * wanted.weight,
+            )
+
+
+def named_manifests(inputs: Sequence[str]) -> dict[str, Path]:
+    """Name -> manifest, of ``NAME=M.parquet``, or a path that has its file's name.
+
+    Raises:
+        DataError: two have one name, or there is no such file.
+    """
+    found: dict[str, Path] = {}
+    for text in inputs:
+        name, equals, path = text.partition("=")
+        if not equals or os.path.exists(text):
+            name, path = Path(text).stem, text
+        if name in found:
+            raise RequestError(f"{text}: a second manifest {name}; name them, as in {name}2={path}")
+        found[name] = manifest_at(path)
+    return found
+
+
+def _weighted(recipe: Recipe, weights: Sequence[str]) -> Recipe:
+    given: dict[str, float] = {}
+    names = [one.name for one in recipe.sources]
+    for text in weights:
+        name, _, number = text.partition("=")
+        try:
+            given[name] = float(number)
+        except ValueError:
+            given[name] = -1.0
+        if name not in names or not 0 < given[name] < float("inf"):
+            raise RequestError(
+                f"--weight {text}: expected NAME=NUMBER above 0, with {' or '.join(names)}"
+            )
+    sources = tuple(replace(one, weight=given.get(one.name, one.weight)) for one in recipe.sources)
+    return replace(recipe, sources=sources)
+
+
+def _perhaps_copies(entries: Entries) -> list[Entry]:
+    """Those without a hash that are as many bytes as another: only these can be copies."""
+    sizes: dict[int, list[Entry]] = {}
+    for number in entries.judged():
+        entry = entries.all[number]
+        if not entry.bytes and not entry.member:
+            try:
+                entry.bytes = os.stat(entry.path).st_size
+            except OSError:
+                continue
+        sizes.setdefault(entry.bytes, []).append(entry)
+    return [e for alike in sizes.values() if len(alike) > 1 for e in alike if not e.hash]
+
+
+@contextmanager
+def _bars(console: Console) -> Iterator[Callable[[str, int], Callable[[], None]]]:
+    columns = TextColumn("{task.description}"), MofNCompleteColumn(), BarColumn(None)
+    with Progress(
+        *columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal
+    ) as progress:
+
+        def bar(what: str, total: int) -> Callable[[], None]:
+            task = progress.add_task(what, total=total)
+            return lambda: progress.advance(task)
+
+        yield bar
+
+
+def _tell(console: Console, entries: Entries, found: Mapping[str, Any]) -> int:
+    """Print the table and what cannot be read; gives how much that is."""
+    lines = report.as_lines(dict(found))
+    table = Table(*lines[0])
+    for line in lines[1:]:
+        table.add_row(*line)
+    console.print(table)
+    unreadable = [one for one in entries.all if one.why is Why.UNREADABLE]
+    for one in unreadable[:_NAMED]:
+        console.print(f"not in the mix: {one.note}", markup=False)
+    if len(unreadable) > _NAMED:
+        console.print(f"and {len(unreadable) - _NAMED} more that cannot be read", markup=False)
+    if entries.not_compared:
+        *pair, reason = entries.not_compared[0]
+        names = [entries.all[number].path for number in pair]
+        console.print(
+            f"pairs that look alike, could not be compared and stay: {len(entries.not_compared)} "
+            f"({names[0]} and {names[1]}: {reason})",
+            markup=False,
+        )
+    return len(unreadable)

@@ -1,0 +1,118 @@
+"""Whether two clips show the same: frame by frame, at whatever moment one starts in the other.
+
+Hashes find pairs that look alike; a second video of the same room or person looks alike too. What
+tells them apart is what moves: the differences of small pictures from their own mean over time.
+"""
+
+import math
+from functools import lru_cache
+
+import numpy as np
+
+from ivn.corpus.mix.phash import thumbnails
+from ivn.media.decode import frames_in_order
+from ivn.media.source import Source
+
+_SIDE = 16
+# Pictures are taken 32 times a second, half as often each time that there are too many: at half
+# of that, cuts of fast movement lie between two pictures and are missed.
+_STEP = 1 / 32
+_MOST = 4096
+# Pictures of the shorter clip that are compared: this often, unless there would be too few.
+_APART = 0.25
+_FEWEST = 8
+# A copy of fewer frames a second shows each of them longer, and one that was cut has its frames
+# at other times: by so many seconds a picture may come early or late.
+_LATE = 1 / 16
+# Same moment, other encoding: mostly 0.93 and more on real clips down to a third of the size and
+# the worst quality (0.90 at times altered); at most 0.90 for two videos of the same signer before
+# the same wall. Chosen on the clips that it was measured on; on others see docs/data.md.
+_MOVES_ALIKE = 0.915
+_LOOKS_ALIKE = 0.9
+# As they are, before any is moved.
+_PERHAPS_ALIKE = 0.8
+# Where nothing moves (grey levels of 255, root of the mean square) looks alone must tell.
+_STILL = 1.5
+_STILL_LOOKS_ALIKE = 0.99
+
+
+def same_content(pair: tuple[Source, Source]) -> bool:
+    """Whether the shorter clip is in the longer: a copy, a re-encoding, a cut, or both.
+
+    Played at the same speed and not mirrored; cropped at most by a few pixels.
+
+    Raises:
+        DecodeError: one of them cannot be decoded.
+    """
+    long, short = sorted((_pictures(source) for source in pair), key=_seconds, reverse=True)
+    fine, longer = long
+    step, shorter = short
+    if step < fine:
+        shorter = shorter[:: round(fine / step)]
+    every = max(1, round(_APART / fine))
+    while every > 1 and len(shorter) < _FEWEST * every:
+        every //= 2
+    wanted = shorter[::every]
+    places = np.arange(len(wanted)) * every
+    for first in range(len(longer) - places[-1]):
+        if _looks_alike(longer[first + places], wanted) < _PERHAPS_ALIKE:
+            continue
+        if _alike(_nearest(longer, first + places, wanted, round(_LATE / fine)), wanted):
+            return True
+    return False
+
+
+def _seconds(pictures: tuple[float, np.ndarray]) -> float:
+    return pictures[0] * len(pictures[1])
+
+
+def _nearest(longer: np.ndarray, places: np.ndarray, wanted: np.ndarray, late: int) -> np.ndarray:
+    """For each wanted picture the most similar one at its place or at most ``late`` beside it."""
+    around = np.clip(places + np.arange(-late, late + 1)[:, None], 0, len(longer) - 1)
+    some = longer[around]
+    apart = np.square(_centred(some, (2, 3)) - _centred(wanted, (1, 2))).sum((2, 3))
+    return some[apart.argmin(0), np.arange(len(wanted))]
+
+
+def _alike(one: np.ndarray, other: np.ndarray) -> bool:
+    looks = _looks_alike(one, other)
+    if looks < _LOOKS_ALIKE:
+        return False
+    move, also = _centred(one, 0), _centred(other, 0)
+    if min(math.sqrt(np.square(part).mean()) for part in (move, also)) < _STILL:
+        return looks >= _STILL_LOOKS_ALIKE
+    return _correlation(move, also) >= _MOVES_ALIKE
+
+
+def _looks_alike(one: np.ndarray, other: np.ndarray) -> float:
+    return _correlation(_centred(one, (1, 2)), _centred(other, (1, 2)))
+
+
+def _centred(pictures: np.ndarray, over: int | tuple[int, int]) -> np.ndarray:
+    return pictures - pictures.mean(axis=over, keepdims=True)
+
+
+def _correlation(one: np.ndarray, other: np.ndarray) -> float:
+    both = math.sqrt(float(np.square(one).sum()) * float(np.square(other).sum()))
+    return float((one * other).sum()) / both if both else 0.0
+
+
+# A clip that looks like many is decoded once.
+@lru_cache(maxsize=32)
+def _pictures(source: Source) -> tuple[float, np.ndarray]:
+    """Seconds from picture to picture, and the pictures, float32 ``[T, 16, 16]``."""
+    step, end = _STEP, 0.0
+    kept: list[np.ndarray] = []
+    for shown in frames_in_order(source):
+        since = shown.time - source.start
+        # A picture stays until the next one.
+        while kept and len(kept) * step < since - step / 2:
+            kept.append(kept[-1])
+        if not kept or len(kept) * step < since + step / 2:
+            kept.append(thumbnails(shown.image()[None], _SIDE)[0])
+        end = since + 1 / shown.rate
+        if len(kept) > _MOST:
+            step, kept = 2 * step, kept[::2]
+    while len(kept) * step < end - step:
+        kept.append(kept[-1])
+    return step, np.stack(kept)

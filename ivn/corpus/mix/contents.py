@@ -1,0 +1,79 @@
+"""What clips contain: a hash of the bytes, a perceptual one of frames, and comparisons of two.
+
+Each is done in processes that may hang or crash, and kept in a journal. What cannot be read has a
+reason instead.
+"""
+
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from ivn.corpus.mix.journal import Journal
+from ivn.corpus.mix.phash import frame_hashes, key_frame_numbers, to_text
+from ivn.corpus.pool import in_processes
+from ivn.media.decode import decode
+from ivn.media.source import Source
+
+
+@dataclass(frozen=True)
+class Found:
+    """An answer, or the reason why there is none."""
+
+    value: Any = None
+    reason: str = ""
+
+
+def perceptual_hash(source: Source) -> str:
+    """As in the column ``phash``.
+
+    Raises:
+        DecodeError: the clip cannot be decoded.
+    """
+    frames = decode(source, key_frame_numbers)
+    return to_text(frame_hashes(frames))
+
+
+def find_out(
+    function: Callable[[Any], Any],
+    items: Iterable[Any],
+    journal: Journal,
+    *,
+    workers: int,
+    seconds: float,
+    tell: Callable[[], None],
+) -> list[Found]:
+    """What ``function`` gives for each item, in their order, as far as the journal does not know.
+
+    Args:
+        function: of this package: :func:`ivn.media.storage.hash_of`, :func:`perceptual_hash` or
+            :func:`ivn.corpus.mix.compare.same_content`.
+        items: sources, or pairs of them.
+        journal: of answers; one about a file that has been changed since is not taken.
+        workers: processes.
+        seconds: that one item may take.
+        tell: called for each item that is done.
+    """
+    items = list(items)
+    keys = [f"{function.__name__} {_key(item)}" for item in items]
+    # Nothing twice: many rows may be parts of one file.
+    open_items = {key: item for key, item in zip(keys, items, strict=True) if key not in journal}
+    for _ in range(len(items) - len(open_items)):
+        tell()
+    outcomes = in_processes(function, open_items.values(), workers=workers, seconds=seconds)
+    if open_items:
+        for key, outcome in zip(open_items, outcomes, strict=True):
+            journal[key] = [outcome.value, outcome.reason]
+            tell()
+    return [Found(*journal[key]) for key in keys]
+
+
+def _key(item: Source | tuple[Source, Source]) -> str:
+    if isinstance(item, tuple):
+        return " and ".join(map(_key, item))
+    try:
+        state = os.stat(item.path)
+        seen = f"{state.st_size} {state.st_mtime_ns}"
+    except OSError:
+        seen = "missing"
+    return f"{item.path!r} {item.member!r} {item.start} {item.end} {seen}"

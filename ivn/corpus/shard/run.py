@@ -1,0 +1,225 @@
+"""A manifest's videos packed into tars, and the manifest that is their index."""
+
+import hashlib
+import io
+import itertools
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import IO
+
+from ivn.corpus.pool import in_processes
+from ivn.corpus.shard.index import keys_of, rows_of
+from ivn.corpus.shard.tar import Packed, Shard, verify
+from ivn.corpus.transcode.clip import Made, Moved, Task, made_row, make
+from ivn.corpus.transcode.encoding import Encoding
+from ivn.corpus.transcode.run import (
+    Limits,
+    Report,
+    Tally,
+    bad,
+    good,
+    same_clip,
+    source_of,
+    usable,
+)
+from ivn.data.manifest.parquet import Row, manifest_at, read_rows, write_manifest
+from ivn.durable import MANIFEST, filling, place, temporary
+from ivn.errors import DecodeError, RequestError
+from ivn.media.source import VIDEO_SUFFIXES
+from ivn.media.storage import read_bytes
+
+SETTINGS = "shard.json"
+_WORK = "work"
+_MB = 10**6
+
+_Unit = tuple[int, tuple[Row, ...]]  # the rows about one clip, with their number
+
+
+@dataclass(frozen=True)
+class Packing:
+    """What goes into the tars.
+
+    Attributes:
+        size: MB of a tar, at least, but for the last.
+        frames: to keep of each clip, which is then encoded anew; 0 packs the files as they are.
+        encoding: of clips that are encoded anew.
+    """
+
+    size: int
+    frames: int
+    encoding: Encoding
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.size <= 10**6:
+            raise RequestError(f"tars of {self.size} MB: expected 1 to a million")
+        if not 0 <= self.frames <= 100_000:
+            raise RequestError(f"{self.frames} frames of a clip: expected 1 to 100000")
+
+
+def shard(manifest: Path, out: Path, packing: Packing, limits: Limits, report: Report) -> Tally:
+    """Pack the videos of ``manifest`` into ``out/shard-000000.tar`` and on, then write their index.
+
+    Args:
+        manifest: of the videos.
+        out: new, empty, or begun by an earlier call for the same manifest, which may have been
+            moved with its videos, and the same packing.
+        packing: what goes into the tars.
+        limits: on the work.
+        report: called for each clip; with a line where its video cannot be used.
+
+    Raises:
+        DataError: the manifest cannot be read, the folder cannot be used, a file cannot be written,
+            or too many videos are bad.
+    """
+    out = out.absolute()
+    # Samples are told by their number alone: what is behind it must be the same, wherever it lies.
+    with manifest_at(os.fspath(manifest)).open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    settings = {"manifest": f"sha256:{digest}", **asdict(packing)}
+    with filling(out, settings, SETTINGS, below=(_WORK,)):
+        job = _Job(manifest, out, packing, limits, report)
+        there = _finished(out)
+        samples = job.samples(job.not_in(there))
+        tars = [*there, *_pack(out, len(there), samples, packing.size * _MB)]
+        job.tally.check(limits.max_bad, out)
+        with suppress(FileNotFoundError):
+            (out / _WORK).rmdir()
+        write_manifest(out / MANIFEST, (row for tar in tars for row in rows_of(tar, out)))
+    return job.tally
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """What makes a sample of a tar; ``clip`` gives its bytes, once."""
+
+    key: str
+    suffix: str
+    clip: IO[bytes]
+    size: int
+    rows: tuple[Row, ...]
+
+
+class _Job:
+    """What is known while a manifest is packed.
+
+    Attributes:
+        tally: of the rows so far.
+    """
+
+    def __init__(
+        self, manifest: Path, out: Path, packing: Packing, limits: Limits, report: Report
+    ) -> None:
+        self._manifest, self._out, self._packing = manifest, out, packing
+        self._limits, self._report = limits, report
+        self._moved = Moved(manifest.parent, out)
+        self.tally = Tally()
+
+    def not_in(self, tars: Sequence[Path]) -> Iterator[_Unit]:
+        """The units after the last that the tars hold; those before are counted."""
+        rows = usable(read_rows(self._manifest, beside=self._manifest), self.tally)
+        keys = {int(key) for tar in tars for key in keys_of(tar)}
+        last = max(keys, default=-1)
+        for number, unit in enumerate(same_clip(rows)):
+            if number > last:
+                yield number, unit
+                continue
+            # What a finished tar is without was bad, and told, when that was made.
+            if number in keys:
+                self.tally.kept += len(unit)
+            else:
+                self.tally.bad += len(unit)
+            self._report(self.tally, "")
+
+    def samples(self, units: Iterator[_Unit]) -> Iterator[_Sample]:
+        """What the tars get, in order; each is to be used before the next is taken."""
+        return self._encoded(units) if self._packing.frames else self._as_they_are(units)
+
+    def _as_they_are(self, units: Iterator[_Unit]) -> Iterator[_Sample]:
+        for number, rows in units:
+            source = source_of(self._manifest, rows[0])
+            try:
+                data = read_bytes(source)
+            except DecodeError as error:
+                bad(source, str(error), len(rows), self.tally, self._report)
+                continue
+            self.tally.made += len(rows)
+            self._report(self.tally, "")
+            suffix = Path(source.member or source.path).suffix.lower()
+            yield _Sample(
+                _key(number),
+                suffix if suffix in VIDEO_SUFFIXES else ".mp4",
+                io.BytesIO(data),
+                len(data),
+                tuple(self._packed(row) for row in rows),
+            )
+
+    def _packed(self, row: Row) -> Row:
+        """The row of a file that is packed as it is: its window stays one of it."""
+        row_of_copy = made_row(row, Made({}, 0), "", self._moved)
+        extra = {**row.extra, "original": row_of_copy.extra["original"]}
+        return replace(
+            row_of_copy,
+            **{name: getattr(row, name) for name in ("start", "end", "phash", "decoder")},
+            extra=extra,
+        )
+
+    def _encoded(self, units: Iterator[_Unit]) -> Iterator[_Sample]:
+        work, packing = self._out / _WORK, self._packing
+        work.mkdir(exist_ok=True)
+
+        def tasks() -> Iterator[Task]:
+            for number, rows in units:
+                source = source_of(self._manifest, rows[0])
+                file = str(work / f"{_key(number)}.mp4")
+                yield Task(rows, source, file, packing.encoding, packing.frames)
+
+        outcomes = in_processes(
+            make, tasks(), workers=self._limits.workers, seconds=self._limits.seconds
+        )
+        for task, made in good(outcomes, self.tally, self._report):
+            path = Path(task.file)
+            rows = tuple(made_row(row, made, "", self._moved) for row in task.rows)
+            with path.open("rb") as file:
+                yield _Sample(path.stem, path.suffix, file, path.stat().st_size, rows)
+            path.unlink()
+
+
+def _key(number: int) -> str:
+    """Of a sample: the same width for all, so that order by name is order."""
+    return f"{number:09}"
+
+
+def _finished(out: Path) -> list[Path]:
+    """The tars that have their name, and so are whole; up to the first that is missing."""
+    return list(itertools.takewhile(Path.exists, (out / _name(i) for i in itertools.count())))
+
+
+def _name(number: int) -> str:
+    return f"shard-{number:06}.tar"
+
+
+def _pack(out: Path, number: int, samples: Iterator[_Sample], size: int) -> Iterator[Path]:
+    """Write the samples to tars; each gets its name when it has been read again."""
+    for first in samples:
+        path = out / _name(number)
+        written = temporary(path)
+        try:
+            with written.open("wb") as file:
+                tar = Shard(file)
+                packed = [_add(tar, first)]
+                while tar.written < size and (sample := next(samples, None)) is not None:
+                    packed.append(_add(tar, sample))
+                tar.close()
+            verify(written, packed)
+            place(written, path)
+        finally:
+            written.unlink(missing_ok=True)
+        yield path
+        number += 1
+
+
+def _add(tar: Shard, sample: _Sample) -> Packed:
+    return tar.add(sample.key, sample.suffix, sample.clip, sample.size, sample.rows)

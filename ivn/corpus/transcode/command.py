@@ -1,0 +1,75 @@
+"""``ivn data transcode``: a bar to look at, bad videos by name, and a line of what came of it."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+from ivn.corpus.transcode.encoding import Encoding
+from ivn.corpus.transcode.run import Limits, Report, Tally, transcode
+from ivn.data.manifest.parquet import manifest_at, read_manifest
+from ivn.durable import MANIFEST
+
+
+def transcode_manifest(manifest: str, out: str, encoding: Encoding, limits: Limits) -> int:
+    """Make the clips and say what came of it; gives 0.
+
+    Raises:
+        DataError: see :func:`ivn.corpus.transcode.run.transcode`.
+    """
+    given, folder = manifest_at(manifest), Path(out)
+    return told(
+        given,
+        folder,
+        "clips made",
+        lambda report: transcode(given, folder, encoding, limits, report),
+    )
+
+
+def told(manifest: Path, out: Path, what: str, work: Callable[[Report], Tally]) -> int:
+    """Do the work with a bar, say what came of it and where that is; gives 0."""
+    start = time.perf_counter()
+    with _showing(manifest) as (console, report):
+        tally = work(report)
+    _summary(console, tally, what, time.perf_counter() - start)
+    console.print((out / MANIFEST).as_posix(), markup=False)
+    return 0
+
+
+@contextmanager
+def _showing(manifest: Path) -> Iterator[tuple[Console, Report]]:
+    """A bar on a terminal, and a line for each video that cannot be used, everywhere.
+
+    Raises:
+        DataError: the manifest cannot be used.
+    """
+    # All of it, before hours of work: a row far down may make no sense, or all paths be wrong.
+    table = read_manifest(manifest)
+    total = len(table) + table.left_out
+    del table
+    console = Console(highlight=False, soft_wrap=True)
+    columns = MofNCompleteColumn(), BarColumn(None), TimeRemainingColumn()
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=total)
+
+        def report(tally: Tally, line: str) -> None:
+            bar.update(task, completed=tally.done)
+            if line:
+                console.print(f"left out: {line}", markup=False)
+
+        yield console, report
+
+
+def _summary(console: Console, tally: Tally, what: str, seconds: float) -> None:
+    """A line that says what came of the rows."""
+    parts = [f"{tally.made} {what}, {tally.made / seconds:.1f}/s"]
+    if tally.kept:
+        parts.append(f"{tally.kept} from before")
+    if tally.bad:
+        parts.append(f"{tally.bad} bad")
+    if tally.left_out:
+        parts.append(f"{tally.left_out} left out: their status says why")
+    console.print("; ".join(parts), markup=False)

@@ -1,0 +1,74 @@
+"""A clip's two files: frames as H.264 in MP4, and all that is known of them in one npz.
+
+Both appear whole, under their names, or not at all; the video last, so that a clip whose video is
+there is there.
+"""
+
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, cast
+
+import numpy as np
+
+from ivn.corpus.worlds.engine import Take
+from ivn.corpus.worlds.moves import Plan
+from ivn.durable import place, temporary
+
+if TYPE_CHECKING:
+    from av.video.stream import VideoStream
+
+# Nearly lossless to the eye; a key frame a second, no frames that wait for later ones.
+_CODEC = "libx264"
+_SETTINGS = {"crf": "18", "preset": "veryfast", "bf": "0"}
+_KEY_FRAMES = 16
+TARGETS = ("depth", "pose", "actions", "boxes")
+
+
+def write_clip(video: Path, known: Path, take: Take, planned: Plan, rate: Fraction) -> None:
+    """Write the files ``video`` (.mp4) and ``known`` (.npz) of a clip.
+
+    The npz holds, readable without pickle, ``depth`` uint8 ``[T, S, S]``, ``pose`` float32
+    ``[T, 4]`` (x, y, height of the eye, angle), ``actions`` float32 ``[T, 3]`` (push forward, push
+    to the right, degrees a tic to the left; from frame t on), ``boxes`` int16 ``[K, 4]`` (left,
+    top, right, bottom) and of each box ``box_frame``, ``box_object``, ``box_position``,
+    ``box_name``. The same arguments give the same bytes.
+    """
+
+    def write_known(file: IO[bytes]) -> None:
+        np.savez_compressed(
+            file,
+            depth=take.depth,
+            pose=take.poses.astype(np.float32),
+            actions=planned.commands.astype(np.float32),
+            boxes=take.boxes,
+            box_frame=take.box_frame,
+            box_object=take.box_object,
+            box_position=take.box_position,
+            box_name=take.box_name,
+        )
+
+    _place(known, write_known)
+    _place(video, lambda file: _encode(file, take.frames, rate))
+
+
+def _place(path: Path, write: Callable[[IO[bytes]], None]) -> None:
+    written = temporary(path)
+    with written.open("wb") as file:
+        write(file)
+    place(written, path)
+
+
+def _encode(file: IO[bytes], frames: np.ndarray, rate: Fraction) -> None:
+    """Frames uint8 ``[T, S, S, 3]`` as a video, on one thread, so that its bytes are the same."""
+    import av
+
+    options = {"movflags": "faststart"}
+    with av.open(file, "w", format="mp4", options=options) as container:
+        stream = cast("VideoStream", container.add_stream(_CODEC, rate=rate, options=_SETTINGS))
+        stream.height, stream.width = frames.shape[1:3]
+        stream.pix_fmt, stream.gop_size = "yuv420p", _KEY_FRAMES
+        stream.codec_context.thread_count = 1
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode(None))

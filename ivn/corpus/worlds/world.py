@@ -1,0 +1,236 @@
+"""Renders a world's clips into a folder, several at a time, and goes on where it was cut off.
+
+Clip ``i`` shows action ``i`` modulo 7 in map ``i // 7`` modulo the number of maps: classes and maps
+are balanced. All else in it follows from (seed, i) alone.
+"""
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from pathlib import Path
+
+from ivn.corpus.worlds.engine import (
+    ALL_MAPS,
+    MAPS,
+    MAX_SIZE,
+    PREROLL_TICS,
+    TICS_PER_SECOND,
+    Engine,
+    imported,
+)
+from ivn.corpus.worlds.files import TARGETS, write_clip
+from ivn.corpus.worlds.moves import ACTIONS, Geometry, clip_key, find_start, plan
+from ivn.data.manifest.parquet import Row, write_manifest
+from ivn.durable import MANIFEST, filling
+from ivn.errors import DataError, RequestError
+
+SETTINGS = "render.json"
+# Attempts at a clip: places where the player gets stuck are common in narrow maps.
+_DRAWS = 256
+
+
+@dataclass(frozen=True)
+class World:
+    """What is rendered; every field changes the clips.
+
+    Attributes:
+        clips: how many.
+        frames: of a clip.
+        size: side of a frame in pixels, even.
+        fps: frames a second; 35 over a whole number.
+        seed: in [0, 2**63).
+        maps: of :data:`ivn.corpus.worlds.engine.ALL_MAPS`.
+    """
+
+    clips: int
+    frames: int = 16
+    size: int = 112
+    fps: float = 17.5
+    seed: int = 0
+    maps: tuple[str, ...] = MAPS
+
+    def __post_init__(self) -> None:
+        if self.clips < 1:
+            raise RequestError(f"{self.clips} clips: expected at least 1")
+        if not 2 <= self.frames <= 10000:
+            raise RequestError(f"clips of {self.frames} frames: expected 2 to 10000")
+        if self.size % 2 or not 32 <= self.size <= MAX_SIZE:
+            raise RequestError(f"frames of {self.size} pixels: expected 32 to {MAX_SIZE}, even")
+        if not 0 <= self.seed < 2**63:
+            raise RequestError(f"seed {self.seed}: expected 0 up to below 2**63")
+        if not 1 <= self.fps <= TICS_PER_SECOND or abs(self.fps * self.tics - 35) > 0.05:
+            near = ", ".join(f"{TICS_PER_SECOND / tics:.4g}" for tics in range(1, 6))
+            raise RequestError(
+                f"{self.fps} frames a second: the world moves {TICS_PER_SECOND} times a second, "
+                f"expected {TICS_PER_SECOND} over a whole number ({near}, ...)"
+            )
+        unknown = [name for name in self.maps if name not in ALL_MAPS]
+        if unknown or not self.maps or len(set(self.maps)) < len(self.maps):
+            raise RequestError(
+                f"maps {','.join(self.maps)}: expected some of MAP01 to MAP32 and E1M1 to E4M9, "
+                f"each once"
+            )
+
+    @property
+    def tics(self) -> int:
+        """Steps of the engine from frame to frame."""
+        return max(1, round(TICS_PER_SECOND / self.fps))
+
+    def action_of(self, clip: int) -> str:
+        return tuple(ACTIONS)[clip % len(ACTIONS)]
+
+    def map_of(self, clip: int) -> str:
+        return self.maps[clip // len(ACTIONS) % len(self.maps)]
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """What a call of :func:`render` did.
+
+    Attributes:
+        manifest: its path.
+        clips: rendered now.
+        kept: found from an earlier call.
+        redrawn: attempts given up, because the player was stuck, fell or had no room.
+    """
+
+    manifest: Path
+    clips: int
+    kept: int
+    redrawn: int
+
+
+def render(
+    world: World,
+    out: Path,
+    *,
+    workers: int,
+    report: Callable[[int, int], None] = lambda done, of: None,
+) -> Rendered:
+    """Render what is missing of ``world`` in the folder ``out``, then write its manifest.
+
+    Args:
+        world: what to render.
+        out: new, empty, or begun by an earlier call for the same world.
+        workers: engines that run at a time; changes no clip.
+        report: called with the number of clips that are there, and of all.
+
+    Raises:
+        DataError: VizDoom is missing or fails, the folder holds something else or the whole
+            world already, or a map has no room for an action.
+    """
+    if workers < 1:
+        raise RequestError(f"{workers} workers: expected at least 1")
+    engine = f"vizdoom {imported().__version__}"
+    out = out.absolute()
+    settings = asdict(world) | {"engine": engine}
+    with filling(out, settings, SETTINGS, below=("*",)):
+        there = {clip for clip in range(world.clips) if _files(world, out, clip)[0].exists()}
+        # By maps, so that a map's geometry is computed when its turn comes.
+        order = sorted(set(range(world.clips)) - there, key=lambda i: (world.map_of(i), i))
+        for name in {world.map_of(clip) for clip in order}:
+            (out / name).mkdir(exist_ok=True)
+        redrawn = 0
+        with _Studio(world, out) as studio, ThreadPoolExecutor(workers) as pool:
+            futures = [pool.submit(studio.render, clip) for clip in order]
+            try:
+                for done, future in enumerate(as_completed(futures), 1):
+                    redrawn += future.result()
+                    report(len(there) + done, world.clips)
+            finally:
+                pool.shutdown(cancel_futures=True)
+        rows = [_row(world, clip, engine) for clip in range(world.clips)]
+        write_manifest(out / MANIFEST, rows)
+    return Rendered(out / MANIFEST, len(order), len(there), redrawn)
+
+
+class _Studio:
+    """Engines, one for each thread and WAD, and the geometry of maps, computed once."""
+
+    def __init__(self, world: World, out: Path) -> None:
+        self.world, self.out = world, out
+        self._own = threading.local()
+        self._lock = threading.Lock()
+        self._engines: list[Engine] = []
+        self._scouts: dict[str, Engine] = {}
+        self._geometry: dict[str, Geometry] = {}
+
+    def __enter__(self) -> "_Studio":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for engine in self._engines:
+            engine.close()
+
+    def render(self, clip: int) -> int:
+        """Write a clip's files; gives the number of attempts that came to nothing."""
+        world = self.world
+        name, action = world.map_of(clip), world.action_of(clip)
+        tics = PREROLL_TICS + world.tics * world.frames
+        engine = self._engine_for(name)
+        engine.over = True
+        for draw in range(_DRAWS):
+            key = clip_key(world.seed, clip, draw)
+            planned = plan(action, world.frames, key)
+            start = find_start(self._geometry_of(name), planned, tics, key)
+            if start is None:
+                continue
+            if engine.over:
+                engine.enter(name, planned.seed)
+            take = engine.take(start, planned, world.tics)
+            if take is not None:
+                video, known = _files(world, self.out, clip)
+                rate = Fraction(TICS_PER_SECOND, world.tics)
+                write_clip(video, known, take, planned, rate)
+                return draw
+        raise DataError(
+            f"{name} has no room for {world.frames} frames of {action} at {world.fps} a second "
+            f"({_DRAWS} places tried): leave it out of --maps, or ask for shorter clips"
+        )
+
+    def _engine_for(self, name: str) -> Engine:
+        """This thread's engine of the WAD that holds the map."""
+        return self._engine(self._own.__dict__, name, with_geometry=False)
+
+    def _geometry_of(self, name: str) -> Geometry:
+        with self._lock:
+            if name not in self._geometry:
+                scout = self._engine(self._scouts, name, with_geometry=True)
+                self._geometry[name] = scout.geometry(name)
+            return self._geometry[name]
+
+    def _engine(self, engines: dict[str, Engine], name: str, *, with_geometry: bool) -> Engine:
+        wad = name[0]
+        if wad not in engines:
+            engines[wad] = Engine(self.world.size, name, with_geometry=with_geometry)
+            self._engines.append(engines[wad])
+        return engines[wad]
+
+
+def _files(world: World, out: Path, clip: int) -> tuple[Path, Path]:
+    """Video and npz of a clip."""
+    stem = out / world.map_of(clip) / f"{clip:06}"
+    return stem.with_suffix(".mp4"), stem.with_suffix(".npz")
+
+
+def _row(world: World, clip: int, engine: str) -> Row:
+    name = world.map_of(clip)
+    video, known = (file.as_posix() for file in _files(world, Path(), clip))
+    rate = TICS_PER_SECOND / world.tics
+    return Row(
+        video,
+        labels={"action": world.action_of(clip), "map": name},
+        targets=dict.fromkeys(TARGETS, known),
+        source="vizdoom",
+        group=name,
+        width=world.size,
+        height=world.size,
+        fps=rate,
+        frames=world.frames,
+        duration=world.frames / rate,
+        codec="h264",
+        flip=False,  # left and right are what the labels are about
+        extra={"seed": str(world.seed), "clip": str(clip), "engine": engine},
+    )
