@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ivn.data.batch import Batch
+from ivn.frozen import Targets, Teacher
 from ivn.keys import Purpose
-from ivn.model.teacher import Targets, Teacher
 from ivn.ops.random import integers, normal, uniform
 from ivn.stages import Stage, Stage1, Stage2
 

@@ -16,6 +16,7 @@ from ivn.data.batch import Batch, ClipSpec
 from ivn.data.manifest.listing import list_clips
 from ivn.data.reader import read_centre
 from ivn.errors import RunError
+from ivn.frozen import build_teacher
 from ivn.gather.reconstructions import BRIGHTEST
 from ivn.gather.records import PROBES, RESULT
 from ivn.gather.write import report
@@ -23,7 +24,6 @@ from ivn.keys import make_keys
 from ivn.load import load_encoder, load_model
 from ivn.media.source import BUNDLED_CLIPS, Source
 from ivn.model.patch import patch_grid
-from ivn.model.teacher import build_teacher
 from ivn.presets import PRESETS
 from ivn.probe import evaluate, linear
 from ivn.probe.camera import FIRST_FRAME, TEACHER, collect

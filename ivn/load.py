@@ -9,15 +9,15 @@ import torch
 from ivn.errors import EncoderError
 
 from .data.batch import ClipSpec
+from .frozen import read_network
+from .frozen.encoders import Frozen, FrozenEncoder, FrozenNetwork, FrozenPixels
 from .model import hub, weights
 from .model.encoder import Encoder, EncoderConfig, build_encoder
 from .model.model import Model
 from .model.predictor import AnyPredictorConfig
 from .model.sizes import Size, Sizes, both_sides, check_given
-from .model.teacher import read_network
 from .model.weights import load_diffusion_decoder
 from .presets import PRESETS
-from .probe.frozen import Frozen, FrozenEncoder, FrozenNetwork, FrozenPixels
 
 __all__ = ["EncoderError", "load_diffusion_decoder", "load_encoder", "load_frozen", "load_model"]
 
@@ -110,7 +110,7 @@ def load_frozen(
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
 ) -> Frozen:
-    """Any encoder, frozen, behind one function: see :class:`ivn.probe.frozen.Frozen`.
+    """Any encoder, frozen, behind one function: see :class:`ivn.frozen.encoders.Frozen`.
 
     >>> frozen = ivn.load_frozen("my-run")
     >>> frozen.features(clips, "mean")                # uint8 [B, T, S, S, 3] -> [B, C]

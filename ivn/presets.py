@@ -12,11 +12,11 @@ from typing import Literal
 
 from .config import Config
 from .data.reader import DataConfig
+from .frozen import TeacherConfig, release_taps
 from .model.decoder import DiffusionConfig, LatentHeadConfig
 from .model.encoder import EncoderConfig
 from .model.model import ModelConfig
 from .model.predictor import PredictorConfig
-from .model.teacher import TeacherConfig, release_taps
 from .stages import Blocks, Stage1Config, Stage2Config
 from .train.optimizer import OptimConfig
 from .train.settings import EfficiencyConfig, RunConfig

@@ -12,13 +12,13 @@ from typing import Any
 from ivn.config import read
 from ivn.data.manifest.listing import left_out, list_clips
 from ivn.errors import DataError, DecodeError, RequestError
+from ivn.frozen.encoders import Frozen, FrozenEncoder, Pool
 from ivn.load import load_frozen
 from ivn.media.source import Source
 from ivn.model.encoder import build_encoder
 from ivn.probe import headfile, results
 from ivn.probe.cache import default_folder
 from ivn.probe.classify import Classified, classify
-from ivn.probe.frozen import Frozen, FrozenEncoder, Pool
 from ivn.probe.movement import Frames, probe_motion
 from ivn.probe.predict import predict
 from ivn.probe.progress import shown

@@ -23,9 +23,9 @@ from ivn.durable import held_partial
 from ivn.embed.files import Table, writer_for
 from ivn.embed.parts import Part, Parts
 from ivn.errors import DataError, DecodeError, RequestError
+from ivn.frozen.encoders import Frozen, Pool, check_finite
 from ivn.load import load_frozen
 from ivn.media.source import Source
-from ivn.probe.frozen import Frozen, Pool, check_finite
 from ivn.train.settings import resolve_device
 
 # A part is written when it has come to any of these.
@@ -40,7 +40,7 @@ class Request:
 
     Attributes:
         videos: files, folders, lists or manifests.
-        pool: see :meth:`ivn.probe.frozen.Frozen.features`.
+        pool: see :meth:`ivn.frozen.encoders.Frozen.features`.
         out: the file to come: .npz, .safetensors or .parquet.
         window: frames of a window, as sampled; 0 for as many as the encoder sees.
         stride: frames from window to window; 0 for those of a window.

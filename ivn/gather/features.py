@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ivn.frozen import Teacher
 from ivn.model.encoder import Encoder
 from ivn.model.patch import normalised
-from ivn.model.teacher import Teacher
 from ivn.report.content import Film, Neighbours
 from ivn.report.picture import pca_colours
 from ivn.stages import Stage1, Stage2

@@ -20,9 +20,9 @@ from torch import Tensor
 
 from ivn.durable import why
 from ivn.errors import DataError
+from ivn.frozen.encoders import Frozen, Pool
 from ivn.media.source import Source
 
-from .frozen import Frozen, Pool
 from .views import AnyView
 
 # Raised whenever the same file gives other pixels or other features than before: by our decoding,

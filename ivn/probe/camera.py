@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
+from ivn.frozen import Teacher
+from ivn.frozen.encoders import Frozen, check_finite
 from ivn.model.encoder import Encoder
-from ivn.model.teacher import Teacher
 
 from .features import clip_features, frame_features
-from .frozen import Frozen, check_finite
 from .motion import MOTIONS, choose_view, clip_index, render
 from .scenes import Picture
 

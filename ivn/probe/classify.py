@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ivn.frozen.encoders import Frozen, Pool, nearest_pool
 from ivn.media.source import Source
 
 from .cache import default_folder
 from .extract import extract
 from .fit import Kind, Point, Task, arranged_shape, kinds
-from .frozen import Frozen, Pool, nearest_pool
 from .heads import LinearHead
 from .judged import by_class, guesses, row_scores
 from .labelled import Data, Split, check_classes, described, labelled, split_of, usable

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from ivn.errors import DataError, DecodeError
+from ivn.frozen.encoders import Frozen, Pool, check_finite, pooled_tokens
 from ivn.media.source import Source
 
 from .cache import Features, Store, StoredFeatures, entry
-from .frozen import Frozen, Pool, check_finite, pooled_tokens
 from .progress import shown
 from .views import AnyView, Shape, read_views
 

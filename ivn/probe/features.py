@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ivn.data.crop import centre_clip
-from ivn.model.teacher import Teacher
+from ivn.frozen import Teacher
 
 
 @torch.no_grad()

@@ -13,10 +13,10 @@ from safetensors.torch import load_file, save_file
 
 from ivn.durable import why
 from ivn.errors import DataError
+from ivn.frozen.encoders import Frozen, Pool
 from ivn.train.folder import write_text
 
 from .classify import Fitted
-from .frozen import Frozen, Pool
 from .objective import ONE_CLASS, SEVERAL_LABELS
 from .readout import Readout, from_state
 from .results import describe

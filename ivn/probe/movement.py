@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ivn.errors import DataError, DecodeError
+from ivn.frozen.encoders import Frozen
 from ivn.keys import Purpose, make_keys
 from ivn.media.decode import decode
 from ivn.media.source import Source
@@ -14,7 +15,6 @@ from ivn.ops.random import random_words
 from .account import ungrouped_lines
 from .camera import collect_frozen
 from .extract import Skipped
-from .frozen import Frozen
 from .linear import FOLDS, check_installed, predict_held_out
 from .metrics import confusion, per_class, share
 from .motion import MOTIONS, choose_view

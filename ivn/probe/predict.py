@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import torch
 
+from ivn.frozen.encoders import Frozen, check_finite
 from ivn.media.source import Source
 
 from .cache import HeldFeatures, compact
-from .frozen import Frozen, check_finite
 from .headfile import SavedHead
 from .views import grid, read_views
 

@@ -11,11 +11,11 @@ from typing import Any
 
 from ivn.durable import why
 from ivn.errors import DataError
+from ivn.frozen.encoders import Frozen
 from ivn.provenance import versions
 from ivn.train.folder import write_text
 
 from .extract import Skipped
-from .frozen import Frozen
 from .linear import CONFIDENCE
 from .metrics import Share
 

@@ -13,11 +13,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ivn.errors import DataError
+from ivn.frozen.encoders import Frozen, Pool, nearest_pool
 from ivn.media.source import Source
 
 from .cache import Features, default_folder
 from .extract import extract
-from .frozen import Frozen, Pool, nearest_pool
 from .heads import LinearHead
 from .labelled import labelled
 from .metrics import share

@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 from torch import nn
 
+from ivn.frozen import Teacher, TeacherConfig, build_teacher
 from ivn.model.model import AlignmentSizes, ModelConfig, build_model
 from ivn.model.predictor import load_pretrained
-from ivn.model.teacher import Teacher, TeacherConfig, build_teacher
 from ivn.model.weights import read_encoder, read_model, recorded
 
 from .blocks import Blocks

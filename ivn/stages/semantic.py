@@ -12,13 +12,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ivn.data.batch import Batch, ClipSpec
+from ivn.frozen import Targets, Teacher
 from ivn.model.alignment import Alignment
 from ivn.model.encoder import Encoder
 from ivn.model.layers import wide_dtype
 from ivn.model.packed import Index
 from ivn.model.patch import normalised
 from ivn.model.positions import Grid
-from ivn.model.teacher import Targets, Teacher
 from ivn.ops import gather_tokens
 
 from .terms import Term, mean_term

@@ -11,10 +11,10 @@ from typing import Literal
 from torch import Tensor, nn
 
 from ivn.data.batch import Batch, ClipSpec
+from ivn.frozen import Targets, Teacher, TeacherConfig
 from ivn.model.decoder import PixelDecoder
 from ivn.model.model import Model
 from ivn.model.patch import patch_grid
-from ivn.model.teacher import Targets, Teacher, TeacherConfig
 
 from .blocks import Blocks
 from .masks import Mask, Masking, check_mask

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from ivn.data.batch import Batch, ClipSpec
+from ivn.frozen import Targets, Teacher, TeacherConfig
 from ivn.keys import Purpose
 from ivn.model.decoder import DiffusionConfig, LatentHead, PixelDecoderConfig
 from ivn.model.encoder import CLS_TOKENS, Encoder
 from ivn.model.model import Model
 from ivn.model.packed import Index, take
-from ivn.model.teacher import Targets, Teacher, TeacherConfig
 
 from .blocks import Blocks
 from .masks import Mask, Masking, check_mask

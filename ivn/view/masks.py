@@ -9,11 +9,11 @@ from torch import Tensor
 
 from ivn.config import Config
 from ivn.data.batch import Batch, ClipSpec
+from ivn.frozen import Teacher, TeacherConfig, frames_seen
 from ivn.gather.opened import FAILURES
 from ivn.gather.views import Mask, drawn_masks
 from ivn.load import load_encoder
 from ivn.model.encoder import Encoder, build_encoder
-from ivn.model.teacher import Teacher, TeacherConfig, frames_seen
 from ivn.stages import Stage1Config, fitting_teacher
 from ivn.stages.parts import NO_ATTENTION
 from ivn.stages.semantic import STUDENT, SemanticTeacher

@@ -3,9 +3,9 @@
 import torch
 
 from ivn.data.batch import ClipSpec
+from ivn.frozen.encoders import Frozen, pooled_tokens
 from ivn.probe.cache import HeldFeatures
 from ivn.probe.fit import Task
-from ivn.probe.frozen import Frozen, pooled_tokens
 
 
 def task(features, labels, groups, *, views=(0,)):

@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from ivn.errors import DataError
+from ivn.frozen.encoders import FrozenPixels
 from ivn.media.source import Source
 from ivn.probe import extract as module
 from ivn.probe.cache import Store, StoredFeatures, compact, entry
 from ivn.probe.extract import extract
-from ivn.probe.frozen import FrozenPixels
 from ivn.probe.views import grid
 from tests.media.videos import noise, write_mp4
 from tests.processes import ROOT
@@ -195,7 +195,7 @@ def test_what_a_killed_process_has_computed_is_found_again(clips, decoded, tmp_p
 from pathlib import Path
 import time
 from ivn.probe import cache, extract
-from ivn.probe.frozen import FrozenPixels
+from ivn.frozen.encoders import FrozenPixels
 from ivn.data.batch import ClipSpec
 from ivn.media.source import Source
 from ivn.probe.views import grid

@@ -8,11 +8,11 @@ import pytest
 
 from ivn.data.batch import ClipSpec
 from ivn.errors import DataError
+from ivn.frozen.encoders import Frozen, FrozenEncoder
 from ivn.load import load_encoder
 from ivn.media.source import BUNDLED_CLIPS, Source
 from ivn.probe.camera import collect, collect_frozen
 from ivn.probe.evaluate import probe
-from ivn.probe.frozen import Frozen, FrozenEncoder
 from ivn.probe.movement import Frames, probe_motion
 from ivn.probe.scenes import procedural_pictures, real_pictures
 from tests.command import assert_one_line, command

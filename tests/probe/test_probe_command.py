@@ -10,9 +10,8 @@ from safetensors.torch import load_file, save_file
 from ivn.media.source import BUNDLED_CLIPS
 from ivn.model.encoder import build_encoder
 from tests.command import assert_one_line, command
+from tests.frozen.test_networks import saved_images
 from tests.probe.commanded import SIGNS, SMALL, classify, labelled, result, write_list
-
-from .test_frozen_networks import saved_images
 
 pytest.importorskip("av")
 pytestmark = pytest.mark.usefixtures("own_cache")
@@ -83,7 +82,7 @@ def test_a_run_stands_beside_its_random_twin_and_keeps_its_results(run, patterns
     assert len(set(identities)) == 3
     from ivn.config import read
     from ivn.data.batch import ClipSpec
-    from ivn.probe.frozen import FrozenEncoder
+    from ivn.frozen.encoders import FrozenEncoder
 
     config = read(run / "config.toml")
     twin = build_encoder(config.model.encoder, seed=config.data.seed)

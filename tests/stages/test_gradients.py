@@ -20,12 +20,12 @@ from ivn.benchmarks.plain_model import (
     to_mask,
 )
 from ivn.data.batch import Batch
+from ivn.frozen import ImageNetwork, Teacher, TeacherConfig
 from ivn.keys import Purpose, make_keys
 from ivn.model.decoder import DiffusionConfig, LatentHeadConfig, PixelHeadConfig
 from ivn.model.encoder import EncoderConfig
 from ivn.model.model import AlignmentSizes, ModelConfig, build_model
 from ivn.model.predictor import PredictorConfig
-from ivn.model.teacher import ImageNetwork, Teacher, TeacherConfig
 from ivn.ops.random import integers, normal, uniform
 from ivn.stages import Blocks, Stage1, Stage1Config, Stage2, Stage2Config
 from ivn.stages.blocks import batch_keys, multi_block

@@ -10,8 +10,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from ivn.data.batch import IMAGENET_MEAN, IMAGENET_STD
+from ivn.model.positions import GridPositions
 
-from ..positions import GridPositions
 from . import hf
 from .protocol import (
     ClipNetwork,

@@ -4,11 +4,19 @@ from collections.abc import Callable
 
 import torch
 
-from ..state import check_weight
+from ivn.model.state import check_weight
+
 from .efficientnet import load_efficientnet
 from .hf_images import read_transformers
 from .internvideo2 import load_internvideo2
-from .protocol import FeatureNetwork, ImageNetwork, Network, TappedNetwork, Targets, TeacherConfig
+from .protocol import (
+    FeatureNetwork,
+    ImageNetwork,
+    Network,
+    TappedNetwork,
+    Targets,
+    TeacherConfig,
+)
 from .siglip import load_siglip
 from .teacher import Teacher
 from .timm_vit import load_timm, read_timm

@@ -7,7 +7,7 @@ from safetensors.torch import load_file, save_file
 from ivn.errors import EncoderError
 from ivn.load import load_frozen
 from tests import hub
-from tests.model.test_teacher import clips, randomised
+from tests.frozen.test_teacher import clips, randomised
 
 SIZES = {
     "hidden_size": 48,
@@ -84,7 +84,7 @@ def test_positions_are_resized_to_the_frames(tmp_path):
 
 @pytest.mark.parametrize("kind", ["videomae", "vjepa2"])
 def test_video_encoders_of_transformers_are_behind_their_last_norm(tmp_path, kind):
-    from tests.model.test_teacher_tubes import saved, theirs
+    from tests.frozen.test_tubes import saved, theirs
 
     model = saved(kind, tmp_path).float()
     frozen = load_frozen(f"hf:{tmp_path}", frames=4)
@@ -99,7 +99,7 @@ def test_video_encoders_of_transformers_are_behind_their_last_norm(tmp_path, kin
 
 def test_siglips_pooling_head_is_averaged_over_frames(tmp_path):
     transformers = pytest.importorskip("transformers")
-    from tests.model.test_teacher import saved_siglip
+    from tests.frozen.test_teacher import saved_siglip
 
     tower = saved_siglip(transformers, tmp_path, whole=True).float()
     frozen = load_frozen(f"hf:{tmp_path}", frames=3)
@@ -122,7 +122,7 @@ def test_siglips_pooling_head_is_averaged_over_frames(tmp_path):
 )
 def test_encoders_of_timm_are_behind_their_last_norm(tmp_path, name, pool, changes):
     pytest.importorskip("timm")
-    from tests.model.test_teacher_timm import saved
+    from tests.frozen.test_timm import saved
 
     model = saved(tmp_path, name, 64, **changes).float()
     frozen = load_frozen(f"timm:{tmp_path}", frames=3, size=64)

@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..layers import wide_dtype
+from ivn.model.layers import wide_dtype
+
 from . import hf
 from .protocol import (
     FeatureNetwork,

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from ..layers import wide_dtype
+from ivn.model.layers import wide_dtype
+
 from .protocol import ImageNetwork, Tap, TeacherConfig
 
 STRIDE = 32

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from ivn.model.teacher import TeacherConfig, build_teacher
-from tests.model.test_teacher import clips, randomised
+from ivn.frozen import TeacherConfig, build_teacher
+from tests.frozen.test_teacher import clips, randomised
 
 timm = pytest.importorskip("timm")
 
@@ -105,7 +105,7 @@ def test_a_teacher_equals_timm(tmp_path, config, changes, size):
 
 @pytest.mark.parametrize(("name", "size", "grid", "prefix", "attends"), LARGE)
 def test_known_teachers_fit_a_student_of_16_by_16_tokens(name, size, grid, prefix, attends):
-    from ivn.model.teacher.timm_vit import TimmNetwork
+    from ivn.frozen.timm_vit import TimmNetwork
 
     with torch.device("meta"):
         model = timm.create_model(name, num_classes=0, img_size=size).eval()

@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..layers import wide_dtype
+from ivn.model.layers import wide_dtype
 
 Tap = Callable[[int, Tensor], None]
 

@@ -15,8 +15,9 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from ..files import check_plain
-from ..layers import wide_dtype
+from ivn.model.files import check_plain
+from ivn.model.layers import wide_dtype
+
 from .protocol import (
     FeatureNetwork,
     Final,

@@ -7,9 +7,9 @@ import torch
 import ivn
 from ivn.data.batch import ClipSpec
 from ivn.errors import EncoderError
+from ivn.frozen.encoders import CELLS, FrozenEncoder, FrozenPixels
 from ivn.load import load_frozen
 from ivn.model.encoder import EncoderConfig, build_encoder
-from ivn.probe.frozen import CELLS, FrozenEncoder, FrozenPixels
 
 CONFIG = EncoderConfig(
     64, 2, 4, 128, image_height=28, image_width=28, num_frames=3, pool_heads=4, pool_width=48

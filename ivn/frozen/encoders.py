@@ -18,9 +18,9 @@ from torch import Tensor
 
 from ivn.data.batch import ClipSpec
 from ivn.errors import DataError
+from ivn.frozen.protocol import FeatureNetwork
 from ivn.model.encoder import Encoder
 from ivn.model.layers import wide_dtype
-from ivn.model.teacher.protocol import FeatureNetwork
 
 Pool = Literal["none", "frames", "mean", "attn", "cls"]
 

@@ -11,12 +11,12 @@ from safetensors.torch import save_file
 import ivn
 from ivn.data.batch import IMAGENET_MEAN, IMAGENET_STD
 from ivn.errors import EncoderError
+from ivn.frozen import TeacherConfig, build_teacher
+from ivn.frozen.internvideo2 import named_sizes
 from ivn.load import load_frozen
 from ivn.model.encoder import EncoderConfig, build_encoder
 from ivn.model.positions import resize_table
-from ivn.model.teacher import TeacherConfig, build_teacher
-from ivn.model.teacher.internvideo2 import named_sizes
-from tests.model.test_teacher import clips
+from tests.frozen.test_teacher import clips
 
 # 32 features a token, 2 frames of 4 x 4 tokens; heads as B14 has them are not to be guessed.
 C, DEPTH, HEADS, HIDDEN, POOL = 32, 3, 4, 48, 24

@@ -8,10 +8,10 @@ from pathlib import Path
 from torch import Tensor
 
 from ivn.data.batch import IMAGENET_MEAN, IMAGENET_STD
+from ivn.model.encoder import Encoder, EncoderConfig, build_encoder
+from ivn.model.internvideo2 import HEADS, POOL_HEADS
+from ivn.model.weights import read_encoder
 
-from ..encoder import Encoder, EncoderConfig, build_encoder
-from ..internvideo2 import HEADS, POOL_HEADS
-from ..weights import read_encoder
 from .protocol import ClipNetwork, Tap, TeacherConfig, check_taps
 
 # Released sizes: width, blocks, features inside a block's MLP.

@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ivn.data.batch import IMAGENET_MEAN, IMAGENET_STD
+from ivn.model.layers import wide_dtype
 from ivn.ops.tokens import gather_tokens
 
-from ..layers import wide_dtype
 from .protocol import TappedNetwork, Targets
 
 

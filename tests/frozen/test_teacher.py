@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from ivn.data.batch import IMAGENET_MEAN, IMAGENET_STD
-from ivn.model.teacher import TeacherConfig, build_teacher, release_taps
-from ivn.model.teacher.siglip import SiglipNetwork, named_sizes
+from ivn.frozen import TeacherConfig, build_teacher, release_taps
+from ivn.frozen.siglip import SiglipNetwork, named_sizes
 from ivn.ops.tokens import gather_tokens_reference
 from tests.stages.test_no_waiting import NoWaiting
 
@@ -360,7 +360,7 @@ def test_siglip_without_a_source_is_told_which_setting_to_give(weights):
 
 def test_importing_teachers_imports_no_teacher_library():
     code = (
-        "import sys, ivn.model.teacher; "
+        "import sys, ivn.frozen; "
         "print({'transformers', 'efficientnet_lite_pytorch', 'torchvision'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from ..hub import check_published
+from ivn.model.hub import check_published
 
 Pixels = tuple[tuple[float, float, float], tuple[float, float, float]]  # mean, standard deviation
 

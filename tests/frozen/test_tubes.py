@@ -8,10 +8,10 @@ import torch
 from safetensors.torch import save_file
 
 from ivn.data.batch import IMAGENET_MEAN, IMAGENET_STD
+from ivn.frozen import TeacherConfig, build_teacher
 from ivn.load import load_frozen
 from ivn.model.positions import resize_table
-from ivn.model.teacher import TeacherConfig, build_teacher
-from tests.model.test_teacher import clips, randomised
+from tests.frozen.test_teacher import clips, randomised
 
 transformers = pytest.importorskip("transformers")
 
@@ -160,7 +160,7 @@ def test_every_size_is_known_by_its_name(monkeypatch, kind, source, width, block
         with torch.device("meta"):
             return model_class(config)
 
-    monkeypatch.setattr("ivn.model.teacher.hf.random_model", on_meta)
+    monkeypatch.setattr("ivn.frozen.hf.random_model", on_meta)
     teacher = build_teacher(TeacherConfig(kind, source, 256, (blocks,), weights="random"))
     assert (teacher.width, teacher.grid, len(teacher.network.blocks)) == (width, 16, blocks)
 
