@@ -16,6 +16,11 @@ from ivn.data.batch import Batch, ClipSpec
 from ivn.data.manifest.listing import list_clips
 from ivn.data.reader import read_centre
 from ivn.errors import RunError
+from ivn.evaluate import linear
+from ivn.evaluate.motion import summary as evaluate
+from ivn.evaluate.motion.clips import MOTIONS
+from ivn.evaluate.motion.features import FIRST_FRAME, TEACHER, collect
+from ivn.evaluate.motion.scenes import Picture, procedural_pictures, real_pictures, real_scenes
 from ivn.frozen import build_teacher
 from ivn.gather.reconstructions import BRIGHTEST
 from ivn.gather.records import PROBES, RESULT
@@ -25,10 +30,6 @@ from ivn.load import load_encoder, load_model
 from ivn.media.source import BUNDLED_CLIPS, Source
 from ivn.model.patch import patch_grid
 from ivn.presets import PRESETS
-from ivn.probe import evaluate, linear
-from ivn.probe.camera import FIRST_FRAME, TEACHER, collect
-from ivn.probe.motion import MOTIONS
-from ivn.probe.scenes import Picture, procedural_pictures, real_pictures, real_scenes
 from ivn.report.picture import ClipView, demo_picture, shown_frames
 from ivn.stages import Stage1, Stage1Config
 from ivn.train import folder
@@ -172,7 +173,7 @@ def draw(out: Path, sizes: Sizes) -> Path:
 
 
 def measure(out: Path, sizes: Sizes) -> dict[str, Any]:
-    """Camera motion by a linear probe on frozen features, see :func:`ivn.probe.evaluate.summary`.
+    """Camera motion by a linear probe on frozen features.
 
     Of the encoder after stage two, of the one it began as, and of stage one's image teacher.
     """

@@ -5,7 +5,7 @@ import pytest
 
 from ivn import demo
 from ivn.errors import RunError
-from ivn.probe import linear
+from ivn.evaluate import linear
 
 
 def test_without_the_extra_nothing_is_trained_first(tmp_path, monkeypatch):

@@ -16,14 +16,14 @@ from pathlib import Path
 from ivn import run
 from ivn.config import Config, override, to_toml
 from ivn.data.batch import ClipSpec
+from ivn.evaluate.heads.training import Training
+from ivn.evaluate.results import RESULT, write
+from ivn.evaluate.tasks.classify import classify
 from ivn.frozen.encoders import Frozen, FrozenEncoder, Pool
 from ivn.load import load_frozen
 from ivn.media.source import Source
 from ivn.model.encoder import build_encoder
 from ivn.presets import PRESETS
-from ivn.probe.classify import classify
-from ivn.probe.results import RESULT, write
-from ivn.probe.train import Training
 from ivn.train import folder
 from ivn.train.settings import EfficiencyConfig, RunConfig, resolve_device
 

@@ -14,9 +14,9 @@ from typing import Any
 from ivn.data.manifest.identity import fingerprint, recorded
 from ivn.data.manifest.listing import list_clips
 from ivn.errors import DataError, RunError, UserError
+from ivn.evaluate.account import Account
+from ivn.evaluate.dataset import check
 from ivn.media.source import Source
-from ivn.probe.account import Account
-from ivn.probe.labelled import check
 from ivn.provenance import provenance
 from ivn.train import folder
 from ivn.train.settings import resolve_device

@@ -157,7 +157,14 @@ def run_probe(
         raise UsageError("give --encoder E: a run, weights, a preset, a hub id or raw")
     if task != "motion" and not data:
         raise UsageError(f"ivn probe {task}: give --data FOLDER|LIST")
-    from ivn.probing import Clips, Place, Training, run_classify, run_motion, run_retrieve
+    from ivn.evaluate.command import (
+        Clips,
+        Place,
+        Training,
+        run_classify,
+        run_motion,
+        run_retrieve,
+    )
 
     place, seen = Place(device, workers, cache, out), Clips(frames, size, sizes.given())
     training = Training(epochs, batch_size=batch, seed=seed, device=place.resolved_device())
@@ -225,7 +232,7 @@ def run_predict(
     """
     if not videos or not head:
         raise UsageError("give VIDEO ... and --head HEAD")
-    from ivn import probing
+    from ivn.evaluate import command as probing
 
     return probing.run_predict(
         videos,

@@ -11,8 +11,8 @@ from ivn.ablation.run import Options
 from ivn.data.manifest.identity import fingerprint
 from ivn.data.manifest.listing import list_clips
 from ivn.errors import RunError
+from ivn.evaluate.heads.training import Training
 from ivn.media.source import BUNDLED_CLIPS
-from ivn.probe.train import Training
 from tests.command import assert_one_line, command
 from tests.small import SIZES
 

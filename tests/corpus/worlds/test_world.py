@@ -21,8 +21,8 @@ from ivn.corpus.worlds.moves import ACTIONS
 from ivn.corpus.worlds.world import World, render
 from ivn.data.manifest.listing import list_clips
 from ivn.errors import DataError
+from ivn.evaluate.splits import folds_of, groups_of
 from ivn.media.decode import count_frames, decode
-from ivn.probe.split import folds_of, groups_of
 from tests.command import assert_one_line, command
 
 pytest.importorskip("av")

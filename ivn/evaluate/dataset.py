@@ -1,0 +1,276 @@
+"""Labelled videos, what belongs together among them, and how they are split.
+
+Legend: n clips, K classes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ivn.errors import DataError
+from ivn.media.source import Source
+from ivn.media.storage import named
+
+from .account import Account
+from .features.extract import Extracted
+from .heads.objective import ONE_CLASS, SEVERAL_LABELS, Objective
+from .splits import Key, check_apart, clips_of, folds_of, grouped, keys_of
+
+LEAST_GROUPS = 2  # of a class: one to learn from, one to judge by
+PARTING = ";"  # of several labels of a video
+
+Split = tuple[Tensor, Tensor]  # clips to train on, clips to test
+
+
+@dataclass(frozen=True)
+class Data:
+    """Labelled videos.
+
+    Attributes:
+        sources: of n clips: those to train on, then those of a test list.
+        labels: index into ``classes``, int64 ``[n]``; where any video has several, which of the
+            classes each has, bool ``[n, K]``.
+        groups: ``[n]``; what no split parts.
+        classes: names.
+        tests: how many of them are of the test list.
+        account: of the lists that they are from.
+    """
+
+    sources: Sequence[Source]
+    labels: np.ndarray
+    groups: np.ndarray
+    classes: list[str]
+    tests: int
+    account: Account
+
+    @property
+    def objective(self) -> Objective:
+        """What heads are trained for."""
+        return ONE_CLASS if self.labels.ndim == 1 else SEVERAL_LABELS
+
+    def of_class(self, number: int) -> np.ndarray:
+        """Whether each clip is of a class, bool ``[n]``."""
+        return self.labels == number if self.labels.ndim == 1 else self.labels[:, number]
+
+    def only(self, kept: Sequence[int]) -> "Data":
+        """Of these clips alone."""
+        first = len(self.sources) - self.tests
+        return replace(
+            self,
+            sources=[self.sources[clip] for clip in kept],
+            labels=self.labels[kept],
+            groups=self.groups[kept],
+            tests=sum(clip >= first for clip in kept),
+        )
+
+
+def labelled(sources: Sequence[Source], test: Sequence[Source], *, label: str) -> Data:
+    """The videos that have ``label``, each once, with what belongs together found out.
+
+    Raises:
+        DataError: none has it, there is one class alone, one video is listed with several classes,
+            or the two lists do not fit together.
+    """
+    found = [(source, names) for source in sources if (names := _names(source, label))]
+    asked = [(source, names) for source in test if (names := _names(source, label))]
+    if not found:
+        raise DataError(_no_label(sources, label, "training"))
+    if test and not asked:
+        raise DataError(_no_label(test, label, "test"))
+    # Once for all that asks for them: files that are as large as another are read whole.
+    keys = keys_of([source for source, _ in (*found, *asked)])
+    train = _once(found, keys[: len(found)], label, "training")
+    judged = _once(asked, keys[len(found) :], label, "test")
+    classes = sorted({name for names in train.labels for name in names}, key=_natural)
+    several = sum(len(names) > 1 for names in (*train.labels, *judged.labels))
+    if len(classes) < 2:
+        raise DataError(
+            f"all {len(train.sources)} videos are of the class {classes[0]!r} of {label!r}: "
+            "expected at least two classes"
+        )
+    if unknown := sorted({name for names in judged.labels for name in names} - set(classes)):
+        raise DataError(
+            f"the test videos have {len(unknown)} classes of {label!r} that no training video "
+            f"has: {_few(unknown)}; the training videos have {_few(classes)}"
+        )
+    shared = [*train.keys, *judged.keys]
+    check_apart(train.sources, judged.sources, shared)
+    every = [*train.sources, *judged.sources]
+    account = Account(
+        label,
+        listed=len(sources),
+        unlabelled=len(sources) - len(found),
+        listed_test=len(test),
+        unlabelled_test=len(test) - len(asked),
+        repeated=len(found) + len(asked) - len(every),
+        several=several,
+        ungrouped=sum(all(kind != "group" for kind, _ in own) for own in shared),
+        used=len(every),
+    )
+    labels = _numbered([*train.labels, *judged.labels], classes, several > 0)
+    return Data(every, labels, grouped(shared), classes, len(judged.sources), account)
+
+
+@dataclass(frozen=True)
+class _Clips:
+    """The clips of one list that have the label, each once.
+
+    Attributes:
+        sources: the clips.
+        labels: of each, in the order of the list.
+        keys: of each, what any of its rows shares with whatever belongs to it.
+    """
+
+    sources: Sequence[Source]
+    labels: Sequence[tuple[str, ...]]
+    keys: Sequence[Sequence[Key]]
+
+
+def _once(
+    found: Sequence[tuple[Source, tuple[str, ...]]],
+    keys: Sequence[Sequence[Key]],
+    label: str,
+    side: str,
+) -> _Clips:
+    """The first row about each clip; all of them have to say the same."""
+    clips = clips_of([source for source, _ in found], keys)
+    first: dict[int, int] = {}
+    shared: dict[int, dict[Key, None]] = {}
+    conflicts: dict[int, int] = {}  # clip -> the row that differs from its first
+    for row, clip in enumerate(clips.tolist()):
+        if set(found[row][1]) != set(found[first.setdefault(clip, row)][1]):
+            conflicts.setdefault(clip, row)
+        shared.setdefault(clip, {}).update(dict.fromkeys(keys[row]))
+    if conflicts:
+        clip, row = next(iter(conflicts.items()))
+        (one, names), (other, others) = found[first[clip]], found[row]
+        raise DataError(
+            f"{len(conflicts)} {side} videos are listed under several classes of {label!r}: "
+            f"{_named(one)} is {PARTING.join(names)!r}, and {_named(other)} is "
+            f"{PARTING.join(others)!r}, of one file or the same bytes; give each video one class, "
+            f"or one row with all of its labels, parted by {PARTING!r}"
+        )
+    kept = list(first.values())
+    return _Clips(
+        [found[row][0] for row in kept],
+        [found[row][1] for row in kept],
+        [list(own) for own in shared.values()],
+    )
+
+
+def _names(source: Source, label: str) -> tuple[str, ...]:
+    """The classes of a video; none where the label is absent or blank."""
+    parts = (part.strip() for part in source.labels.get(label, "").split(PARTING))
+    return tuple(dict.fromkeys(filter(None, parts)))
+
+
+def _numbered(labels: Sequence[tuple[str, ...]], classes: list[str], several: bool) -> np.ndarray:
+    """As in :class:`Data`."""
+    number = {name: place for place, name in enumerate(classes)}
+    if not several:
+        return np.array([number[name] for (name,) in labels], np.int64)
+    out = np.zeros((len(labels), len(classes)), bool)
+    for row, names in zip(out, labels, strict=True):
+        row[[number[name] for name in names]] = True
+    return out
+
+
+def _named(source: Source) -> str:
+    """The file of a clip, its member and its window, as far as it has them."""
+    window = f", from {source.start:g} s" if source.start else ""
+    window += f", to {source.end:g} s" if source.end >= 0 else ""
+    return f"{named(source)}{window}"
+
+
+def check(sources: Sequence[Source], *, label: str, folds: int = 5, seed: int = 0) -> Account:
+    """See that the label can be probed in folds, before anything is decoded.
+
+    Raises:
+        DataError: as :func:`classify`.
+    """
+    data = labelled(sources, (), label=label)
+    check_classes(data)
+    split_of(data, folds=folds, holdout=False, seed=seed)
+    return data.account
+
+
+def usable(data: Data, extracted: Extracted) -> Data:
+    """The videos that could be read; a list of which none could is not as if it had not been."""
+    kept, skipped = data.only(extracted.kept), extracted.skipped
+    before, after = len(data.sources) - data.tests, len(kept.sources) - kept.tests
+    # Those skipped are in the order of all: the first is of the training videos, if one is.
+    if not after:
+        raise DataError(f"none of {before} training videos can be used: {skipped[0].reason}")
+    if data.tests and not kept.tests:
+        raise DataError(f"none of {data.tests} test videos can be used: {skipped[-1].reason}")
+    return kept
+
+
+def check_classes(data: Data) -> None:
+    """See that every class can be learnt, and without a test list also judged."""
+    first = len(data.sources) - data.tests
+    least = 1 if data.tests else LEAST_GROUPS
+    for number, name in enumerate(data.classes):
+        count = len(np.unique(data.groups[:first][data.of_class(number)[:first]]))
+        if count < least:
+            raise DataError(
+                f"class {name!r} has usable videos in {count} group{'s' * (count != 1)}, expected "
+                f"at least {least}: one is held out while the others train; give more videos of "
+                "it, or a list without it"
+            )
+
+
+def split_of(data: Data, *, folds: int, holdout: bool, seed: int) -> list[Split]:
+    clips = torch.arange(len(data.sources))
+    if data.tests:
+        return [(clips[: -data.tests], clips[-data.tests :])]
+    fold = torch.from_numpy(folds_of(data.groups, data.labels, folds, seed=seed))
+    held = range(1) if holdout else range(folds)
+    return [(clips[fold != one], clips[fold == one]) for one in held]
+
+
+def majority(data: Data, splits: Sequence[Split]) -> float:
+    """The share told right by always guessing the training videos' commonest class.
+
+    Of videos of one class each.
+    """
+    right = count = 0
+    for train, test in splits:
+        guess = np.bincount(data.labels[train], minlength=len(data.classes)).argmax()
+        right, count = right + int((data.labels[test] == guess).sum()), count + len(test)
+    return right / count
+
+
+def described(
+    data: Data, splits: Sequence[Split], *, folds: int, holdout: bool, seed: int
+) -> dict[str, Any]:
+    kind = "test list" if data.tests else "hold-out" if holdout else "folds"
+    return {
+        "kind": kind,
+        "folds": len(splits) if kind == "folds" else None,
+        "share": 1 / folds if kind == "hold-out" else None,
+        "seed": seed,
+        "groups": len(np.unique(data.groups)),
+        "train": [len(train) for train, _ in splits],
+        "test": [len(test) for _, test in splits],
+    }
+
+
+def _no_label(sources: Sequence[Source], label: str, side: str) -> str:
+    others = sorted({name for source in sources for name in source.labels if _names(source, name)})
+    there = f"they have {_few(others)}" if others else "they have no labels at all"
+    return f"none of {len(sources)} {side} videos has the label {label!r}: {there}"
+
+
+def _few(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return ", ".join(map(repr, names[:5])) + more
+
+
+def _natural(name: str) -> tuple[bool, int, str]:
+    """Whole numbers by value, before words."""
+    return (not name.isdecimal(), int(name) if name.isdecimal() else 0, name)

@@ -1,0 +1,1 @@
+"""Heads on frozen features: their networks, training and choice."""

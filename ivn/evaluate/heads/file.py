@@ -1,0 +1,213 @@
+"""Heads on disk: NAME.safetensors with the weights, NAME.json with what they are for."""
+
+import json
+import os
+import re
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, get_args
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from ivn.durable import why
+from ivn.errors import DataError
+from ivn.evaluate.features.views import grid
+from ivn.evaluate.results import describe
+from ivn.evaluate.tasks.classify import Fitted
+from ivn.frozen.encoders import Frozen, Pool
+from ivn.train.folder import write_text
+
+from .fitted import Readout, from_state
+from .objective import ONE_CLASS, SEVERAL_LABELS
+
+FORMAT = 2  # 1 has no multi_label: a video had one class
+FOLDER = "heads"
+
+
+@dataclass(frozen=True)
+class SavedHead:
+    """A head as :func:`load` found it.
+
+    Attributes:
+        card: the JSON beside its weights.
+        readout: itself.
+    """
+
+    card: dict[str, Any]
+    readout: Readout
+
+    @property
+    def encoder(self) -> str:
+        """Name of the encoder that it was fitted to."""
+        return str(self.card["encoder"]["name"])
+
+    @property
+    def classes(self) -> list[str]:
+        return list(self.card["classes"])
+
+    @property
+    def pool(self) -> Pool:
+        return self.card["pool"]
+
+    def check(self, frozen: Frozen) -> None:
+        """See that ``frozen`` is the encoder that the head was fitted to.
+
+        Raises:
+            DataError: it has other sizes or other weights; both are told.
+        """
+        own, other = self.card["encoder"], describe(frozen)
+        for name, words in (
+            ("width", "features of a token"),
+            ("frames", "frames"),
+            ("size", "pixels a side"),
+            ("slots", "time slots"),
+        ):
+            if own[name] != other[name]:
+                raise DataError(
+                    f"the head was fitted to {own['name']} with {own[name]} {words}, but "
+                    f"{frozen.name} has {other[name]}: give the encoder that it was fitted to"
+                )
+        if own["identity"] != other["identity"]:
+            raise DataError(
+                f"the head was fitted to {own['name']} ({own['identity'][:12]}), but {frozen.name} "
+                f"has other weights ({other['identity'][:12]}): give the encoder that it was "
+                "fitted to, with --encoder, or fit a new head"
+            )
+        if self.pool not in frozen.pools:
+            raise DataError(
+                f"the head's card says that it reads features {self.pool!r}, but {frozen.name} has "
+                f"{', '.join(frozen.pools)}: the card was changed; fit a new head"
+            )
+
+
+def save(fitted: Fitted, folder: Path, *, facts: dict[str, Any]) -> Path:
+    """Write a head into ``folder``; gives the path of its weights, whose name nothing else has.
+
+    Args:
+        fitted: the head.
+        folder: made if it is not there.
+        facts: of the result that it is part of.
+
+    Raises:
+        DataError: it could not be written.
+    """
+    stem = re.sub(r"[^\w.-]+", "-", Path(fitted.encoder.name).name).strip("-.") or "encoder"
+    name = f"{stem}-{fitted.head}"
+    taken = [name, *(f"{name}-{number}" for number in range(2, 1000))]
+    path = next(place for one in taken if not (place := folder / f"{one}.safetensors").exists())
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".tmp-{path.name}")
+        save_file(fitted.readout.state(), temporary)
+        card = {
+            "format": FORMAT,
+            "kind": fitted.head,
+            "encoder": describe(fitted.encoder) | {"name": _anywhere(fitted.encoder.name)},
+            "pool": fitted.pool,
+            "shape": list(fitted.shape),
+            "classes": facts["classes"],
+            "label": facts["label"],
+            "multi_label": fitted.several,
+            "views": {name: facts["views"][name] for name in ("clips", "crops")},
+            "chosen": fitted.point,
+            "grid": list(fitted.points),
+            "validation": fitted.validation,
+            "fitted_to": fitted.clips,
+            "weights_sha256": sha256(temporary.read_bytes()).hexdigest(),
+        }
+        write_text(path.with_suffix(".json"), json.dumps(card, indent=2) + "\n")
+        temporary.replace(path)
+    except (OSError, SafetensorError) as error:
+        raise DataError(f"{path} could not be written ({why(error, path)})") from error
+    return path
+
+
+def load(path: Path) -> SavedHead:
+    """A head from its weights, its card, or the folder of the result that has it as its best.
+
+    Raises:
+        FileNotFoundError: there is none.
+        DataError: it is damaged, or was changed.
+    """
+    place = _best(path) if path.is_dir() else path
+    weights, card_file = place.with_suffix(".safetensors"), place.with_suffix(".json")
+    for file in (weights, card_file):
+        if not file.exists():
+            raise FileNotFoundError(
+                f"no head at {file}: expected NAME.safetensors with NAME.json beside it, or the "
+                "folder of a result"
+            )
+    try:
+        card = json.loads(card_file.read_text("utf-8"))
+        if card["format"] not in (1, FORMAT):
+            raise DataError(f"{card_file} has format {card['format']}, expected 1 or {FORMAT}")
+        if card["format"] == 1:
+            card["multi_label"] = False
+        if sha256(weights.read_bytes()).hexdigest() != card["weights_sha256"]:
+            raise DataError(f"{weights} is not the file that {card_file.name} was written for")
+        _check_card(card)
+        grid(card["views"]["clips"], card["views"]["crops"])
+        readout = from_state(
+            card["kind"],
+            load_file(weights),
+            card["shape"],
+            len(card["classes"]),
+            card["chosen"],
+            SEVERAL_LABELS if card["multi_label"] else ONE_CLASS,
+        )
+    except DataError:
+        raise
+    except (ValueError, LookupError, TypeError, AttributeError, SafetensorError) as error:
+        raise DataError(
+            f"{card_file} and {weights.name} are not a head as it was written ({error})"
+        ) from error
+    return SavedHead(card, readout)
+
+
+def _check_card(card: dict[str, Any]) -> None:
+    """See that all that is read of a card later is there.
+
+    Raises:
+        KeyError, ValueError: something is not, or is something else.
+    """
+    kinds = {"name": str, "identity": str, "frames": int, "size": int, "slots": int, "width": int}
+    encoder = card["encoder"]
+    wrong = [name for name, kind in kinds.items() if not isinstance(encoder[name], kind)]
+    if not isinstance(card["label"], str):
+        wrong.append("label")
+    if not isinstance(card["multi_label"], bool):
+        wrong.append("multi_label")
+    if card["pool"] not in get_args(Pool):
+        wrong.append("pool")
+    if not all(isinstance(name, str) for name in card["classes"]):
+        wrong.append("classes")
+    if wrong:
+        raise ValueError(f"{', '.join(wrong)}")
+
+
+def _best(folder: Path) -> Path:
+    """The head that the result in ``folder`` calls its best."""
+    file = folder / "result.json"
+    try:
+        named = json.loads(file.read_text("utf-8"))["best_head"]
+        if not isinstance(named, str) or Path(named).is_absolute() or ".." in Path(named).parts:
+            raise ValueError
+    except (OSError, ValueError, LookupError, TypeError):
+        raise FileNotFoundError(
+            f"no head in {folder}: expected a result.json there that names its best head"
+        ) from None
+    return folder / named
+
+
+def _anywhere(name: str) -> str:
+    """A name that means the same from any folder, by the rules of ``ivn.load.load_frozen``."""
+    if name == "raw":
+        return name
+    library, _, rest = name.partition(":")
+    if library in ("timm", "hf"):
+        folder = rest.removesuffix("@random")
+        tail = rest[len(folder) :]
+        return f"{library}:{os.path.abspath(folder)}{tail}" if os.path.isdir(folder) else name
+    return os.path.abspath(name) if os.path.exists(name) else name

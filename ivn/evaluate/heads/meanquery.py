@@ -1,0 +1,94 @@
+"""The probe of the InternVideo family: the mean of all tokens asks, and is projected.
+
+Legend: H heads, b samples, N tokens, C width, K classes, A attention heads, d = C / A, P width of
+the pooled vector.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .heads import (
+    STD,
+    Head,
+    Parameters,
+    Start,
+    attention_heads,
+    stacked_linear,
+    stacked_norm,
+)
+
+POOLED = 768
+_FIRST = 1e-3  # of the classifier's usual start
+
+
+class MeanQueryHead(Head):
+    """One cross-attention whose query is the mean of the tokens, then LayerNorm and one matrix.
+
+    The head of InternVideo2's and InternVideo-Next's attentive probing (``clip_projector``, then
+    ``fc_norm`` and ``head``): query, keys and values have a LayerNorm, a matrix and a bias each;
+    the output goes to 768 features; there is no residual and no MLP. As in
+    :class:`~ivn.evaluate.heads.heads.AttentiveHead` the key matrix is applied to the query, and the
+    value matrix to the weighted mean. The biases of the keys (of their LayerNorm, too) would add
+    the same to every token's score and change nothing: they are left out.
+
+    Attributes:
+        heads: attention heads, A.
+        pooled: width of the pooled vector, P.
+    """
+
+    def __init__(self, shape: tuple[int, ...], classes: int) -> None:
+        super().__init__(shape, classes)
+        self.heads, self.pooled = attention_heads(shape[-1]), POOLED
+
+    @staticmethod
+    def arranged(features: Tensor) -> Tensor:
+        return features.flatten(1, -2)
+
+    def starts(self) -> dict[str, Start]:
+        C, K, P = self.shape[-1], self.classes, self.pooled
+        # PyTorch's first weights of a linear layer are uniform within P**-0.5.
+        small = _FIRST * (3 * P) ** -0.5
+        return {
+            "query.norm.weight": Start((C,), value=1.0),
+            "query.norm.bias": Start((C,)),
+            "query.weight": Start((C, C), STD),
+            "query.bias": Start((C,)),
+            "key.norm.weight": Start((C,), value=1.0),
+            "key.weight": Start((C, C), STD),
+            "value.norm.weight": Start((C,), value=1.0),
+            "value.norm.bias": Start((C,)),
+            "value.weight": Start((C, C), STD),
+            "value.bias": Start((C,)),
+            "out.weight": Start((P, C), STD),
+            "out.bias": Start((P,)),
+            "norm.weight": Start((P,), value=1.0),
+            "norm.bias": Start((P,)),
+            "weight": Start((K, P), small),
+            "bias": Start((K,), small),
+        }
+
+    def logits(self, parameters: Parameters, x: Tensor) -> Tensor:
+        return stacked_linear(
+            stacked_norm(self.pool(parameters, x), parameters, "norm"), parameters, ""
+        )
+
+    def pool(self, parameters: Parameters, x: Tensor) -> Tensor:
+        """The pooled vector of every sample by every head, ``[H, b, P]``."""
+        p, A, H = parameters, self.heads, len(parameters["bias"])
+        mean = x.mean(1).expand(H, -1, -1)
+        query = stacked_linear(stacked_norm(mean, p, "query.norm"), p, "query").unflatten(
+            2, (A, -1)
+        )
+        x = F.layer_norm(x, x.shape[-1:])
+        key = (p["key.weight"] * p["key.norm.weight"][:, None]).unflatten(1, (A, -1))
+        probe = torch.einsum("hbad,hadc->bhac", query, key) * query.shape[3] ** -0.5
+        attention = (probe.flatten(1, 2) @ x.mT).softmax(2)  # [b, H * A, N]
+        seen = (attention @ x).unflatten(1, (H, A)).transpose(0, 1)  # [H, b, A, C]
+        seen = seen * p["value.norm.weight"][:, None, None] + p["value.norm.bias"][:, None, None]
+        value = p["value.weight"].unflatten(1, (A, -1))
+        told = torch.einsum("hbac,hadc->hbad", seen, value).flatten(2)
+        return stacked_linear(told + p["value.bias"][:, None], p, "out")
+
+    def floats(self) -> int:
+        return 4 * self.heads * (self.shape[0] + self.shape[1]) + 4 * self.pooled

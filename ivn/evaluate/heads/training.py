@@ -1,0 +1,223 @@
+"""Trains a stack of heads in one pass over the features, and reads features out with them.
+
+Legend: H heads, n clips, s training samples (a clip in a view), V views, K classes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ivn.data.sampling.order import epoch_order
+from ivn.errors import DataError
+from ivn.evaluate.features.cache import Features
+
+from .adamw import StackedAdamW
+from .heads import Head, Parameters
+from .objective import ONE_CLASS, Objective
+
+# Numbers that a pass may hold of its heads and samples: 1 GB on a CPU, 8 GB on a GPU.
+_FLOATS = {"cpu": 2**28, "cuda": 2**31}
+_CLIPS_AT_ONCE = 64
+
+
+@dataclass(frozen=True)
+class Training:
+    """How heads are trained.
+
+    Attributes:
+        epochs: passes over the training samples.
+        least_steps: of a training, where those epochs have fewer: small data would be left too
+            early.
+        batch_size: samples of a step.
+        seed: of the first parameters and of the order of samples.
+        device: where heads are trained.
+    """
+
+    epochs: int = 20
+    least_steps: int = 200
+    batch_size: int = 64
+    seed: int = 0
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        if min(self.epochs, self.least_steps, self.batch_size) < 1 or not 0 <= self.seed < 2**63:
+            raise DataError(
+                f"{self.epochs} epochs, {self.least_steps} steps, batches of {self.batch_size}, "
+                f"seed {self.seed}: expected at least 1 of each, and a seed from 0 to below 2**63"
+            )
+
+
+@dataclass(frozen=True)
+class Standard:
+    """Mean and deviation of each channel over the training samples, ``[C]``."""
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return (x.float() - self.mean.to(x.device)) / self.deviation.to(x.device)
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Training samples: which clips, in which views, of which class.
+
+    Attributes:
+        clips, views: int64 ``[s]``.
+        labels: index of the class, int64 ``[s]``; with several labels a clip bool ``[s, K]``.
+    """
+
+    clips: Tensor
+    views: Tensor
+    labels: Tensor
+
+    @classmethod
+    def of(cls, clips: Tensor, views: Sequence[int], labels: Tensor) -> "Samples":
+        """Every one of ``clips`` in every one of ``views``; ``labels`` are theirs."""
+        count = len(views)
+        return cls(
+            clips.repeat_interleave(count),
+            torch.tensor(views).repeat(len(clips)),
+            labels.repeat_interleave(count, dim=0),
+        )
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+
+def standard(head: type[Head], features: Features, samples: Samples) -> Standard:
+    """Of the features of ``samples``; a channel that never changes is left as it is, centred."""
+    total = square = torch.zeros(())
+    count = 0
+    for part in torch.arange(len(samples)).split(_CLIPS_AT_ONCE):
+        x = head.arranged(features.take(samples.clips[part], samples.views[part])).double()
+        x = x.flatten(0, -2)
+        total, square, count = total + x.sum(0), square + x.square().sum(0), count + len(x)
+    mean = total / count
+    deviation = (square / count - mean.square()).clamp(min=0).sqrt()
+    flat = deviation <= 1e-6 * mean.abs().clamp(min=1e-6)
+    return Standard(mean.float(), torch.where(flat, 1.0, deviation).float())
+
+
+def train(
+    head: Head,
+    features: Features,
+    samples: Samples,
+    weights: Tensor,
+    *,
+    lr: Tensor,
+    decay: Tensor,
+    standard: Standard,
+    training: Training,
+    objective: Objective = ONE_CLASS,
+) -> dict[str, Tensor]:
+    """Parameters of H heads, each trained as if alone, on the CPU.
+
+    All see the same samples in the same order; a head's loss is the mean of the errors of those
+    that have weight for it. Where memory does not hold all heads at once, they take turns.
+
+    Args:
+        head: the kind.
+        features: of all clips.
+        samples: s of them.
+        weights: of each sample for each head, ``[H, s]``; 0 leaves it out.
+        lr, decay: learning rate at the start and weight decay of each head, ``[H]``.
+        standard: applied to features first.
+        training: the schedule.
+        objective: what an error is.
+    """
+    together = _heads_at_once(head, training.device)
+    parts = [
+        _train(
+            head,
+            features,
+            samples,
+            weights[rows],
+            lr[rows],
+            decay[rows],
+            standard,
+            training,
+            objective,
+        )
+        for rows in torch.arange(len(lr)).split(together)
+    ]
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
+def _train(
+    head: Head,
+    features: Features,
+    samples: Samples,
+    weights: Tensor,
+    lr: Tensor,
+    decay: Tensor,
+    standard: Standard,
+    training: Training,
+    objective: Objective,
+) -> dict[str, Tensor]:
+    device, s, H = training.device, len(samples), len(lr)
+    size = min(training.batch_size, s)
+    per_epoch = -(-s // size)
+    steps = max(training.epochs * per_epoch, training.least_steps)
+    initial = head.initial(seed=training.seed, count=H)
+    parameters = {name: value.to(device).requires_grad_() for name, value in initial.items()}
+    optimizer = StackedAdamW(parameters, lr.to(device), decay.to(device), steps=steps)
+    at_once = _samples_at_once(head, H, device)
+    order = torch.empty(0)
+    for step in range(steps):
+        epoch, number = divmod(step, per_epoch)
+        if number == 0:
+            order = epoch_order(training.seed, epoch, s)
+        batch = order[number * size : (number + 1) * size]
+        weight = weights[:, batch].to(device)
+        weight = weight / weight.sum(1, keepdim=True).clamp(min=1e-12)
+        for place in torch.arange(len(batch)).split(at_once):
+            part = batch[place]
+            x = features.take(samples.clips[part], samples.views[part]).to(device)
+            logits = head.logits(parameters, standard(head.arranged(x)))
+            errors = objective.errors(logits, samples.labels[part].to(device))
+            # Heads share nothing: the gradient of the sum is that of each.
+            (errors * weight[:, place.to(device)]).sum().backward()
+        optimizer.step()
+    return {name: value.detach().cpu() for name, value in parameters.items()}
+
+
+@torch.no_grad()
+def probabilities(
+    head: Head,
+    parameters: Parameters,
+    features: Features,
+    clips: Tensor,
+    views: Sequence[int],
+    *,
+    standard: Standard,
+    device: str,
+    objective: Objective = ONE_CLASS,
+) -> Tensor:
+    """Of each class, averaged over ``views``, by every head, fp32 ``[H, len(clips), K]``."""
+    heads = torch.arange(len(parameters["bias"]))
+    out = torch.zeros(len(heads), len(clips), head.classes)
+    for rows in heads.split(_heads_at_once(head, device)):
+        here = {name: value[rows].to(device) for name, value in parameters.items()}
+        at_once = min(_CLIPS_AT_ONCE, _samples_at_once(head, len(rows), device))
+        for view in views:
+            for part in torch.arange(len(clips)).split(at_once):
+                x = features.take(clips[part], torch.full_like(part, view)).to(device)
+                found = objective.probabilities(head.logits(here, standard(head.arranged(x))))
+                out[rows[:, None], part] += found.cpu() / len(views)
+    return out
+
+
+def _heads_at_once(head: Head, device: str) -> int:
+    """As many as leave at least half for samples; one at least."""
+    return max(1, _budget(device) // (head.held() + max(head.held(), head.floats())))
+
+
+def _samples_at_once(head: Head, heads: int, device: str) -> int:
+    return max(1, (_budget(device) - head.held() * heads) // (head.floats() * heads))
+
+
+def _budget(device: str) -> int:
+    return _FLOATS["cuda" if device.startswith("cuda") else "cpu"]

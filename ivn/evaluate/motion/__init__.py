@@ -1,0 +1,1 @@
+"""The probe of camera motion: made clips, their features and the task."""

@@ -1,0 +1,66 @@
+"""What probabilities of tested clips are worth, of one class a clip or of several labels.
+
+Legend: n clips, K classes.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .dataset import Data, Split, majority
+from .metrics import (
+    TOP,
+    Share,
+    class_mean,
+    confusion,
+    hits,
+    mean_average_precision,
+    per_class,
+    precisions,
+    share,
+)
+from .results import Row
+
+
+def row_scores(
+    probabilities: np.ndarray, labels: np.ndarray, groups: np.ndarray, *, seed: int
+) -> dict[str, Share | None]:
+    """Of one head on the tested clips, whose labels are ``[n]`` or ``[n, K]``."""
+    if labels.ndim == 2:
+        return {"map": mean_average_precision(probabilities, labels, groups, seed=seed)}
+    right, top5 = hits(probabilities, labels, 1), None
+    if probabilities.shape[1] > TOP:
+        top5 = share(hits(probabilities, labels, TOP), groups, seed=seed)
+    return {
+        "top1": share(right, groups, seed=seed),
+        "top5": top5,
+        "class_mean": class_mean(right, labels, groups, seed=seed),
+    }
+
+
+def guesses(data: Data, splits: Sequence[Split], labels: np.ndarray) -> dict[str, float | None]:
+    """What guessing would give.
+
+    Of several labels a video chance is what equal scores have: the share of videos with the label,
+    averaged over those that any tested video has. Scores by how common a label is give the same.
+    """
+    if labels.ndim == 2:
+        return {"chance": float(labels.mean(0)[labels.any(0)].mean()), "majority": None}
+    return {"chance": 1 / len(data.classes), "majority": majority(data, splits)}
+
+
+def by_class(
+    probabilities: np.ndarray, labels: np.ndarray, classes: list[str], *, of: Row
+) -> dict[str, Any]:
+    """Each class by itself, as the head of one row told it."""
+    named = {"encoder": of.encoder, "head": of.head}
+    if labels.ndim == 2:
+        return {"per_class": precisions(probabilities, labels, classes), "per_class_of": named}
+    table = confusion(probabilities.argmax(1), labels, len(classes))
+    return {
+        "confusion": table.tolist(),
+        "confusion_of": named,
+        "per_class": per_class(table, classes),
+        "per_class_of": named,
+    }

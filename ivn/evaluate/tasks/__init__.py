@@ -1,0 +1,1 @@
+"""What an encoder is evaluated by, a module a task."""
