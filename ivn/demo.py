@@ -22,15 +22,15 @@ from ivn.evaluate.motion.clips import MOTIONS
 from ivn.evaluate.motion.features import FIRST_FRAME, TEACHER, collect
 from ivn.evaluate.motion.scenes import Picture, procedural_pictures, real_pictures, real_scenes
 from ivn.frozen import build_teacher
-from ivn.gather.reconstructions import BRIGHTEST
-from ivn.gather.records import PROBES, RESULT
-from ivn.gather.write import report
 from ivn.keys import make_keys
 from ivn.load import load_encoder, load_model
 from ivn.media.source import BUNDLED_CLIPS, Source
 from ivn.model.patch import patch_grid
 from ivn.presets import PRESETS
-from ivn.report.picture import ClipView, demo_picture, shown_frames
+from ivn.report.collect.reconstructions import BRIGHTEST
+from ivn.report.collect.records import PROBES, RESULT
+from ivn.report.collect.write import report
+from ivn.report.draw.picture import ClipView, demo_picture, shown_frames
 from ivn.stages import Stage1, Stage1Config
 from ivn.train import folder
 

@@ -284,7 +284,7 @@ def run_view(
     from pathlib import Path
 
     from ivn.config import override, read
-    from ivn.view.command import seeded, view
+    from ivn.report.contact.command import seeded, view
 
     config = read(Path(run) / "config.toml") if run else named_preset(preset or "stage1-base")
     changes = [assignment for group in settings for assignment in group]

@@ -267,6 +267,6 @@ def run_report(
     """
     if not runs:
         raise UsageError("give at least one RUN: ivn report RUN...")
-    from ivn.gather.write import report
+    from ivn.report.collect.write import report
 
     return report([Path(run) for run in runs], out=out, clips=clips)

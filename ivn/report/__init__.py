@@ -1,1 +1,1 @@
-"""Pictures of what a run has learnt."""
+"""Reports on runs: a page, contact sheets, and what both are drawn with."""

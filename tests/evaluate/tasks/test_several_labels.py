@@ -18,7 +18,7 @@ from ivn.evaluate.splits import folds_of
 from ivn.evaluate.tasks.classify import classify
 from ivn.evaluate.tasks.retrieve import retrieve
 from ivn.media.source import Source
-from ivn.report.probes import probe
+from ivn.report.page.probes import probe
 from tests.command import command
 from tests.evaluate.commanded import RAW, result, write_list
 from tests.evaluate.commanded import labelled as rows_of

@@ -1,0 +1,1 @@
+"""Runs read into the content of a page."""

@@ -1,0 +1,103 @@
+"""Some clips of a list, spread over it, as every consumer sees them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ivn.data.batch import ClipSpec
+from ivn.data.reader import DataConfig, read_clip
+from ivn.errors import DecodeError
+from ivn.media.source import Source
+from ivn.report.page.content import Missing
+
+from .names import short_names
+
+Specs = Mapping[str, ClipSpec]  # consumer -> what it sees
+Views = Mapping[str, Tensor]  # consumer -> uint8 [1, T, S, S, 3]
+
+# Broken files that are named one by one; a folder of nothing else ends soon.
+_NAMED = 8
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A clip: its name for people, and what it looks like to each group of consumers."""
+
+    name: str
+    views: Mapping[str, Views]
+
+
+def read_some(
+    sources: Sequence[Source], groups: Mapping[str, Specs], count: int, missing: list[Missing]
+) -> list[Clip]:
+    """Up to ``count`` clips by their middle frames and centre; what is broken goes to ``missing``.
+
+    Args:
+        sources: where from; evenly spaced ones, and others in the place of broken ones.
+        groups: name -> consumers that look at the same frames.
+        count: how many clips.
+        missing: gets a line for each broken file that was met.
+    """
+    tried: list[Source] = []
+    read: list[dict[str, Views] | str] = []
+    good = 0
+    for source in spread(sources, count):
+        if good == count or len(read) - good == _NAMED:
+            break
+        tried.append(source)
+        try:
+            read.append(_read(source, groups))
+            good += 1
+        # torch lacks the memory for a side or length that a config asks for.
+        except (DecodeError, RuntimeError, MemoryError) as error:
+            read.append(str(error))
+    named = list(zip(names_of(tried), read, strict=True))
+    missing += [Missing(f"clip {name}", why) for name, why in named if isinstance(why, str)]
+    return [Clip(name, views) for name, views in named if not isinstance(views, str)]
+
+
+def spread(sources: Sequence[Source], count: int) -> list[Source]:
+    """All sources: first ``count`` that are evenly spaced, then the others."""
+    count = min(count, len(sources))
+    first = [i * len(sources) // count for i in range(count)]
+    rest = sorted(set(range(len(sources))) - set(first))
+    return [sources[i] for i in (*first, *rest)]
+
+
+def names_of(sources: Sequence[Source]) -> list[str]:
+    """The files' names, as :func:`.names.short_names`, with windows and labels where they are."""
+    return short_names([Path(source.path) for source in sources], [*map(_end, sources)])
+
+
+def _end(source: Source) -> str:
+    window = ""
+    if source.start > 0 or source.end >= 0:
+        end = f"{source.end:g}" if source.end >= 0 else "end"
+        window = f" [{source.start:g} to {end} s]"
+    label = f" ({source.label})" if source.label is not None else ""
+    return f"{window}{label}"
+
+
+def _read(source: Source, groups: Mapping[str, Specs]) -> dict[str, Views]:
+    """One decode for each group that an earlier one's does not serve."""
+    key = torch.zeros(1, 4, dtype=torch.int64)
+    centre = DataConfig(augmentation="centre")
+    read: list[tuple[Specs, Views]] = []
+    views: dict[str, Views] = {}
+    for name, specs in sorted(groups.items(), key=lambda item: -len(item[1])):
+        for earlier, seen in read:
+            if specs.items() <= earlier.items() and _frames(specs) == _frames(earlier):
+                views[name] = seen
+                break
+        else:
+            clips = read_clip(source, specs, centre, key)
+            views[name] = {consumer: clip[None] for consumer, clip in clips.items()}
+            read.append((specs, views[name]))
+    return views
+
+
+def _frames(specs: Specs) -> int:
+    return max(spec.frames for spec in specs.values())

@@ -1,0 +1,105 @@
+"""Turns run folders into what a page shows; what cannot be had is told in words, not raised."""
+
+import platform
+from collections.abc import Sequence
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from ivn.config import Config, differences
+from ivn.data.manifest.listing import list_clips
+from ivn.media.source import Source
+from ivn.report.page.content import Content, Missing
+
+from .names import run_names
+from .opened import Opened, first_run, open_run
+from .pictures import Pictures, pictures
+from .records import read_run
+
+__all__ = ["gather"]
+
+
+def gather(paths: Sequence[Path], *, clips: str = "") -> Content:
+    """All that a page about some runs shows.
+
+    Args:
+        paths: the runs' folders, at least one.
+        clips: a folder or list of clips to draw; "" takes those that the runs were trained on.
+
+    Raises:
+        FileNotFoundError: a folder holds no run.
+        DataError: ``clips`` was given and holds none.
+    """
+    given = list_clips(Path(clips).absolute()) if clips else []
+    # All of them before anything slow: one may be no run.
+    read = [read_run(path) for path in paths]
+    missing = [list(run.missing) for run, _, _ in read]
+    starts: dict[Path, tuple[Config, list[Missing]]] = {}
+    given_paths = [path.resolve() for path in paths]
+    for (_, config, source), lacks in zip(read, missing, strict=True):
+        start = first_run(source, lacks) if config is not None else None
+        if start is not None and start[0] not in given_paths:
+            starts.setdefault(start[0], (start[1], lacks))
+    every = run_names([*paths, *starts])
+    names = every[: len(paths)]
+    configs = {
+        name: config for name, (_, config, _) in zip(names, read, strict=True) if config is not None
+    }
+    opened: dict[Path, Opened] = {}
+    for path, name, (_, config, _), lacks in zip(paths, names, read, missing, strict=True):
+        if config is not None:
+            opened[path.resolve()] = open_run(path, config, name, lacks)
+    first: list[Opened] = []
+    for (path, (config, lacks)), name in zip(starts.items(), every[len(paths) :], strict=True):
+        own: list[Missing] = []
+        first.append(open_run(path, config, name, own))
+        lacks += [Missing(f"{one.what} of {name}, its start", one.why) for one in own]
+    rest: list[Missing] = []
+    sources = given or _sources([source.get("data") for _, _, source in read], rest)
+    found = Pictures()
+    if sources and opened:
+        found = pictures(list(opened.values()), first, sources, rest)
+    return Content(
+        runs=[
+            replace(run, name=name, missing=tuple(lacks))
+            for (run, _, _), name, lacks in zip(read, names, missing, strict=True)
+        ],
+        between=_between(configs, names),
+        masks=found.masks,
+        reconstructions=found.reconstructions,
+        features=found.features,
+        gallery=found.gallery,
+        missing=rest,
+        made_by=f"ivn {version('ivn')}, torch {torch.__version__}, "
+        f"Python {platform.python_version()}",
+    )
+
+
+def _sources(places: Sequence[object], missing: list[Missing]) -> Sequence[Source]:
+    """The clips of the first of some places that has any."""
+    reasons = []
+    for place in dict.fromkeys(place for place in places if isinstance(place, str) and place):
+        try:
+            return list_clips(place)
+        except (OSError, ValueError) as error:
+            reasons.append(str(error))
+    why = "; ".join(reasons) or "no run tells where its clips are"
+    missing.append(Missing("all pictures", f"{why}. Give others with --clips FOLDER|LIST"))
+    return []
+
+
+def _between(configs: dict[str, Config], names: Sequence[str]) -> list[tuple[str, tuple[str, ...]]]:
+    """The settings in which runs differ, with their value in each run."""
+    if len(configs) < 2:
+        return []
+    (base_name, base), *others = configs.items()
+    rows: dict[str, dict[str, str]] = {}
+    for name, config in others:
+        for key, ours, theirs in differences(base, config):
+            rows.setdefault(key, {base_name: ours})[name] = theirs
+    return [
+        (key, tuple(row.get(n, row[base_name]) if n in configs else "" for n in names))
+        for key, row in rows.items()
+    ]

@@ -1,0 +1,229 @@
+"""What a run's folder holds in words and numbers; what cannot be read of it is told, not raised."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from ivn.config import Config, differences, from_toml
+from ivn.errors import ConfigError
+from ivn.presets import PRESETS
+from ivn.report.page.content import Log, Missing, Run, Series, finite
+from ivn.train import checkpoint, folder
+
+PROBES = "probes"
+RESULT = "result.json"
+# Of a file with a result or a source: beyond this it was not written for people.
+_LARGEST = 8 * 2**20
+_LONGEST = 1e6  # seconds of a step: beyond this a log was not written by training
+
+
+def read_run(path: Path) -> tuple[Run, Config | None, dict[str, Any]]:
+    """A run in words and numbers, its config and its source; None and {} where unreadable.
+
+    Args:
+        path: the run's folder, and what the run is called.
+
+    Raises:
+        FileNotFoundError: the folder holds no run.
+    """
+    if not (path / folder.CONFIG).is_file():
+        raise FileNotFoundError(f"{path} holds no run: expected {folder.CONFIG} in it")
+    missing: list[Missing] = []
+    text, config = _config(path, missing)
+    source = _json(path / folder.SOURCE, "data and first weights", missing)
+    log = _log(path, missing)
+    saved = checkpoint.latest(path)
+    card: dict[str, Any] = {}
+    if saved is not None:
+        card = _json(saved / checkpoint.CARD, "the checkpoint's card", missing)
+    preset = config.name if config is not None and config.name in PRESETS else ""
+    run = Run(
+        name=path.name,
+        stage=config.stage.kind if config is not None else "",
+        facts=_facts(path, config, source, log, saved, card),
+        log=log,
+        seconds_per_step=_seconds(log, config),
+        config=text,
+        preset=preset,
+        changes=differences(config, PRESETS[preset]()) if config is not None and preset else (),
+        probes=_probes(path, missing),
+        missing=missing,
+    )
+    return run, config, source
+
+
+def _config(path: Path, missing: list[Missing]) -> tuple[str, Config | None]:
+    try:
+        text = (path / folder.CONFIG).read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        missing.append(Missing("config", f"{folder.CONFIG} cannot be read: {_words(error)}"))
+        return "", None
+    try:
+        return text, from_toml(text)
+    except ConfigError as error:
+        missing.append(
+            Missing("everything that needs the config", f"{folder.CONFIG} does not fit: {error}")
+        )
+        return text, None
+
+
+def _json(file: Path, what: str, missing: list[Missing]) -> dict[str, Any]:
+    try:
+        if file.stat().st_size > _LARGEST:
+            raise ValueError(f"it is larger than {_LARGEST >> 20} MB")
+        content = json.loads(file.read_text("utf-8"))
+        if isinstance(content, dict):
+            return content
+        reason = "expected a table"
+    except (OSError, ValueError, RecursionError) as error:
+        reason = _words(error)
+    missing.append(Missing(what, f"{file.name} cannot be read: {reason}"))
+    return {}
+
+
+def _log(path: Path, missing: list[Missing]) -> Log | None:
+    file = path / folder.LOG
+    try:
+        lines = file.read_bytes().splitlines() if file.exists() else []
+    except OSError as error:
+        missing.append(Missing("curves and timing", f"{file.name}: {_words(error)}"))
+        return None
+    rows, odd = _rows(lines)
+    if odd:
+        missing.append(Missing(f"{odd} of {len(lines)} lines of the log", "cut off or damaged"))
+    if not rows:
+        reason = "is empty" if file.exists() else "is not there"
+        missing.append(Missing("curves and timing", f"{file.name} {reason}: no step was logged"))
+        return None
+    points: dict[str, tuple[list[float], list[float]]] = {}
+    replaced: Counter[tuple[str, str]] = Counter()
+    for step, row in rows.items():
+        for name, value in _numbers(row):
+            steps, values = points.setdefault(name, ([], []))
+            steps.append(step)
+            values.append(value)
+        replacements = row.get("replacements")
+        for one in replacements if isinstance(replacements, list) else ():
+            if isinstance(one, dict):
+                replaced[str(one.get("path")), str(one.get("reason"))] += 1
+    return Log(
+        series={name: Series(*pair) for name, pair in points.items()},
+        last_step=max(rows),
+        skipped=sum(row.get("skipped") is True for row in rows.values()),
+        warnings=[(s, str(row["warning"])) for s, row in rows.items() if "warning" in row],
+        replaced=replaced,
+    )
+
+
+def _rows(lines: list[bytes]) -> tuple[dict[int, dict[str, Any]], int]:
+    """Each step's line, ascending, and how many lines are none."""
+    rows: dict[int, dict[str, Any]] = {}
+    odd = 0
+    for line in lines:
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            row = None
+        step = row.get("step") if isinstance(row, dict) else None
+        if type(step) is int and 0 <= step < 2**53:
+            rows[step] = row
+        else:
+            odd += 1
+    return dict(sorted(rows.items())), odd
+
+
+def _numbers(row: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
+    """Every finite number in nested tables, by its dotted name."""
+    for name, value in row.items():
+        if isinstance(value, dict):
+            yield from _numbers(value, f"{prefix}{name}.")
+        elif prefix or name not in ("step", "epoch", "replaced"):
+            number = finite(value)
+            if number is not None:
+                yield f"{prefix}{name}", number
+
+
+def _probes(path: Path, missing: list[Missing]) -> dict[str, dict[str, Any]]:
+    results = {
+        file.parent.name: _json(file, f"probe {file.parent.name}", missing)
+        for file in sorted((path / PROBES).glob(f"*/{RESULT}"))
+    }
+    return {name: content for name, content in results.items() if content}
+
+
+def _facts(
+    path: Path,
+    config: Config | None,
+    source: Mapping[str, Any],
+    log: Log | None,
+    saved: Path | None,
+    card: Mapping[str, Any],
+) -> list[tuple[str, str]]:
+    facts = [("folder", str(path.absolute()))]
+    if config is not None:
+        facts.append(("preset", config.name))
+    if log is not None:
+        total = "" if config is None or not config.optim.steps else f" of {config.optim.steps}"
+        facts.append(("steps", f"{log.last_step}{total}"))
+        if log.skipped:
+            facts.append(("skipped steps", f"{log.skipped}, not finite"))
+    if (seconds := _whole_time(log, config)) is not None:
+        facts.append(("time in steps", str(timedelta(seconds=round(seconds)))))
+    facts += [
+        (name, str(source[key]))
+        for name, key in (("data", "data"), ("clips", "clips"), ("starts from", "init"))
+        if source.get(key)
+    ]
+    if saved is not None:
+        facts.append(("checkpoint", saved.name))
+    for name, value in _recorded(card):
+        facts.append((name, value))
+    return facts
+
+
+def _recorded(card: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Machine, versions and commit, as far as a checkpoint's card has them."""
+    if card.get("ivn"):
+        yield "ivn", str(card["ivn"])
+    if card.get("git_commit"):
+        yield "commit", str(card["git_commit"])[:12]
+    for group, form in (("machine", "{1}"), ("versions", "{0} {1}")):
+        table = card.get(group)
+        if isinstance(table, dict) and table:
+            yield group, "; ".join(form.format(*item) for item in table.items())
+
+
+def _seconds(log: Log | None, config: Config | None) -> tuple[float, float] | None:
+    """Seconds that a mean step waits for data, and that it works."""
+    waits, works = _step_seconds(log, config)
+    return (sum(waits) / len(waits), sum(works) / len(works)) if waits else None
+
+
+def _whole_time(log: Log | None, config: Config | None) -> float | None:
+    waits, works = _step_seconds(log, config)
+    return sum(waits) + sum(works) if waits else None
+
+
+def _step_seconds(log: Log | None, config: Config | None) -> tuple[list[float], list[float]]:
+    if log is None or config is None:
+        return [], []
+    speed, share = log.series.get("clips_per_s"), log.series.get("wait_share")
+    if speed is None or share is None or speed.steps != share.steps:
+        return [], []
+    pairs = zip(speed.values, share.values, strict=True)
+    size = config.optim.batch_size
+    steps = [
+        (size / clips, wait)
+        for clips, wait in pairs
+        if clips > 0 and 0 <= wait <= 1 and size / clips < _LONGEST
+    ]
+    return [s * wait for s, wait in steps], [s * (1 - wait) for s, wait in steps]
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()
+    return str(error).partition("\n")[0] or type(error).__name__

@@ -1,0 +1,100 @@
+"""What a run does to a clip: its masks, and where its teacher looks.
+
+Legend: T frames, n tokens of a frame, V visible tokens.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ivn.data.batch import Batch
+from ivn.keys import make_keys
+from ivn.model.encoder import Encoder
+from ivn.model.packed import Index, Packed
+from ivn.model.patch import normalised, patch_grid
+from ivn.report.draw.picture import grey_out
+from ivn.report.page.content import Film, Pixels
+from ivn.stages import Stage
+from ivn.stages.masks import Masking
+
+from .clips import Clip
+from .opened import Opened
+
+
+class Mask(NamedTuple):
+    """One mask of a clip: its label, and the tokens of the clip that it leaves, ``[V]``."""
+
+    label: str
+    visible: NDArray[np.int64]
+
+
+class Look(NamedTuple):
+    """What a run sees of a clip: masks, and the teacher's attention ``[T, rows, columns]``."""
+
+    frames: Pixels
+    masks: list[Mask]
+    attention: NDArray[np.float32] | None
+
+
+@torch.no_grad()
+def look(run: Opened, clip: Clip, number: int) -> Look:
+    """The masks that the run's own rule and seed draw for a clip, were it the ``number``-th."""
+    stage, batch = run.stage, batch_of(run, clip, number)
+    assert stage is not None
+    video = batch.clips["student"]
+    grid = patch_grid(video, run.config.model.encoder.patch_size)
+    told = stage.semantic.look(batch).attention
+    masks = drawn_masks(stage.masking, stage.encoder, batch, told)
+    heat = _attention(stage, batch, told)
+    frames = video[0].cpu().numpy()
+    if heat is None or heat.shape[2] != grid[1] * grid[2]:
+        return Look(frames, masks, None)
+    return Look(frames, masks, heat[0].unflatten(1, grid[1:]).float().cpu().numpy())
+
+
+def drawn_masks(masking: Masking, encoder: Encoder, batch: Batch, attention: Tensor) -> list[Mask]:
+    """Each mask of a batch of one clip; see :meth:`ivn.stages.masks.Masking.draw`."""
+    return [
+        Mask(
+            f"visible, view {view + 1}" if masking.views > 1 else "visible",
+            _tokens(masking.draw(batch, encoder, attention, view=view)[0]),
+        )
+        for view in range(masking.views)
+    ]
+
+
+def mask_films(found: Look, *, patch_size: int, suffix: str) -> list[Film]:
+    """A film for each mask of a clip."""
+    films = []
+    for mask in found.masks:
+        share = len(mask.visible) / (found.frames[..., 0].size / patch_size**2)
+        seen = grey_out(found.frames, mask.visible, patch_size=patch_size)
+        films.append(Film(f"{mask.label}{suffix}", seen, f"{share:.0%} of the tokens"))
+    return films
+
+
+def batch_of(run: Opened, clip: Clip, number: int) -> Batch:
+    """A clip as the run's stage takes it, the first of the ``number``-th source of an epoch."""
+    assert run.stage is not None
+    where, data = next(run.stage.parameters()).device, run.config.data
+    keys = make_keys(data.seed, 0, [number])
+    return Batch(dict(clip.views[run.name]), keys, repeats=data.repeats).to(where)
+
+
+def _attention(stage: Stage, batch: Batch, seen: Tensor) -> Tensor | None:
+    """The teacher's attention ``[B, T, n]``; asked for where the mask did without it."""
+    teacher, clip = stage.semantic.teacher, stage.semantic.clip
+    if teacher is None or seen.numel():
+        return seen if seen.numel() else None
+    if clip in batch.clips and clip != "student":
+        return teacher(batch.clips[clip], layers=False, pooled=False).attention
+    pixels = normalised(batch.clips["student"])
+    return teacher.from_student(pixels, layers=False, pooled=False).attention
+
+
+def _tokens(index: Index) -> NDArray[np.int64]:
+    tokens = index.index if isinstance(index, Packed) else index[0]
+    return tokens.cpu().numpy()

@@ -1,0 +1,142 @@
+"""``ivn data view``: a contact sheet of the first samples of a training, as PNG."""
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from ivn.config import Config
+from ivn.data.manifest.listing import list_clips
+from ivn.data.sampling.plan import Plan
+from ivn.durable import temporary
+from ivn.errors import DataError, RequestError
+from ivn.media.source import Source
+from ivn.report.contact.masks import Looking, looking
+from ivn.report.contact.samples import Sample, first_samples
+from ivn.report.draw.picture import grey_out
+from ivn.report.draw.sheet import Cell, contact_sheet
+
+_LABELS = 3  # of a clip that are told
+_NAMED = 5  # broken files that the sheet itself names
+
+
+def view(data: str, out: str, config: Config, *, run: Path | None, clips: int) -> int:
+    """Write the sheet; gives 0.
+
+    Args:
+        data: a folder, a list or a manifest.
+        out: a new .png file.
+        config: of the training; its seed decides what is drawn.
+        run: whose newest weights masks follow where they follow the student's; None takes those
+            that the training begins with.
+        clips: how many.
+
+    Raises:
+        DataError: ``out`` cannot be written, or no clip can be read.
+    """
+    place = Path(out)
+    _check(place, clips)
+    sources = list_clips(data)
+    notes = []
+    try:
+        look = looking(config, run)
+        plan, few = _plan(config, sources)
+        samples, replaced = first_samples(plan, look.specs, clips)
+    except ValueError as error:
+        raise DataError(str(error)) from error
+    if few:
+        notes.append(few)
+    if look.missing:
+        notes.append(f"no masks: {look.missing}")
+    broken = {one.path: one.reason for one in replaced}
+    for path, reason in broken.items():
+        print(f"replaced: {reason if reason.startswith(path) else f'{path}: {reason}'}")
+    if broken:
+        some = ", ".join(os.path.basename(path) for path in list(broken)[:_NAMED])
+        more = ", ..." if len(broken) > _NAMED else ""
+        notes.append(f"{_broken(broken)} replaced, as in training: {some}{more}")
+    cells = [_cell(sample, look) for sample in samples]
+    sheet = contact_sheet(cells, title=_title(config, sources, data), notes=notes)
+    written = temporary(place)
+    try:
+        sheet.save(written, format="PNG")
+        os.replace(written, place)
+    except OSError as error:
+        raise DataError(f"{place}: cannot be written ({error.strerror or error})") from error
+    finally:
+        written.unlink(missing_ok=True)
+    for note in (few, look.missing and f"no masks: {look.missing}"):
+        if note:
+            print(note, file=sys.stderr)
+    print(f"{len(cells)} clips, {_broken(broken)} replaced")
+    print(place.as_posix())
+    return 0
+
+
+def _broken(files: Mapping[str, str]) -> str:
+    return f"{len(files)} broken file{'' if len(files) == 1 else 's'}"
+
+
+def _check(place: Path, clips: int) -> None:
+    if place.suffix.lower() != ".png":
+        raise RequestError(f"{place}: expected a name that ends in .png")
+    if place.exists():
+        raise DataError(f"{place}: is there already, and is not overwritten")
+    if not place.parent.is_dir():
+        raise DataError(f"{place.parent}: no such folder")
+    if not 1 <= clips <= 1000:
+        raise RequestError(f"{clips} clips: expected 1 to 1000")
+
+
+def _plan(config: Config, sources: Sequence[Source]) -> tuple[Plan, str]:
+    """The plan of the training; of fewer sources than a batch, one of so many, and a line."""
+    batch = config.optim.batch_size
+    try:
+        return Plan(sources, config.data, batch), ""
+    except ValueError:
+        few = len(sources) * config.data.repeats
+        if few >= batch:
+            raise
+        line = f"{len(sources)} clips are fewer than one batch of {batch}, which training needs"
+        return Plan(sources, config.data, few), line
+
+
+def _title(config: Config, sources: Sequence[Source], data: str) -> str:
+    stage = config.stage
+    what = f"{stage.frames} frames of {stage.size} pixels, {config.data.augmentation}"
+    name = f"{config.name}: " if config.name else ""
+    return f"{name}{Path(data).name}, {len(sources)} clips; {what}, seed {config.data.seed}"
+
+
+def _cell(sample: Sample, look: Looking) -> Cell:
+    source, crop = sample.source, sample.crop
+    frames = sample.batch.clips["student"][0].numpy()
+    patch = look.config.model.encoder.patch_size
+    films = {"frames": frames}
+    shares = []
+    for mask in look.masks(sample.batch):
+        films[mask.label] = grey_out(frames, mask.visible, patch_size=patch)
+        shares.append(f"{len(mask.visible) * patch**2 / frames[..., 0].size:.0%}")
+    h, w = sample.whole.shape[:2]
+    lines = [f"{name}: {value}" for name, value in list(source.labels.items())[:_LABELS]]
+    if source.start > 0 or source.end >= 0:
+        end = f"{source.end:g} s" if source.end >= 0 else "the end"
+        lines.append(f"window {source.start:g} s to {end}")
+    mirrored = ", mirrored" if crop.flip else ""
+    lines.append(f"{crop.width} x {crop.height} of {w} x {h}{mirrored}")
+    if shares:
+        lines.append(f"{', '.join(shares)} of the tokens visible")
+    return Cell(
+        os.path.basename(source.member or source.path),
+        lines,
+        sample.whole,
+        (crop.left, crop.top, crop.width, crop.height),
+        sample.times,
+        films,
+    )
+
+
+def seeded(config: Config, seed: int) -> Config:
+    """The config with another seed; -1 keeps its own."""
+    return config if seed == -1 else replace(config, data=replace(config.data, seed=seed))

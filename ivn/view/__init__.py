@@ -1,1 +1,0 @@
-"""A contact sheet: samples as the trainer will see them."""

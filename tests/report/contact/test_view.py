@@ -1,0 +1,237 @@
+"""A contact sheet shows what the loader gives and what the stage masks."""
+
+import os
+import re
+import time
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ivn import stages
+from ivn.data.loader.loader import ClipLoader
+from ivn.data.manifest.listing import list_clips
+from ivn.data.manifest.parquet import Row, write_manifest
+from ivn.data.sampling.plan import Plan
+from ivn.media.decode import decode
+from ivn.media.source import BUNDLED_CLIPS
+from ivn.model.packed import Packed
+from ivn.presets import PRESETS
+from ivn.report.contact.command import seeded
+from ivn.report.contact.masks import looking
+from ivn.report.contact.samples import first_samples
+from tests.command import assert_one_line, command
+from tests.media.videos import noise, numbered_frames, write_mp4, write_video
+from tests.small import SIZES
+
+pytest.importorskip("av")
+pytest.importorskip("tyro")
+
+FEW = [*SIZES, "optim.batch_size=4"]
+STAGE1 = ["stage.teacher.image_size=128"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Real clips and two broken files."""
+    place = tmp_path_factory.mktemp("clips")
+    for clip in sorted(BUNDLED_CLIPS.glob("*.mp4"))[:6]:
+        os.symlink(clip, place / clip.name)
+    (place / "broken.mp4").write_bytes(b"no video")
+    (place / "empty.mp4").touch()
+    return place
+
+
+def config_of(preset, *changes):
+    from ivn.config import override
+
+    return override(
+        PRESETS[preset](), *FEW, *(STAGE1 if preset.startswith("stage1") else ()), *changes
+    )
+
+
+# Without a teacher where none is asked for anything: it takes seconds to build.
+ALONE = "stage.layers_weight=0"
+CONFIGS = {
+    "tube": ("stage1-tiny", "stage.mask=tube", ALONE, "data.repeats=2", "data.erase=1"),
+    "frame_difference": ("stage1-tiny", "stage.mask=frame_difference", ALONE),
+    "multi_block": ("stage2-tiny", "data.frame_offsets=released"),
+    "packed": ("stage2-tiny", "stage.views.0.truncate=none"),
+    "semantic": ("stage1-tiny", "stage.teacher.weights=random"),
+}
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_samples_and_masks_are_those_of_loader_and_stage(folder, name):
+    config = seeded(config_of(*CONFIGS[name]), 3)
+    sources, count = list_clips(folder), config.optim.batch_size
+    look = looking(config, None)
+    samples, replaced = first_samples(Plan(sources, config.data, count), look.specs, count)
+    stage = stages.build(
+        config.model, config.stage, seed=config.data.seed, batch_size=count, pretrained=False
+    )
+    with ClipLoader(sources, stage.clip_specs, config.data, batch_size=count, workers=0) as loader:
+        batch = next(loader)
+    assert [(one.path, one.by) for one in replaced] == [(o.path, o.by) for o in batch.replaced]
+    for row, sample in enumerate(samples):
+        for consumer, clip in stage.clip_specs.items():
+            if consumer in sample.batch.clips:
+                assert torch.equal(sample.batch.clips[consumer][0], batch.clips[consumer][row]), (
+                    clip
+                )
+        assert torch.equal(sample.batch.keys[0], batch.keys[row])
+    told = stage.semantic.look(batch).attention
+    for view in range(stage.masking.views):
+        visible = stage.mask(batch, told, view=view)[0]
+        for row, sample in enumerate(samples):
+            ours = look.masks(sample.batch)[view].visible
+            if isinstance(visible, Packed):
+                ends = visible.cu_seqlens
+                theirs = visible.index[int(ends[row]) : int(ends[row + 1])]
+            else:
+                theirs = visible[row]
+            assert ours.tolist() == theirs.tolist()
+
+
+def test_a_teacher_of_clips_that_is_not_read_still_decides_the_frames():
+    config = config_of("stage1-tiny", "stage.mask=tube", "stage.teacher.kind=videomae")
+    frames = [spec.frames for spec in looking(config, None).specs.values()]
+    assert frames == [config.stage.frames, 2 * config.stage.frames]
+
+
+def test_times_crop_and_frame_are_those_that_were_drawn(tmp_path):
+    # Every frame tells its number, and every column its place.
+    frames = numbered_frames(24, 64, 96)
+    frames[..., 1] = np.arange(96)
+    write_video(tmp_path / "a.mkv", frames, rate=10)
+    config = config_of("stage1-tiny", "stage.mask=tube", "optim.batch_size=1")
+    for seed in range(4):
+        own = seeded(config, seed)
+        plan = Plan(list_clips(tmp_path), own.data, 1)
+        (sample,), _ = first_samples(plan, looking(own, None).specs, 1)
+        clip, crop = sample.batch.clips["student"][0], sample.crop
+        assert sample.times == pytest.approx([int(f[0, 0, 0]) / 100 for f in clip], abs=1e-3)
+        assert sample.whole.shape == (64, 96, 3)
+        assert int(sample.whole[0, 0, 0]) / 100 == pytest.approx(sample.times[len(clip) // 2])
+        columns = clip[0, 0, :, 1].float()
+        left, right = columns.min().item(), columns.max().item()
+        assert left == pytest.approx(crop.left, abs=2)
+        assert right == pytest.approx(crop.left + crop.width - 1, abs=2)
+        assert crop.flip == bool(columns[0] > columns[-1])
+
+
+def view(*arguments):
+    return command("data", "view", *arguments, "--set", *FEW, "stage.mask=tube")
+
+
+def test_the_sheet_is_a_picture_and_broken_files_are_named_once(folder, tmp_path):
+    out = tmp_path / "sheet.png"
+    code, said, err = view(folder, "-o", out, "--preset", "stage1-tiny", "--clips", 7)
+    assert (code, err) == (0, "")
+    lines = said.splitlines()
+    told = [line for line in lines if line.startswith("replaced: ")]
+    assert re.search(r"\d clips, \d broken files? replaced", said) and lines[-1] == str(out)
+    assert len(told) == len(set(told)) >= 1
+    with Image.open(out) as picture:
+        assert picture.format == "PNG" and picture.width > 1000
+        # Marks of the crop, and grey where a token is masked.
+        pixels = np.asarray(picture.convert("RGB")).reshape(-1, 3)
+    assert (pixels == (250, 204, 21)).all(1).any() and (pixels == 222).all(1).mean() > 0.05
+    again = view(folder, "-o", out, "--preset", "stage1-tiny")
+    assert assert_one_line(again, "is there already") == 1
+
+
+def test_the_same_seed_gives_the_same_sheet_and_another_another(folder, tmp_path):
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        out = tmp_path / f"{name}.png"
+        assert (
+            view(folder, "-o", out, "--preset", "stage1-tiny", "--clips", 1, "--seed", seed)[0] == 0
+        )
+    one, same, other = (Image.open(tmp_path / f"{name}.png").tobytes() for name in "abc")
+    assert one == same != other
+
+
+def test_fewer_clips_than_a_batch_are_shown_and_told(tmp_path):
+    write_mp4(tmp_path / "a.mp4", noise(9))
+    code, out, err = command(
+        *("data", "view", tmp_path, "-o", tmp_path / "a.png", "--preset", "stage1-tiny"),
+        *("--set", "stage.mask=tube"),
+    )
+    assert code == 0 and out.startswith("1 clips, 0 broken files replaced")
+    assert err == "1 clips are fewer than one batch of 8, which training needs\n"
+
+
+def test_a_teacher_that_cannot_be_read_is_told_in_a_line_and_the_sheet_is_drawn(tmp_path):
+    write_mp4(tmp_path / "a.mp4", noise(9))
+    settings = ["stage.teacher.kind=siglip", f"stage.teacher.source={tmp_path}/none"]
+    code, _, err = command(
+        *("data", "view", tmp_path, "-o", tmp_path / "a.png", "--preset", "stage1-tiny"),
+        *("--set", *settings, "optim.batch_size=1"),
+    )
+    assert code == 0 and (tmp_path / "a.png").exists()
+    (line,) = err.splitlines()
+    assert line.startswith("no masks: the mask semantic_topk follows the attention of siglip")
+
+
+def test_a_hub_out_of_reach_is_asked_once_and_told_in_a_line(tmp_path, monkeypatch):
+    constants = pytest.importorskip("huggingface_hub.constants")
+
+    def again(_):
+        raise AssertionError("the hub is asked again")
+
+    write_mp4(tmp_path / "a.mp4", noise(9))
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr(time, "sleep", again)
+    settings = ["stage.teacher.kind=siglip", "stage.teacher.source=nobody/has-this"]
+    code, _, err = command(
+        *("data", "view", tmp_path, "-o", tmp_path / "a.png", "--preset", "stage1-tiny"),
+        *("--set", *settings, "optim.batch_size=1"),
+    )
+    assert code == 0 and (tmp_path / "a.png").exists() and not constants.HF_HUB_OFFLINE
+    (line,) = err.splitlines()
+    assert "siglip nobody/has-this: " in line
+    assert line.endswith("(http://127.0.0.1:9 does not answer: Connection refused)")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("-o", "a.jpg"), "ends in .png"),
+        (("-o", "no/a.png"), "no: no such folder"),
+        (("-o", "a.png", "--clips", 0), "0 clips"),
+        (("-o", "a.png", "--preset", "nope"), "no preset 'nope'"),
+        (("-o", "a.png", "--run", "nope"), "nope"),
+        (("-o", "a.png", "--run", "nope", "--preset", "stage1-tiny"), "not both"),
+    ],
+)
+def test_what_makes_no_sense_is_one_line(tmp_path, monkeypatch, arguments, said):
+    monkeypatch.chdir(tmp_path)
+    write_mp4(tmp_path / "v.mp4", noise(3))
+    assert assert_one_line(command("data", "view", "v.mp4", *arguments), said) in (1, 2)
+    assert not list(tmp_path.glob("*.png"))
+
+
+def test_a_run_lends_its_settings_and_weights(tmp_path, folder):
+    from ivn.run import start
+
+    changes = ("optim.steps=1", "run.save_every=1", "run.max_replaced_share=1")
+    config = config_of("stage1-tiny", "stage.mask=frame_difference", ALONE, *changes)
+    run = tmp_path / "run"
+    assert start(config, data=folder, out=run, show_config=False) == 0
+    code, out, err = command("data", "view", folder, "-o", tmp_path / "a.png", "--run", run)
+    assert (code, err) == (0, ""), err
+    assert out.splitlines()[-1] == str(tmp_path / "a.png")
+
+
+def test_a_manifest_of_windows_and_members_is_shown(tmp_path):
+    write_mp4(tmp_path / "a.mp4", noise(30))
+    rows = [Row("a.mp4", start=1.0, end=2.0, labels={"verb": "take", "noun": "cup"})] * 4
+    write_manifest(tmp_path / "M.parquet", rows)
+    config = config_of("stage1-tiny", "stage.mask=tube")
+    plan = Plan(list_clips(tmp_path / "M.parquet"), config.data, 4)
+    samples, _ = first_samples(plan, looking(config, None).specs, 4)
+    for sample in samples:
+        assert all(1.0 <= time < 2.0 for time in sample.times)
+        assert len(decode(sample.source, range)) == 10
+    assert view(tmp_path / "M.parquet", "-o", tmp_path / "a.png")[0] == 0
