@@ -27,11 +27,11 @@ import torch
 from ivn import run
 from ivn.benchmarks import script
 from ivn.benchmarks.clock import Clock
-from ivn.config import Config, override
+from ivn.config.presets import PRESETS
+from ivn.config.run import Config, override
 from ivn.data.loader.loader import ClipLoader
 from ivn.media.source import BUNDLED_CLIPS
-from ivn.presets import PRESETS
-from ivn.stages import Stage1
+from ivn.stages.stage1 import Stage1
 from ivn.train import loop
 from ivn.train.health import HealthCheck
 from ivn.train.optimizer import SkippingAdamW

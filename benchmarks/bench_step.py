@@ -41,11 +41,11 @@ from ivn.benchmarks.plain_step import Native, PlainStep, Same
 from ivn.benchmarks.preset_step import PresetStep, computing_in, weighted
 from ivn.benchmarks.reference_ops import reference_ops
 from ivn.benchmarks.sides import Side, compare, medians, one_step, print_table
+from ivn.config.presets import PRESETS
 from ivn.data.batch import Batch
 from ivn.data.loader.loader import ClipLoader
 from ivn.data.manifest.listing import list_clips
 from ivn.media.source import BUNDLED_CLIPS
-from ivn.presets import PRESETS
 from ivn.processes import keep_all_freed_memory
 
 PARTS = (

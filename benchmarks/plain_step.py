@@ -14,7 +14,9 @@ from ivn.data.batch import Batch
 from ivn.frozen import Targets, Teacher
 from ivn.keys import Purpose
 from ivn.ops.random import integers, normal, uniform
-from ivn.stages import Stage, Stage1, Stage2
+from ivn.stages.stage import Stage
+from ivn.stages.stage1 import Stage1
+from ivn.stages.stage2 import Stage2
 
 from . import plain_model as plain
 

@@ -8,13 +8,15 @@ from unittest.mock import patch
 import torch
 from torch import Tensor
 
-from ivn.config import Config
+from ivn.config.run import Config
 from ivn.data.batch import Batch
 from ivn.keys import make_keys
 from ivn.model import patch as model_patch
 from ivn.model.encoder import Encoder
-from ivn.stages import Stage, Stage1, Stage1Config, build
-from ivn.stages import parts as stage_parts
+from ivn.stages import stage as stage_parts
+from ivn.stages.build import build_stage
+from ivn.stages.stage import Stage
+from ivn.stages.stage1 import Stage1, Stage1Config
 from ivn.train.optimizer import clip_gradients, make_optimizer
 
 from .clock import Parts
@@ -30,7 +32,7 @@ class PresetStep:
         settings = replace(config.stage, mask_group=0)
         if isinstance(settings, Stage1Config):
             settings = replace(settings, teacher=replace(settings.teacher, weights="random"))
-        stage = build(config.model, settings, seed=0, batch_size=batch, pretrained=False)
+        stage = build_stage(config.model, settings, seed=0, batch_size=batch, pretrained=False)
         leave_no_zeros(stage)
         self.stage = stage.to(device).train()
         self.batch = random_batch(self.stage, batch, device)

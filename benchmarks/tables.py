@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
-from ivn.ablation.outcome import shown
+from ivn.ablation.table import shown
 from ivn.benchmarks.ops import NOUNS
 from ivn.provenance import in_words
 

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from ivn import run
-from ivn.config import Config, override
+from ivn.config.presets import PRESETS
+from ivn.config.run import Config, override
 from ivn.data.batch import Batch, ClipSpec
 from ivn.data.manifest.listing import list_clips
 from ivn.data.reader import read_centre
@@ -26,12 +27,11 @@ from ivn.keys import make_keys
 from ivn.load import load_encoder, load_model
 from ivn.media.source import BUNDLED_CLIPS, Source
 from ivn.model.patch import patch_grid
-from ivn.presets import PRESETS
 from ivn.report.collect.reconstructions import BRIGHTEST
 from ivn.report.collect.records import PROBES, RESULT
 from ivn.report.collect.write import report
 from ivn.report.draw.picture import ClipView, demo_picture, shown_frames
-from ivn.stages import Stage1, Stage1Config
+from ivn.stages.stage1 import Stage1, Stage1Config
 from ivn.train import folder
 
 SHOWN = ("car-detection-1.mp4", "asl-book.mp4", "big-buck-bunny.mp4")

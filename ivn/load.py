@@ -8,6 +8,7 @@ import torch
 
 from ivn.errors import EncoderError
 
+from .config.presets import PRESETS
 from .data.batch import ClipSpec
 from .frozen import read_network
 from .frozen.encoders import Frozen, FrozenEncoder, FrozenNetwork, FrozenPixels
@@ -17,7 +18,6 @@ from .model.model import Model
 from .model.predictor import AnyPredictorConfig
 from .model.sizes import Size, Sizes, both_sides, check_given
 from .model.weights import load_diffusion_decoder
-from .presets import PRESETS
 
 __all__ = ["EncoderError", "load_diffusion_decoder", "load_encoder", "load_frozen", "load_model"]
 

@@ -8,8 +8,7 @@ from typing import Any
 
 import torch
 
-from ivn import stages
-from ivn.config import HARMLESS, Config, override, read, to_dict, to_toml
+from ivn.config.run import HARMLESS, Config, override, read, to_dict, to_toml
 from ivn.data.loader.loader import ClipLoader
 from ivn.data.manifest.identity import first_difference, recorded
 from ivn.data.manifest.listing import left_out, list_clips
@@ -17,7 +16,9 @@ from ivn.data.sampling.pools import drawn_fingerprint
 from ivn.errors import ConfigError, RunError
 from ivn.load import local
 from ivn.media.source import Source, is_url
-from ivn.stages import Stage2Config
+from ivn.stages.build import build_stage, initialise
+from ivn.stages.stage import Stage
+from ivn.stages.stage2 import Stage2Config
 from ivn.train import board, checkpoint, folder
 from ivn.train.loop import pretrain
 from ivn.train.settings import resolve_device
@@ -166,7 +167,7 @@ def _check_same(
 
 def _parts(
     config: Config, sources: Sequence[Any], init: str, *, fresh: bool
-) -> tuple[stages.Stage, ClipLoader]:
+) -> tuple[Stage, ClipLoader]:
     """The stage, with the weights it starts from if ``fresh``, and its loader."""
     if line := left_out(sources):
         print(line)
@@ -181,7 +182,7 @@ def _parts(
     if fresh and not init and isinstance(config.stage, Stage2Config):
         raise ValueError("stage two predicts the features of a stage-one encoder: give --init RUN")
     encoder_alone = isinstance(config.stage, Stage2Config) and config.stage.start == "encoder"
-    stage = stages.build(
+    stage = build_stage(
         config.model,
         config.stage,
         seed=config.data.seed,
@@ -189,7 +190,7 @@ def _parts(
         pretrained=fresh and (encoder_alone or not init),
     )
     if fresh and init:
-        taken, new = stages.initialise(stage, local(init))
+        taken, new = initialise(stage, local(init))
         print(f"{' and '.join(taken)} from {init}; new: {', '.join(new) or 'nothing'}")
     loader = ClipLoader(
         sources,
@@ -203,7 +204,7 @@ def _parts(
     return stage, loader
 
 
-def _pretrain(config: Config, stage: stages.Stage, loader: ClipLoader, run: Path) -> int:
+def _pretrain(config: Config, stage: Stage, loader: ClipLoader, run: Path) -> int:
     try:
         return pretrain(
             stage,

@@ -2,11 +2,12 @@
 
 import torch
 
-from ivn import stages
-from ivn.config import Config, override
+from ivn.config.presets import PRESETS
+from ivn.config.run import Config, override
 from ivn.data.batch import Batch
 from ivn.keys import make_keys
-from ivn.presets import PRESETS
+from ivn.stages.build import build_stage
+from ivn.stages.stage import Stage
 
 SIZES = [
     "model.encoder.width=48",
@@ -45,13 +46,13 @@ def small_config(preset: str, *changes: str) -> Config:
     return override(PRESETS[preset](), *ENCODER, *stage1, *changes)
 
 
-def small_stage(config: Config) -> stages.Stage:
+def small_stage(config: Config) -> Stage:
     """The stage of ``config``, in training mode."""
     size = config.optim.batch_size
-    return stages.build(config.model, config.stage, seed=0, batch_size=size).train()
+    return build_stage(config.model, config.stage, seed=0, batch_size=size).train()
 
 
-def random_batch(stage: stages.Stage, size: int = 4) -> Batch:
+def random_batch(stage: Stage, size: int = 4) -> Batch:
     """Clips of random pixels for every consumer, always the same."""
     draw = torch.Generator().manual_seed(3)
     clips = {}

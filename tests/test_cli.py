@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from ivn import run
-from ivn.config import from_toml, help_text, override, to_toml
+from ivn.config.presets import PRESETS
+from ivn.config.run import from_toml, help_text, override, to_toml
 from ivn.data.loader.loader import ClipLoader
 from ivn.data.manifest.parquet import Row, write_manifest
 from ivn.media.source import BUNDLED_CLIPS
-from ivn.presets import PRESETS
 from ivn.train import folder
 from tests.command import SMALL, STAGE1, assert_one_line, command
 from tests.processes import run_code

@@ -17,7 +17,8 @@ import torch
 from safetensors.torch import save_file
 
 import ivn
-from ivn.config import from_toml, to_toml
+from ivn.config.presets import PRESETS
+from ivn.config.run import from_toml, to_toml
 from ivn.corpus.check.decoding import check_one
 from ivn.corpus.index.found import found_at
 from ivn.corpus.index.probing import source_of
@@ -34,7 +35,6 @@ from ivn.media.decode import BACKENDS, decode
 from ivn.media.facts import read_facts
 from ivn.media.storage import named, read_bytes
 from ivn.model.encoder import EncoderConfig, build_encoder
-from ivn.presets import PRESETS
 from ivn.processes import cores
 from tests.mutants import Mutant, mutant, write_videos
 from tests.processes import ROOT

@@ -15,13 +15,13 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 
 import ivn
+from ivn.config.presets import PRESETS
 from ivn.model.diffusion import cosine_schedule, training_steps
 from ivn.model.predictor import Predictor, PredictorConfig
 from ivn.ops import gather_tokens
 from ivn.ops.diffusion import add_noise
-from ivn.presets import PRESETS
-from ivn.stages import Stage1, Stage2
-from ivn.stages.stage1 import AlignmentTargets
+from ivn.stages.stage1 import AlignmentTargets, Stage1
+from ivn.stages.stage2 import Stage2
 
 FOLDER = Path(os.environ.get("IVN_GOLDEN", Path(__file__).parent / "golden"))
 OUTPUT, GRADIENT = 1e-5, 1e-4

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from ivn.config import to_toml
+from ivn.config.presets import PRESETS
+from ivn.config.run import to_toml
 from ivn.data.manifest.listing import list_clips
 from ivn.media.source import BUNDLED_CLIPS
 from ivn.model.state import read_state
-from ivn.presets import PRESETS
 from ivn.train import checkpoint, folder
 from tests.command import SMALL, STAGE1, assert_one_line, command
 from tests.media.test_real_clips import UNDECODABLE

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 import ivn
+from ivn.config.presets import PRESETS
 from ivn.errors import EncoderError
-from ivn.presets import PRESETS
 
 TINY = PRESETS["stage1-tiny"]().model.encoder
 

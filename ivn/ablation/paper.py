@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from .spelling import Part, Scale, Settings, Spelling, moved, spelling
+from .recipes import Part, Scale, Settings, Spelling, moved, spelling
 
 _KINETICS = "K400"
 _MOTION = "SSv2"

@@ -21,9 +21,9 @@ from ivn.provenance import provenance
 from ivn.train import folder
 from ivn.train.settings import resolve_device
 
-from .lab import Lab
-from .outcome import shown
 from .paper import Scale, table
+from .runs import Lab
+from .table import shown
 
 RECORD = "ablation.json"
 _FORMAT = 2  # of it

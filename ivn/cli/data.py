@@ -283,7 +283,7 @@ def run_view(
         raise UsageError("give --preset PRESET or --run RUN, not both")
     from pathlib import Path
 
-    from ivn.config import override, read
+    from ivn.config.run import override, read
     from ivn.report.contact.command import seeded, view
 
     config = read(Path(run) / "config.toml") if run else named_preset(preset or "stage1-base")

@@ -12,7 +12,7 @@ from ivn.errors import UsageError
 from .app import Flag, Settings, app, optional
 
 if TYPE_CHECKING:
-    from ivn.config import Config
+    from ivn.config.run import Config
 
 Preset = tyro.conf.Positional[Annotated[str, optional("[PRESET]")]]
 Names = tyro.conf.Positional[Annotated[tuple[str, ...], optional("[PRESET | diff A B]")]]
@@ -58,7 +58,7 @@ def pretrain(
     if not data or not out:
         raise UsageError("give --data FOLDER|LIST and --out RUN")
     from ivn import run
-    from ivn.config import override, read
+    from ivn.config.run import override, read
 
     base = read(config) if config else named_preset(preset)
     return run.start(override(base, *changes), data=data, out=out, init=init)
@@ -77,7 +77,7 @@ def show_config(names: Names = (), /, *, settings: Settings = ()) -> int:
     changes = [assignment for group in settings for assignment in group]
     match names:
         case () if not changes:
-            from ivn.presets import PRESETS
+            from ivn.config.presets import PRESETS
 
             print("\n".join(PRESETS))
         case ("diff", one, other):
@@ -85,7 +85,7 @@ def show_config(names: Names = (), /, *, settings: Settings = ()) -> int:
                 raise UsageError("--set changes a config that is printed, not one of a diff")
             _print_differences(one, other)
         case (name,) if name != "diff":
-            from ivn.config import override, to_toml
+            from ivn.config.run import override, to_toml
 
             print(to_toml(override(_named(name), *changes)), end="")
         case _:
@@ -160,7 +160,7 @@ def run_ablate(
 
 def print_settings() -> None:
     """What tyro's help leaves out: the fields that ``--set`` takes."""
-    from ivn.config import help_text
+    from ivn.config.run import help_text
 
     width = min(shutil.get_terminal_size().columns, 100)
     print("\nsettings, for --set KEY=VALUE; ivn config PRESET prints a preset's values\n")
@@ -169,13 +169,13 @@ def print_settings() -> None:
 
 def _named(name: str) -> "Config":
     """The config of a preset, or of a file."""
-    from ivn.config import read
+    from ivn.config.run import read
 
     return read(name) if name.endswith(".toml") else named_preset(name)
 
 
 def named_preset(name: str) -> "Config":
-    from ivn.presets import PRESETS
+    from ivn.config.presets import PRESETS
 
     if name not in PRESETS:
         close = difflib.get_close_matches(name, PRESETS, n=3, cutoff=0.3)
@@ -185,7 +185,7 @@ def named_preset(name: str) -> "Config":
 
 
 def _print_differences(one: str, other: str) -> None:
-    from ivn.config import differences
+    from ivn.config.run import differences
 
     rows = differences(_named(one), _named(other))
     column = max((len(key) for key, _, _ in rows), default=0)

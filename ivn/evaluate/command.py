@@ -9,7 +9,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from ivn.config import read
+from ivn.config.run import read
 from ivn.data.manifest.listing import left_out, list_clips
 from ivn.errors import DataError, DecodeError, RequestError
 from ivn.evaluate import results

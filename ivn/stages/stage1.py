@@ -18,8 +18,8 @@ from ivn.model.patch import patch_grid
 
 from .blocks import Blocks
 from .masks import Mask, Masking, check_mask
-from .parts import NO_ATTENTION, Seen, Stage, check_clip
 from .semantic import STUDENT, AlignmentLoss, AlignmentTargets, NoTeacher, SemanticTeacher
+from .stage import NO_ATTENTION, Seen, Stage, check_clip
 from .terms import Term, added
 
 

@@ -21,8 +21,8 @@ from ivn.model.packed import Index, take
 
 from .blocks import Blocks
 from .masks import Mask, Masking, check_mask
-from .parts import Stage, check_clip
 from .semantic import STUDENT, NoTeacher, SemanticTeacher, teacher_clip
+from .stage import Stage, check_clip
 from .terms import Term, added, mean_term
 
 

@@ -3,8 +3,8 @@
 import pytest
 
 from ivn.ablation.paper import TABLES, recipe, table
-from ivn.config import differences, override
-from ivn.presets import PRESETS, SCALES
+from ivn.config.presets import PRESETS, SCALES
+from ivn.config.run import differences, override
 
 
 @pytest.mark.parametrize("scale", SCALES)

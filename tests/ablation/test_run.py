@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from ivn.ablation import lab, run
+from ivn.ablation import run, runs
 from ivn.ablation.paper import table
 from ivn.ablation.run import Options
 from ivn.data.manifest.identity import fingerprint
@@ -29,7 +29,7 @@ ROWS = ["Pixel Recon. Baseline", "SigLIP Align only", "Pixel Rec. + Align", "+ D
 
 @pytest.fixture(autouse=True)
 def quick_probes(monkeypatch, tmp_path):
-    monkeypatch.setattr(lab, "TRAINING", Training(epochs=1, least_steps=1))
+    monkeypatch.setattr(runs, "TRAINING", Training(epochs=1, least_steps=1))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
@@ -126,7 +126,7 @@ def test_clips_that_were_moved_are_the_same_ablation_and_others_are_not(tmp_path
     def noted(place):
         clips = list_clips(place / "list.csv")
         options = Options("1a", str(place / "list.csv"), tmp_path / "lab")
-        made = lab.Lab(
+        made = runs.Lab(
             options.out, options.data, clips, ("label",), "tiny", 1, (), table("1a", "tiny")
         )
         run._record(options, made)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from safetensors.torch import save_file
 
-from ivn.config import override, to_toml
+from ivn.config.presets import PRESETS
+from ivn.config.run import override, to_toml
 from ivn.model.encoder import build_encoder
-from ivn.presets import PRESETS
 from tests.evaluate.commanded import PEOPLE, SIGNS, bundled, write_list
 from tests.media.videos import write_video
 

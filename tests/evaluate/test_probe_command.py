@@ -80,7 +80,7 @@ def test_a_run_stands_beside_its_random_twin_and_keeps_its_results(run, patterns
     assert names == [str(run), f"{run}, random weights", "raw"]
     identities = [one["identity"] for one in found["encoders"]]
     assert len(set(identities)) == 3
-    from ivn.config import read
+    from ivn.config.run import read
     from ivn.data.batch import ClipSpec
     from ivn.frozen.encoders import FrozenEncoder
 

@@ -11,6 +11,7 @@ from ivn.data.batch import IMAGENET_MEAN, IMAGENET_STD
 from ivn.frozen import TeacherConfig, build_teacher
 from ivn.load import load_frozen
 from ivn.model.positions import resize_table
+from ivn.stages.stage1 import Stage1
 from tests.frozen.test_teacher import clips, randomised
 
 transformers = pytest.importorskip("transformers")
@@ -135,14 +136,13 @@ def test_what_tubes_do_not_take_is_refused_and_bfloat16_is_near(config):
 
 @BOTH
 def test_the_clips_of_a_stage_have_twice_the_students_frames(config):
-    from ivn import stages
     from tests.small import random_batch, small_config, small_stage
 
     taps = "stage.teacher.taps=[4]"
     settings = small_config("stage1-tiny", f"stage.teacher.kind={config.kind}", taps)
     stage = small_stage(settings)
     assert stage.clip_specs["teacher"].frames == 2 * stage.clip_specs["student"].frames == 8
-    assert isinstance(stage, stages.Stage1)
+    assert isinstance(stage, Stage1)
     terms = stage.loss(random_batch(stage))
     assert terms["layers"].total.isfinite()
 

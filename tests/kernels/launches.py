@@ -9,11 +9,11 @@ from functools import partial
 
 import torch
 
-from ivn.config import Config
+from ivn.config.presets import PRESETS
+from ivn.config.run import Config
 from ivn.keys import Purpose
 from ivn.model.decoder import DiffusionConfig
 from ivn.model.diffusion import STEPS
-from ivn.presets import PRESETS
 
 Launch = tuple[str, tuple]  # a launcher of ivn.kernels, its arguments
 

@@ -8,8 +8,8 @@ import torch
 from ivn.keys import Purpose, make_keys
 from ivn.model.packed import Packed
 from ivn.ops.random import integers
-from ivn.stages import Blocks
 from ivn.stages import blocks as module
+from ivn.stages.blocks import Blocks
 
 from .test_masks import assert_ascending_and_unique
 

@@ -27,8 +27,9 @@ from ivn.model.encoder import EncoderConfig
 from ivn.model.model import AlignmentSizes, ModelConfig, build_model
 from ivn.model.predictor import PredictorConfig
 from ivn.ops.random import integers, normal, uniform
-from ivn.stages import Blocks, Stage1, Stage1Config, Stage2, Stage2Config
-from ivn.stages.blocks import batch_keys, multi_block
+from ivn.stages.blocks import Blocks, batch_keys, multi_block
+from ivn.stages.stage1 import Stage1, Stage1Config
+from ivn.stages.stage2 import Stage2, Stage2Config
 
 TOLERANCE = 1e-8  # of the plain gradient's largest magnitude
 B, PATCH, TEACHER_WIDTH, PATCH_PIXELS = 3, 14, 24, 3 * 14**2

@@ -14,8 +14,8 @@ from ivn.keys import make_keys
 from ivn.model.encoder import Encoder
 from ivn.model.packed import Packed
 from ivn.ops.masking import hide_blocks
-from ivn.stages import Blocks
 from ivn.stages import blocks as module
+from ivn.stages.blocks import Blocks
 from ivn.stages.masks import Masking
 from ivn.stages.terms import added
 from ivn.train.gradients import compute_gradients

@@ -11,7 +11,8 @@ from ivn.model.model import ModelConfig, build_model
 from ivn.model.packed import Packed, take
 from ivn.model.patch import normalised
 from ivn.model.predictor import PredictorConfig
-from ivn.stages import Blocks, Stage2, Stage2Config
+from ivn.stages.blocks import Blocks
+from ivn.stages.stage2 import Stage2, Stage2Config
 from ivn.train.gradients import compute_gradients
 
 B, T, SIDE = 3, 3, 56

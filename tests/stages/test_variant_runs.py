@@ -8,13 +8,13 @@ import torch
 from safetensors.torch import save_file
 
 import ivn
-from ivn.config import from_toml, override, read, to_toml
+from ivn.config.presets import PRESETS
+from ivn.config.run import from_toml, override, read, to_toml
 from ivn.data.loader.loader import ClipLoader
 from ivn.media.source import BUNDLED_CLIPS
 from ivn.model.decoder import DiffusionDecoder
 from ivn.model.predictor import PredictorConfig
 from ivn.model.vit import ViTLayer
-from ivn.presets import PRESETS
 from ivn.train import checkpoint, folder
 from tests.small import STAGE1
 

@@ -11,7 +11,8 @@ pytest.importorskip("transformers")
 
 from ivn.keys import Purpose
 from ivn.ops.random import integers, normal
-from ivn.stages import Term, initialise
+from ivn.stages.build import initialise
+from ivn.stages.terms import Term
 from ivn.train import checkpoint, folder
 from ivn.train.gradients import compute_gradients
 from ivn.train.loop import pretrain
@@ -37,7 +38,7 @@ def stage1_run(tmp_path_factory):
     """The parts of a stage one, saved as a run saves them."""
     config = small_config(S1)
     stage = build(S1)
-    from ivn.config import to_dict
+    from ivn.config.run import to_dict
 
     run = tmp_path_factory.mktemp("run")
     checkpoint.save(run, 1, {}, parts=stage.parts, config=to_dict(config), keep_last=1)

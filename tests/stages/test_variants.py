@@ -10,7 +10,7 @@ from ivn.errors import ConfigError
 from ivn.model.decoder import DiffusionDecoder
 from ivn.model.model import Model
 from ivn.model.predictor import Predictor
-from ivn.stages import Stage1
+from ivn.stages.stage1 import Stage1
 from ivn.train.gradients import compute_gradients
 from ivn.train.health import HealthCheck
 from tests.small import small_config, small_stage

@@ -4,7 +4,7 @@ from ivn.data.batch import Batch
 from ivn.data.loader.loader import ClipLoader
 from ivn.data.manifest.listing import list_clips
 from ivn.media.source import BUNDLED_CLIPS
-from ivn.stages import Stage
+from ivn.stages.stage import Stage
 from tests.small import small_config, small_stage
 
 

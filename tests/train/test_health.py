@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from ivn.stages import Stage1
+from ivn.stages.stage1 import Stage1
 from ivn.train import folder
 from ivn.train.gradients import compute_gradients
 from ivn.train.health import CollapseAlarm, HealthCheck, evaluating, feature_spread

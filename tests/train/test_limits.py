@@ -11,8 +11,8 @@ import sys
 
 import pytest
 
-from ivn.config import read, to_toml
-from ivn.presets import PRESETS
+from ivn.config.presets import PRESETS
+from ivn.config.run import read, to_toml
 from ivn.run import start
 from ivn.train import checkpoint, folder
 from tests.processes import ROOT

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from ivn.config import Config, differences
+from ivn.config.run import Config, differences
 from ivn.data.manifest.listing import list_clips
 from ivn.media.source import Source
 from ivn.report.page.content import Content, Missing

@@ -16,7 +16,8 @@ from ivn.model.encoder import Encoder
 from ivn.model.patch import normalised
 from ivn.report.draw.picture import pca_colours
 from ivn.report.page.content import Film, Neighbours
-from ivn.stages import Stage1, Stage2
+from ivn.stages.stage1 import Stage1
+from ivn.stages.stage2 import Stage2
 
 from .clips import Clip, Views
 from .opened import Opened

@@ -9,12 +9,12 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
-from ivn import stages
-from ivn.config import Config, read
+from ivn.config.run import Config, read
 from ivn.model.encoder import Encoder, build_encoder
 from ivn.model.state import check_weight, read_state
 from ivn.report.page.content import Missing
-from ivn.stages import Stage
+from ivn.stages.build import build_stage
+from ivn.stages.stage import Stage
 from ivn.train import checkpoint, folder
 
 # What reading files that others wrote, and building what they ask for, may end with: torch tells
@@ -100,7 +100,7 @@ def first_run(source: Mapping[str, Any], missing: list[Missing]) -> tuple[Path, 
 
 def _stage(config: Config, missing: list[Missing]) -> Stage | None:
     try:
-        stage = stages.build(
+        stage = build_stage(
             config.model,
             config.stage,
             seed=config.data.seed,

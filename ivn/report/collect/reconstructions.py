@@ -21,7 +21,8 @@ from ivn.model.patch import patch_grid
 from ivn.ops.random import normal
 from ivn.report.draw.picture import grey_out, paste_patches
 from ivn.report.page.content import Film, Pixels, Strip
-from ivn.stages import Stage, Stage2
+from ivn.stages.stage import Stage
+from ivn.stages.stage2 import Stage2
 
 from .clips import Clip
 from .opened import Opened

@@ -7,9 +7,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from ivn.config import Config, differences, from_toml
+from ivn.config.presets import PRESETS
+from ivn.config.run import Config, differences, from_toml
 from ivn.errors import ConfigError
-from ivn.presets import PRESETS
 from ivn.report.page.content import Log, Missing, Run, Series, finite
 from ivn.train import checkpoint, folder
 

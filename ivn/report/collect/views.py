@@ -17,8 +17,8 @@ from ivn.model.packed import Index, Packed
 from ivn.model.patch import normalised, patch_grid
 from ivn.report.draw.picture import grey_out
 from ivn.report.page.content import Film, Pixels
-from ivn.stages import Stage
 from ivn.stages.masks import Masking
+from ivn.stages.stage import Stage
 
 from .clips import Clip
 from .opened import Opened

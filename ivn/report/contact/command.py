@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ivn.config import Config
+from ivn.config.run import Config
 from ivn.data.manifest.listing import list_clips
 from ivn.data.sampling.plan import Plan
 from ivn.durable import temporary

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ivn.config import Config
+from ivn.config.run import Config
 from ivn.data.batch import Batch, ClipSpec
 from ivn.frozen import Teacher, TeacherConfig, frames_seen
 from ivn.load import load_encoder
@@ -15,9 +15,10 @@ from ivn.model.encoder import Encoder, build_encoder
 from ivn.report.collect.opened import FAILURES
 from ivn.report.collect.views import Mask, drawn_masks
 from ivn.report.contact.hub import hub_or_cache
-from ivn.stages import Stage1Config, fitting_teacher
-from ivn.stages.parts import NO_ATTENTION
+from ivn.stages.build import fitting_teacher
 from ivn.stages.semantic import STUDENT, SemanticTeacher
+from ivn.stages.stage import NO_ATTENTION
+from ivn.stages.stage1 import Stage1Config
 
 
 @dataclass(frozen=True)

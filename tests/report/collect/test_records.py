@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from ivn.config import to_toml
+from ivn.config.presets import PRESETS
+from ivn.config.run import to_toml
 from ivn.media.source import Source
-from ivn.presets import PRESETS
 from ivn.report.collect.clips import names_of, spread
 from ivn.report.collect.names import run_names, short_names
 from ivn.report.collect.records import read_run

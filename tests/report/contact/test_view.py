@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ivn import stages
+from ivn.config.presets import PRESETS
 from ivn.data.loader.loader import ClipLoader
 from ivn.data.manifest.listing import list_clips
 from ivn.data.manifest.parquet import Row, write_manifest
@@ -17,10 +17,10 @@ from ivn.data.sampling.plan import Plan
 from ivn.media.decode import decode
 from ivn.media.source import BUNDLED_CLIPS
 from ivn.model.packed import Packed
-from ivn.presets import PRESETS
 from ivn.report.contact.command import seeded
 from ivn.report.contact.masks import looking
 from ivn.report.contact.samples import first_samples
+from ivn.stages.build import build_stage
 from tests.command import assert_one_line, command
 from tests.media.videos import noise, numbered_frames, write_mp4, write_video
 from tests.small import SIZES
@@ -44,7 +44,7 @@ def folder(tmp_path_factory):
 
 
 def config_of(preset, *changes):
-    from ivn.config import override
+    from ivn.config.run import override
 
     return override(
         PRESETS[preset](), *FEW, *(STAGE1 if preset.startswith("stage1") else ()), *changes
@@ -68,7 +68,7 @@ def test_samples_and_masks_are_those_of_loader_and_stage(folder, name):
     sources, count = list_clips(folder), config.optim.batch_size
     look = looking(config, None)
     samples, replaced = first_samples(Plan(sources, config.data, count), look.specs, count)
-    stage = stages.build(
+    stage = build_stage(
         config.model, config.stage, seed=config.data.seed, batch_size=count, pretrained=False
     )
     with ClipLoader(sources, stage.clip_specs, config.data, batch_size=count, workers=0) as loader:

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from ivn.ablation.lab import Lab
 from ivn.ablation.paper import table
+from ivn.ablation.runs import Lab
 
 CHANGES = ("stage.teacher.image_size=128", "stage.teacher.dtype=bfloat16", "optim.lr=2e-3")
 

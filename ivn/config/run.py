@@ -7,11 +7,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ivn import fields, toml
+from ivn import toml
+from ivn.config import help
 from ivn.data.reader import DataConfig
 from ivn.errors import ConfigError
 from ivn.model.model import ModelConfig
-from ivn.stages import Stage1Config, Stage2Config
+from ivn.stages.stage1 import Stage1Config
+from ivn.stages.stage2 import Stage2Config
 from ivn.train.optimizer import OptimConfig
 from ivn.train.settings import EfficiencyConfig, RunConfig
 
@@ -98,7 +100,7 @@ def differences(one: Config, other: Config) -> list[tuple[str, str, str]]:
 
 def help_text(width: int) -> str:
     """Every field of every kind of config with its meaning, in ``width`` columns."""
-    return fields.layout(fields.tables(Config), width)
+    return help.layout(help.tables(Config), width)
 
 
 def override(config: Config, *assignments: str) -> Config:

@@ -6,9 +6,9 @@ from typing import Literal
 import pytest
 
 from ivn import toml
-from ivn.config import from_toml, override, read, to_toml
+from ivn.config.presets import PRESETS
+from ivn.config.run import from_toml, override, read, to_toml
 from ivn.errors import ConfigError
-from ivn.presets import PRESETS
 
 
 @dataclass(frozen=True)

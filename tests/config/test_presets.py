@@ -2,8 +2,8 @@ import re
 
 import pytest
 
-from ivn.config import differences, override
-from ivn.presets import PRESETS, SCALES
+from ivn.config.presets import PRESETS, SCALES
+from ivn.config.run import differences, override
 from tests.processes import ROOT
 
 ROW = re.compile(r"\| ([12, ]+) \| `([\w.]+)` \| `([^`]+)` \| `([^`]+)` \| \S.* \|")

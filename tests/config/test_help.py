@@ -4,11 +4,12 @@ from typing import Literal
 
 import pytest
 
-from ivn import fields, toml
-from ivn.config import Config, help_text, override, to_dict
-from ivn.presets import PRESETS
+from ivn import toml
+from ivn.config import help
+from ivn.config.presets import PRESETS
+from ivn.config.run import Config, help_text, override, to_dict
 
-TABLES = list(fields.tables(Config))
+TABLES = list(help.tables(Config))
 FIELDS = [field for table in TABLES for field in table.fields]
 
 
@@ -134,7 +135,7 @@ class Plate:
 
 
 def test_entries_are_read_with_their_continuations_choices_and_kinds():
-    titles = [table.title for table in fields.tables(Plate)]
+    titles = [table.title for table in help.tables(Plate)]
     assert titles == [
         "the run: What lies on a table",
         "shape: one of several kinds",
@@ -142,9 +143,7 @@ def test_entries_are_read_with_their_continuations_choices_and_kinds():
         "shape, kind square: A square; it has four sides",
         "spots.0: A disc",
     ]
-    found = [
-        (one.key, one.kind, one.text) for table in fields.tables(Plate) for one in table.fields
-    ]
+    found = [(one.key, one.kind, one.text) for table in help.tables(Plate) for one in table.fields]
     assert found == [
         ("width", "int", "both at `once`"),
         ("height", "int", "both at `once`"),

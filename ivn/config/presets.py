@@ -10,16 +10,19 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
-from .config import Config
-from .data.reader import DataConfig
-from .frozen import TeacherConfig, release_taps
-from .model.decoder import DiffusionConfig, LatentHeadConfig
-from .model.encoder import EncoderConfig
-from .model.model import ModelConfig
-from .model.predictor import PredictorConfig
-from .stages import Blocks, Stage1Config, Stage2Config
-from .train.optimizer import OptimConfig
-from .train.settings import EfficiencyConfig, RunConfig
+from ivn.data.reader import DataConfig
+from ivn.frozen import TeacherConfig, release_taps
+from ivn.model.decoder import DiffusionConfig, LatentHeadConfig
+from ivn.model.encoder import EncoderConfig
+from ivn.model.model import ModelConfig
+from ivn.model.predictor import PredictorConfig
+from ivn.stages.blocks import Blocks
+from ivn.stages.stage1 import Stage1Config
+from ivn.stages.stage2 import Stage2Config
+from ivn.train.optimizer import OptimConfig
+from ivn.train.settings import EfficiencyConfig, RunConfig
+
+from .run import Config
 
 
 @dataclass(frozen=True)

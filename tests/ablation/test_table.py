@@ -1,6 +1,6 @@
 """What is said of an ablation follows from its numbers."""
 
-from ivn.ablation.outcome import Line, agreement, markdown, spread
+from ivn.ablation.table import Line, agreement, markdown, spread
 
 
 def line(name: str, paper: float, *scores: float) -> Line:

@@ -9,7 +9,7 @@ import typing
 from collections.abc import Iterator
 from typing import Any, Literal, Union
 
-from . import toml
+from ivn import toml
 
 _ENTRY = re.compile(r"(\w+(?:, \w+)*): (.*)")
 _SENTENCE_END = re.compile(r"\.(?=\s|$)")

@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ivn import run
-from ivn.config import Config, override, to_toml
+from ivn.config.presets import PRESETS
+from ivn.config.run import Config, override, to_toml
 from ivn.data.batch import ClipSpec
 from ivn.evaluate.heads.training import Training
 from ivn.evaluate.results import RESULT, write
@@ -23,12 +24,11 @@ from ivn.frozen.encoders import Frozen, FrozenEncoder, Pool
 from ivn.load import load_frozen
 from ivn.media.source import Source
 from ivn.model.encoder import build_encoder
-from ivn.presets import PRESETS
 from ivn.train import folder
 from ivn.train.settings import EfficiencyConfig, RunConfig, resolve_device
 
-from .outcome import Line
 from .paper import Row, Scale, Table, recipe
+from .table import Line
 
 RANDOM, PIXELS = "random weights", "raw pixels"
 # One vector a frame, in their order: what moves where is in how they follow each other.
