@@ -23,9 +23,9 @@ import numpy as np
 import torch
 
 from ivn.data.batch import ClipSpec
+from ivn.data.config import DataConfig
 from ivn.data.loader.loader import ClipLoader
 from ivn.data.manifest.listing import list_clips
-from ivn.data.reader import DataConfig
 from ivn.data.sampling.frames import centre_frame_numbers
 from ivn.errors import BenchError, DecodeError
 from ivn.media.decode import decode

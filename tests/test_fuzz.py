@@ -26,9 +26,10 @@ from ivn.corpus.index.refused import Refused, Remark
 from ivn.corpus.pool import in_processes
 from ivn.corpus.progress import line_of, printable
 from ivn.data.batch import ClipSpec
+from ivn.data.config import DataConfig
 from ivn.data.manifest.parquet import read_rows
 from ivn.data.manifest.table import OK, USABLE
-from ivn.data.reader import DataConfig, read_clip
+from ivn.data.reader import read_clip
 from ivn.errors import ConfigError, DecodeError
 from ivn.keys import make_keys
 from ivn.media.decode import BACKENDS, decode

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
-from ivn.data.reader import DataConfig
+from ivn.data.config import DataConfig
 from ivn.frozen import TeacherConfig, release_taps
 from ivn.model.decoder import DiffusionConfig, LatentHeadConfig
 from ivn.model.encoder import EncoderConfig

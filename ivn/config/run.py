@@ -9,7 +9,7 @@ from typing import Any
 
 from ivn import toml
 from ivn.config import help
-from ivn.data.reader import DataConfig
+from ivn.data.config import DataConfig
 from ivn.errors import ConfigError
 from ivn.model.model import ModelConfig
 from ivn.stages.stage1 import Stage1Config

@@ -17,7 +17,7 @@ from ivn.media.storage import named
 
 from .account import Account
 from .features.extract import Extracted
-from .heads.objective import ONE_CLASS, SEVERAL_LABELS, Objective
+from .objective import ONE_CLASS, SEVERAL_LABELS, Objective
 from .splits import Key, check_apart, clips_of, folds_of, grouped, keys_of
 
 LEAST_GROUPS = 2  # of a class: one to learn from, one to judge by

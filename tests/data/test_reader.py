@@ -4,7 +4,8 @@ import torch
 
 from ivn.data import reader
 from ivn.data.batch import Batch, ClipSpec, Replacement
-from ivn.data.reader import DataConfig, check_specs, read_centre, read_clip
+from ivn.data.config import DataConfig
+from ivn.data.reader import check_specs, read_centre, read_clip
 from ivn.keys import make_keys
 from ivn.media.decode import decode
 from ivn.media.source import BUNDLED_CLIPS, Source

@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from ivn.data.batch import ClipSpec
+from ivn.data.config import DataConfig
 from ivn.data.loader.loader import ClipLoader
 from ivn.data.manifest.listing import list_clips
-from ivn.data.reader import DataConfig, read_clip
+from ivn.data.reader import read_clip
 from ivn.errors import DecodeError
 from ivn.keys import make_keys
 from ivn.media.decode import decode

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from ivn.data.batch import Batch
+from ivn.data.config import DataConfig
 from ivn.data.loader.loader import ClipLoader
 from ivn.data.manifest.listing import list_clips
-from ivn.data.reader import DataConfig
 from ivn.keys import make_keys
 from ivn.model.encoder import Encoder
 from ivn.model.packed import Packed

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ivn.data.augment import colour, geometry
 from ivn.data.batch import IMAGENET_MEAN, IMAGENET_STD, Batch
-from ivn.data.reader import DataConfig
+from ivn.data.config import DataConfig
 from ivn.keys import Purpose
 from ivn.ops.random import normal, uniform
 

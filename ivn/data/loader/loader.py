@@ -8,12 +8,13 @@ import torch
 
 from ivn.data.augment.augment import augment
 from ivn.data.batch import Batch, ClipSpec
+from ivn.data.config import DataConfig
 from ivn.data.loader.dali_feeder import GpuFeeder
 from ivn.data.loader.feeder import Feeder
 from ivn.data.loader.packing import Packing
 from ivn.data.loader.transfer import transfer_to
 from ivn.data.loader.workers import fill
-from ivn.data.reader import DataConfig, check_specs
+from ivn.data.reader import check_specs
 from ivn.data.sampling.plan import Plan
 from ivn.errors import DataError, WorkerError
 from ivn.media.source import Source

@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 
 from ivn import processes
+from ivn.data.config import DataConfig
 from ivn.data.loader.packing import Packing
 from ivn.data.loader.ring import Ring
-from ivn.data.reader import DataConfig, read_crops
+from ivn.data.reader import read_crops
 from ivn.errors import DecodeError, WorkerError
 from ivn.media.source import Source
 from ivn.media.storage import named

@@ -3,15 +3,12 @@
 Temporal segment networks (Wang et al., ECCV 2016): one random frame in each of T equal segments.
 """
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 
+from ivn.data.config import FrameOffsets
 from ivn.keys import Purpose
 from ivn.ops.random import random_words
-
-FrameOffsets = Literal["correct", "released"]
 
 
 def frame_numbers(

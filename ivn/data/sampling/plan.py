@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ivn.data.batch import Replacement
-from ivn.data.reader import DataConfig
+from ivn.data.config import DataConfig
 from ivn.data.sampling.pools import IMAGES_LAYER, Stock, are_images, source_weights
 from ivn.errors import DataError
 from ivn.keys import make_keys

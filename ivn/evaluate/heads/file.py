@@ -14,13 +14,13 @@ from safetensors.torch import load_file, save_file
 from ivn.durable import why
 from ivn.errors import DataError
 from ivn.evaluate.features.views import grid
+from ivn.evaluate.heads.search import Fitted
+from ivn.evaluate.objective import ONE_CLASS, SEVERAL_LABELS
 from ivn.evaluate.results import describe
-from ivn.evaluate.tasks.classify import Fitted
 from ivn.frozen.encoders import Frozen, Pool
 from ivn.train.folder import write_text
 
 from .fitted import Readout, from_state
-from .objective import ONE_CLASS, SEVERAL_LABELS
 
 FORMAT = 2  # 1 has no multi_label: a video had one class
 FOLDER = "heads"

@@ -13,10 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ivn.evaluate.features.cache import Features
+from ivn.evaluate.objective import ONE_CLASS, Objective
 
 from .heads import Attentive4Head, AttentiveHead, Head, LinearHead
 from .meanquery import MeanQueryHead
-from .objective import ONE_CLASS, Objective
 from .training import Standard, probabilities
 
 TEMPERATURE = 0.07

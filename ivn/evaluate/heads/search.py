@@ -16,7 +16,9 @@ from torch import Tensor
 
 from ivn.errors import DataError, RequestError
 from ivn.evaluate.features.cache import Features
+from ivn.evaluate.objective import ONE_CLASS, Objective, Scores
 from ivn.evaluate.splits import folds_of
+from ivn.frozen.encoders import Frozen, Pool
 
 from .fitted import (
     HEADS,
@@ -28,7 +30,6 @@ from .fitted import (
 )
 from .heads import Attentive4Head, AttentiveHead, Head, LinearHead
 from .meanquery import MeanQueryHead
-from .objective import ONE_CLASS, Objective, Scores
 from .training import Samples, Training, probabilities, standard, train
 
 INNER_FOLDS = 4
@@ -261,3 +262,32 @@ def inner_folds(task: Task, clips: Tensor, *, seed: int) -> Tensor:
 def arranged_shape(head: type[Head], features: Features) -> tuple[int, ...]:
     """Of one view's features, as this kind of head takes them."""
     return tuple(head.arranged(torch.empty(1, *features.shape, device="meta")).shape[1:])
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A head for use, of one encoder.
+
+    Attributes:
+        encoder: that it reads.
+        head: its kind.
+        pool: the features that it reads.
+        shape: of one view's features, as it takes them.
+        point: of the grid; ``points`` are all of it.
+        validation: share told right of the training videos held out when it was chosen; with
+            several labels a video, mean average precision on them.
+        clips: videos that it was fitted to.
+        several: whether a video may have several labels.
+        readout: itself.
+    """
+
+    encoder: Frozen
+    head: str
+    pool: Pool
+    shape: tuple[int, ...]
+    point: Point
+    points: Sequence[Point]
+    validation: float
+    clips: int
+    several: bool
+    readout: Readout

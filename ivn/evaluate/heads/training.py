@@ -12,10 +12,10 @@ from torch import Tensor
 from ivn.data.sampling.order import epoch_order
 from ivn.errors import DataError
 from ivn.evaluate.features.cache import Features
+from ivn.evaluate.objective import ONE_CLASS, Objective
 
 from .adamw import StackedAdamW
 from .heads import Head, Parameters
-from .objective import ONE_CLASS, Objective
 
 # Numbers that a pass may hold of its heads and samples: 1 GB on a CPU, 8 GB on a GPU.
 _FLOATS = {"cpu": 2**28, "cuda": 2**31}

@@ -25,45 +25,16 @@ from ivn.evaluate.dataset import (
 from ivn.evaluate.features.cache import default_folder
 from ivn.evaluate.features.extract import extract
 from ivn.evaluate.features.views import AnyView, grid, training_views
-from ivn.evaluate.heads.fitted import HEADS, Readout
+from ivn.evaluate.heads.fitted import HEADS
 from ivn.evaluate.heads.heads import LinearHead
-from ivn.evaluate.heads.objective import SEVERAL_LABELS, Scores
-from ivn.evaluate.heads.search import Kind, Point, Task, arranged_shape, kinds
+from ivn.evaluate.heads.search import Fitted, Kind, Task, arranged_shape, kinds
 from ivn.evaluate.heads.training import Training
+from ivn.evaluate.objective import SEVERAL_LABELS, Scores
 from ivn.evaluate.progress import shown
 from ivn.evaluate.results import Result, Row
 from ivn.evaluate.scores import by_class, guesses, row_scores
 from ivn.frozen.encoders import Frozen, Pool, nearest_pool
 from ivn.media.source import Source
-
-
-@dataclass(frozen=True)
-class Fitted:
-    """A head for use, of one encoder.
-
-    Attributes:
-        encoder: that it reads.
-        head: its kind.
-        pool: the features that it reads.
-        shape: of one view's features, as it takes them.
-        point: of the grid; ``points`` are all of it.
-        validation: share told right of the training videos held out when it was chosen; with
-            several labels a video, mean average precision on them.
-        clips: videos that it was fitted to.
-        several: whether a video may have several labels.
-        readout: itself.
-    """
-
-    encoder: Frozen
-    head: str
-    pool: Pool
-    shape: tuple[int, ...]
-    point: Point
-    points: Sequence[Point]
-    validation: float
-    clips: int
-    several: bool
-    readout: Readout
 
 
 @dataclass

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from ivn.data.batch import ClipSpec
-from ivn.data.reader import DataConfig, read_clip
+from ivn.data.config import DataConfig
+from ivn.data.reader import read_clip
 from ivn.errors import DecodeError
 from ivn.media.source import Source
 from ivn.report.page.content import Missing

@@ -19,8 +19,9 @@ from ivn.model.decoder import DiffusionDecoder, PixelDecoder, PixelHead
 from ivn.model.diffusion import STEPS, cosine_schedule, predicted_target
 from ivn.model.patch import patch_grid
 from ivn.ops.random import normal
+from ivn.report.draw.images import Pixels
 from ivn.report.draw.picture import grey_out, paste_patches
-from ivn.report.page.content import Film, Pixels, Strip
+from ivn.report.page.content import Film, Strip
 from ivn.stages.stage import Stage
 from ivn.stages.stage2 import Stage2
 

@@ -15,8 +15,9 @@ from ivn.keys import make_keys
 from ivn.model.encoder import Encoder
 from ivn.model.packed import Index, Packed
 from ivn.model.patch import normalised, patch_grid
+from ivn.report.draw.images import Pixels
 from ivn.report.draw.picture import grey_out
-from ivn.report.page.content import Film, Pixels
+from ivn.report.page.content import Film
 from ivn.stages.masks import Masking
 from ivn.stages.stage import Stage
 

@@ -13,7 +13,7 @@ from ivn.data.sampling.plan import Place, Plan
 from ivn.errors import DecodeError
 from ivn.media.decode import decode, frames_in_order
 from ivn.media.source import Source
-from ivn.report.page.content import Pixels
+from ivn.report.draw.images import Pixels
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ivn.report.page.content import Pixels
+Pixels = NDArray[np.uint8]
 
 FRAMES = 8  # of a film, at most
 SIDE = 176  # of a film's frame in pixels, at most

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from ivn.data.batch import IMAGENET_MEAN, IMAGENET_STD
+from ivn.report.draw.images import Pixels
 
-Pixels = NDArray[np.uint8]
 Floats = NDArray[np.floating]
 Index = NDArray[np.integer]
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw
 
-from ivn.report.page.content import Pixels
+from ivn.report.draw.images import Pixels
 
 from .lettering import Colour, cut_short, readable, width, write
 from .picture import shown_frames

@@ -8,9 +8,9 @@ import torch
 from ivn.data.augment import augment as operations
 from ivn.data.augment.augment import augment
 from ivn.data.batch import Batch, ClipSpec
+from ivn.data.config import DataConfig
 from ivn.data.loader.loader import ClipLoader
 from ivn.data.manifest.listing import list_clips
-from ivn.data.reader import DataConfig
 from ivn.keys import make_keys
 from ivn.media.source import BUNDLED_CLIPS
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from ivn.data.batch import ClipSpec
+from ivn.data.config import DataConfig
 from ivn.data.crop import Crop, cut
 from ivn.data.loader.loader import ClipLoader
-from ivn.data.reader import DataConfig
 from ivn.errors import DataError
 from ivn.media.decode import BACKENDS, dali
 from ivn.media.source import Source

@@ -11,9 +11,10 @@ import pytest
 import torch
 
 from ivn.data.batch import ClipSpec
+from ivn.data.config import DataConfig
 from ivn.data.loader.loader import ClipLoader
 from ivn.data.manifest.listing import list_clips
-from ivn.data.reader import DataConfig, read_clip
+from ivn.data.reader import read_clip
 from ivn.data.sampling.order import epoch_order, substitutes
 from ivn.errors import DataError
 from ivn.keys import make_keys

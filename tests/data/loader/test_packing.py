@@ -7,13 +7,13 @@ import torch
 
 from ivn.data import crop
 from ivn.data.batch import ClipSpec
+from ivn.data.config import DataConfig
 from ivn.data.crop import Cropped
 from ivn.data.loader.feeder import Feeder
 from ivn.data.loader.loader import ClipLoader
 from ivn.data.loader.packing import Packing
 from ivn.data.loader.transfer import ToHost
 from ivn.data.manifest.listing import list_clips
-from ivn.data.reader import DataConfig
 from ivn.data.resize import resized_by_products
 from ivn.data.sampling.plan import Plan
 from ivn.media.source import BUNDLED_CLIPS

@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from ivn.data.batch import ClipSpec
+from ivn.data.config import DataConfig
 from ivn.data.loader import loader as loader_module
 from ivn.data.loader.loader import ClipLoader
 from ivn.data.loader.packing import Packing
 from ivn.data.loader.ring import Ring
 from ivn.data.loader.transfer import ToCuda, ToHost
 from ivn.data.manifest.listing import list_clips
-from ivn.data.reader import DataConfig
 from ivn.media.source import BUNDLED_CLIPS
 from tests.data.loader.test_loader import assert_equal
 

@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from ivn.data.batch import ClipSpec
+from ivn.data.config import DataConfig
 from ivn.data.loader.loader import ClipLoader
 from ivn.data.manifest.listing import list_clips
-from ivn.data.reader import DataConfig
 from ivn.errors import DataError
 from ivn.media.source import BUNDLED_CLIPS, Source
 from tests.media.videos import write_mp4

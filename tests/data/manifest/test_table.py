@@ -12,11 +12,11 @@ import pytest
 
 from ivn import processes
 from ivn.data.batch import ClipSpec
+from ivn.data.config import DataConfig
 from ivn.data.loader.loader import ClipLoader
 from ivn.data.manifest.identity import fingerprint, recorded
 from ivn.data.manifest.parquet import Row, read_manifest, read_rows, write_manifest
 from ivn.data.manifest.table import SourceTable
-from ivn.data.reader import DataConfig
 from ivn.errors import DataError
 from ivn.media.source import BUNDLED_CLIPS, Source
 

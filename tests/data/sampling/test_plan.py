@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from ivn.data.batch import Batch, ClipSpec
+from ivn.data.config import DataConfig
 from ivn.data.loader.loader import ClipLoader
 from ivn.data.manifest.listing import list_clips
-from ivn.data.reader import DataConfig, read_clip
+from ivn.data.reader import read_clip
 from ivn.data.sampling.order import epoch_order
 from ivn.data.sampling.plan import Plan
 from ivn.errors import DataError

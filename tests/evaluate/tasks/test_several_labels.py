@@ -11,9 +11,9 @@ from ivn.errors import DataError
 from ivn.evaluate.dataset import check, labelled
 from ivn.evaluate.heads import file as headfile
 from ivn.evaluate.heads import search as fit
-from ivn.evaluate.heads.objective import ONE_CLASS, SEVERAL_LABELS
 from ivn.evaluate.heads.search import NAMES, kinds
 from ivn.evaluate.heads.training import Training
+from ivn.evaluate.objective import ONE_CLASS, SEVERAL_LABELS
 from ivn.evaluate.splits import folds_of
 from ivn.evaluate.tasks.classify import classify
 from ivn.evaluate.tasks.retrieve import retrieve
