@@ -84,7 +84,7 @@ wheel:
 
 # The CPU's results and all tables that follow from them: on a machine that does nothing else.
 RESULTS := benchmarks/results/cpu
-STEP := $(BIN)/python benchmarks/bench_step.py --device cpu --threads 2
+STEP := $(BIN)/python benchmarks/steps/bench_step.py --device cpu --threads 2
 profile: $(BIN)/ruff
 	mkdir -p $(RESULTS)
 	$(STEP) --preset stage1-tiny --batch 8 --reference --json $(RESULTS)/step-stage1-tiny.json
@@ -92,7 +92,7 @@ profile: $(BIN)/ruff
 	$(STEP) --preset stage1-base --batch 1 --warm 1 --rounds 2 --json $(RESULTS)/step-stage1-base.json
 	$(STEP) --preset stage2-base --batch 1 --warm 1 --rounds 2 --json $(RESULTS)/step-stage2-base.json
 	$(BIN)/python -m ivn bench ops --device cpu --threads 2 --out $(RESULTS)
-	$(BIN)/python benchmarks/tables.py
+	$(BIN)/python benchmarks/harness/tables.py
 
 clean:
 	rm -rf build dist *.egg-info ivn/libivn.so $(OUT)

@@ -1,4 +1,5 @@
 """Benchmarks, imported as ``ivn.benchmarks`` (setup.py maps the name to this folder).
 
-``bench_<noun>.py`` holds an operation's cases, ``ops.py`` runs them, ``measure.py`` measures.
+``ops/bench_<noun>.py`` holds an operation's cases, ``ops/run.py`` runs them and
+``harness/measure.py`` measures.
 """

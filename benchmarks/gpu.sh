@@ -224,7 +224,7 @@ bench_step() {
   local name=$2 preset=$3 batch=$4 limit=$1 small=()
   shift 4
   [ -z "$dry" ] || { preset=${preset%-*}-tiny batch=1 small=(--quick); }
-  step "$limit" "$name" "$python" -m ivn.benchmarks.bench_step --preset "$preset" \
+  step "$limit" "$name" "$python" -m ivn.benchmarks.steps.bench_step --preset "$preset" \
     --device "$device" --batch "$batch" --rounds 10 "${small[@]}" "$@" --json "$results/$name.json"
 }
 
@@ -232,7 +232,7 @@ bench_step() {
 bench_ops() {
   local small=()
   [ -z "$dry" ] || small=(--quick)
-  step "$1" "$2" "$python" -m ivn.benchmarks.ops --device "$device" "${small[@]}" \
+  step "$1" "$2" "$python" -m ivn.benchmarks.ops.run --device "$device" "${small[@]}" \
     --only "$3" --out "$scratch/$2"
   [ ! -e "$scratch/$2/ops.json" ] || mv "$scratch/$2/ops.json" "$results/$2.json"
 }
@@ -261,7 +261,7 @@ decode() {
   fi
   step $(($1 / 2)) decode-tests "$python" -m pytest -q -m gpu tests/data/loader/test_dali_feeder.py \
     tests/media/decode/test_backends.py --junitxml "$results/decode-tests.xml"
-  step $(($1 / 2)) decode "$python" -m ivn.benchmarks.bench_decode "$site/ivn/assets/clips" \
+  step $(($1 / 2)) decode "$python" -m ivn.benchmarks.decode.bench_decode "$site/ivn/assets/clips" \
     --rounds 2 --processes 8 --out "$results"
 }
 

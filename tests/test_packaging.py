@@ -94,7 +94,7 @@ def test_the_command_and_the_data_are_installed():
     commands = importlib.metadata.entry_points(group="console_scripts", name="ivn")
     assert [command.value for command in commands] == ["ivn.cli:main"]
     assert (PACKAGE / "libivn.so").is_file() and (PACKAGE / "py.typed").is_file()
-    data = [*(ROOT / "ivn/assets").rglob("*.*"), *(ROOT / "ivn/report").glob("*.[cj]s*")]
+    data = [*(ROOT / "ivn/assets").rglob("*.*"), *(ROOT / "ivn/report/page").glob("*.[cj]s*")]
     files = {path.relative_to(ROOT / "ivn") for path in data}
     assert files and [str(path) for path in files if not (PACKAGE / path).is_file()] == []
 
@@ -166,7 +166,10 @@ def test_a_source_distribution_gives_a_whole_wheel(sources, tmp_path):
     for directory, name in ((sources / "ivn", "ivn"), (sources / "kernels", "ivn/kernels")):
         files = [path for path in directory.rglob("*") if path.is_file()]
         expected |= {f"{name}/{path.relative_to(directory).as_posix()}" for path in files}
-    expected |= {f"ivn/benchmarks/{path.name}" for path in (sources / "benchmarks").glob("*.py")}
+    benchmarks = sources / "benchmarks"
+    expected |= {
+        f"ivn/benchmarks/{file.relative_to(benchmarks)}" for file in benchmarks.rglob("*.py")
+    }
     assert {path for path in packed if ".dist-info/" not in path} == expected
 
 

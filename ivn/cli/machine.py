@@ -39,7 +39,7 @@ def run_ops(
         out: a folder for the results, ops.json.
         plot: draw them there, too, as ops.png.
     """
-    from ivn.benchmarks import ops
+    from ivn.benchmarks.ops import run as ops
 
     nouns = tuple(filter(None, only.split(",")))
     ops.bench(ops.Options(device, dtype, nouns, quick, threads, out, plot))
@@ -79,7 +79,7 @@ def run_decode(
         shards: DATA packed by ivn data shard, which our loader reads in turn with the originals.
         out: a folder for the results, decode.json.
     """
-    from ivn.benchmarks import bench_decode
+    from ivn.benchmarks.decode import bench_decode
 
     options = bench_decode.Options(
         data,

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 from torch.autograd import DeviceType
 
-from ivn.benchmarks import kernel_times
+from ivn.benchmarks.harness import kernel_times
 from tests.conftest import OPTIONAL
 from tests.processes import ROOT, run_code
 
@@ -290,7 +290,7 @@ def test_every_file_with_a_test_for_a_gpu_is_among_them():
         "tests/data/loader/test_dali_feeder.py",
         "tests/media/decode",
     ]
-    others = {"test_gpu.py", "test_bench_ops.py"}  # they name devices, and use none
+    others = {"test_gpu.py", "test_run.py"}  # they name devices, and use none
     left = [file for file in found if not any(file.is_relative_to(path) for path in run)]
     assert {file.name for file in left} <= others
 

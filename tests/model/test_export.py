@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from ivn.benchmarks.reference_ops import reference_ops
+from ivn.benchmarks.steps.reference_ops import reference_ops
 from ivn.model.encoder import EncoderConfig, build_encoder
 
 CONFIG = EncoderConfig(

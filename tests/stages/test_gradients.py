@@ -1,7 +1,7 @@
 """Both stages give every parameter the gradient that a plain model gives it, in fp64.
 
-The plain model (``benchmarks/plain_model.py``) embeds every token, indexes with booleans and writes
-attention and diffusion out; it shares no code with the stages. It is given what is not the
+The plain model (``benchmarks/steps/plain_model.py``) embeds every token, indexes with booleans and
+writes attention and diffusion out; it shares no code with the stages. It is given what is not the
 objective's: the mask, the teacher's features, and the random numbers.
 """
 
@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ivn.benchmarks.plain_model import (
+from ivn.benchmarks.steps.plain_model import (
     PlainModel,
     drop_factors,
     normalise,

@@ -14,7 +14,8 @@ pytest.importorskip("efficientnet_lite_pytorch")
 
 def test_the_loop_takes_what_it_may(tmp_path):
     file = tmp_path / "found.json"
-    command = [sys.executable, ROOT / "benchmarks" / "bench_loop.py", "--check", "--json", file]
+    script = ROOT / "benchmarks" / "steps" / "bench_loop.py"
+    command = [sys.executable, script, "--check", "--json", file]
     options = ["--batch", "1", "--rounds", "3"]
     done = subprocess.run([*command, *options], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr

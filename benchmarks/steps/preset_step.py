@@ -8,6 +8,7 @@ from unittest.mock import patch
 import torch
 from torch import Tensor
 
+from ivn.benchmarks.harness.clock import Parts
 from ivn.config.run import Config
 from ivn.data.batch import Batch
 from ivn.keys import make_keys
@@ -19,7 +20,6 @@ from ivn.stages.stage import Stage
 from ivn.stages.stage1 import Stage1, Stage1Config
 from ivn.train.optimizer import clip_gradients, make_optimizer
 
-from .clock import Parts
 from .reference_ops import reference_ops
 
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from ivn.benchmarks.reference_ops import replaced
+from ivn.benchmarks.steps.reference_ops import replaced
 from tests.processes import ROOT
 
 
 def run(name: str, file: Path, *options: str) -> dict:
-    script = str(ROOT / "benchmarks" / f"{name}.py")
+    script = str(ROOT / "benchmarks" / "steps" / f"{name}.py")
     command = [sys.executable, script, "--device", "cpu", "--quick", "--json", str(file)]
     done = subprocess.run([*command, *options], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -51,7 +51,7 @@ def test_parts_of_a_step_add_up(preset, tmp_path):
 
 
 def test_a_goal_is_checked_of_what_is_measured_alone():
-    command = [sys.executable, "-m", "ivn.benchmarks.bench_step", "--preset", "stage2-tiny"]
+    command = [sys.executable, "-m", "ivn.benchmarks.steps.bench_step", "--preset", "stage2-tiny"]
     done = subprocess.run([*command, "--check"], capture_output=True, text=True)
     assert done.returncode == 2 and "give --reference, too" in done.stderr
 
@@ -68,7 +68,7 @@ import sys
 from ivn.ops import norm
 right = norm.qk_norm_reference
 norm.qk_norm_reference = lambda qkv, weights, eps: right(qkv, 2 * weights, eps)
-from ivn.benchmarks.bench_step import main
+from ivn.benchmarks.steps.bench_step import main
 sys.argv = "bench_step --preset stage2-tiny --batch 1 --device cpu --quick --reference".split()
 main()
 """

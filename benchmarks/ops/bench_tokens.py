@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from ivn.benchmarks.measure import Case
-from ivn.benchmarks.subjects import ROUNDINGS, total_bytes
-from ivn.benchmarks.subjects import cases as both_directions
+from ivn.benchmarks.harness.measure import Case
+from ivn.benchmarks.ops.subjects import ROUNDINGS, total_bytes
+from ivn.benchmarks.ops.subjects import cases as both_directions
 from ivn.ops import add_positions, gather_tokens, place_tokens
 from ivn.ops.tokens import (
     add_positions_reference,
@@ -110,6 +110,6 @@ def random_index(B: int, N: int, kept: int, device: torch.device) -> Tensor:
 
 
 if __name__ == "__main__":
-    from ivn.benchmarks.ops import main
+    from ivn.benchmarks.ops.run import main
 
     raise SystemExit(main(only=("tokens",)))

@@ -1,6 +1,6 @@
 """How many altered copies ``ivn data mix`` finds, and what else it takes for copies.
 
-python benchmarks/near_copies.py VIDEO... --out NEW_FOLDER [--seconds 4] [--parts 4]
+python benchmarks/corpus/near_copies.py VIDEO... --out NEW_FOLDER [--seconds 4] [--parts 4]
 
 Each video is cut into parts that follow one another, which are other videos to each other: of one
 room, one film or one person. Of each part a copy of every kind is made; then all parts, and the

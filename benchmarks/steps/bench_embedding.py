@@ -1,6 +1,6 @@
 """The embedding of a quarter of the tokens, beside one that embeds all and then drops the rest.
 
-python benchmarks/bench_embedding.py --check
+python benchmarks/steps/bench_embedding.py --check
 
 Not of one operation, but of what several are for: that a dropped patch costs nothing, in pixels,
 norms, products with weights or positions, forward or back.
@@ -12,9 +12,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ivn.benchmarks import plain_model as plain
-from ivn.benchmarks import script
-from ivn.benchmarks.measure import interleaved_medians
+from ivn.benchmarks.harness import script
+from ivn.benchmarks.harness.measure import interleaved_medians
+from ivn.benchmarks.steps import plain_model as plain
 from ivn.keys import make_keys
 from ivn.model.encoder import EncoderConfig, build_encoder
 from ivn.stages import masks

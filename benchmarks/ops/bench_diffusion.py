@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from ivn.benchmarks.measure import Case
-from ivn.benchmarks.subjects import cases as both_directions
-from ivn.benchmarks.subjects import total_bytes
+from ivn.benchmarks.harness.measure import Case
+from ivn.benchmarks.ops.subjects import cases as both_directions
+from ivn.benchmarks.ops.subjects import total_bytes
 from ivn.keys import Purpose, make_keys
 from ivn.model.diffusion import STEPS, training_steps
 from ivn.ops.diffusion import (
@@ -79,6 +79,6 @@ def cases(size: tuple, device: torch.device, dtype: torch.dtype) -> Iterator[Cas
 
 
 if __name__ == "__main__":
-    from ivn.benchmarks.ops import main
+    from ivn.benchmarks.ops.run import main
 
     raise SystemExit(main(only=("diffusion",)))

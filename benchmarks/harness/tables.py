@@ -1,7 +1,7 @@
 """Writes the tables of README.md and docs/ from the results that are committed.
 
-python benchmarks/tables.py           write them
-python benchmarks/tables.py --check   fail where they are not what the results say
+python benchmarks/harness/tables.py           write them
+python benchmarks/harness/tables.py --check   fail where they are not what the results say
 
 ``benchmarks/results/<machine>/`` holds a machine's ``ops.json``, or the same by nouns in
 ``ops-<noun>.json``, ``step-<preset>.json``,
@@ -17,10 +17,10 @@ from functools import partial
 from pathlib import Path
 
 from ivn.ablation.table import shown
-from ivn.benchmarks.ops import NOUNS
+from ivn.benchmarks.ops.run import NOUNS
 from ivn.provenance import in_words
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 DOCUMENTS = ("docs/performance.md", "docs/experiments.md", "README.md")
 NOT_YET = "Not measured yet."
 CPU = "cpu"
@@ -261,7 +261,9 @@ def main() -> None:
         old = (ROOT / name).read_text()
         new = written(old, results)
         if options.check and new != old:
-            raise SystemExit(f"{name} is not what the results say: python benchmarks/tables.py")
+            raise SystemExit(
+                f"{name} is not what the results say: python benchmarks/harness/tables.py"
+            )
         (ROOT / name).write_text(new)
 
 

@@ -1,8 +1,8 @@
 """Every operation against eager and compiled PyTorch and the best library that is installed.
 
     ivn bench ops --only tokens,norm --out DIR --plot
-    python -m ivn.benchmarks.ops ...        the same where tyro is not installed
-    python benchmarks/bench_tokens.py ...   one noun of a checkout
+    python -m ivn.benchmarks.ops.run ...        the same where tyro is not installed
+    python benchmarks/ops/bench_tokens.py ...   one noun of a checkout
 
 Answers are compared before anything is timed. GB/s are of the bytes that any implementation must
 move; "of copy" is the time of a copy that moves as many, measured in turn with the rest, over ours.
@@ -19,11 +19,10 @@ from pathlib import Path
 
 import torch
 
+from ivn.benchmarks.harness.measure import COPY, EMPTY, Case, Found, first_line, measure
 from ivn.errors import BenchError
 from ivn.processes import keep_all_freed_memory
 from ivn.provenance import in_words, provenance
-
-from .measure import COPY, EMPTY, Case, Found, first_line, measure
 
 NOUNS = ("patches", "tokens", "masking", "random", "norm", "modulation", "diffusion", "distance")
 DTYPES = ("bfloat16", "float32")
@@ -113,7 +112,7 @@ def _write(found: dict, options: Options) -> None:
     part.write_text(json.dumps(found, indent=1) + "\n")
     part.replace(file)
     if options.plot:
-        from .plot import draw
+        from ivn.benchmarks.harness.plot import draw
 
         draw(found, file.with_suffix(".png"))
 

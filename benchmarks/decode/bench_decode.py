@@ -1,7 +1,7 @@
 """Chosen frames of real files: our decoding and our loader against each library's own best loop.
 
     ivn bench decode M.parquet --processes 1,2 --clips-per-second 28
-    python -m ivn.benchmarks.bench_decode M.parquet ...     where tyro is not installed
+    python -m ivn.benchmarks.decode.bench_decode M.parquet ...     where tyro is not installed
 
 The same frames of the same files for all, compared before anything is timed: a file that one of
 them cannot decode so is left out for all, and told. Rounds go through all in turn; medians count.
@@ -33,8 +33,8 @@ from ivn.media.source import Source
 from ivn.processes import cores
 from ivn.provenance import in_words, provenance, versions
 
-from .decode_workers import Job, Workers
 from .decoders import DALI, OURS, PACKAGES, Dali, same, ways
+from .workers import Job, Workers
 
 LOADER, SHARDS = "our loader", "our loader, from shards"
 # More files of a set than this a library must be able to decode to be compared with.

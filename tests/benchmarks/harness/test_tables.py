@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from ivn.benchmarks.tables import DOCUMENTS, NOT_YET, TABLES, read, written
+from ivn.benchmarks.harness.tables import DOCUMENTS, NOT_YET, TABLES, read, written
 from tests.processes import ROOT
 
 ABOUT = {"hardware": "Some GPU", "torch": "2.11", "commit": "abc"}
@@ -57,7 +57,7 @@ def test_operations_measured_apart_are_one_table(tmp_path):
 def test_documents_say_what_the_results_say(name):
     text = (ROOT / name).read_text()
     assert written(text, read(ROOT / "benchmarks" / "results")) == text, (
-        "python benchmarks/tables.py"
+        "python benchmarks/harness/tables.py"
     )
 
 

@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ivn.benchmarks.measure import Case
-from ivn.benchmarks.subjects import ROUNDINGS
-from ivn.benchmarks.subjects import cases as both_directions
+from ivn.benchmarks.harness.measure import Case
+from ivn.benchmarks.ops.subjects import ROUNDINGS
+from ivn.benchmarks.ops.subjects import cases as both_directions
 from ivn.ops.norm import (
     add_norm,
     add_norm_reference,
@@ -141,6 +141,6 @@ def cases(size: tuple, device: torch.device, dtype: torch.dtype) -> Iterator[Cas
 
 
 if __name__ == "__main__":
-    from ivn.benchmarks.ops import main
+    from ivn.benchmarks.ops.run import main
 
     raise SystemExit(main(only=("norm",)))

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from ivn.benchmarks.measure import Case
-from ivn.benchmarks.subjects import cases as both_directions
+from ivn.benchmarks.harness.measure import Case
+from ivn.benchmarks.ops.subjects import cases as both_directions
 from ivn.keys import Purpose, make_keys
 from ivn.ops.random import (
     normal,
@@ -58,6 +58,6 @@ def cases(size: tuple, device: torch.device, dtype: torch.dtype) -> Iterator[Cas
 
 
 if __name__ == "__main__":
-    from ivn.benchmarks.ops import main
+    from ivn.benchmarks.ops.run import main
 
     raise SystemExit(main(only=("random",)))

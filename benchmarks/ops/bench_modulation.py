@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ivn.benchmarks.measure import Case
-from ivn.benchmarks.subjects import ROUNDINGS, total_bytes
-from ivn.benchmarks.subjects import cases as both_directions
+from ivn.benchmarks.harness.measure import Case
+from ivn.benchmarks.ops.subjects import ROUNDINGS, total_bytes
+from ivn.benchmarks.ops.subjects import cases as both_directions
 from ivn.ops.modulation import (
     gated_modulate,
     gated_modulate_reference,
@@ -89,6 +89,6 @@ def cases(size: tuple, device: torch.device, dtype: torch.dtype) -> Iterator[Cas
 
 
 if __name__ == "__main__":
-    from ivn.benchmarks.ops import main
+    from ivn.benchmarks.ops.run import main
 
     raise SystemExit(main(only=("modulation",)))

@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ivn.benchmarks.bench_tokens import random_index
-from ivn.benchmarks.measure import Case
-from ivn.benchmarks.subjects import cases as both_directions
+from ivn.benchmarks.harness.measure import Case
+from ivn.benchmarks.ops.bench_tokens import random_index
+from ivn.benchmarks.ops.subjects import cases as both_directions
 from ivn.data.batch import IMAGENET_MEAN as MEAN
 from ivn.data.batch import IMAGENET_STD as STD
 from ivn.ops import gather_patches, gather_target_patches
@@ -98,6 +98,6 @@ def cases(size: tuple, device: torch.device, dtype: torch.dtype) -> Iterator[Cas
 
 
 if __name__ == "__main__":
-    from ivn.benchmarks.ops import main
+    from ivn.benchmarks.ops.run import main
 
     raise SystemExit(main(only=("patches",)))

@@ -6,7 +6,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from .measure import Call, Case
+from ivn.benchmarks.harness.measure import Call, Case
 
 Function = Callable[..., Tensor | Sequence[Tensor]]
 # An elementwise result may be a few roundings off.

@@ -8,9 +8,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from ivn.benchmarks import measure, ops
-from ivn.benchmarks.measure import Case, interleaved_medians
-from ivn.benchmarks.ops import NOUNS, Options, bench
+from ivn.benchmarks.harness import measure
+from ivn.benchmarks.harness.measure import Case, interleaved_medians
+from ivn.benchmarks.ops import run as ops
+from ivn.benchmarks.ops.run import NOUNS, Options, bench
 from ivn.errors import BenchError
 from tests.processes import ROOT
 
@@ -24,7 +25,7 @@ def measured(tmp_path_factory):
     """What one quick run of one noun prints, and its folder."""
     out = tmp_path_factory.mktemp("out")
     options = ["--quick", "--device", "cpu", "--only", "tokens", "--out", str(out)]
-    done = python("-m", "ivn.benchmarks.ops", *options)
+    done = python("-m", "ivn.benchmarks.ops.run", *options)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout, out
 
@@ -49,7 +50,7 @@ def test_rows_tell_speed_beside_the_others_and_a_copy(measured):
 
 def test_a_plot_is_drawn_of_the_results(measured):
     pytest.importorskip("matplotlib")
-    from ivn.benchmarks.plot import draw
+    from ivn.benchmarks.harness.plot import draw
 
     _, out = measured
     draw(json.loads((out / "ops.json").read_text()), out / "ops.png")
@@ -87,7 +88,7 @@ sys.exit(main())
     ],
 )
 def test_what_cannot_be_asked_is_one_line(options, said, code):
-    done = python("-m", "ivn.benchmarks.ops", *options)
+    done = python("-m", "ivn.benchmarks.ops.run", *options)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (code, "", 1)
     assert said in done.stderr
 
@@ -114,7 +115,9 @@ def test_what_fails_does_not_cost_the_rest_and_each_noun_is_written(tmp_path, mo
     monkeypatch.setattr(ops, "keep_all_freed_memory", lambda: None)
     monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
     drawn = []
-    monkeypatch.setattr("ivn.benchmarks.plot.draw", lambda found, file: drawn.append(file.name))
+    monkeypatch.setattr(
+        "ivn.benchmarks.harness.plot.draw", lambda found, file: drawn.append(file.name)
+    )
     options = Options(
         device="cpu", only=("tokens", "norm"), quick=True, out=str(tmp_path), plot=True
     )

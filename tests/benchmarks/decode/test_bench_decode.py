@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from ivn.benchmarks import bench_decode, decoders
-from ivn.benchmarks.bench_decode import Options, bench
+from ivn.benchmarks.decode import bench_decode, decoders
+from ivn.benchmarks.decode.bench_decode import Options, bench
 from ivn.data.manifest.parquet import Row, write_manifest
 from ivn.errors import BenchError
 from ivn.media.decode import BACKENDS

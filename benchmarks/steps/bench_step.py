@@ -1,7 +1,8 @@
 """Where the time of a training step goes, and how it compares.
 
-python benchmarks/bench_step.py --preset stage1-tiny --batch 8 --reference --check --json FILE
-python benchmarks/bench_step.py --preset stage1-base --device cuda --batch 16 --plain --reference
+python benchmarks/steps/bench_step.py --preset stage1-tiny --batch 8 --reference --check --json FILE
+python benchmarks/steps/bench_step.py --preset stage1-base --device cuda --batch 16 --plain
+--reference
 
 The profile is of ours alone, fed by the real loader from the bundled clips: milliseconds of
 
@@ -35,12 +36,12 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from ivn.benchmarks import kernel_times, script
-from ivn.benchmarks.clock import Clock, Parts
-from ivn.benchmarks.plain_step import Native, PlainStep, Same
-from ivn.benchmarks.preset_step import PresetStep, computing_in, weighted
-from ivn.benchmarks.reference_ops import reference_ops
-from ivn.benchmarks.sides import Side, compare, medians, one_step, print_table
+from ivn.benchmarks.harness import kernel_times, script
+from ivn.benchmarks.harness.clock import Clock, Parts
+from ivn.benchmarks.harness.sides import Side, compare, medians, one_step, print_table
+from ivn.benchmarks.steps.plain_step import Native, PlainStep, Same
+from ivn.benchmarks.steps.preset_step import PresetStep, computing_in, weighted
+from ivn.benchmarks.steps.reference_ops import reference_ops
 from ivn.config.presets import PRESETS
 from ivn.data.batch import Batch
 from ivn.data.loader.loader import ClipLoader

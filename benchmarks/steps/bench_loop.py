@@ -1,6 +1,6 @@
 """The training loop's own share of a step on the CPU; its health and checkpoints apart.
 
-python benchmarks/bench_loop.py --check
+python benchmarks/steps/bench_loop.py --check
 
 Real steps of stage1-tiny on the bundled clips, each fetched, logged and shown (run.log_every=1,
 the most that the loop can have to do). The loop's own is all of a step but
@@ -25,8 +25,8 @@ from pathlib import Path
 import torch
 
 from ivn import run
-from ivn.benchmarks import script
-from ivn.benchmarks.clock import Clock
+from ivn.benchmarks.harness import script
+from ivn.benchmarks.harness.clock import Clock
 from ivn.config.presets import PRESETS
 from ivn.config.run import Config, override
 from ivn.data.loader.loader import ClipLoader

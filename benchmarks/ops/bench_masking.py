@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import torch
 
-from ivn.benchmarks.measure import Case
-from ivn.benchmarks.subjects import cases as both_directions
+from ivn.benchmarks.harness.measure import Case
+from ivn.benchmarks.ops.subjects import cases as both_directions
 from ivn.keys import make_keys
 from ivn.ops import masking
 
@@ -97,6 +97,6 @@ def _multinomial(weights: torch.Tensor, kept: int) -> torch.Tensor:
 
 
 if __name__ == "__main__":
-    from ivn.benchmarks.ops import main
+    from ivn.benchmarks.ops.run import main
 
     raise SystemExit(main(only=("masking",)))

@@ -1,0 +1,1 @@
+"""Decoding chosen frames of real files."""

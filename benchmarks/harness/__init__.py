@@ -1,0 +1,1 @@
+"""How anything is measured and its results are shown."""

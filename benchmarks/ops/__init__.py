@@ -1,0 +1,1 @@
+"""Operations: the cases of each, and the command that measures them."""
