@@ -31,15 +31,16 @@ from ivn.config.presets import PRESETS
 from ivn.config.run import Config, override
 from ivn.data.loader.loader import ClipLoader
 from ivn.media.source import BUNDLED_CLIPS
-from ivn.stages.stage1 import Stage1
+from ivn.stages.build import build_stage
 from ivn.train import loop
 from ivn.train.health import HealthCheck
 from ivn.train.optimizer import SkippingAdamW
 
 LIMIT = 0.03
 WARM = 2
+PRESET = PRESETS["stage1-tiny"]
+# What a step's spans are, but for the model, whose class the preset's config knows.
 PARTS = {
-    "model": [(Stage1, "loss"), (torch.Tensor, "backward")],
     "optimizer": [(loop, "clip_gradients"), (SkippingAdamW, "step_if")],
     "wait": [(ClipLoader, "__next__")],
     "health": [(HealthCheck, name) for name in ("__init__", "stepped", "fetch")],
@@ -52,7 +53,7 @@ def steps_of(spans: list[tuple[str, float, float]]) -> list[dict[str, float]]:
     starts = [start for name, start, _ in spans if name == "wait"]
     found = []
     for begin, end in itertools.pairwise(starts):
-        step = dict.fromkeys(PARTS, 0.0)
+        step = dict.fromkeys(["model", *PARTS], 0.0)
         for name, start, stop in spans:
             if begin <= start < end:
                 step[name] += (stop - start) * 1e3
@@ -63,10 +64,12 @@ def steps_of(spans: list[tuple[str, float, float]]) -> list[dict[str, float]]:
 def train(config: Config) -> list[dict[str, float]]:
     """Milliseconds of each part of a run's steps."""
     clock = Clock(torch.device("cpu"))
+    stage = type(build_stage(config.model, config.stage, seed=0, batch_size=1, pretrained=False))
+    parts = PARTS | {"model": [(stage, "loss"), (torch.Tensor, "backward")]}
     with (
         tempfile.TemporaryDirectory() as place,
         contextlib.redirect_stdout(io.StringIO()),
-        clock.watching(PARTS),
+        clock.watching(parts),
     ):
         code = run.start(config, data=BUNDLED_CLIPS, out=Path(place) / "run")
     assert code == 0
@@ -74,7 +77,7 @@ def train(config: Config) -> list[dict[str, float]]:
 
 
 def bench(options: argparse.Namespace) -> dict:
-    preset = PRESETS["stage1-tiny"]()
+    preset = PRESET()
     steps = WARM + (3 if options.quick else options.rounds) + 1
     config = override(
         preset,

@@ -39,7 +39,7 @@ from torch import Tensor
 from ivn.benchmarks.harness import kernel_times, script
 from ivn.benchmarks.harness.clock import Clock, Parts
 from ivn.benchmarks.harness.sides import Side, compare, medians, one_step, print_table
-from ivn.benchmarks.steps.plain_step import Native, PlainStep, Same
+from ivn.benchmarks.steps.plain_step import Native, Same, plain_step
 from ivn.benchmarks.steps.preset_step import PresetStep, computing_in, weighted
 from ivn.benchmarks.steps.reference_ops import reference_ops
 from ivn.config.presets import PRESETS
@@ -164,7 +164,7 @@ def against_reference(run: PresetStep, warm: int, rounds: int) -> dict:
 def against_plain(run: PresetStep, warm: int, rounds: int) -> dict:
     """Ours and a plain eager step."""
     stage, batch = run.stage, run.batch
-    other, dtype = PlainStep(stage, batch), getattr(torch, run.config.model.dtype)
+    other, dtype = plain_step(stage, batch), getattr(torch, run.config.model.dtype)
     losses = {}
     for same in {torch.float32, dtype}:
         with computing_in(stage, same):
@@ -182,7 +182,7 @@ def against_plain(run: PresetStep, warm: int, rounds: int) -> dict:
     coarse = {name: found for name, found in run.parts().items() if name in COARSE}
     parts: Parts = {
         "teacher": [(other, "look"), (other.model, "look")],
-        "mask": [(other, "mask"), (other, "mask_view")],
+        "mask": [(other, "mask")],
         "encoder": [(other.model, "encode")],
         "predictor": [(other.model, "predict")],
     }
