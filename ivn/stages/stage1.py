@@ -29,27 +29,27 @@ from .terms import Term, added
 class Stage1Config(StageConfig):
     """Semantic-guided pixel reconstruction.
 
-    A term whose weight is 0 is left out, with all that only it needs: networks, teacher, passes.
+    A term of weight 0 is not computed, nor anything that only it needs: networks, teachers, passes.
 
     Attributes:
         teacher: the network to align with; its taps pair with the student's last blocks (Table 2:
             DINOv2, CLIP or SigLIP).
-        frames: of the student's clips (Table 4: 8, 16 or 32).
+        frames: frames of the student's clips (Table 4: 8, 16 or 32).
         size: side of the student's frames, in pixels.
         mask: "semantic_topk" keeps the tokens that the teacher attends to most, frame by frame,
             "semantic_sampled" draws them by that attention, "random" draws them evenly, "tube"
             draws the same places for all frames, "frame_difference" keeps those that change most
             from frame to frame, "multi_block" is stage two's (Table 4: semantic or multi-block).
-        mask_ratio: share of a frame's tokens that is masked, but for "multi_block".
-        mask_group: how many clips keep the same number of tokens under "multi_block", as many as
+        mask_ratio: share of a frame's tokens that is masked, except by "multi_block".
+        mask_group: number of clips that keep equally many tokens under "multi_block", as many as
             the one with the fewest; in the order of the global batch, 0 for all of it. The last
-            such group takes what is left.
-        blocks: what "multi_block" hides.
+            such group takes the clips that are left.
+        blocks: blocks that "multi_block" hides.
         align_pooled: also align the pooled vector with the teacher's, averaged over the frames.
         alignment_loss: "negative_cosine" or "two_minus_two_cosine", of twice the gradient.
         renormalise_pooled: give the averaged pooled target length one again.
-        teacher_input: "decoded" shows the teacher its own resize of the decoded frames, "student"
-            the student's pixels, enlarged.
+        teacher_input: "decoded" shows the teacher the decoded frames at its own size, "student" the
+            student's pixels, enlarged.
         second_teacher: another network to align with, by its taps alone (Table 2: InternVideo2's
             stage one, SigLIP and VideoMAE).
         decay_predictor_tokens: weight decay on the predictor's positions and mask token.
@@ -236,27 +236,27 @@ class Stage1(Stage):
         return {name: values[name] for name in self.loss_weights}
 
     def look(self, batch: Batch) -> Targets:
-        """The teacher's features, pooled vectors and attention; empty where nothing needs them."""
+        """Returns the teacher's features, pooled vectors and attention; empty where not needed."""
         return self.semantic.look(batch)
 
     def mask(
         self, batch: Batch, attention: Tensor = NO_ATTENTION, *, view: int = 0
     ) -> tuple[Tensor, Tensor]:
-        """As of every stage; never packed, so ``batch`` is of clips that keep equally many."""
+        """Returns visible and masked tokens, never packed: the clips keep equally many."""
         visible, masked = super().mask(batch, attention, view=view)
         assert isinstance(visible, Tensor) and isinstance(masked, Tensor)
         return visible, masked
 
     def alignment_targets(self, seen: Targets, visible: Tensor) -> AlignmentTargets:
-        """The teacher's visible tokens, and its frames' mean direction."""
+        """Returns the teacher's features of the visible tokens, and its frames' mean direction."""
         return self.semantic.targets(seen, visible)
 
     def alignment_terms(self, seen: Seen, target: AlignmentTargets) -> dict[str, Term]:
-        """The semantic terms: the visible tokens' and, if asked for, the pooled vector's."""
+        """Returns the terms of the visible tokens and, if it is aligned, of the pooled vector."""
         return self.semantic.terms(seen.tapped_layers, seen.aligned_pooled, target)
 
     def second_term(self, batch: Batch, seen: Seen, visible: Tensor) -> Term:
-        """The visible tokens' alignment with the second teacher."""
+        """Returns the term of the visible tokens' alignment with the second teacher."""
         target = self.second.targets(self.second.look(batch), visible)
         grid = patch_grid(batch.clips[STUDENT], self.encoder.config.patch_size)
         hidden = seen.features[-1]
@@ -264,13 +264,13 @@ class Stage1(Stage):
         return self.second.terms(*ours, target)["layers"]
 
     def cosines(self, means: Mapping[str, float]) -> dict[str, float]:
-        """The aligned terms'; ``pooled`` times its target's length, if that is not made one."""
+        """Returns those of the aligned terms; ``pooled`` times the length of its target."""
         aligned = {name: mean for name, mean in means.items() if name != "pixels"}
         return self.semantic.cosines(aligned)
 
 
 def _check_parts(config: Stage1Config, model: Model, aligns: bool) -> None:
-    """Refuse a model without a part that the config's terms need."""
+    """Raises ValueError where the model lacks a part that the config's terms need."""
     if config.pixels_weight and (
         model.predictor is None or not isinstance(model.decoder, PixelDecoder)
     ):

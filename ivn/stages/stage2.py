@@ -39,7 +39,7 @@ class MomentumTarget:
     """The target follows the encoder: a running mean of its weights (Table 3: V-JEPA's target).
 
     Attributes:
-        momentum: share of the target that each optimiser step leaves (Table 3: 0.9998).
+        momentum: share of the target that each optimiser step keeps (Table 3: 0.9998).
     """
 
     kind: Literal["momentum"] = "momentum"
@@ -56,18 +56,18 @@ class Stage2Config(StageConfig):
     """Latent prediction.
 
     Attributes:
-        frames: of the clips (Table 4: 8, 16 or 32).
+        frames: frames of the clips (Table 4: 8, 16 or 32).
         size: side of the clips' frames, in pixels.
         mask: "multi_block" hides the blocks of ``views``; the others are stage one's, in one view:
             "semantic_topk" and "semantic_sampled" by the image teacher's attention (Table 4:
             semantic or multi-block), "random", "tube" and "frame_difference".
-        mask_ratio: share of a frame's tokens that is masked, but for "multi_block".
-        mask_group: how many clips keep the same number of tokens under "multi_block", as many as
+        mask_ratio: share of a frame's tokens that is masked, except by "multi_block".
+        mask_group: number of clips that keep equally many tokens under "multi_block", as many as
             the one with the fewest; in the order of the global batch, 0 for all of it. The last
-            such group takes what is left.
+            such group takes the clips that are left.
         views: the masks under which each clip is seen, one student pass each.
-        target: what is predicted of the masked tokens (Table 3), by the encoder as it starts, by a
-            running mean of it, or by another network at its last tap.
+        target: network whose features of the masked tokens are predicted (Table 3): the encoder as
+            it starts, a running mean of it, or another network at its last tap.
         teacher_drop_path: leave stochastic depth on in the target, where that is our encoder.
         start: "encoder_and_predictor" are taken from --init, or the "encoder" alone (Table 3:
             V-JEPA's predictor, which starts from nothing).
@@ -76,7 +76,7 @@ class Stage2Config(StageConfig):
             teacher's, as in stage one (Table 3: 1 adds it).
         pixels_weight: factor in the loss on the reconstruction of the masked pixels (Table 3: 1
             adds it).
-        pixel_decoder: of masked pixels that have a weight (Table 3), beside the decoder of latents.
+        pixel_decoder: decoder of the masked pixels (Table 3), beside the decoder of latents.
         decay_predictor_tokens: weight decay on the predictor's positions and mask token.
     """
 

@@ -1,4 +1,4 @@
-"""AdamW over a stage's parameter groups, and the numbers that set it up."""
+"""AdamW over a stage's parameter groups, and its settings."""
 
 import math
 from collections.abc import Iterable
@@ -13,21 +13,21 @@ from ivn.stages.stage import ParameterGroup
 
 @dataclass(frozen=True)
 class OptimConfig:
-    """AdamW and its schedule; defaults are those of the paper's stage 1.
+    """AdamW and its schedule; the defaults are those of the paper's stage 1.
 
     Attributes:
-        batch_size: clips a step, over all processes and micro-batches.
+        batch_size: clips of a step, over all processes and micro-batches.
         epochs: length of the schedule in passes over the clips.
-        steps: 0: as many as ``epochs`` give; else the whole schedule in this many steps,
-            warm-up and decay in the same proportion.
+        steps: length of the whole schedule in steps, warm-up and decay in the same proportion; 0
+            for as many as ``epochs`` give.
         lr: peak learning rate, before scaling.
         min_lr: learning rate at the end, before scaling.
         lr_scaling: ``linear`` multiplies ``lr`` and ``min_lr`` by ``batch_size / 256``.
-        warmup_epochs: linear warm-up from zero, as many of the ``epochs``.
-        betas: AdamW's decay rates of the gradient's and its square's running means.
+        warmup_epochs: length of the linear warm-up from zero, out of the ``epochs``.
+        betas: AdamW's decay rates of the running means of the gradient and of its square.
         eps: AdamW's addition to the denominator.
-        weight_decay: AdamW's, of the parameters that decay.
-        clip_norm: largest norm of the whole gradient; 0 leaves gradients alone.
+        weight_decay: AdamW's decay of the parameters that decay.
+        clip_norm: largest norm of the whole gradient; 0 turns clipping off.
     """
 
     batch_size: int = 256
@@ -64,14 +64,14 @@ class OptimConfig:
 
 
 class SkippingAdamW(torch.optim.AdamW):
-    """AdamW that can leave out a step by a flag on the device, without the host knowing of it."""
+    """AdamW that can skip a step by a flag on the device, without waiting for it."""
 
     # Read by the fused step, which PyTorch's gradient scaler uses in this way.
     grad_scale: Tensor | None = None
     found_inf: Tensor | None = None
 
     def step_if(self, good: Tensor) -> None:
-        """Takes a step where ``good``, a bool scalar, is true; else changes nothing."""
+        """Takes a step where ``good``, a bool scalar on the device, is true."""
         self.found_inf = (~good).float()
         self.step()
 
@@ -79,10 +79,10 @@ class SkippingAdamW(torch.optim.AdamW):
 def make_optimizer(
     groups: Iterable[ParameterGroup], stage: nn.Module, config: OptimConfig
 ) -> SkippingAdamW:
-    """AdamW over ``groups``, each in a decaying and a non-decaying part.
+    """Returns AdamW over ``groups``, each in a decaying and a non-decaying part.
 
-    Biases, one-dimensional parameters and groups that say so do not decay. It is the fused
-    version, which runs on CPU and CUDA.
+    Biases, one-dimensional parameters and groups without ``weight_decay`` do not decay. The
+    optimiser is the fused version, which runs on CPU and CUDA.
 
     Raises:
         ValueError: a trainable parameter of ``stage`` is in no group, or in two.
@@ -106,10 +106,10 @@ def make_optimizer(
 
 
 def load_optimizer(optimizer: torch.optim.AdamW, state: dict) -> None:
-    """Restores ``optimizer`` from ``state``; the same parameters in the same order, or an error.
+    """Restores ``optimizer`` from ``state``, which has the same parameters in the same order.
 
     Raises:
-        ValueError: ``state`` is of other parameters.
+        ValueError: ``state`` belongs to other parameters.
     """
     names = [group["param_names"] for group in optimizer.param_groups]
     saved = [group.get("param_names") for group in state["param_groups"]]
@@ -119,7 +119,7 @@ def load_optimizer(optimizer: torch.optim.AdamW, state: dict) -> None:
 
 
 def clip_gradients(parameters: Iterable[nn.Parameter], max_norm: float) -> Tensor:
-    """Scales all gradients together to ``max_norm`` at most; gives their norm before."""
+    """Scales all gradients together to ``max_norm`` at most, and returns their norm before."""
     parameters = list(parameters)
     norm = nn.utils.get_total_norm(
         [parameter.grad for parameter in parameters if parameter.grad is not None]

@@ -1,4 +1,4 @@
-"""Settings that cannot change a result: how a run is watched and kept, and how it is executed."""
+"""Settings that cannot change a result: how a run is logged, saved and executed."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,18 +8,18 @@ import torch
 
 @dataclass(frozen=True)
 class RunConfig:
-    """How a run is watched and kept.
+    """How a run is logged and saved.
 
     Attributes:
-        log_every: steps between fetches of the metrics; each step has its line in the log, the one
-            fetched last also its health, which is measured with each fetch and so costs time when
-            this is small.
+        log_every: steps between fetches of the metrics. Each step has a line in the log; the last
+            one of a fetch also has the run's health, whose measurement costs time when this is
+            small.
         save_every: steps between checkpoints; the last step is always saved.
-        keep_last: checkpoints kept.
-        max_bad_steps: stop after this many steps in a row with a loss or gradient that is not
-            finite. Such steps change nothing.
-        max_replaced_share: stop when more than this share of the clips had to be replaced.
-        tensorboard: also write the log for TensorBoard, which must be installed.
+        keep_last: number of checkpoints kept.
+        max_bad_steps: number of steps in a row, with a loss or gradient that is not finite, after
+            which the run stops. Such steps change no weight.
+        max_replaced_share: share of unusable clips, replaced by others, above which the run stops.
+        tensorboard: whether the log is also written for TensorBoard, which must be installed.
     """
 
     log_every: int = 10
@@ -42,12 +42,13 @@ class EfficiencyConfig:
     """How a run is executed; the same results to fp32 rounding.
 
     Attributes:
-        device: ``auto`` takes the GPU where there is one.
-        accumulation: micro-batches a step, which divide the batch; more of them need less memory.
+        device: device to train on; ``auto`` takes the GPU where there is one.
+        accumulation: micro-batches of a step, which divide the batch; more of them need less
+            memory.
         workers: processes that decode; 0 decodes in the training process.
-        threads: CPU threads of the training process; 0 leaves PyTorch's choice.
-        prefetch_gib: memory for batches that are made ahead. There are two at first, and more
-            while training waits for workers that have no room to go on.
+        threads: CPU threads of the training process; 0 leaves the choice to PyTorch.
+        prefetch_gib: memory, in GiB, for batches that are made ahead. They are two at first, and
+            more when training waits while workers have no room for another batch.
     """
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -67,7 +68,7 @@ class EfficiencyConfig:
 
 
 def resolve_device(name: str) -> torch.device:
-    """The device that ``name`` means here.
+    """Returns the device that ``name`` means on this machine.
 
     Raises:
         ValueError: CUDA was asked for and PyTorch sees no such device.

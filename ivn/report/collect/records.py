@@ -1,4 +1,4 @@
-"""What a run's folder holds in words and numbers; what cannot be read of it is told, not raised."""
+"""Reads the words and numbers in a run's folder, and lists whatever cannot be read."""
 
 import json
 from collections import Counter
@@ -15,16 +15,16 @@ from ivn.train import checkpoint, folder
 
 PROBES = "probes"
 RESULT = "result.json"
-# Of a file with a result or a source: beyond this it was not written for people.
+# Bytes of a result or of a run's record: a larger file is none.
 _LARGEST = 8 * 2**20
 _LONGEST = 1e6  # seconds of a step: beyond this a log was not written by training
 
 
 def read_run(path: Path) -> tuple[Run, Config | None, dict[str, Any]]:
-    """A run in words and numbers, its config and its source; None and {} where unreadable.
+    """Returns a run in words and numbers, its config (or None) and its record of data (or {}).
 
     Args:
-        path: the run's folder, and what the run is called.
+        path: the run's folder, whose name is the run's.
 
     Raises:
         FileNotFoundError: the folder holds no run.
@@ -119,7 +119,7 @@ def _log(path: Path, missing: list[Missing]) -> Log | None:
 
 
 def _rows(lines: list[bytes]) -> tuple[dict[int, dict[str, Any]], int]:
-    """Each step's line, ascending, and how many lines are none."""
+    """Returns the line of each step, ascending, and the number of lines that are damaged."""
     rows: dict[int, dict[str, Any]] = {}
     odd = 0
     for line in lines:
@@ -136,7 +136,7 @@ def _rows(lines: list[bytes]) -> tuple[dict[int, dict[str, Any]], int]:
 
 
 def _numbers(row: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
-    """Every finite number in nested tables, by its dotted name."""
+    """Yields every finite number in nested tables with its dotted name."""
     for name, value in row.items():
         if isinstance(value, dict):
             yield from _numbers(value, f"{prefix}{name}.")
@@ -185,7 +185,7 @@ def _facts(
 
 
 def _recorded(card: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Machine, versions and commit, as far as a checkpoint's card has them."""
+    """Yields machine, versions and commit, as far as a checkpoint's card has them."""
     if card.get("ivn"):
         yield "ivn", str(card["ivn"])
     if card.get("git_commit"):
@@ -197,7 +197,7 @@ def _recorded(card: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _seconds(log: Log | None, config: Config | None) -> tuple[float, float] | None:
-    """Seconds that a mean step waits for data, and that it works."""
+    """Returns the mean seconds that a step waits for data, and that it computes."""
     waits, works = _step_seconds(log, config)
     return (sum(waits) / len(waits), sum(works) / len(works)) if waits else None
 

@@ -1,4 +1,4 @@
-"""Writes the page of some runs, and nothing over what is not such a page."""
+"""Writes the page of some runs, and replaces nothing but an earlier page."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,9 +17,9 @@ def report(paths: Sequence[Path], *, out: str = "", clips: str = "") -> int:
 
     Args:
         paths: the runs' folders, at least one.
-        out: a new file; "" is ``report.html`` in the first run's folder, where an earlier page
-            of ours is replaced.
-        clips: a folder or list of clips to draw; "" takes the runs' own.
+        out: a new file; "" for ``report.html`` in the first run's folder, where an earlier page of
+            ivn is replaced.
+        clips: a folder or list of clips to draw; "" for the runs' own.
 
     Returns:
         The exit code: 0.
@@ -27,7 +27,7 @@ def report(paths: Sequence[Path], *, out: str = "", clips: str = "") -> int:
     Raises:
         FileNotFoundError: a folder holds no run.
         FileExistsError: the page would replace something else.
-        OSError, DataError: what else is wrong, in a line.
+        OSError, DataError: Something else is wrong, told in a line.
     """
     paths = list(dict.fromkeys(paths))
     for path in paths:
@@ -44,11 +44,11 @@ def report(paths: Sequence[Path], *, out: str = "", clips: str = "") -> int:
 
 
 def check_place(place: Path, *, named: bool) -> None:
-    """Sees that a page may be written at ``place``.
+    """Checks that a page may be written at ``place``.
 
     Raises:
-        FileExistsError: what is there was named by the user, or is no page of ours.
-        FileNotFoundError: its folder is not there.
+        FileExistsError: A file is there, and the user named it or it is no page of ivn.
+        FileNotFoundError: The folder does not exist.
     """
     if place.exists() or place.is_symlink():
         if named:
@@ -63,7 +63,7 @@ def check_place(place: Path, *, named: bool) -> None:
 
 
 def lacks(content: Content) -> list[str]:
-    """What the page lacks, a line each."""
+    """Returns a line for each thing that the page lacks."""
     own = [(f"{run.name}: ", one) for run in content.runs for one in run.missing]
     every = [*own, *(("", one) for one in content.missing)]
     return [f"{prefix}{one.what}: {one.why}" for prefix, one in every]

@@ -36,7 +36,7 @@ class Looking:
 
     @property
     def specs(self) -> dict[str, ClipSpec]:
-        """What each consumer sees of a clip.
+        """Consumer -> its share of a clip.
 
         Teachers decide the student's frames, too: it gets every other of twice as many.
         """

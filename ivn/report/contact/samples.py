@@ -1,4 +1,4 @@
-"""Samples made by the trainer's own plan, keys and reader, with what was drawn for each."""
+"""Makes samples by the trainer's own plan, keys and reader, and keeps what was drawn for each."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,11 +21,11 @@ class Sample:
     """One clip of a batch.
 
     Attributes:
-        source: that it is made of.
-        batch: what the stage gets of it, as a batch of one.
-        whole: uint8 ``[h, w, 3]``, the middle one of its frames, whole.
-        crop: what is seen of the frames.
-        times: seconds from the file's first frame at which its frames appear.
+        source: source of the clip.
+        batch: the clip as the stage gets it, a batch of one.
+        whole: the middle frame, uncropped, uint8 ``[h, w, 3]``.
+        crop: part of the frames that is seen.
+        times: seconds from the file's first frame to each frame of the clip.
     """
 
     source: Source
@@ -38,15 +38,15 @@ class Sample:
 def first_samples(
     plan: Plan, specs: Mapping[str, ClipSpec], count: int
 ) -> tuple[list[Sample], list[Replacement]]:
-    """The first samples of the first epoch, and the broken files in whose places some came.
+    """Returns the first samples of the first epoch, and the unusable files that were replaced.
 
     Args:
-        plan: of the training.
-        specs: what each consumer sees; the student's frames are those that are told.
-        count: samples, at most an epoch's.
+        plan: plan of the training.
+        specs: consumer -> its share of a clip; the samples' frames are the student's.
+        count: number of samples, at most an epoch's.
 
     Raises:
-        DataError: ten broken files in a row.
+        DataError: Ten files in a row are unusable.
     """
     samples: list[Sample] = []
     replaced: list[Replacement] = []
@@ -60,7 +60,7 @@ def first_samples(
 
 
 def _samples(plan: Plan, place: Place, specs: Mapping[str, ClipSpec]) -> list[Sample]:
-    """The clips of a source, or of the first usable one that takes its place."""
+    """Returns the clips of a source, or of the first usable one that takes its place."""
     while True:
         try:
             source = place.source
@@ -80,7 +80,7 @@ def _sample(
     views: Mapping[str, Tensor],
     key: Tensor,
 ) -> Sample:
-    """The clip with what its key drew."""
+    """Returns the clip with all that its key drew."""
     config = plan.config
     frames = max(spec.frames for spec in specs.values())
     times = [shown.time for shown in frames_in_order(source)]
