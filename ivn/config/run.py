@@ -50,7 +50,7 @@ class Config:
     name: str
     data: DataConfig
     model: ModelConfig
-    stage: StageConfig  # of any kind that is known when text is read
+    stage: StageConfig
     optim: OptimConfig
     run: RunConfig = field(default_factory=RunConfig)
     efficiency: EfficiencyConfig = field(default_factory=EfficiencyConfig)
