@@ -30,6 +30,7 @@ from .blocks import (
     multi_block_packed,
     with_shared_aspect,
 )
+from .teachers import STUDENT
 
 Mask = Literal[
     "semantic_topk", "semantic_sampled", "random", "tube", "frame_difference", "multi_block"
@@ -92,7 +93,7 @@ class Masking:
             attention: a teacher's attention, ``[B, T, L]``; only semantic masks read it.
             view: number of the mask among those of a clip.
         """
-        video, keys = batch.clips["student"], batch.keys
+        video, keys = batch.clips[STUDENT], batch.keys
         grid = patch_grid(video, encoder.config.patch_size)
         if self.kind == "multi_block":
             return self._around_blocks(batch, grid, view)
@@ -120,7 +121,7 @@ class Masking:
 
     def lengths(self, batch: Batch, patch_size: int, *, view: int = 0) -> list[int]:
         """Returns how many tokens of each clip multi-block masks leave, without drawing any."""
-        grid = patch_grid(batch.clips["student"], patch_size)
+        grid = patch_grid(batch.clips[STUDENT], patch_size)
         blocks, groups = self._groups(batch, self.blocks[view])
         kept: list[int] = []
         for rows, group_keys in groups:

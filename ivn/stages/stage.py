@@ -25,7 +25,7 @@ from ivn.ops import gather_target_patches
 
 from .masks import Masking
 from .semantic import SemanticTeacher
-from .teachers import STUDENT, StageTeacher, TeacherSpec
+from .teachers import STUDENT, TEACHER, StageTeacher, TeacherSpec
 from .terms import Term, mean_term
 
 _TOKENS = ("cls_token", "pos_embed", "mask_token")
@@ -62,6 +62,18 @@ class StageConfig(ABC):
         The attention of the one called "teacher" is what semantic masks follow and pages show.
         """
         return {}
+
+    def teacher_named(self, name: str) -> TeacherSpec:
+        """Returns one of the teachers.
+
+        Raises:
+            ValueError: The mask follows the attention of a teacher that is not chosen.
+        """
+        if name not in self.teachers:
+            raise ValueError(
+                f"stage.mask follows an image teacher's attention: choose stage.{name}.kind"
+            )
+        return self.teachers[name]
 
     @property
     def clip_specs(self) -> dict[str, ClipSpec]:
@@ -236,7 +248,7 @@ class Stage(nn.Module, ABC):
 
         Semantic masks follow it, and pages show it.
         """
-        teacher = self.teachers.get("teacher")
+        teacher = self.teachers.get(TEACHER)
         if teacher is None:
             return NO_ATTENTION
         return teacher.look(batch.clips, layers=False, pooled=False, attention=True).attention

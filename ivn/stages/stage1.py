@@ -20,7 +20,7 @@ from .blocks import Blocks
 from .masks import Mask, Masking, check_mask
 from .semantic import AlignmentLoss, AlignmentTargets, SemanticTeacher
 from .stage import NO_ATTENTION, Seen, Stage, StageConfig, check_clip, stage_kind
-from .teachers import STUDENT, NoTeacher, TeacherSpec, alignment_sizes
+from .teachers import STUDENT, TEACHER, NoTeacher, TeacherSpec, alignment_sizes
 from .terms import Term, added
 
 
@@ -121,8 +121,8 @@ class Stage1Config(StageConfig):
     def teachers(self) -> dict[str, TeacherSpec]:
         found = {}
         if self.layers_weight > 0 or self.pools or self.mask.startswith("semantic"):
-            clip = STUDENT if self.teacher_input == "student" else "teacher"
-            found["teacher"] = TeacherSpec(self.teacher, clip)
+            clip = STUDENT if self.teacher_input == "student" else TEACHER
+            found[TEACHER] = TeacherSpec(self.teacher, clip)
         if isinstance(self.second_teacher, TeacherConfig) and self.aligns_second:
             found["second_teacher"] = TeacherSpec(self.second_teacher, "second_teacher")
         return found
@@ -142,7 +142,7 @@ class Stage1Config(StageConfig):
         aligns = self.layers_weight > 0
         student = build_model(
             model,
-            alignment_sizes(teachers.get("teacher"), layers=aligns, pooled=self.pools),
+            alignment_sizes(teachers.get(TEACHER), layers=aligns, pooled=self.pools),
             seed=seed,
             pretrained=pretrained,
             predicts=self.pixels_weight > 0,
@@ -187,7 +187,7 @@ class Stage1(Stage):
         self.alignment = model.alignment if aligns else None
         self.second_alignment = model.second_alignment if config.aligns_second else None
         self.semantic = SemanticTeacher(
-            self.teachers.get("teacher"),
+            self.teachers.get(TEACHER),
             self.alignment,
             attention=self.masking.semantic,
             loss=config.alignment_loss,

@@ -23,7 +23,7 @@ from .blocks import Blocks
 from .masks import Mask, Masking, check_mask
 from .semantic import SemanticTeacher
 from .stage import Stage, StageConfig, check_clip, stage_kind
-from .teachers import STUDENT, NoTeacher, TeacherSpec, alignment_sizes
+from .teachers import STUDENT, TEACHER, NoTeacher, TeacherSpec, alignment_sizes
 from .terms import Term, added, mean_term
 
 
@@ -137,7 +137,7 @@ class Stage2Config(StageConfig):
         found = {}
         asked = self.layers_weight > 0 or self.mask.startswith("semantic")
         if isinstance(self.teacher, TeacherConfig) and asked:
-            found["teacher"] = TeacherSpec(self.teacher, "teacher")
+            found[TEACHER] = TeacherSpec(self.teacher, TEACHER)
         if isinstance(self.target, TeacherConfig):
             last = replace(self.target, taps=self.target.taps[-1:])
             found["target"] = TeacherSpec(last, "target")
@@ -166,7 +166,7 @@ class Stage2Config(StageConfig):
         aligns = self.layers_weight > 0
         student = build_model(
             model,
-            alignment_sizes(teachers.get("teacher"), layers=aligns, pooled=False),
+            alignment_sizes(teachers.get(TEACHER), layers=aligns, pooled=False),
             seed=seed,
             pretrained=pretrained,
             latent_width=teachers["target"].width if "target" in teachers else 0,
@@ -219,7 +219,7 @@ class Stage2(Stage):
         self.alignment = model.alignment if config.layers_weight else None
         self.pixel_decoder = model.pixel_decoder if config.pixels_weight else None
         self.semantic = SemanticTeacher(
-            self.teachers.get("teacher"), self.alignment, attention=self.masking.semantic
+            self.teachers.get(TEACHER), self.alignment, attention=self.masking.semantic
         )
         self.align_blocks(self.semantic.blocks)
         self.loss_weights = {f"view{i}": 1.0 for i in range(1, self.masking.views + 1)}

@@ -11,7 +11,8 @@ from ivn.frozen import Targets, Teacher, TeacherConfig, frames_seen
 from ivn.model.model import AlignmentSizes
 from ivn.model.patch import normalised
 
-STUDENT = "student"
+# The consumer that trains, and the teacher whose attention semantic masks follow.
+STUDENT, TEACHER = "student", "teacher"
 
 
 @dataclass(frozen=True)

@@ -106,6 +106,17 @@ def test_another_stage_starts_from_its_encoder(run, videos, tmp_path):
     assert (code, err) == (0, "") and f"encoder from {run}; new: predictor, decoder" in said
 
 
+def test_a_mask_without_the_teacher_that_it_follows_is_refused(videos, tmp_path):
+    settings = [*SMALL, "stage.kind=colour", "stage.mask=semantic_topk"]
+    said = command(
+        *("pretrain", "stage1-tiny", "--data", videos, "--out", tmp_path / "no", "--set"), *settings
+    )
+    words = "stage.mask follows an image teacher's attention: choose stage.teacher.kind"
+    assert assert_one_line(said, words) == 1
+    said = command("data", "view", videos, "-o", tmp_path / "no.png", "--set", *settings)
+    assert assert_one_line(said, words) == 1
+
+
 def test_a_contact_sheet_shows_its_masks(run, videos, tmp_path):
     out = tmp_path / "sheet.png"
     code, said, err = command("data", "view", videos, "-o", out, "--run", run, "--clips", 2)

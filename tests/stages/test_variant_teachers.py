@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from ivn.data.batch import ClipSpec
 from ivn.model.alignment import Alignment
 from ivn.model.encoder import CLS_TOKENS
 from tests.small import random_batch, small_config, small_stage
@@ -82,6 +83,12 @@ def test_the_config_tells_the_clips_of_each_kind_of_teacher(kind):
     stage = small_stage(small_config(S1, f"stage.teacher.kind={kind}", *SMALL, *changes))
     network, spec = stage.teachers["teacher"].network, stage.clip_specs["teacher"]
     assert (spec.frames, spec.size) == (network.frames_for(4), network.image_size)
+
+
+def test_a_teacher_that_is_shown_the_students_pixels_has_no_clips_of_its_own():
+    row = Row(S1, "stage.teacher_input=student")
+    assert row.stage.clip_specs == {"student": ClipSpec(4, 56)}
+    assert row.terms == {"layers", "pixels"}
 
 
 def test_a_network_of_clips_is_not_shown_the_students_frames():

@@ -22,6 +22,7 @@ from ivn.ops.random import normal
 from ivn.report.draw.images import Pixels
 from ivn.report.draw.picture import grey_out, paste_patches
 from ivn.report.page.content import Film, Strip
+from ivn.stages.teachers import STUDENT
 
 from .clips import Clip
 from .opened import Opened
@@ -107,7 +108,7 @@ def affordable(decoder: DiffusionDecoder, rows: int, device: torch.device) -> tu
 def _frame(run: Opened, clip: Clip, number: int) -> Frame:
     stage, batch = run.stage, batch_of(run, clip, number)
     assert stage is not None
-    video, p = batch.clips["student"], run.config.model.encoder.patch_size
+    video, p = batch.clips[STUDENT], run.config.model.encoder.patch_size
     visible, masked = stage.mask(batch, stage.attention(batch))
     # Masks without truncation go with no decoder of pixels: the config refuses them.
     assert isinstance(visible, Tensor) and isinstance(masked, Tensor)

@@ -19,6 +19,7 @@ from ivn.report.draw.images import Pixels
 from ivn.report.draw.picture import grey_out
 from ivn.report.page.content import Film
 from ivn.stages.masks import Masking
+from ivn.stages.teachers import STUDENT
 
 from .clips import Clip
 from .opened import Opened
@@ -44,7 +45,7 @@ def look(run: Opened, clip: Clip, number: int) -> Look:
     """Returns the masks by the run's own rule and seed for a clip, as the ``number``-th source."""
     stage, batch = run.stage, batch_of(run, clip, number)
     assert stage is not None
-    video = batch.clips["student"]
+    video = batch.clips[STUDENT]
     grid = patch_grid(video, run.config.model.encoder.patch_size)
     heat = stage.attention(batch)
     masks = drawn_masks(stage.masking, stage.encoder, batch, heat)

@@ -14,6 +14,7 @@ from ivn.errors import DecodeError
 from ivn.media.decode import decode, frames_in_order
 from ivn.media.source import Source
 from ivn.report.draw.images import Pixels
+from ivn.stages.teachers import STUDENT
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ def _sample(
     frames = max(spec.frames for spec in specs.values())
     times = [shown.time for shown in frames_in_order(source)]
     numbers = chooser(source, specs, config, key)(len(times))
-    numbers = list(numbers)[:: frames // specs["student"].frames]
+    numbers = list(numbers)[:: frames // specs[STUDENT].frames]
     whole = decode(source, lambda _: [numbers[len(numbers) // 2]], backend=config.decoder)[0]
     height, width = whole.shape[:2]
     crop = chosen_crop(height, width, config, key, flip=config.flip and source.flip)
