@@ -10,7 +10,7 @@ from torch import Tensor
 from ._affine import describe, stacked
 from ._dtype import wide_dtype
 from ._library import NORM_PARTS, TYPES, call
-from ._triton import register_triton
+from ._register import operation
 
 
 def cosine_distance(
@@ -72,18 +72,10 @@ def cosine_distance_reference(
     return 1.0 - (p * t).sum(dim=-1)
 
 
-@torch.library.custom_op("ivn::cosine_distance", mutates_args=(), device_types="cpu")
-def _cosine_distance(
-    pred: Tensor, target: Tensor, affine: Tensor, norm_eps: float, eps: float
-) -> Tensor:
-    distance = affine.new_empty(len(pred))
-    target = _readable(pred, target)
-    settings = (*pred.shape, norm_eps, eps, TYPES[pred.dtype], TYPES[target.dtype])
-    call("ivn_cosine_distance", pred.device, pred, target, affine, distance, *settings)
-    return distance
-
-
-@torch.library.custom_op("ivn::cosine_distance_backward", mutates_args=(), device_types="cpu")
+@operation(
+    fake=lambda pred, affine: (torch.empty_like(pred), torch.empty_like(affine)),
+    triton="cosine_distance_backward",
+)
 def _cosine_distance_backward(
     grad: Tensor, pred: Tensor, target: Tensor, affine: Tensor, norm_eps: float, eps: float
 ) -> tuple[Tensor, Tensor]:
@@ -96,33 +88,20 @@ def _cosine_distance_backward(
     return grad_pred, grad_affine.sum(0)
 
 
-register_triton(_cosine_distance, "cosine_distance_forward")
-register_triton(_cosine_distance_backward, "cosine_distance_backward")
-
-
-@_cosine_distance.register_fake
-def _(pred, target, affine, norm_eps, eps):
-    return affine.new_empty(pred.shape[0])
-
-
-@_cosine_distance_backward.register_fake
-def _(grad, pred, target, affine, norm_eps, eps):
-    return torch.empty_like(pred), torch.empty_like(affine)
-
-
-def _save_inputs(ctx, inputs, output) -> None:
-    pred, target, affine, ctx.norm_eps, ctx.eps = inputs
-    ctx.save_for_backward(pred, target, affine)
-
-
-def _differentiate(ctx, grad: Tensor):
-    grad_pred, grad_affine = _cosine_distance_backward(
-        grad.contiguous(), *ctx.saved_tensors, ctx.norm_eps, ctx.eps
-    )
-    return grad_pred, None, grad_affine, None, None
-
-
-_cosine_distance.register_autograd(_differentiate, setup_context=_save_inputs)
+@operation(
+    fake=lambda pred, affine: affine.new_empty(pred.shape[0]),
+    triton="cosine_distance_forward",
+    saves="pred, target, affine, norm_eps, eps",
+    gradients={"pred, affine": _cosine_distance_backward},
+)
+def _cosine_distance(
+    pred: Tensor, target: Tensor, affine: Tensor, norm_eps: float, eps: float
+) -> Tensor:
+    distance = affine.new_empty(len(pred))
+    target = _readable(pred, target)
+    settings = (*pred.shape, norm_eps, eps, TYPES[pred.dtype], TYPES[target.dtype])
+    call("ivn_cosine_distance", pred.device, pred, target, affine, distance, *settings)
+    return distance
 
 
 def _readable(pred: Tensor, target: Tensor) -> Tensor:

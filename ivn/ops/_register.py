@@ -1,0 +1,131 @@
+"""Declares an operation of ``ivn::`` once: its versions, the shapes of its results, its gradients."""
+
+import functools
+import importlib
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.library import CustomOpDef
+
+from ._device import INTERPRETED, KERNEL_DEVICE, check_gpu
+
+Function = Callable[..., Any]
+
+
+def operation(
+    *,
+    fake: Function,
+    check: Function | None = None,
+    triton: str | None = None,
+    saves: str | Function = "",
+    gradients: Mapping[str, Function] | None = None,
+) -> Callable[[Function], CustomOpDef]:
+    """Returns a decorator that makes the operation ``ivn::name`` of a function ``_name``.
+
+    The function is the version for the CPU, and without ``triton`` for GPUs too. Another device is
+    an error of PyTorch's dispatcher. ``fake``, ``check`` and ``saves`` take some of the operation's
+    arguments, by name.
+
+    Args:
+        fake: function that returns empty tensors like the results, for programs being traced.
+        check: function that raises a ValueError for values that no version of the operation takes.
+        triton: name of the launcher in ``ivn.kernels`` that is the version for GPUs. Triton is not
+            imported until it runs.
+        saves: names of the arguments that are kept for the gradients, such as ``"x, weight"``; or
+            a function that returns what is kept, to which ``result`` is the operation's result.
+        gradients: names of arguments, such as ``"x, weight"`` -> function that returns their
+            gradients, given the gradients of the results and all that is kept. It runs only if one
+            of them is needed. Autograd casts each gradient to the dtype of its argument.
+    """
+
+    def declare(function: Function) -> CustomOpDef:
+        name = function.__name__.removeprefix("_")
+        arguments = tuple(inspect.signature(function).parameters)
+        checked = _behind(_by_name(check, arguments) if check else None)
+        devices = "cpu" if triton else ("cpu", "cuda")
+        op = torch.library.custom_op(
+            f"ivn::{name}", checked(function), mutates_args=(), device_types=devices
+        )
+        op.register_fake(_by_name(fake, arguments))
+        if triton:
+            op.register_kernel(KERNEL_DEVICE, checked(_launched(name, triton)))
+        if gradients:
+            _differentiate(op, arguments, saves, gradients)
+        return op
+
+    return declare
+
+
+def _by_name(function: Function, names: tuple[str, ...]) -> Function:
+    """``function`` of some of the arguments ``names``, as a function of all of them."""
+    places = [names.index(name) for name in inspect.signature(function).parameters]
+    return lambda *given: function(*(given[place] for place in places))
+
+
+def _behind(check: Function | None) -> Callable[[Function], Function]:
+    """Returns a decorator of functions that run after ``check`` of their arguments."""
+
+    def decorate(function: Function) -> Function:
+        if check is None:
+            return function
+
+        @functools.wraps(function)  # PyTorch reads the schema from the signature
+        def run(*arguments):
+            check(*arguments)
+            return function(*arguments)
+
+        return run
+
+    return decorate
+
+
+def _launched(op: str, launcher: str) -> Function:
+    def run(*arguments):
+        launch = getattr(importlib.import_module("ivn.kernels"), launcher)
+        if INTERPRETED:
+            return launch(*arguments)
+        device = next(x.device for x in arguments if isinstance(x, Tensor))
+        check_gpu(op, device)
+        with torch.cuda.device(device):  # Triton launches on the current one
+            return launch(*arguments)
+
+    return run
+
+
+def _differentiate(
+    op: CustomOpDef,
+    arguments: tuple[str, ...],
+    saves: str | Function,
+    gradients: Mapping[str, Function],
+) -> None:
+    if isinstance(saves, str):
+        kept = _places(saves, arguments)
+    else:
+        keep = _by_name(saves, (*arguments, "result"))
+    functions = {_places(names, arguments): function for names, function in gradients.items()}
+
+    def setup_context(ctx, inputs, output) -> None:
+        saved = [inputs[i] for i in kept] if isinstance(saves, str) else keep(*inputs, output)
+        ctx.save_for_backward(*(one for one in saved if isinstance(one, Tensor)))
+        ctx.others = [None if isinstance(one, Tensor) else one for one in saved]
+
+    def backward(ctx, *grads: Tensor):
+        tensors = iter(ctx.saved_tensors)
+        saved = [next(tensors) if one is None else one for one in ctx.others]
+        given = [grad.contiguous() for grad in grads]
+        results: list[Tensor | None] = [None] * len(arguments)
+        for places, function in functions.items():
+            if any(ctx.needs_input_grad[place] for place in places):
+                made = function(*given, *saved)
+                for place, one in zip(places, made if len(places) > 1 else (made,), strict=True):
+                    results[place] = one
+        return tuple(results)
+
+    op.register_autograd(backward, setup_context=setup_context)
+
+
+def _places(names: str, arguments: tuple[str, ...]) -> tuple[int, ...]:
+    return tuple(arguments.index(name) for name in names.split(", "))
