@@ -1,4 +1,4 @@
-"""Declares an operation of ``ivn::`` once: its versions, the shapes of its results, its gradients."""
+"""Declares an operation ``ivn::*`` once: its versions, its results' shapes and its gradients."""
 
 import functools
 import importlib
@@ -20,22 +20,24 @@ def operation(
     fake: Function,
     check: Function | None = None,
     triton: str | None = None,
+    results: str = "",
     saves: str | Function = "",
     gradients: Mapping[str, Function] | None = None,
 ) -> Callable[[Function], CustomOpDef]:
     """Returns a decorator that makes the operation ``ivn::name`` of a function ``_name``.
 
     The function is the version for the CPU, and without ``triton`` for GPUs too. Another device is
-    an error of PyTorch's dispatcher. ``fake``, ``check`` and ``saves`` take some of the operation's
-    arguments, by name.
+    an error of PyTorch's dispatcher. ``fake``, ``check`` and ``saves`` are given those of the
+    operation's arguments that they name.
 
     Args:
         fake: function that returns empty tensors like the results, for programs being traced.
         check: function that raises a ValueError for values that no version of the operation takes.
         triton: name of the launcher in ``ivn.kernels`` that is the version for GPUs. Triton is not
             imported until it runs.
-        saves: names of the arguments that are kept for the gradients, such as ``"x, weight"``; or
-            a function that returns what is kept, to which ``result`` is the operation's result.
+        results: names of the results, if ``saves`` has any of them.
+        saves: names of the arguments and results that are kept for the gradients, such as
+            ``"x, weight"``; or a function of some of the arguments that returns what is kept.
         gradients: names of arguments, such as ``"x, weight"`` -> function that returns their
             gradients, given the gradients of the results and all that is kept. It runs only if one
             of them is needed. Autograd casts each gradient to the dtype of its argument.
@@ -44,42 +46,47 @@ def operation(
     def declare(function: Function) -> CustomOpDef:
         name = function.__name__.removeprefix("_")
         arguments = tuple(inspect.signature(function).parameters)
-        checked = _behind(_by_name(check, arguments) if check else None)
-        devices = "cpu" if triton else ("cpu", "cuda")
+        checked = _by_name(check, arguments) if check else None
         op = torch.library.custom_op(
-            f"ivn::{name}", checked(function), mutates_args=(), device_types=devices
+            f"ivn::{name}",
+            _after(checked, function),
+            mutates_args=(),
+            device_types="cpu" if triton else ("cpu", "cuda"),
         )
         op.register_fake(_by_name(fake, arguments))
         if triton:
-            op.register_kernel(KERNEL_DEVICE, checked(_launched(name, triton)))
+            op.register_kernel(KERNEL_DEVICE, _after(checked, _launched(name, triton)))
         if gradients:
-            _differentiate(op, arguments, saves, gradients)
+            select = _named if isinstance(saves, str) else _by_name
+            keep = select(saves, arguments + _split(results))
+            _differentiate(op, arguments, keep, gradients)
         return op
 
     return declare
 
 
 def _by_name(function: Function, names: tuple[str, ...]) -> Function:
-    """``function`` of some of the arguments ``names``, as a function of all of them."""
+    """Returns ``function``, of some of the arguments ``names``, as a function of all of them."""
     places = [names.index(name) for name in inspect.signature(function).parameters]
     return lambda *given: function(*(given[place] for place in places))
 
 
-def _behind(check: Function | None) -> Callable[[Function], Function]:
-    """Returns a decorator of functions that run after ``check`` of their arguments."""
+def _named(chosen: str, names: tuple[str, ...]) -> Function:
+    """Returns a function of all the arguments ``names`` that returns the ``chosen`` ones."""
+    places = [names.index(name) for name in _split(chosen)]
+    return lambda *given: [given[place] for place in places]
 
-    def decorate(function: Function) -> Function:
-        if check is None:
-            return function
 
-        @functools.wraps(function)  # PyTorch reads the schema from the signature
-        def run(*arguments):
-            check(*arguments)
-            return function(*arguments)
+def _after(check: Function | None, function: Function) -> Function:
+    if check is None:
+        return function
 
-        return run
+    @functools.wraps(function)  # PyTorch reads the schema from the signature
+    def run(*arguments):
+        check(*arguments)
+        return function(*arguments)
 
-    return decorate
+    return run
 
 
 def _launched(op: str, launcher: str) -> Function:
@@ -96,36 +103,33 @@ def _launched(op: str, launcher: str) -> Function:
 
 
 def _differentiate(
-    op: CustomOpDef,
-    arguments: tuple[str, ...],
-    saves: str | Function,
-    gradients: Mapping[str, Function],
+    op: CustomOpDef, arguments: tuple[str, ...], keep: Function, gradients: Mapping[str, Function]
 ) -> None:
-    if isinstance(saves, str):
-        kept = _places(saves, arguments)
-    else:
-        keep = _by_name(saves, (*arguments, "result"))
-    functions = {_places(names, arguments): function for names, function in gradients.items()}
+    """Registers ``gradients``, given what ``keep`` returns for the arguments and results."""
+    functions = {
+        tuple(arguments.index(name) for name in _split(names)): function
+        for names, function in gradients.items()
+    }
 
     def setup_context(ctx, inputs, output) -> None:
-        saved = [inputs[i] for i in kept] if isinstance(saves, str) else keep(*inputs, output)
-        ctx.save_for_backward(*(one for one in saved if isinstance(one, Tensor)))
-        ctx.others = [None if isinstance(one, Tensor) else one for one in saved]
+        kept = keep(*inputs, *(output if isinstance(output, tuple) else (output,)))
+        ctx.save_for_backward(*(one for one in kept if isinstance(one, Tensor)))
+        ctx.others = [None if isinstance(one, Tensor) else one for one in kept]
 
     def backward(ctx, *grads: Tensor):
         tensors = iter(ctx.saved_tensors)
-        saved = [next(tensors) if one is None else one for one in ctx.others]
+        kept = [next(tensors) if one is None else one for one in ctx.others]
         given = [grad.contiguous() for grad in grads]
-        results: list[Tensor | None] = [None] * len(arguments)
+        found: list[Tensor | None] = [None] * len(arguments)
         for places, function in functions.items():
             if any(ctx.needs_input_grad[place] for place in places):
-                made = function(*given, *saved)
+                made = function(*given, *kept)
                 for place, one in zip(places, made if len(places) > 1 else (made,), strict=True):
-                    results[place] = one
-        return tuple(results)
+                    found[place] = one
+        return tuple(found)
 
     op.register_autograd(backward, setup_context=setup_context)
 
 
-def _places(names: str, arguments: tuple[str, ...]) -> tuple[int, ...]:
-    return tuple(arguments.index(name) for name in names.split(", "))
+def _split(names: str) -> tuple[str, ...]:
+    return tuple(names.split(", ")) if names else ()

@@ -19,7 +19,7 @@ from ivn.keys import Purpose
 
 from ._dtype import compiled_dtype, wide_dtype
 from ._library import TYPES, call, check_range
-from ._triton import register_triton
+from ._register import operation
 from .random import draw_kind, normal_reference
 
 _LN2 = math.log(2.0)
@@ -198,21 +198,18 @@ def _noise_reference(target: Tensor, keys: Tensor, purpose: int) -> Tensor:
     return normal_reference(keys, count, purpose, target.dtype).reshape(target.shape)
 
 
-def _check_noisy_target(target: Tensor, keys: Tensor, timestep: Tensor, steps: Tensor, *_) -> None:
-    check_range("noisy_target", timestep, len(steps), "timestep")
-
-
-def _check_diffusion_loss(output: Tensor, *given: Tensor) -> None:
-    _, _, timestep, steps, *_ = given
-    check_range("diffusion_loss", timestep, len(steps), "timestep")
-
-
 def _sizes(target: Tensor, keys: Tensor) -> tuple[int, int, int]:
     """Samples, rows of each, dimensions."""
     return len(keys), len(target) // max(len(keys), 1), target.shape[1]
 
 
-@torch.library.custom_op("ivn::noisy_target", mutates_args=(), device_types="cpu")
+@operation(
+    check=lambda timestep, steps: check_range("noisy_target", timestep, len(steps), "timestep"),
+    fake=lambda target, dtype: target.new_empty(
+        target.shape[0], target.shape[1] + -target.shape[1] % ALIGNED, dtype=dtype
+    ),
+    triton="noisy_target",
+)
 def _noisy_target(
     target: Tensor,
     keys: Tensor,
@@ -221,7 +218,6 @@ def _noisy_target(
     purpose: int,
     dtype: torch.dtype,
 ) -> Tensor:
-    _check_noisy_target(target, keys, timestep, steps)
     R, D = target.shape
     x_t = target.new_empty(R, D + -D % ALIGNED, dtype=dtype)
     pointers = (target, keys, timestep, steps, x_t)
@@ -230,19 +226,7 @@ def _noisy_target(
     return x_t
 
 
-@torch.library.custom_op("ivn::diffusion_loss", mutates_args=(), device_types="cpu")
-def _diffusion_loss(
-    output: Tensor, target: Tensor, keys: Tensor, timestep: Tensor, steps: Tensor, purpose: int
-) -> tuple[Tensor, Tensor]:
-    _check_diffusion_loss(output, target, keys, timestep, steps)
-    mse, variational = (target.new_empty(len(target)) for _ in range(2))
-    pointers = (output, target, keys, timestep, steps, mse, variational)
-    kind = (purpose, TYPES[output.dtype])
-    call("ivn_diffusion_loss", target.device, *pointers, *_sizes(target, keys), *kind)
-    return mse, variational
-
-
-@torch.library.custom_op("ivn::diffusion_loss_backward", mutates_args=(), device_types="cpu")
+@operation(fake=lambda output: torch.empty_like(output), triton="diffusion_loss_backward")
 def _diffusion_loss_backward(
     grad_mse: Tensor,
     grad_variational: Tensor,
@@ -260,39 +244,21 @@ def _diffusion_loss_backward(
     return grad_output
 
 
-register_triton(_noisy_target, "noisy_target", check=_check_noisy_target)
-register_triton(_diffusion_loss, "diffusion_loss_forward", check=_check_diffusion_loss)
-register_triton(_diffusion_loss_backward, "diffusion_loss_backward")
-
-
-@_noisy_target.register_fake
-def _(target, keys, timestep, steps, purpose, dtype):
-    D = target.shape[1]
-    return target.new_empty(target.shape[0], D + -D % ALIGNED, dtype=dtype)
-
-
-@_diffusion_loss.register_fake
-def _(output, target, keys, timestep, steps, purpose):
-    return target.new_empty(target.shape[0]), target.new_empty(target.shape[0])
-
-
-@_diffusion_loss_backward.register_fake
-def _(grad_mse, grad_variational, output, target, keys, timestep, steps, purpose):
-    return torch.empty_like(output)
-
-
-def _save(ctx, inputs, output) -> None:
-    *tensors, ctx.purpose = inputs
-    ctx.save_for_backward(*tensors)
-
-
-def _differentiate(ctx, grad_mse: Tensor, grad_variational: Tensor):
-    gradients = (grad_mse.contiguous(), grad_variational.contiguous())
-    grad = _diffusion_loss_backward(*gradients, *ctx.saved_tensors, ctx.purpose)
-    return grad, None, None, None, None, None
-
-
-_diffusion_loss.register_autograd(_differentiate, setup_context=_save)
+@operation(
+    check=lambda timestep, steps: check_range("diffusion_loss", timestep, len(steps), "timestep"),
+    fake=lambda target: (target.new_empty(target.shape[0]), target.new_empty(target.shape[0])),
+    triton="diffusion_loss_forward",
+    saves="output, target, keys, timestep, steps, purpose",
+    gradients={"output": _diffusion_loss_backward},
+)
+def _diffusion_loss(
+    output: Tensor, target: Tensor, keys: Tensor, timestep: Tensor, steps: Tensor, purpose: int
+) -> tuple[Tensor, Tensor]:
+    mse, variational = (target.new_empty(len(target)) for _ in range(2))
+    pointers = (output, target, keys, timestep, steps, mse, variational)
+    kind = (purpose, TYPES[output.dtype])
+    call("ivn_diffusion_loss", target.device, *pointers, *_sizes(target, keys), *kind)
+    return mse, variational
 
 
 def _check(op: str, target: Tensor, keys: Tensor, timestep: Tensor, steps: Tensor) -> None:

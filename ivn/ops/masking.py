@@ -9,6 +9,7 @@ from torch import Tensor
 from ivn.keys import Purpose
 
 from ._library import TYPES, call, check_index, to_check
+from ._register import operation
 from .random import draw_kind, random_words, uniform
 
 # How often blocks that hide a whole frame are drawn: each view of a clip has so many layers.
@@ -200,14 +201,16 @@ def _check_keys(op: str, keys: Tensor, beside: Tensor) -> None:
 
 
 def _check_weights(weights: Tensor, kept: int, drawn: bool) -> None:
-    op = "sample_tokens" if drawn else "top_tokens"
-    if bool(weights.isnan().any()):
-        raise ValueError(f"{op}: weights hold NaN, expected numbers")
-    if not drawn or weights.numel() == 0:
+    op, host = "sample_tokens" if drawn else "top_tokens", to_check(weights)
+    if host is None:
         return
-    if bool((weights < 0).any()):
+    if bool(host.isnan().any()):
+        raise ValueError(f"{op}: weights hold NaN, expected numbers")
+    if not drawn:
+        return
+    if bool((host < 0).any()):
         raise ValueError(f"{op}: weights hold numbers below 0, expected at least 0")
-    positive = (weights > 0).sum(-1)
+    positive = (host > 0).sum(-1)
     if int(positive.min()) < kept:
         clip, frame = divmod(int(positive.argmin()), weights.shape[1])
         raise ValueError(
@@ -216,12 +219,12 @@ def _check_weights(weights: Tensor, kept: int, drawn: bool) -> None:
         )
 
 
-@torch.library.custom_op("ivn::sample_tokens", mutates_args=(), device_types=("cpu", "cuda"))
+@operation(
+    check=_check_weights,
+    fake=lambda weights, keys, kept: keys.new_empty(weights.shape[0], weights.shape[1] * kept),
+)
 def _sample_tokens(weights: Tensor, keys: Tensor, kept: int, drawn: bool) -> Tensor:
     B, T, L = weights.shape
-    host = to_check(weights)
-    if host is not None:
-        _check_weights(host, kept, drawn)
     index = keys.new_empty(B, T * kept)
     type_ = TYPES[weights.dtype]
     word = Purpose.MASK << 24
@@ -230,12 +233,11 @@ def _sample_tokens(weights: Tensor, keys: Tensor, kept: int, drawn: bool) -> Ten
     return index
 
 
-@_sample_tokens.register_fake
-def _(weights: Tensor, keys: Tensor, kept: int, drawn: bool) -> Tensor:
-    return keys.new_empty(weights.shape[0], weights.shape[1] * kept)
-
-
-@torch.library.custom_op("ivn::hide_blocks", mutates_args=(), device_types=("cpu", "cuda"))
+@operation(
+    fake=lambda keys, rows, columns: keys.new_empty(
+        keys.shape[0], rows * columns, dtype=torch.uint8
+    )
+)
 def _hide_blocks(
     keys: Tensor, rows: int, columns: int, count: int, height: int, width: int, view: int
 ) -> Tensor:
@@ -247,14 +249,7 @@ def _hide_blocks(
     return hidden
 
 
-@_hide_blocks.register_fake
-def _(
-    keys: Tensor, rows: int, columns: int, count: int, height: int, width: int, view: int
-) -> Tensor:
-    return keys.new_empty(len(keys), rows * columns, dtype=torch.uint8)
-
-
-@torch.library.custom_op("ivn::open_tokens", mutates_args=(), device_types=("cpu", "cuda"))
+@operation(fake=lambda hidden, keys, kept: keys.new_empty(hidden.shape[0], kept))
 def _open_tokens(
     hidden: Tensor, keys: Tensor, frames: int, kept: int, shuffled: bool, view: int
 ) -> Tensor:
@@ -266,20 +261,12 @@ def _open_tokens(
     return index
 
 
-@_open_tokens.register_fake
-def _(hidden: Tensor, keys: Tensor, frames: int, kept: int, shuffled: bool, view: int) -> Tensor:
-    return keys.new_empty(len(hidden), kept)
-
-
-@torch.library.custom_op("ivn::other_tokens", mutates_args=(), device_types=("cpu", "cuda"))
+@operation(
+    check=lambda index, N: check_index("other_tokens", index, N),
+    fake=lambda index, N: index.new_empty(index.shape[0], N - index.shape[1]),
+)
 def _other_tokens(index: Tensor, N: int) -> Tensor:
-    check_index("other_tokens", index, N)
     B, M = index.shape
     rest = index.new_empty(B, N - M)
     call("ivn_other_tokens", index.device, index, rest, B, N, M)
     return rest
-
-
-@_other_tokens.register_fake
-def _(index: Tensor, N: int) -> Tensor:
-    return index.new_empty(index.shape[0], N - index.shape[1])

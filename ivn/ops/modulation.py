@@ -10,7 +10,7 @@ from torch import Tensor
 from ._affine import describe, stacked
 from ._dtype import wide_dtype
 from ._library import NORM_PARTS, TYPES, call
-from ._triton import register_triton
+from ._register import operation
 
 
 def modulate(
@@ -97,29 +97,10 @@ def gated_modulate_reference(
     return stream, modulate_reference(stream, shift, scale, affine, eps)
 
 
-@torch.library.custom_op("ivn::modulate", mutates_args=(), device_types="cpu")
-def _modulate(x: Tensor, shift: Tensor, scale: Tensor, affine: Tensor, eps: float) -> Tensor:
-    out = torch.empty_like(x)
-    rows = (shift.data_ptr(), scale.data_ptr(), _present(affine))
-    strides = (0, shift.stride(0), scale.stride(0))
-    call(
-        "ivn_modulate",
-        x.device,
-        x,
-        0,
-        0,
-        *rows,
-        0,
-        out,
-        *strides,
-        *x.shape,
-        eps,
-        _type("modulate", x),
-    )
-    return out
-
-
-@torch.library.custom_op("ivn::modulate_backward", mutates_args=(), device_types="cpu")
+@operation(
+    fake=lambda x, affine: (torch.empty_like(x), torch.empty_like(x), torch.empty_like(affine)),
+    triton="modulate_backward",
+)
 def _modulate_backward(
     grad: Tensor, x: Tensor, scale: Tensor, affine: Tensor, eps: float
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -132,25 +113,28 @@ def _modulate_backward(
     return grad_x, grad_scale, grad_affine.sum(0)[: len(affine)].contiguous()
 
 
-@torch.library.custom_op("ivn::gated_modulate", mutates_args=(), device_types="cpu")
-def _gated_modulate(
-    x: Tensor,
-    gate: Tensor,
-    branch: Tensor,
-    shift: Tensor,
-    scale: Tensor,
-    affine: Tensor,
-    eps: float,
-) -> tuple[Tensor, Tensor]:
-    stream, out = torch.empty_like(x), torch.empty_like(x)
-    rows = (gate.data_ptr(), branch, shift.data_ptr(), scale.data_ptr())
-    pointers = (x, *rows, _present(affine), stream, out)
-    strides = (gate.stride(0), shift.stride(0), scale.stride(0))
-    call("ivn_modulate", x.device, *pointers, *strides, *x.shape, eps, _type("gated_modulate", x))
-    return stream, out
+@operation(
+    fake=lambda x: torch.empty_like(x),
+    triton="modulate_forward",
+    saves="x, scale, affine, eps",
+    gradients={"x, scale, affine": _modulate_backward, "shift": lambda grad, *_: grad},
+)
+def _modulate(x: Tensor, shift: Tensor, scale: Tensor, affine: Tensor, eps: float) -> Tensor:
+    out = torch.empty_like(x)
+    rows = (shift.data_ptr(), scale.data_ptr(), _present(affine))
+    strides = (0, shift.stride(0), scale.stride(0))
+    pointers = (x, 0, 0, *rows, 0, out)
+    call("ivn_modulate", x.device, *pointers, *strides, *x.shape, eps, _type("modulate", x))
+    return out
 
 
-@torch.library.custom_op("ivn::gated_modulate_backward", mutates_args=(), device_types="cpu")
+@operation(
+    fake=lambda stream, affine: (
+        *(torch.empty_like(stream) for _ in range(4)),
+        torch.empty_like(affine),
+    ),
+    triton="gated_modulate_backward",
+)
 def _gated_modulate_backward(
     grad_stream: Tensor,
     grad: Tensor,
@@ -172,60 +156,31 @@ def _gated_modulate_backward(
     return grad_x, grad_gate, grad_branch, grad_scale, grad_affine
 
 
-register_triton(_modulate, "modulate_forward")
-register_triton(_modulate_backward, "modulate_backward")
-register_triton(_gated_modulate, "gated_modulate_forward")
-register_triton(_gated_modulate_backward, "gated_modulate_backward")
-
-
-@_modulate.register_fake
-def _(x, shift, scale, affine, eps):
-    return torch.empty_like(x)
-
-
-@_modulate_backward.register_fake
-def _(grad, x, scale, affine, eps):
-    return torch.empty_like(x), torch.empty_like(x), torch.empty_like(affine)
-
-
-@_gated_modulate.register_fake
-def _(x, gate, branch, shift, scale, affine, eps):
-    return torch.empty_like(x), torch.empty_like(x)
-
-
-@_gated_modulate_backward.register_fake
-def _(grad_stream, grad, stream, gate, branch, scale, affine, eps):
-    return *(torch.empty_like(stream) for _ in range(4)), torch.empty_like(affine)
-
-
-def _save_for_modulate(ctx, inputs, output) -> None:
-    x, _, scale, affine, ctx.eps = inputs
-    ctx.save_for_backward(x, scale, affine)
-
-
-def _differentiate_modulate(ctx, grad: Tensor):
-    grad_x, grad_scale, grad_affine = _modulate_backward(
-        grad.contiguous(), *ctx.saved_tensors, ctx.eps
-    )
-    return grad_x, grad, grad_scale, grad_affine, None
-
-
-def _save_for_gated_modulate(ctx, inputs, output) -> None:
-    _, gate, branch, _, scale, affine, ctx.eps = inputs
-    ctx.save_for_backward(output[0], gate, branch, scale, affine)
-
-
-def _differentiate_gated_modulate(ctx, grad_stream: Tensor, grad: Tensor):
-    grad_x, grad_gate, grad_branch, grad_scale, grad_affine = _gated_modulate_backward(
-        grad_stream.contiguous(), grad.contiguous(), *ctx.saved_tensors, ctx.eps
-    )
-    return grad_x, grad_gate, grad_branch, grad, grad_scale, grad_affine, None
-
-
-_modulate.register_autograd(_differentiate_modulate, setup_context=_save_for_modulate)
-_gated_modulate.register_autograd(
-    _differentiate_gated_modulate, setup_context=_save_for_gated_modulate
+@operation(
+    fake=lambda x: (torch.empty_like(x), torch.empty_like(x)),
+    triton="gated_modulate_forward",
+    results="stream, out",
+    saves="stream, gate, branch, scale, affine, eps",
+    gradients={
+        "x, gate, branch, scale, affine": _gated_modulate_backward,
+        "shift": lambda grad_stream, grad, *_: grad,
+    },
 )
+def _gated_modulate(
+    x: Tensor,
+    gate: Tensor,
+    branch: Tensor,
+    shift: Tensor,
+    scale: Tensor,
+    affine: Tensor,
+    eps: float,
+) -> tuple[Tensor, Tensor]:
+    stream, out = torch.empty_like(x), torch.empty_like(x)
+    rows = (gate.data_ptr(), branch, shift.data_ptr(), scale.data_ptr())
+    pointers = (x, *rows, _present(affine), stream, out)
+    strides = (gate.stride(0), shift.stride(0), scale.stride(0))
+    call("ivn_modulate", x.device, *pointers, *strides, *x.shape, eps, _type("gated_modulate", x))
+    return stream, out
 
 
 def _rows(x: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ._dtype import compiled_dtype
 from ._library import TYPES, call, check_index
+from ._register import operation
 
 MAX_PATCH_SIZE = 64  # kMostPatchSize of csrc/patches.h
 
@@ -105,7 +106,16 @@ def gather_patches_reference(
     return F.pad(rows, (0, row_length(p, layout) - rows.shape[2])).to(dtype)
 
 
-@torch.library.custom_op("ivn::gather_patches", mutates_args=(), device_types=("cpu", "cuda"))
+@operation(
+    check=lambda video, index, patch_size, layout: check_index(
+        _OPS[Layout(layout)],
+        index,
+        video.shape[1] * (video.shape[2] // patch_size) * (video.shape[3] // patch_size),
+    ),
+    fake=lambda video, index, patch_size, dtype, layout: video.new_empty(
+        *index.shape, row_length(patch_size, layout), dtype=dtype
+    ),
+)
 def _gather_patches(
     video: Tensor,
     index: Tensor,
@@ -118,7 +128,6 @@ def _gather_patches(
 ) -> Tensor:
     B, T, H, W, _ = video.shape
     K = index.shape[1]
-    check_index(_OPS[Layout(layout)], index, T * (H // patch_size) * (W // patch_size))
     rows = video.new_empty(B, K, row_length(patch_size, layout), dtype=dtype)
     scale = [1 / (255 * s) for s in std]
     shift = [-m / s for m, s in zip(mean, std, strict=True)]
@@ -130,11 +139,6 @@ def _gather_patches(
         *(video, index, rows, *sizes, ctypes.addressof(affine), eps, TYPES[dtype], layout),
     )
     return rows
-
-
-@_gather_patches.register_fake
-def _(video, index, patch_size, mean, std, eps, dtype, layout):
-    return video.new_empty(*index.shape, row_length(patch_size, layout), dtype=dtype)
 
 
 def _gather(

@@ -15,6 +15,7 @@ from torch import Tensor
 from ivn.keys import Purpose
 
 from ._library import TYPES, call
+from ._register import operation
 
 _MASK = 0xFFFFFFFF
 _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
@@ -122,28 +123,18 @@ def normal_reference(keys: Tensor, count: int, purpose: int, dtype: torch.dtype)
     return torch.stack([radius * angle.cos(), radius * angle.sin()], 2).flatten(1)[:, :count]
 
 
-@torch.library.custom_op("ivn::random_words", mutates_args=(), device_types=("cpu", "cuda"))
+@operation(fake=lambda keys, count: keys.new_empty(keys.shape[0], count))
 def _random_words(keys: Tensor, count: int, purpose: int) -> Tensor:
     words = keys.new_empty(len(keys), count)
     call("ivn_random_words", keys.device, keys, words, len(keys), count, purpose)
     return words
 
 
-@_random_words.register_fake
-def _(keys: Tensor, count: int, purpose: int) -> Tensor:
-    return keys.new_empty(keys.shape[0], count)
-
-
-@torch.library.custom_op("ivn::normal", mutates_args=(), device_types=("cpu", "cuda"))
+@operation(fake=lambda keys, count, dtype: keys.new_empty(keys.shape[0], count, dtype=dtype))
 def _normal(keys: Tensor, count: int, purpose: int, dtype: torch.dtype) -> Tensor:
     out = keys.new_empty(len(keys), count, dtype=dtype)
     call("ivn_normal", keys.device, keys, out, len(keys), count, purpose, TYPES[dtype])
     return out
-
-
-@_normal.register_fake
-def _(keys: Tensor, count: int, purpose: int, dtype: torch.dtype) -> Tensor:
-    return keys.new_empty(keys.shape[0], count, dtype=dtype)
 
 
 def draw_kind(op: str, purpose: Purpose, layer: int = 0) -> int:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ._dtype import compiled_dtype, wide_dtype
 from ._library import TYPES, call, check_index
+from ._register import operation
 
 # Sums of the mask token's gradient kept apart; on a GPU each is a block's.
 _PARTS = {"cpu": 32, "cuda": 1024}
@@ -151,22 +152,11 @@ def place_tokens_reference(
     return (full + positions.repeat(clips, 1)).to(tokens.dtype)
 
 
-@torch.library.custom_op("ivn::gather_tokens", mutates_args=(), device_types=("cpu", "cuda"))
-def _gather_tokens(tokens: Tensor, index: Tensor) -> Tensor:
-    B, N, D = tokens.shape
-    check_index("gather_tokens", index, N)
-    kept = tokens.new_empty(*index.shape, D)
-    row_bytes = D * tokens.element_size()
-    call("ivn_gather_tokens", tokens.device, tokens, index, kept, B, N, index.shape[1], row_bytes)
-    return kept
-
-
-@_gather_tokens.register_fake
-def _(tokens: Tensor, index: Tensor) -> Tensor:
-    return tokens.new_empty(*index.shape, tokens.shape[2])
-
-
-@torch.library.custom_op("ivn::scatter_tokens", mutates_args=(), device_types=("cpu", "cuda"))
+@operation(
+    fake=lambda tokens, N: tokens.new_empty(tokens.shape[0], N, tokens.shape[2]),
+    saves="index",
+    gradients={"tokens": lambda grad, index: _gather_tokens(grad, index)},
+)
 def _scatter_tokens(tokens: Tensor, index: Tensor, N: int) -> Tensor:
     B, M, D = tokens.shape
     full = tokens.new_empty(B, N, D)
@@ -176,35 +166,24 @@ def _scatter_tokens(tokens: Tensor, index: Tensor, N: int) -> Tensor:
     return full
 
 
-@_scatter_tokens.register_fake
-def _(tokens: Tensor, index: Tensor, N: int) -> Tensor:
-    return tokens.new_empty(tokens.shape[0], N, tokens.shape[2])
+@operation(
+    check=lambda tokens, index: check_index("gather_tokens", index, tokens.shape[1]),
+    fake=lambda tokens, index: tokens.new_empty(*index.shape, tokens.shape[2]),
+    saves=lambda tokens, index: (index, tokens.shape[1]),
+    gradients={"tokens": _scatter_tokens},
+)
+def _gather_tokens(tokens: Tensor, index: Tensor) -> Tensor:
+    B, N, D = tokens.shape
+    kept = tokens.new_empty(*index.shape, D)
+    row_bytes = D * tokens.element_size()
+    call("ivn_gather_tokens", tokens.device, tokens, index, kept, B, N, index.shape[1], row_bytes)
+    return kept
 
 
-@torch.library.custom_op("ivn::add_positions", mutates_args=(), device_types=("cpu", "cuda"))
-def _add_positions(
-    tokens: Tensor, index: Tensor, positions: Tensor, heads: Tensor, clips: int, dtype: torch.dtype
-) -> Tensor:
-    B, K, C = tokens.shape
-    (P, _), H = positions.shape, len(heads)
-    check_index("add_positions", index, clips * P)
-    if tokens.stride()[1:] != (C, 1):
-        tokens = tokens.contiguous()
-    out = tokens.new_empty(B, H + K, C, dtype=dtype)
-    sizes = (B, K, C, P, H, tokens.stride(0), TYPES[dtype], TYPES[tokens.dtype])
-    rows = tokens.data_ptr()  # of batches that need not follow one another
-    call("ivn_add_positions", tokens.device, rows, index, positions, heads, out, *sizes)
-    return out
-
-
-@_add_positions.register_fake
-def _(tokens, index, positions, heads, clips, dtype):
-    B, K, C = tokens.shape
-    return tokens.new_empty(B, heads.shape[0] + K, C, dtype=dtype)
-
-
-@torch.library.custom_op(
-    "ivn::add_positions_backward", mutates_args=(), device_types=("cpu", "cuda")
+@operation(
+    fake=lambda grad, P, H: tuple(
+        grad.new_empty(rows, grad.shape[2], dtype=wide_dtype(grad.dtype)) for rows in (P, H)
+    )
 )
 def _add_positions_backward(
     grad: Tensor, index: Tensor, P: int, H: int, clips: int
@@ -219,34 +198,44 @@ def _add_positions_backward(
     return positions, heads
 
 
-@_add_positions_backward.register_fake
-def _(grad, index, P, H, clips):
-    real, C = wide_dtype(grad.dtype), grad.shape[2]
-    return grad.new_empty(P, C, dtype=real), grad.new_empty(H, C, dtype=real)
-
-
-@torch.library.custom_op("ivn::place_tokens", mutates_args=(), device_types=("cpu", "cuda"))
-def _place_tokens(
-    tokens: Tensor, index: Tensor, fill: Tensor, positions: Tensor, clips: int
+@operation(
+    check=lambda index, positions, clips: check_index(
+        "add_positions", index, clips * len(positions)
+    ),
+    fake=lambda tokens, heads, dtype: tokens.new_empty(
+        tokens.shape[0], heads.shape[0] + tokens.shape[1], tokens.shape[2], dtype=dtype
+    ),
+    saves=lambda index, positions, heads, clips: (
+        index,
+        positions.shape[0],
+        heads.shape[0],
+        clips,
+    ),
+    gradients={
+        "positions, heads": _add_positions_backward,
+        "tokens": lambda grad, index, P, H, clips: grad[:, H:],
+    },
+)
+def _add_positions(
+    tokens: Tensor, index: Tensor, positions: Tensor, heads: Tensor, clips: int, dtype: torch.dtype
 ) -> Tensor:
     B, K, C = tokens.shape
-    P = len(positions)
-    check_index("place_tokens", index, clips * P)
-    out = tokens.new_empty(B, clips * P, C)
-    inverse = index.new_empty(B, clips * P)
-    sizes = (B, K, C, P, clips, TYPES[tokens.dtype])
-    call("ivn_place_tokens", tokens.device, tokens, index, fill, positions, out, inverse, *sizes)
+    (P, _), H = positions.shape, len(heads)
+    if tokens.stride()[1:] != (C, 1):
+        tokens = tokens.contiguous()
+    out = tokens.new_empty(B, H + K, C, dtype=dtype)
+    sizes = (B, K, C, P, H, tokens.stride(0), TYPES[dtype], TYPES[tokens.dtype])
+    rows = tokens.data_ptr()  # of batches that need not follow one another
+    call("ivn_add_positions", tokens.device, rows, index, positions, heads, out, *sizes)
     return out
 
 
-@_place_tokens.register_fake
-def _(tokens, index, fill, positions, clips):
-    B, _, C = tokens.shape
-    return tokens.new_empty(B, clips * positions.shape[0], C)
-
-
-@torch.library.custom_op(
-    "ivn::place_tokens_backward", mutates_args=(), device_types=("cpu", "cuda")
+@operation(
+    fake=lambda grad, index, P: (
+        grad.new_empty(*index.shape, grad.shape[2]),
+        grad.new_empty(grad.shape[2], dtype=wide_dtype(grad.dtype)),
+        grad.new_empty(P, grad.shape[2], dtype=wide_dtype(grad.dtype)),
+    )
 )
 def _place_tokens_backward(
     grad: Tensor, index: Tensor, P: int, clips: int
@@ -262,65 +251,26 @@ def _place_tokens_backward(
     return tokens, fill.sum(0), positions
 
 
-@_place_tokens_backward.register_fake
-def _(grad, index, P, clips):
-    real, C = wide_dtype(grad.dtype), grad.shape[2]
-    positions = grad.new_empty(P, C, dtype=real)
-    return grad.new_empty(*index.shape, C), grad.new_empty(C, dtype=real), positions
-
-
-def _save_for_gather(ctx, inputs, output) -> None:
-    tokens, index = inputs
-    ctx.N = tokens.shape[1]
-    ctx.save_for_backward(index)
-
-
-def _differentiate_gather(ctx, grad: Tensor):
-    (index,) = ctx.saved_tensors
-    return _scatter_tokens(grad.contiguous(), index, ctx.N), None
-
-
-def _save_for_scatter(ctx, inputs, output) -> None:
-    ctx.save_for_backward(inputs[1])
-
-
-def _differentiate_scatter(ctx, grad: Tensor):
-    (index,) = ctx.saved_tensors
-    return _gather_tokens(grad.contiguous(), index), None, None
-
-
-def _save_for_add(ctx, inputs, output) -> None:
-    tokens, index, positions, heads, ctx.clips, _ = inputs
-    ctx.P, ctx.H, ctx.dtype = positions.shape[0], heads.shape[0], tokens.dtype
-    ctx.save_for_backward(index)
-
-
-def _differentiate_add(ctx, grad: Tensor):
-    (index,) = ctx.saved_tensors
-    positions = heads = None
-    if ctx.needs_input_grad[2] or ctx.needs_input_grad[3]:
-        positions, heads = _add_positions_backward(
-            grad.contiguous(), index, ctx.P, ctx.H, ctx.clips
-        )
-    return grad[:, ctx.H :].to(ctx.dtype), None, positions, heads, None, None
-
-
-def _save_for_place(ctx, inputs, output) -> None:
-    _, index, _, positions, ctx.clips = inputs
-    ctx.P = positions.shape[0]
-    ctx.save_for_backward(index)
-
-
-def _differentiate_place(ctx, grad: Tensor):
-    (index,) = ctx.saved_tensors
-    tokens, fill, positions = _place_tokens_backward(grad.contiguous(), index, ctx.P, ctx.clips)
-    return tokens, None, fill, positions, None
-
-
-_gather_tokens.register_autograd(_differentiate_gather, setup_context=_save_for_gather)
-_scatter_tokens.register_autograd(_differentiate_scatter, setup_context=_save_for_scatter)
-_add_positions.register_autograd(_differentiate_add, setup_context=_save_for_add)
-_place_tokens.register_autograd(_differentiate_place, setup_context=_save_for_place)
+@operation(
+    check=lambda index, positions, clips: check_index(
+        "place_tokens", index, clips * len(positions)
+    ),
+    fake=lambda tokens, positions, clips: tokens.new_empty(
+        tokens.shape[0], clips * positions.shape[0], tokens.shape[2]
+    ),
+    saves=lambda index, positions, clips: (index, positions.shape[0], clips),
+    gradients={"tokens, fill, positions": _place_tokens_backward},
+)
+def _place_tokens(
+    tokens: Tensor, index: Tensor, fill: Tensor, positions: Tensor, clips: int
+) -> Tensor:
+    B, K, C = tokens.shape
+    P = len(positions)
+    out = tokens.new_empty(B, clips * P, C)
+    inverse = index.new_empty(B, clips * P)
+    sizes = (B, K, C, P, clips, TYPES[tokens.dtype])
+    call("ivn_place_tokens", tokens.device, tokens, index, fill, positions, out, inverse, *sizes)
+    return out
 
 
 def _check_rows(op: str, tokens: Tensor, index: Tensor) -> None:
