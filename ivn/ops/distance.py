@@ -22,7 +22,7 @@ def cosine_distance(
     norm_eps: float = 1e-5,
     eps: float = 1e-6,
 ) -> Tensor:
-    r"""One minus the cosine between the LayerNorm of each row and its target.
+    r"""Returns one minus the cosine between the LayerNorm of each row and its target.
 
     .. math:: p_r = \frac{x_r - \bar x_r}{\sqrt{\mathrm{var}(x_r) + \epsilon_n}} \, w + b, \qquad
               d_r = 1 - \frac{p_r \cdot t_r}{\max(|p_r|, \epsilon) \, \max(|t_r|, \epsilon)}
@@ -32,9 +32,9 @@ def cosine_distance(
             Differentiable, as are weight and bias.
         target: teacher tokens, same shape and device, any floating-point dtype. A constant: no
             gradient flows to it, whatever its ``requires_grad``.
-        weight, bias: of the norm, ``[D]``.
-        norm_eps: added to the variance.
-        eps: lower bound on either length, so a zero row has distance 1 and a finite gradient.
+        weight, bias: weight and bias of the norm, ``[D]``.
+        norm_eps: number added to the variance.
+        eps: lower bound of both lengths, so a zero row has distance 1 and a finite gradient.
 
     Returns:
         The distance of each row, ``[...]``, computed in fp32; in fp64 if ``pred`` is fp64.
@@ -65,7 +65,7 @@ def cosine_distance(
 def cosine_distance_reference(
     pred: Tensor, target: Tensor, affine: Tensor, norm_eps: float, eps: float
 ) -> Tensor:
-    """What ``ivn::cosine_distance`` means, in plain PyTorch: ``affine`` is ``[2, D]``."""
+    """Computes ``ivn::cosine_distance`` in plain PyTorch; ``affine`` is ``[2, D]``."""
     wide = wide_dtype(pred.dtype)
     normed = F.layer_norm(pred.to(wide), pred.shape[-1:], affine[0], affine[1], norm_eps)
     p, t = (F.normalize(x, dim=-1, eps=eps) for x in (normed, target.to(wide)))
@@ -105,7 +105,7 @@ def _cosine_distance(
 
 
 def _readable(pred: Tensor, target: Tensor) -> Tensor:
-    """``target`` in a dtype that the C++ version reads beside ``pred``: bf16, or the widest."""
+    """Returns ``target`` in a dtype that the C++ version reads beside that of ``pred``."""
     if pred.dtype not in TYPES:
         raise ValueError(
             f"cosine_distance: pred is {pred.dtype}, expected on a CPU fp32, bf16 or fp64"

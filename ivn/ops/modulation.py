@@ -1,4 +1,4 @@
-"""``ivn::modulate`` and ``ivn::gated_modulate``: LayerNorms that another network steers (AdaLN).
+"""``ivn::modulate`` and ``ivn::gated_modulate``: adaptive LayerNorms (AdaLN).
 
 Legend: R rows (tokens), W features.
 """
@@ -22,19 +22,19 @@ def modulate(
     *,
     eps: float = 1e-6,
 ) -> Tensor:
-    r"""An adaptive LayerNorm (Peebles and Xie, arXiv 2212.09748).
+    r"""Returns an adaptive LayerNorm (Peebles and Xie, arXiv 2212.09748).
 
     .. math:: y = \left(\frac{x - \bar x}{\sqrt{\mathrm{var}(x) + \epsilon}} \, w + b\right)
               (1 + \mathrm{scale}) + \mathrm{shift}
 
     Args:
-        x: rows, ``[..., W]``. Differentiable, as is all else.
-        shift, scale: of each row, like ``x``. They may be chunks of one wider tensor: rows are
-            read where they lie.
-        weight, bias: of the LayerNorm, ``[W]``; both None for one without.
+        x: rows, ``[..., W]``. Differentiable, like all other arguments.
+        shift, scale: shift and scale of each row, like ``x``. They may be chunks of one wider
+            tensor: no copy is made.
+        weight, bias: weight and bias of the LayerNorm, ``[W]``, or both None.
 
     Returns:
-        ``[..., W]`` in the dtype of ``x``; computed in fp32, in fp64 where ``x`` is.
+        ``[..., W]`` in the dtype of ``x``, computed in fp32, or in fp64 if ``x`` is fp64.
     """
     affine = _checked_affine("modulate", x, weight, bias, shift=shift, scale=scale)
     out = _modulate(_rows(x).contiguous(), _rows(shift), _rows(scale), affine, eps)
@@ -52,13 +52,13 @@ def gated_modulate(
     *,
     eps: float = 1e-6,
 ) -> tuple[Tensor, Tensor]:
-    """The residual step ``s = x + gate * branch`` and :func:`modulate` of ``s``.
+    """Returns the residual step ``s = x + gate * branch`` and :func:`modulate` of ``s``.
 
     Args:
-        x: residual stream, ``[..., W]``. Differentiable, as is all else.
-        gate: of each row, like ``x``; read where it lies.
-        branch: what a block gave, like ``x``.
-        shift, scale, weight, bias: as for :func:`modulate`, of the norm that comes next.
+        x: residual stream, ``[..., W]``. Differentiable, like all other arguments.
+        gate: gate of each row, like ``x``; it may be a chunk of a wider tensor.
+        branch: output of a block, like ``x``.
+        shift, scale, weight, bias: arguments of :func:`modulate` for the norm that comes next.
 
     Returns:
         ``s`` and the modulated norm of the rounded ``s``, both like ``x``.
@@ -75,7 +75,7 @@ def gated_modulate(
 def modulate_reference(
     x: Tensor, shift: Tensor, scale: Tensor, affine: Tensor, eps: float
 ) -> Tensor:
-    """What ``ivn::modulate`` means: ``affine`` is ``[2, W]``, or ``[0, W]`` for none."""
+    """Computes ``ivn::modulate`` in plain PyTorch; ``affine`` is ``[2, W]``, or ``[0, W]``."""
     real = wide_dtype(x.dtype)
     weight, bias = affine if len(affine) else (None, None)
     normed = F.layer_norm(x.to(real), x.shape[-1:], weight, bias, eps)
@@ -91,7 +91,7 @@ def gated_modulate_reference(
     affine: Tensor,
     eps: float,
 ) -> tuple[Tensor, Tensor]:
-    """What ``ivn::gated_modulate`` means, in plain PyTorch."""
+    """Computes ``ivn::gated_modulate`` in plain PyTorch."""
     real = wide_dtype(x.dtype)
     stream = (x.to(real) + gate.to(real) * branch.to(real)).to(x.dtype)
     return stream, modulate_reference(stream, shift, scale, affine, eps)
@@ -184,7 +184,7 @@ def _gated_modulate(
 
 
 def _rows(x: Tensor) -> Tensor:
-    """``[R, W]``, whose rows may lie any distance apart but are each contiguous."""
+    """Returns ``[R, W]``, with each row contiguous and any distance between rows."""
     rows = x.reshape(-1, x.shape[-1])
     return rows if rows.stride(1) == 1 else rows.contiguous()
 
@@ -192,7 +192,7 @@ def _rows(x: Tensor) -> Tensor:
 def _checked_affine(
     name: str, x: Tensor, weight: Tensor | None, bias: Tensor | None, **rows: Tensor
 ) -> Tensor:
-    """Weight and bias as ``[2, W]`` in the dtype of the statistics, ``[0, W]`` without them."""
+    """Returns weight and bias as ``[2, W]`` in the dtype of the statistics, or ``[0, W]``."""
     W = x.shape[-1] if x.ndim else 0
     if W == 0 or not x.is_floating_point():
         raise ValueError(f"{name}: x is {describe(x)}, expected [..., W] in floating point")
@@ -209,7 +209,7 @@ def _checked_affine(
 
 
 def _present(affine: Tensor) -> Tensor:
-    """For the C++ version: ones and zeros where there is neither weight nor bias."""
+    """Returns ones and zeros for the C++ version if there is neither weight nor bias."""
     if len(affine):
         return affine
     return torch.stack([affine.new_ones(affine.shape[1]), affine.new_zeros(affine.shape[1])])

@@ -1,4 +1,4 @@
-"""``ivn::rms_norm``, ``add_norm`` and ``qk_norm``: RMSNorms, alone and fused with what is around.
+"""``ivn::rms_norm``, ``add_norm`` and ``qk_norm``: RMSNorms, alone and fused with other steps.
 
 Legend: R rows (tokens), C features.
 """
@@ -12,15 +12,15 @@ from ._register import operation
 
 
 def rms_norm(x: Tensor, weight: Tensor, *, eps: float = 1e-6, dtype: torch.dtype) -> Tensor:
-    """``x / sqrt(mean(x^2) + eps) * weight`` over the last dimension.
+    """Returns ``x / sqrt(mean(x^2) + eps) * weight`` over the last dimension.
 
     Args:
         x: ``[..., C]``. Differentiable, as is the weight.
         weight: ``[C]``.
-        dtype: of the result: that of ``x``, or a narrower one.
+        dtype: dtype of the result, that of ``x`` or a narrower one.
 
     Returns:
-        ``[..., C]`` in ``dtype``; computed in fp32, in fp64 where ``x`` is.
+        ``[..., C]`` in ``dtype``, computed in fp32, or in fp64 if ``x`` is fp64.
     """
     C = x.shape[-1] if x.ndim else 0
     if C == 0 or not x.is_floating_point():
@@ -33,20 +33,20 @@ def rms_norm(x: Tensor, weight: Tensor, *, eps: float = 1e-6, dtype: torch.dtype
 def add_norm(
     x: Tensor, branch: Tensor, scale: Tensor, drop: Tensor, weight: Tensor, *, eps: float = 1e-6
 ) -> tuple[Tensor, Tensor]:
-    r"""A residual step and the norm that the next branch begins with.
+    r"""Returns a residual step and the norm that the next branch begins with.
 
     .. math:: s = x + d \, \gamma \, b, \qquad y = s / \sqrt{\overline{s^2} + \epsilon} \; w
 
     Args:
         x: residual stream, ``[..., C]``. Differentiable, as are branch, scale and weight.
-        branch: what a block's branch gave, ``[..., C]``, of a dtype of its own.
+        branch: output of a block's branch, ``[..., C]``, in the dtype of ``x`` or another.
         scale: LayerScale, ``[C]``.
-        drop: factor of each row's branch, ``[...]``: 0 where stochastic depth leaves it out.
-        weight: of the norm, ``[C]``.
+        drop: factor of each row's branch, ``[...]``: 0 where stochastic depth drops it.
+        weight: weight of the norm, ``[C]``.
 
     Returns:
-        ``s`` in the dtype of ``x`` and ``y`` in that of ``branch``; computed in fp32, in fp64
-        where ``x`` is, ``y`` from the rounded ``s``.
+        ``s`` in the dtype of ``x`` and ``y`` in that of ``branch``, computed in fp32, or in fp64
+        if ``x`` is fp64; ``y`` from the rounded ``s``.
     """
     C = x.shape[-1] if x.ndim else 0
     _check_devices("add_norm", x, x=x)
@@ -61,7 +61,7 @@ def add_norm(
         x.reshape(-1, C).contiguous(),
         branch.reshape(-1, C).contiguous(),
         scale.contiguous(),
-        # Copied before it is flattened: of one clip, flattening alone would leave the stride 0.
+        # Copied before it is flattened: for one clip, flattening alone would keep the stride 0.
         drop.detach().to(wide_dtype(x.dtype)).contiguous().view(-1),
         weight.contiguous(),
         eps,
@@ -70,14 +70,14 @@ def add_norm(
 
 
 def qk_norm(qkv: Tensor, q_weight: Tensor, k_weight: Tensor, *, eps: float = 1e-6) -> Tensor:
-    """Queries and keys divided by their root mean square over all heads, times a weight.
+    """Returns queries and keys divided by their root mean square over all heads, times a weight.
 
     Args:
         qkv: queries, keys and values, ``[..., 3 * C]``. Differentiable, as are the weights.
         q_weight, k_weight: ``[C]``.
 
     Returns:
-        ``[..., 3 * C]`` in the same dtype, values as they were; computed in fp32, or fp64.
+        ``[..., 3 * C]`` in the same dtype, with the values unchanged; computed in fp32, or fp64.
     """
     width = qkv.shape[-1] if qkv.ndim else 0
     C = width // 3
@@ -90,7 +90,7 @@ def qk_norm(qkv: Tensor, q_weight: Tensor, k_weight: Tensor, *, eps: float = 1e-
 
 
 def rms_norm_reference(x: Tensor, weight: Tensor, eps: float, dtype: torch.dtype) -> Tensor:
-    """What ``ivn::rms_norm`` means, in plain PyTorch."""
+    """Computes ``ivn::rms_norm`` in plain PyTorch."""
     unit = _unit_rms(x.to(weight.dtype), eps)
     return (unit * weight).to(dtype)
 
@@ -98,7 +98,7 @@ def rms_norm_reference(x: Tensor, weight: Tensor, eps: float, dtype: torch.dtype
 def add_norm_reference(
     x: Tensor, branch: Tensor, scale: Tensor, drop: Tensor, weight: Tensor, eps: float
 ) -> tuple[Tensor, Tensor]:
-    """What ``ivn::add_norm`` means, in plain PyTorch."""
+    """Computes ``ivn::add_norm`` in plain PyTorch."""
     real = wide_dtype(x.dtype)
     step = branch.to(real) * scale.to(real) * drop[:, None].to(real)
     stream = (x.to(real) + step).to(x.dtype)
@@ -107,7 +107,7 @@ def add_norm_reference(
 
 
 def qk_norm_reference(qkv: Tensor, weights: Tensor, eps: float) -> Tensor:
-    """What ``ivn::qk_norm`` means: ``qkv`` is ``[R, 3, C]``, ``weights`` ``[2, C]``."""
+    """Computes ``ivn::qk_norm`` in plain PyTorch: ``qkv`` ``[R, 3, C]``, ``weights`` ``[2, C]``."""
     unit = _unit_rms(qkv[:, :2].to(weights.dtype), eps)
     return torch.cat([(unit * weights).to(qkv.dtype), qkv[:, 2:]], dim=1)
 

@@ -1,6 +1,6 @@
-"""``ivn::gather_tokens`` and its kin: rows of tokens kept, given positions, and put in place.
+"""``ivn::gather_tokens`` and its kin: select tokens, add positions, put tokens in their places.
 
-Legend: B batch, N tokens, M, K, V kept tokens, H heads (cls tokens), P positions, C features.
+Legend: B batch, N tokens, M or K kept tokens, H heads (cls tokens), P positions, C or D features.
 """
 
 import torch
@@ -10,17 +10,17 @@ from ._dtype import compiled_dtype, wide_dtype
 from ._library import TYPES, call, check_index
 from ._register import operation
 
-# Sums of the mask token's gradient kept apart; on a GPU each is a block's.
+# Number of partial sums of the mask token's gradient; on a GPU each is that of a block.
 _PARTS = {"cpu": 32, "cuda": 1024}
 
 
 def gather_tokens(tokens: Tensor, index: Tensor) -> Tensor:
-    """The tokens at ``index``, in its order.
+    """Returns the tokens at ``index``, in its order.
 
     Args:
         tokens: ``[B, N, D]``, any dtype. Differentiable.
         index: ``[B, M]`` int64, each in ``[0, N)`` and at most once per row. On a CPU another
-            value, or a repeated one, is a ValueError; on a GPU neither is looked for but under
+            value, or a repeated one, is a ValueError; a GPU checks only under
             ``IVN_CHECK_INDEX=1`` (:func:`check_index`).
 
     Returns:
@@ -39,19 +39,20 @@ def add_positions(
     clips: int = 1,
     dtype: torch.dtype,
 ) -> Tensor:
-    """Tokens behind some heads, each with its position added.
+    """Returns heads and then tokens, each with its position added.
 
     Row ``h < H`` is ``heads[h] + positions[h]``, row ``H + k`` is ``tokens[b, k] +
     positions[index[b, k] % P]``, computed in fp32, or fp64, and rounded once.
 
     Args:
-        tokens: ``[B, K, C]``; read where it lies, also out of longer rows as ``hidden[:, 4:]``.
+        tokens: ``[B, K, C]``; it may be a part of longer rows, such as ``hidden[:, 4:]``, of which
+            no copy is made.
         index: ``[B, K]`` int64, none twice in a row: rows of the table, or of ``clips`` tables
             laid end to end, in ``[0, clips * P)``. Checked as in :func:`gather_tokens`.
-        positions: ``[P, C]``, in fp32 as a parameter is.
-        heads: ``[H, C]``, likewise; the first ``H`` positions are theirs.
-        clips: how many clips lie end to end in a row of ``tokens``.
-        dtype: of the result: that of ``tokens``, or fp32 where that is narrower.
+        positions: ``[P, C]``, usually an fp32 parameter.
+        heads: ``[H, C]``, usually an fp32 parameter; the first ``H`` positions are theirs.
+        clips: number of clips that lie end to end in a row of ``tokens``.
+        dtype: dtype of the result: that of ``tokens``, or fp32 if that is narrower.
 
     Returns:
         ``[B, H + K, C]``. Differentiable in tokens, positions and heads.
@@ -87,18 +88,18 @@ def add_positions(
 def place_tokens(
     tokens: Tensor, index: Tensor, fill: Tensor, positions: Tensor, *, clips: int = 1
 ) -> Tensor:
-    """A whole sequence made of some tokens: each in its slot, ``fill`` in the others.
+    """Returns whole sequences, with each token in its slot and ``fill`` in the others.
 
-    Row ``n`` is the token whose index is ``n``, else ``fill``, plus ``positions[n % P]``; computed
-    in fp32, or fp64, and rounded once.
+    Row ``n`` is the token whose index is ``n``, or else ``fill``, plus ``positions[n % P]``;
+    computed in fp32, or fp64, and rounded once.
 
     Args:
         tokens: ``[B, K, C]``. Differentiable, as are fill and positions.
         index: ``[B, K]`` int64 in ``[0, clips * P)``, none twice in a row. Checked as in
             :func:`gather_tokens`.
-        fill: ``[C]``, a mask token, in fp32 as a parameter is.
-        positions: ``[P, C]``, likewise.
-        clips: how many clips, of ``P`` slots each, lie end to end in a row.
+        fill: mask token, ``[C]``, usually an fp32 parameter.
+        positions: ``[P, C]``, usually an fp32 parameter.
+        clips: number of clips, of ``P`` slots each, that lie end to end in a row.
 
     Returns:
         ``[B, clips * P, C]`` in the dtype of ``tokens``.
@@ -122,12 +123,12 @@ def place_tokens(
 
 
 def gather_tokens_reference(tokens: Tensor, index: Tensor) -> Tensor:
-    """What ``ivn::gather_tokens`` means, in plain PyTorch."""
+    """Computes ``ivn::gather_tokens`` in plain PyTorch."""
     return tokens.gather(1, index.unsqueeze(-1).expand(-1, -1, tokens.shape[2]))
 
 
 def scatter_tokens_reference(tokens: Tensor, index: Tensor, N: int) -> Tensor:
-    """What ``ivn::scatter_tokens``, the gradient of a gather, means: other rows are zero."""
+    """Computes ``ivn::scatter_tokens``, the gradient of a gather, in plain PyTorch."""
     full = tokens.new_zeros(tokens.shape[0], N, tokens.shape[2])
     return full.scatter(1, index.unsqueeze(-1).expand_as(tokens), tokens)
 
@@ -135,7 +136,7 @@ def scatter_tokens_reference(tokens: Tensor, index: Tensor, N: int) -> Tensor:
 def add_positions_reference(
     tokens: Tensor, index: Tensor, positions: Tensor, heads: Tensor, clips: int, dtype: torch.dtype
 ) -> Tensor:
-    """What ``ivn::add_positions`` means, in plain PyTorch; of ``clips`` it needs nothing."""
+    """Computes ``ivn::add_positions`` in plain PyTorch, where ``clips`` makes no difference."""
     H, real = len(heads), positions.dtype
     places = positions[index % len(positions)]
     cls = (heads + positions[:H]).expand(tokens.shape[0], -1, -1)
@@ -145,7 +146,7 @@ def add_positions_reference(
 def place_tokens_reference(
     tokens: Tensor, index: Tensor, fill: Tensor, positions: Tensor, clips: int
 ) -> Tensor:
-    """What ``ivn::place_tokens`` means, in plain PyTorch."""
+    """Computes ``ivn::place_tokens`` in plain PyTorch."""
     B, _, C = tokens.shape
     full = fill.expand(B, clips * len(positions), C)
     full = full.scatter(1, index[..., None].expand(-1, -1, C), tokens.to(fill.dtype))
@@ -225,7 +226,7 @@ def _add_positions(
         tokens = tokens.contiguous()
     out = tokens.new_empty(B, H + K, C, dtype=dtype)
     sizes = (B, K, C, P, H, tokens.stride(0), TYPES[dtype], TYPES[tokens.dtype])
-    rows = tokens.data_ptr()  # of batches that need not follow one another
+    rows = tokens.data_ptr()  # since there may be gaps between batches
     call("ivn_add_positions", tokens.device, rows, index, positions, heads, out, *sizes)
     return out
 
