@@ -24,14 +24,15 @@ from ivn.evaluate.motion.features import FIRST_FRAME, TEACHER, collect
 from ivn.evaluate.motion.scenes import Picture, procedural_pictures, real_pictures, real_scenes
 from ivn.frozen import build_teacher
 from ivn.keys import make_keys
-from ivn.load import load_encoder, load_model
+from ivn.load import load_encoder
 from ivn.media.source import BUNDLED_CLIPS, Source
+from ivn.model.decoder import DiffusionDecoder
 from ivn.model.patch import patch_grid
+from ivn.report.collect.opened import open_run
 from ivn.report.collect.reconstructions import BRIGHTEST
 from ivn.report.collect.records import PROBES, RESULT
 from ivn.report.collect.write import report
 from ivn.report.draw.picture import ClipView, demo_picture, shown_frames
-from ivn.stages.stage1 import Stage1, Stage1Config
 from ivn.train import folder
 
 SHOWN = ("car-detection-1.mp4", "asl-book.mp4", "big-buck-bunny.mp4")
@@ -139,12 +140,12 @@ def losses(run_dir: Path) -> str:
 def draw(out: Path, sizes: Sizes) -> Path:
     """Write ``demo.png``: masks on real frames, reconstructions, features of all encoders."""
     config = _config("stage1", sizes)
-    assert isinstance(config.stage, Stage1Config)
-    student = load_model(out / "stage1")
-    stage = Stage1(config.stage, student, build_teacher(config.stage.teacher)).eval()
+    first = open_run(out / "stage1", config, "stage1", [])
+    stage = first.stage
+    assert stage is not None and isinstance(stage.decoder, DiffusionDecoder)
     encoders = {
         "random": load_encoder(config.name),
-        "stage 1": student.encoder,
+        "stage 1": stage.encoder,
         "stage 2": load_encoder(out / "stage2"),
     }
     views = []
@@ -152,14 +153,14 @@ def draw(out: Path, sizes: Sizes) -> Path:
         clips = _clip(BUNDLED_CLIPS / name, stage.clip_specs)
         batch = Batch(clips, make_keys(0, 0, [number]))
         video = clips["student"]
-        targets = stage.look(batch)
+        targets = stage.semantic.look(batch)
         visible, masked = stage.mask(batch, targets.attention)
+        assert isinstance(visible, Tensor) and isinstance(masked, Tensor)
         z = stage.student(video, visible, masked).predicted
         # Patches are drawn one by one: only those that the picture shows are.
         T, rows, columns = patch_grid(video, config.model.encoder.patch_size)
         here = torch.isin(masked[0] // (rows * columns), torch.from_numpy(shown_frames(T)))
         z, masked = z[:, here], masked[:, here]
-        assert stage.decoder is not None
         patches = stage.decoder.sample(z, batch.keys, steps=sizes.sampling_steps, limit=BRIGHTEST)
         features = {label: encoder(video) for label, encoder in encoders.items()}
         features["teacher"] = targets.layers[-1]
@@ -178,12 +179,11 @@ def measure(out: Path, sizes: Sizes) -> dict[str, Any]:
     Of the encoder after stage two, of the one it began as, and of stage one's image teacher.
     """
     config = _config("stage1", sizes)
-    assert isinstance(config.stage, Stage1Config)
     encoders = {TRAINED: load_encoder(out / "stage2"), RANDOM: load_encoder(config.name)}
     samples = collect(
         _pictures(sizes, seed=config.data.seed),
         encoders,
-        build_teacher(config.stage.teacher),
+        build_teacher(config.stage.teachers["teacher"].config),
         frames=config.model.encoder.num_frames,
         size=config.model.encoder.image_height,
     )

@@ -123,13 +123,12 @@ def _runs(content: Content) -> Html:
 
 
 def _run(number: int, run: Run) -> Html:
-    stage = {"stage1": "stage 1", "stage2": "stage 2"}.get(run.stage, "config unreadable")
     head = tag(
         "h3",
         {},
         tag("span", {"class": f"key c{number % 8}"}, ""),
         tag("span", {}, run.name),
-        tag("span", {"class": "badge"}, stage),
+        tag("span", {"class": "badge"}, run.stage or "config unreadable"),
     )
     facts = [*run.facts, *_losses(run)]
     listed = join(join([tag("dt", {}, name), tag("dd", {}, value)]) for name, value in facts)
@@ -194,7 +193,7 @@ def _reconstruction(content: Content) -> Html:
         "steps). Decibels are those of the drawn patches against the original; visible patches are "
         "the original's."
     )
-    none = "No run here has a trained decoder of pixels: stage two predicts features."
+    none = "No run here has a trained decoder of pixels."
     return _pictures(said, films.strips(content.reconstructions), none)
 
 
