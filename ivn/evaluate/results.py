@@ -24,7 +24,7 @@ CONFUSION = "confusion.csv"
 
 
 @dataclass
-class Row:
+class ResultRow:
     """One head on one encoder.
 
     Attributes:
@@ -61,7 +61,7 @@ class Result:
 
     task: str
     facts: dict[str, Any]
-    rows: list[Row]
+    rows: list[ResultRow]
     encoders: Sequence[Frozen]
     skipped: Sequence[Skipped] = ()
 

@@ -31,7 +31,7 @@ from ivn.evaluate.heads.search import Fitted, Kind, Task, arranged_shape, kinds
 from ivn.evaluate.heads.training import Training
 from ivn.evaluate.objective import SEVERAL_LABELS, Scores
 from ivn.evaluate.progress import shown
-from ivn.evaluate.results import Result, Row
+from ivn.evaluate.results import Result, ResultRow
 from ivn.evaluate.scores import by_class, guesses, row_scores
 from ivn.frozen.encoders import Frozen, Pool, nearest_pool
 from ivn.media.source import Source
@@ -158,7 +158,7 @@ def classify(
         told.append(probabilities)
         scores = row_scores(probabilities, labels, groups, seed=seed)
         chosen = {**head.point, "validation": head.validation, "pool": own}
-        rows.append(Row(one.name, kind.name, scores, chosen, baseline=one in baselines))
+        rows.append(ResultRow(one.name, kind.name, scores, chosen, baseline=one in baselines))
     best = max(range(len(found) * len(frozen)), key=lambda row: fitted[row].validation)
     facts = {
         "label": label,

@@ -20,7 +20,7 @@ from ivn.evaluate.features.views import grid
 from ivn.evaluate.heads.heads import LinearHead
 from ivn.evaluate.heads.training import Samples, standard
 from ivn.evaluate.metrics import share
-from ivn.evaluate.results import Result, Row
+from ivn.evaluate.results import Result, ResultRow
 from ivn.frozen.encoders import Frozen, Pool, nearest_pool
 from ivn.media.source import Source
 
@@ -93,7 +93,9 @@ def retrieve(
         }
         # What every probe has: the nearest, and one among five.
         scores |= {"top1": scores["recall1"], "top5": scores["recall5"]}
-        rows.append(Row(one.name, "cosine", {**scores}, {"pool": own}, baseline=one in baselines))
+        rows.append(
+            ResultRow(one.name, "cosine", {**scores}, {"pool": own}, baseline=one in baselines)
+        )
     pairs = list(zip(answers[asked].tolist(), same[asked].tolist(), strict=True))
     facts = {
         "label": label,
