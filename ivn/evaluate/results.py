@@ -15,7 +15,7 @@ from ivn.frozen.encoders import Frozen
 from ivn.provenance import versions
 from ivn.train.folder import write_text
 
-from .features.extract import Skipped
+from .features.extract import Unusable
 from .metrics import CONFIDENCE, Share
 
 FORMAT = 1
@@ -63,7 +63,7 @@ class Result:
     facts: dict[str, Any]
     rows: list[ResultRow]
     encoders: Sequence[Frozen]
-    skipped: Sequence[Skipped] = ()
+    skipped: Sequence[Unusable] = ()
 
     def json(self) -> dict[str, Any]:
         """All of it as plain values."""

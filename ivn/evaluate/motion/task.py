@@ -8,7 +8,7 @@ import numpy as np
 
 from ivn.errors import DataError, DecodeError
 from ivn.evaluate.account import ungrouped_lines
-from ivn.evaluate.features.extract import Skipped
+from ivn.evaluate.features.extract import Unusable
 from ivn.evaluate.linear import FOLDS, check_installed, predict_held_out
 from ivn.evaluate.metrics import confusion, per_class, share
 from ivn.evaluate.results import Result, ResultRow
@@ -43,7 +43,7 @@ class Frames:
     sources: Sequence[Source]
     seed: int
     frozen: Sequence[Frozen]
-    skipped: list[Skipped] = field(default_factory=list)
+    skipped: list[Unusable] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.sources)
@@ -64,9 +64,9 @@ class Frames:
                 for frames, size in specs:
                     choose_view(picture, frames=frames, size=size)
             except DecodeError as error:
-                self.skipped.append(Skipped(source.path, str(error)))
+                self.skipped.append(Unusable(source.path, str(error)))
             except ValueError as error:
-                self.skipped.append(Skipped(source.path, f"{source.path}: {error}"))
+                self.skipped.append(Unusable(source.path, f"{source.path}: {error}"))
             else:
                 yield picture
 
