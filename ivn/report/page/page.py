@@ -130,7 +130,9 @@ def _run(number: int, run: Run) -> Html:
         tag("span", {}, run.name),
         tag("span", {"class": "badge"}, run.stage or "config unreadable"),
     )
-    facts = [*run.facts, *_losses(run)]
+    means = run.log.losses() if run.log else {}
+    losses = [(name, f"{first:.3g} \u2192 {last:.3g}") for name, (first, last) in means.items()]
+    facts = [*run.facts, *losses]
     listed = join(join([tag("dt", {}, name), tag("dd", {}, value)]) for name, value in facts)
     parts = [head, tag("dl", {"class": "facts"}, listed)]
     if run.log is not None:
@@ -138,19 +140,6 @@ def _run(number: int, run: Run) -> Html:
     if run.missing:
         parts.append(_missing(run.missing))
     return tag("article", {"class": "card"}, *parts)
-
-
-def _losses(run: Run) -> list[tuple[str, str]]:
-    """Each term's mean over the first and the last tenth of the steps."""
-    found = []
-    for name, series in (run.log.series if run.log else {}).items():
-        if name == "loss" or name.startswith("terms."):
-            tenth = max(1, len(series.values) // 10)
-            first = sum(series.values[:tenth]) / tenth
-            last = sum(series.values[-tenth:]) / tenth
-            change = f"{first:.3g} \u2192 {last:.3g}"
-            found.append((name.removeprefix("terms."), change))
-    return found
 
 
 def _notes(run: Run) -> Html:
