@@ -34,7 +34,6 @@ EXEMPT = [
     "ivn/keys.py",
     "ivn/load.py",
     "ivn/meant.py",
-    "ivn/media",
     "ivn/model",
     "ivn/ops",
     "ivn/provenance.py",
