@@ -94,6 +94,7 @@ def _h265(data: bytes, length: int) -> Unit:
         if kind < 32:
             slices += 1
             entries += 16 <= kind <= 21
+            # Not FFmpeg's skip_frame, which takes pictures for spare that higher layers refer to.
             # Even numbers below 16: not referred to by their own layer.
             spare += kind < 16 and kind % 2 == 0
             layer = max(layer, (data[start + 1] & 7) - 1 if start + 1 < stop else 0)
