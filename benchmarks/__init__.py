@@ -1,7 +1,6 @@
 """Benchmarks, imported as ``ivn.benchmarks`` (setup.py maps the name to this folder).
 
 ``ops/bench_<noun>.py`` holds an operation's cases, ``ops/run.py`` runs them and
-``harness/measure.py`` measures. They are installed, so that one implementation serves ``ivn bench``,
-the scripts of a checkout, and a GPU machine that has neither a checkout nor the command line's
-library.
+``harness/measure.py`` measures. They are installed, so that one implementation serves
+``ivn bench``, the scripts of a checkout, and a GPU machine without checkout and tyro.
 """
