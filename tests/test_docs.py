@@ -56,7 +56,7 @@ def test_every_command_and_the_code_of_quickstart_guides_and_api_work(tmp_path, 
     assert len([line for line in ran if "pretrain" in line]) >= 5
     quickstart, features = found["quickstart.md"], found["guides/features.md"]
     assert quickstart["tokens"].shape == (1, 8 * 64, 192)
-    assert quickstart["clip"].shape == (1, 192)
+    assert quickstart["clip"].shape == (1, 768)
     assert features["features"].shape == (1, 192)
     assert features["vectors"].shape == (8, 192)
     assert found["api.md"]["rows"].shape == (2, 3, 592)
