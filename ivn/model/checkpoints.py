@@ -28,6 +28,7 @@ def checkpoints(run: Path) -> list[Path]:
 
 def newest(run: Path) -> Path | None:
     """The checkpoint that a run goes on from and is judged by; None before the first."""
+    # Even if it is damaged: an older one would be another result.
     return next(reversed(checkpoints(run)), None)
 
 

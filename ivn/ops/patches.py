@@ -27,6 +27,7 @@ _OPS = {Layout.EMBEDDING: "gather_patches", Layout.TARGET: "gather_target_patche
 
 def row_length(patch_size: int, layout: int = Layout.EMBEDDING) -> int:
     """Returns the number of elements of a row: a patch's pixels, padded for the embedding to 8s."""
+    # Rows are read and written in packs of 16 bytes; the zeros at their ends have no parameters.
     pixels = 3 * patch_size**2
     return -(-pixels // 8) * 8 if layout == Layout.EMBEDDING else pixels
 

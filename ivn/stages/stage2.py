@@ -261,6 +261,7 @@ class Stage2(Stage):
     def _loss(self, batch: Batch) -> dict[str, Term]:
         features, seen_by_teacher = self.target(batch), self.semantic.look(batch)
         views = range(self.masking.views)
+        # Means over the tokens of all views: weights do not depend on how many views there are.
         return added(self._view_terms(batch, view, features, seen_by_teacher) for view in views)
 
     def _view_terms(

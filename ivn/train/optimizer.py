@@ -72,6 +72,7 @@ class SkippingAdamW(torch.optim.AdamW):
 
     def step_if(self, good: Tensor) -> None:
         """Takes a step where ``good``, a bool scalar, is true; else changes nothing."""
+        # A skipped step counts: schedule, data and random numbers move on as after any other.
         self.found_inf = (~good).float()
         self.step()
 
