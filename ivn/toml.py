@@ -152,6 +152,14 @@ def kinds(cls: Any) -> tuple[str, ...]:
     return typing.get_args(typing.get_type_hints(cls)["kind"])
 
 
+def unstated_kind(hint: Any) -> str | None:
+    """Returns the kind of a table that states none, or None where it has to be stated."""
+    for cls in classes(hint):
+        if any(field.metadata == WITHOUT_KIND for field in dataclasses.fields(cls)):
+            return kinds(cls)[0]
+    return None
+
+
 def _decode_table(value: Any, hint: Any, path: str) -> Any:
     """Returns a dataclass, the one that ``kind`` names where ``hint`` is a union of several."""
     cls = hint
@@ -160,7 +168,7 @@ def _decode_table(value: Any, hint: Any, path: str) -> Any:
         expected = _choices(tuple(known))
         if not isinstance(value, dict):
             raise ConfigError(f"{path} is {value!r}, expected a table with kind {expected}")
-        kind = value.get("kind", _unspoken(known))
+        kind = value.get("kind", unstated_kind(hint))
         if not isinstance(kind, str) or kind not in known:
             near = meant.near(kind, known)
             raise ConfigError(f"{path}.kind is {kind!r}, expected {expected}{near}")
@@ -195,18 +203,6 @@ def _decode_tuple(value: Any, args: tuple[Any, ...], path: str) -> tuple[Any, ..
         raise ConfigError(f"{path} is {value!r}, expected {len(args)} values")
     pairs = enumerate(zip(value, args, strict=True))
     return tuple(decode(item, hint, f"{path}.{i}") for i, (item, hint) in pairs)
-
-
-def _unspoken(known: dict[str, Any]) -> str | None:
-    """Returns the kind of a table that states none, or None where it has to be stated.
-
-    Args:
-        known: kind -> class.
-    """
-    for kind, cls in known.items():
-        if any(field.metadata == WITHOUT_KIND for field in dataclasses.fields(cls)):
-            return kind
-    return None
 
 
 def _assign(table: dict[str, Any], assignment: str, cls: Any) -> None:

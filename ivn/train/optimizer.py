@@ -22,21 +22,22 @@ class ParameterGroup(Protocol):
 
 @dataclass(frozen=True)
 class OptimConfig:
-    """AdamW and its schedule; defaults are those of the paper's stage 1.
+    """AdamW and its schedule; the defaults are those of the paper's stage one.
 
     Attributes:
-        batch_size: clips a step, over all processes and micro-batches.
-        epochs: length of the schedule in passes over the clips.
-        steps: 0: as many as ``epochs`` give; else the whole schedule in this many steps,
-            warm-up and decay in the same proportion.
+        batch_size: clips per step, over all processes and micro-batches.
+        epochs: length of the schedule, in passes over the sources.
+        steps: length of the schedule in steps, with warm-up and decay in proportion; 0 leaves the
+            length to ``epochs``.
         lr: peak learning rate, before scaling.
         min_lr: learning rate at the end, before scaling.
-        lr_scaling: ``linear`` multiplies ``lr`` and ``min_lr`` by ``batch_size / 256``.
-        warmup_epochs: linear warm-up from zero, as many of the ``epochs``.
-        betas: AdamW's decay rates of the gradient's and its square's running means.
-        eps: AdamW's addition to the denominator.
-        weight_decay: AdamW's, of the parameters that decay.
-        clip_norm: largest norm of the whole gradient; 0 leaves gradients alone.
+        lr_scaling: "linear" multiplies ``lr`` and ``min_lr`` by ``batch_size / 256``, "none" does
+            not.
+        warmup_epochs: length of the linear warm-up from zero, in epochs; it is part of ``epochs``.
+        betas: decay rates of AdamW's running means of the gradient and of its square.
+        eps: number that AdamW adds to the denominator.
+        weight_decay: AdamW's weight decay, on the parameters that decay.
+        clip_norm: largest norm of the whole gradient; with 0, gradients are not clipped.
     """
 
     batch_size: int = 256

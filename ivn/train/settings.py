@@ -8,18 +8,18 @@ import torch
 
 @dataclass(frozen=True)
 class RunConfig:
-    """How a run is watched and kept.
+    """Logging, checkpoints, and when a run stops.
 
     Attributes:
-        log_every: steps between fetches of the metrics; each step has its line in the log, the one
-            fetched last also its health, which is measured with each fetch and so costs time when
-            this is small.
-        save_every: steps between checkpoints; the last step is always saved.
-        keep_last: checkpoints kept.
-        max_bad_steps: stop after this many steps in a row with a loss or gradient that is not
-            finite. Such steps change nothing.
-        max_replaced_share: stop when more than this share of the clips had to be replaced.
-        tensorboard: also write the log for TensorBoard, which must be installed.
+        log_every: steps between two readings of the metrics. Every step has a line in the log;
+            health metrics are measured once per reading, so small values cost time.
+        save_every: steps between two checkpoints. The last step is always saved.
+        keep_last: number of checkpoints that are kept.
+        max_bad_steps: number of consecutive steps with a loss or gradient that is not finite after
+            which the run stops. Such steps change no weight.
+        max_replaced_share: largest share of unusable clips, for which others were taken; the run
+            stops above it.
+        tensorboard: whether the log is also written for TensorBoard, which has to be installed.
     """
 
     log_every: int = 10
@@ -39,15 +39,16 @@ class RunConfig:
 
 @dataclass(frozen=True)
 class EfficiencyConfig:
-    """How a run is executed; the same results to fp32 rounding.
+    """Device, memory and processes. Results are the same to fp32 rounding.
 
     Attributes:
-        device: ``auto`` takes the GPU where there is one.
-        accumulation: micro-batches a step, which divide the batch; more of them need less memory.
-        workers: processes that decode; 0 decodes in the training process.
-        threads: CPU threads of the training process; 0 leaves PyTorch's choice.
-        prefetch_gib: memory for batches that are made ahead. There are two at first, and more
-            while training waits for workers that have no room to go on.
+        device: device of the training; "auto" is the GPU if there is one.
+        accumulation: micro-batches per step; it divides the batch size, and larger values need less
+            memory.
+        workers: processes that decode; with 0, the training process decodes.
+        threads: CPU threads of the training process; 0 leaves the number to PyTorch.
+        prefetch_gib: memory for batches that are prepared ahead, in GiB. Two batches are prepared
+            at first, and more while training waits for workers that have no room for the next one.
     """
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
