@@ -64,22 +64,24 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**63:
-            raise ValueError(f"seed is {self.seed}, expected 0 up to below 2**63")
+            raise ValueError(f"seed is {self.seed}, expected at least 0 and below 2**63")
         least, largest = self.crop_area
         if not 0 < least <= largest <= 1:
             raise ValueError(f"crop_area is {self.crop_area}, expected 0 < least <= largest <= 1")
         least, largest = self.crop_aspect
         if not 0 < least <= largest < math.inf:
-            raise ValueError(f"crop_aspect is {self.crop_aspect}, expected 0 < least <= largest")
+            raise ValueError(
+                f"crop_aspect is {self.crop_aspect}, expected 0 < least <= largest, both finite"
+            )
         if not (min(self.colour_jitter) >= 0 and self.colour_jitter[3] <= 0.5):
             raise ValueError(
-                f"colour_jitter is {self.colour_jitter}, expected at least 0, and hue at most 0.5"
+                f"colour_jitter is {self.colour_jitter}, expected brightness, contrast, saturation "
+                "and hue of at least 0, and a hue of at most 0.5"
             )
-        if self.rand_augment < 0 or not 0 <= self.rand_magnitude <= 30:
-            raise ValueError(
-                f"rand_augment is {self.rand_augment}, rand_magnitude {self.rand_magnitude}: "
-                "expected at least 0, and 0 to 30"
-            )
+        if self.rand_augment < 0:
+            raise ValueError(f"rand_augment is {self.rand_augment}, expected at least 0")
+        if not 0 <= self.rand_magnitude <= 30:
+            raise ValueError(f"rand_magnitude is {self.rand_magnitude}, expected 0 to 30")
         if not 0 <= self.erase <= 1:
             raise ValueError(f"erase is {self.erase}, expected 0 to 1")
         if not 1 <= self.repeats <= 256:

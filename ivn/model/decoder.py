@@ -71,8 +71,9 @@ class LatentHeadConfig:
 
 
 def _check_sizes(depth: int, width: int) -> None:
-    if depth < 1 or width < 1:
-        raise ValueError(f"depth {depth}, width {width}: expected at least 1 of each")
+    for name, size in (("depth", depth), ("width", width)):
+        if size < 1:
+            raise ValueError(f"{name} is {size}, expected at least 1")
 
 
 PixelDecoderConfig = DiffusionConfig | PixelHeadConfig

@@ -74,7 +74,7 @@ class EncoderConfig:
         if self.depth < 0:
             raise ValueError(f"depth is {self.depth}, expected at least 0")
         if not 0 <= self.drop_path < 1:
-            raise ValueError(f"drop_path is {self.drop_path}, expected 0 up to below 1")
+            raise ValueError(f"drop_path is {self.drop_path}, expected at least 0 and below 1")
         if self.image_table and self.family != "internvideo2":
             raise ValueError(f"image_table is true, expected false for family {self.family!r}")
 

@@ -64,11 +64,11 @@ class OptimConfig:
             raise ValueError(f"steps is {self.steps}, expected at least 0")
         if not 0 <= self.min_lr <= self.lr:
             raise ValueError(f"lr {self.lr}, min_lr {self.min_lr}: expected 0 <= min_lr <= lr")
-        if self.eps <= 0 or self.weight_decay < 0 or self.clip_norm < 0:
-            raise ValueError(
-                f"eps {self.eps}, weight_decay {self.weight_decay}, clip_norm {self.clip_norm}: "
-                "expected eps > 0 and the others at least 0"
-            )
+        if self.eps <= 0:
+            raise ValueError(f"eps is {self.eps}, expected above 0")
+        for name in ("weight_decay", "clip_norm"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected at least 0")
         if not all(0 <= beta < 1 for beta in self.betas):
             raise ValueError(f"betas is {self.betas}, expected two numbers in [0, 1)")
 

@@ -1,4 +1,4 @@
-"""Settings that cannot change a result: how a run is watched and kept, and how it is executed."""
+"""Settings that cannot change a result: logging, checkpoints, and how a run is executed."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -58,20 +58,18 @@ class EfficiencyConfig:
     prefetch_gib: float = 4.0
 
     def __post_init__(self) -> None:
-        if self.accumulation < 1 or self.workers < 0 or self.threads < 0:
-            raise ValueError(
-                f"accumulation {self.accumulation}, workers {self.workers}, threads "
-                f"{self.threads}: expected accumulation >= 1 and the others at least 0"
-            )
+        for name, least in (("accumulation", 1), ("workers", 0), ("threads", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected at least {least}")
         if not self.prefetch_gib > 0:
             raise ValueError(f"prefetch_gib is {self.prefetch_gib}, expected above 0")
 
 
 def resolve_device(name: str) -> torch.device:
-    """The device that ``name`` means here.
+    """Returns the device that ``name`` stands for on this machine.
 
     Raises:
-        ValueError: CUDA was asked for and PyTorch sees no such device.
+        ValueError: ``name`` is "cuda" and PyTorch sees no GPU.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
