@@ -1,9 +1,10 @@
 """Reads frozen dataclasses from TOML and writes them, and refuses unknown keys and wrong types.
 
 Fields may be bool, int, float, str, Literal, tuple, another dataclass, or a union of dataclasses
-that are told apart by their field ``kind: Literal[...]``. A table without a kind is of the class
-whose ``kind`` has ``metadata=WITHOUT_KIND``, if there is one: configs that were saved before the
-field had other kinds do not state it.
+that are told apart by their field ``kind: Literal[...]``. A base class with a class method
+``members`` stands for the union of the dataclasses that the method returns at the time. A table
+without a kind is of the class whose ``kind`` has ``metadata=WITHOUT_KIND``, if there is one:
+configs that were saved before the field had other kinds do not state it.
 """
 
 import dataclasses
@@ -142,6 +143,8 @@ def classes(hint: Any) -> tuple[Any, ...]:
     """Returns the dataclasses that a field of type ``hint`` may hold, also inside a tuple."""
     if dataclasses.is_dataclass(hint):
         return (hint,)
+    if hasattr(hint, "members"):
+        return hint.members()
     if typing.get_origin(hint) in (Union, types.UnionType, tuple):
         return tuple(cls for arg in typing.get_args(hint) for cls in classes(arg))
     return ()

@@ -200,6 +200,19 @@ def test_defaults_are_those_of_the_table_that_a_field_is_in():
     )
 
 
+@dataclass(frozen=True)
+class Bowl:
+    """A bowl."""
+
+    shape: Round | Square = Round(radius=2.0)
+
+
+def test_a_kind_that_is_not_the_default_has_the_defaults_of_its_class():
+    fields = [field for table in help.tables(Bowl) for field in table.fields]
+    found = [(field.key, field.default) for field in fields]
+    assert found == [("shape.kind", '"round"'), ("shape.radius", "2.0"), ("shape.side", "1.0")]
+
+
 def test_every_default_shown_is_a_value_that_the_field_takes():
     for field in FIELDS:
         if field.default:

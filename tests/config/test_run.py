@@ -1,11 +1,12 @@
 import dataclasses
 import tomllib
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import pytest
 
 from ivn import toml
+from ivn.config import help
 from ivn.config.presets import PRESETS
 from ivn.config.run import from_toml, override, read, to_toml
 from ivn.errors import ConfigError
@@ -250,6 +251,50 @@ def test_what_a_file_was_meant_to_say_is_suggested(text, words):
     with pytest.raises(ConfigError) as caught:
         from_toml(text)
     assert words in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_settings_in_lists_of_tables_are_suggested_by_the_first():
+    with pytest.raises(ConfigError) as caught:
+        from_toml("max_keep = 0.2")
+    expected = "did you mean stage.blocks.max_keep or stage.views.0.max_keep?"
+    assert expected in str(caught.value)
+
+
+def test_a_predictor_saved_before_there_were_kinds_is_read():
+    config = PRESETS["stage1-base"]()
+    lines = to_toml(config).splitlines()
+    lines.remove('kind = "modernbert"')
+    assert from_toml("\n".join(lines)) == config
+
+
+class Family:
+    """Stands for a union that grows."""
+
+    known: ClassVar = [Box]
+
+    @classmethod
+    def members(cls):
+        return tuple(cls.known)
+
+
+@dataclass(frozen=True)
+class Shelf:
+    thing: Family
+    more: tuple[Family, ...] = ()
+
+
+def test_a_family_of_dataclasses_is_read_as_the_union_of_its_members(monkeypatch):
+    text = "thing = {kind = 'ball', radius = 2}\nmore = [{kind = 'box'}]"
+    with pytest.raises(ConfigError, match=r"thing.kind is 'ball', expected 'box'$"):
+        toml.loads(text, Shelf)
+    monkeypatch.setattr(Family, "known", [Box, Ball])
+    shelf = toml.loads(text, Shelf)
+    assert shelf == Shelf(Ball(radius=2.0), more=(Box(),))
+    assert toml.loads(toml.dumps(shelf), Shelf) == shelf
+    assert toml.override(shelf, "thing.kind=box").thing == Box()
+    with pytest.raises(ConfigError, match=r"did you mean thing.radius or more.0.radius\?"):
+        toml.loads("thing = {kind = 'box'}\nradius = 2", Shelf)
+    assert "thing, kind ball" in [table.name for table in help.tables(Shelf)]
 
 
 def test_a_byte_order_mark_before_a_config_is_no_part_of_it(tmp_path):
