@@ -20,6 +20,9 @@ from ivn.errors import ConfigError
 
 from . import meant
 
+# Not pydantic: making one sentence of its errors takes more lines than decoding does here, its
+# strict mode reads JSON, in which a date has become a string, and a machine that has torch alone
+# reads the predictor's config of a checkpoint by this module.
 T = TypeVar("T")
 
 WITHOUT_KIND = {"without_kind": True}

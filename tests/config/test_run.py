@@ -1,6 +1,10 @@
 import dataclasses
+import re
 import tomllib
 from dataclasses import dataclass
+from datetime import date
+from functools import reduce
+from operator import getitem
 from typing import ClassVar, Literal
 
 import pytest
@@ -8,7 +12,7 @@ import pytest
 from ivn import toml
 from ivn.config import help
 from ivn.config.presets import PRESETS
-from ivn.config.run import from_toml, override, read, to_toml
+from ivn.config.run import Config, from_toml, override, read, to_dict, to_toml
 from ivn.errors import ConfigError
 
 
@@ -251,6 +255,43 @@ def test_what_a_file_was_meant_to_say_is_suggested(text, words):
     with pytest.raises(ConfigError) as caught:
         from_toml(text)
     assert words in str(caught.value) and "\n" not in str(caught.value)
+
+
+WRONG = [
+    *(0, -1, 3, 2.5, 8.0, 1e400, float("nan"), 10**30, "x", "1e-3", "true", "", True, False),
+    *([], [1], [0.5, 0.5], ["a"], [[1]], [{}], {}, {"a": 1}, {"kind": "x"}, date(2020, 1, 1)),
+]
+
+
+def paths(value, path=()):
+    """Yields the path of everything inside nested dicts and lists."""
+    if isinstance(value, dict | list):
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+            yield (*path, key)
+            yield from paths(item, (*path, key))
+
+
+@pytest.mark.parametrize("name", ["stage1-base", "stage2-tiny-official"])
+def test_whatever_stands_in_place_of_a_value_is_told_by_its_key_in_a_line(name):
+    told = 0
+    table = to_dict(PRESETS[name]())
+    for path in list(paths(table)):
+        key = ".".join(map(str, path))
+        group = reduce(getitem, path[:-1], table)
+        right = group[path[-1]]
+        for wrong in WRONG:
+            group[path[-1]] = wrong
+            try:
+                toml.decode(table, Config)
+            except ConfigError as error:
+                said = str(error)
+                # The key, one inside it, or a setting of the same table that the value contradicts.
+                place = f"{path[0]}[.: ]" if len(path) > 1 else f"{key}[. ]"
+                assert re.match(place, said) and len(said) < 400, (key, wrong, said)
+                assert "\n" not in said and "Config(" not in said and "Error" not in said
+                told += 1
+        group[path[-1]] = right
+    assert told > 1000
 
 
 def test_settings_in_lists_of_tables_are_suggested_by_the_first():
