@@ -81,16 +81,6 @@ def test_api_md_has_every_public_name(module):
         assert re.search(rf"`{stem}[`(]", section), name
 
 
-def test_the_settings_of_the_pretraining_guide_are_taken():
-    (examples,) = (
-        block for block in blocks("guides/pretraining.md", "") if "--set optim.lr=3e-4" in block
-    )
-    for line in examples.splitlines():
-        code, out, err = command(*shlex.split(line)[1:])
-        assert (code, err) == (0, ""), line
-        assert out != command("config", shlex.split(line)[2])[1]
-
-
 def test_lists_of_the_data_guide_are_read(tmp_path):
     (text,) = (block for block in blocks("guides/data.md", "") if block.startswith("clips/"))
     (tmp_path / "clips").mkdir()
