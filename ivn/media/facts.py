@@ -77,9 +77,9 @@ def read_facts(source: Source) -> Facts:
         times = np.array(ticks, np.float64) * tick
         fps = _rate(times, float(clock.rate))
         duration = float(times[-1] - times[0]) + 1 / fps
-        # Decoded, since nothing else tells how players turn it.
         first, context = _first(whole, read), read.stream.codec_context
         orientation = orientation_of(first)
+        # It takes a decoded frame: nothing else tells how players turn the video.
         width, height = first.width, first.height
         if orientation.on_its_side:
             width, height = height, width

@@ -26,7 +26,6 @@ _OPS = {Layout.EMBEDDING: "gather_patches", Layout.TARGET: "gather_target_patche
 
 def row_length(patch_size: int, layout: int = Layout.EMBEDDING) -> int:
     """Elements of a row: a patch's pixels, for the embedding padded to a multiple of 8."""
-    # Rows are read and written in packs of 16 bytes; the zeros at their ends have no parameters.
     pixels = 3 * patch_size**2
     return -(-pixels // 8) * 8 if layout == Layout.EMBEDDING else pixels
 

@@ -48,7 +48,6 @@ def entry(source: Source, view: AnyView) -> str:
     real = os.path.realpath(source.path)
     # A file that cannot be read has no features either.
     found = os.stat(real) if os.path.exists(real) else None
-    # Not its content: hashing all files would take as long as decoding them.
     state = [found.st_size, found.st_mtime_ns] if found else []
     # Of several members of one name each has its own place.
     inside = [source.member, source.offset] if source.member else []

@@ -29,6 +29,8 @@ __all__ = [
     "usable",
 ]
 
+# PyAV takes over a file that another back end fails on, which is the file's fault. A back end that
+# is not installed stops the run: the user's choice would be undone.
 BACKENDS: Mapping[str, Backend] = {module.name: module for module in (pyav, torchcodec, dali)}
 
 
@@ -66,8 +68,6 @@ def usable(backend: BackendName) -> Backend:
         DataError: it is not installed, or does not load.
     """
     module = BACKENDS["pyav" if backend == "auto" else backend]
-    # PyAV takes over a file that a back end fails on, which is the file's fault. A back end that is
-    # not installed stops the run: the user's choice would be undone.
     if missing := module.available():
         raise DataError(f"{missing}; or set data.decoder=auto")
     return module

@@ -94,10 +94,10 @@ def _h265(data: bytes, length: int) -> Unit:
         if kind < 32:
             slices += 1
             entries += 16 <= kind <= 21
-            # Not FFmpeg's skip_frame, which takes pictures for spare that higher layers refer to.
             # Even numbers below 16: not referred to by their own layer.
             spare += kind < 16 and kind % 2 == 0
             layer = max(layer, (data[start + 1] & 7) - 1 if start + 1 < stop else 0)
+            # FFmpeg's skip_frame knows no layers, and skips pictures that higher ones refer to.
         elif kind in (32, 33, 34):
             settings.append(data[start:stop])
         elif kind in (39, 40):

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.stream import VideoStream
 
-# The frames of one request do not suffice to believe time stamps: a few can agree by chance.
-
 # Packets that are looked at, at most, for the first frame that is shown.
 _HEAD = 32
 
