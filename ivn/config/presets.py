@@ -141,7 +141,7 @@ def stage1_official(size: str) -> Config:
 def stage2(size: str) -> Config:
     """Stage two as the paper states it; it starts from a stage-one run."""
     scale = SCALES[size]
-    # The paper gives no learning rate: it is the release's 1e-4 for 256 clips, at the paper's batch.
+    # The paper gives no learning rate: the release's 1e-4 for 256 clips, at the paper's batch.
     # The encoder's and the predictor's weights come from stage one.
     predictor = replace(scale.predictor, init="scratch")
     model = ModelConfig(scale.encoder, predictor, LatentHeadConfig(), dtype=_dtype(size))
