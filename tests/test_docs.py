@@ -30,15 +30,21 @@ def blocks(document, language):
 
 
 # Documents whose commands run in one folder, one after another; api.md takes their runs.
-RUNNING = ("quickstart.md", "guides/pretraining.md", "guides/features.md", "guides/data.md")
+RUNNING = (
+    *("quickstart.md", "guides/pretraining.md", "guides/features.md", "guides/data.md"),
+    "guides/evaluation.md",
+)
 
 
 @pytest.mark.slow
 def test_every_command_and_the_code_of_quickstart_guides_and_api_work(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     (tmp_path / "videos" / "more").mkdir(parents=True)
     for number in range(8):
         write_mp4(tmp_path / "videos" / "more" / f"{number}.mp4", noise(8))
+    rows = (f"videos/more/{number}.mp4,{number % 2}\n" for number in range(8))
+    (tmp_path / "clips.csv").write_text("".join(["path,label\n", *rows]))
     ran, found = set(), {}
     for document in (*RUNNING, "api.md"):
         lines = "".join(blocks(document, "sh")).splitlines()
@@ -59,6 +65,7 @@ def test_every_command_and_the_code_of_quickstart_guides_and_api_work(tmp_path, 
     assert quickstart["clip"].shape == (1, 768)
     assert features["features"].shape == (1, 192)
     assert features["vectors"].shape == (8, 192)
+    assert 0 <= found["guides/evaluation.md"]["top1"].value <= 1
     assert found["api.md"]["rows"].shape == (2, 3, 592)
 
 
