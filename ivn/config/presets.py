@@ -100,14 +100,11 @@ def stage1(size: str) -> Config:
     """Stage one as the paper states it."""
     scale = SCALES[size]
     model = ModelConfig(scale.encoder, scale.predictor, scale.decoder, dtype=_dtype(size))
-    frames, pixels = scale.encoder.num_frames, scale.encoder.image_height
     return Config(
         name=f"stage1-{size}",
         data=DataConfig(),
         model=model,
-        stage=Stage1Config(
-            teacher=scale.teacher, frames=frames, size=pixels, mask_group=scale.mask_group
-        ),
+        stage=_stage1(scale),
         optim=OptimConfig(scale.batch, epochs=50, lr=1e-3, lr_scaling="none", warmup_epochs=7),
         run=RunConfig(),
         efficiency=EfficiencyConfig(),
@@ -117,13 +114,12 @@ def stage1(size: str) -> Config:
 def stage1_official(size: str) -> Config:
     """Stage one as the released code and its script have it."""
     config, scale = stage1(size), SCALES[size]
-    assert isinstance(config.stage, Stage1Config)
     return replace(
         config,
         name=f"stage1-{size}-official",
         data=replace(config.data, frame_offsets="released"),
         stage=replace(
-            config.stage,
+            _stage1(scale),
             teacher=replace(scale.teacher, taps=scale.official_taps),
             mask="semantic_sampled",
             mask_ratio=0.75,
@@ -141,7 +137,6 @@ def stage1_official(size: str) -> Config:
 def stage2(size: str) -> Config:
     """Stage two as the paper states it; it starts from a stage-one run."""
     scale = SCALES[size]
-    # The paper gives no learning rate: the release's 1e-4 for 256 clips, at the paper's batch.
     # The encoder's and the predictor's weights come from stage one.
     predictor = replace(scale.predictor, init="scratch")
     model = ModelConfig(scale.encoder, predictor, LatentHeadConfig(), dtype=_dtype(size))
@@ -149,11 +144,8 @@ def stage2(size: str) -> Config:
         name=f"stage2-{size}",
         data=DataConfig(),
         model=model,
-        stage=Stage2Config(
-            frames=scale.stage2_frames,
-            size=scale.encoder.image_height,
-            mask_group=scale.mask_group,
-        ),
+        stage=_stage2(scale),
+        # The paper gives no rate: the release's 1e-4 for 256 clips, at the paper's batch.
         optim=OptimConfig(scale.batch, epochs=100, lr=1e-4, lr_scaling=_stage2_scaling(size)),
         run=RunConfig(),
         efficiency=EfficiencyConfig(),
@@ -163,7 +155,6 @@ def stage2(size: str) -> Config:
 def stage2_official(size: str) -> Config:
     """Stage two as the released code and its script have it."""
     config, scale = stage2(size), SCALES[size]
-    assert isinstance(config.stage, Stage2Config)
     views = (
         Blocks(8, 0.15, truncate="prefix", restart=True, shared_aspect=True),
         Blocks(2, 0.7, truncate="prefix", restart=True, shared_aspect=True),
@@ -173,13 +164,29 @@ def stage2_official(size: str) -> Config:
         name=f"stage2-{size}-official",
         data=replace(config.data, frame_offsets="released"),
         stage=replace(
-            config.stage,
+            _stage2(scale),
             mask_group=scale.official_mask_group,
             views=views,
             teacher_drop_path=True,
             decay_predictor_tokens=True,
         ),
         optim=replace(config.optim, batch_size=scale.official_stage2_batch, epochs=101),
+    )
+
+
+def _stage1(scale: Scale) -> Stage1Config:
+    encoder = scale.encoder
+    return Stage1Config(
+        teacher=scale.teacher,
+        frames=encoder.num_frames,
+        size=encoder.image_height,
+        mask_group=scale.mask_group,
+    )
+
+
+def _stage2(scale: Scale) -> Stage2Config:
+    return Stage2Config(
+        frames=scale.stage2_frames, size=scale.encoder.image_height, mask_group=scale.mask_group
     )
 
 

@@ -3,21 +3,12 @@
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-
-class ParameterGroup(Protocol):
-    """What the optimiser reads of a stage's group of parameters."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def params(self) -> dict[str, nn.Parameter]: ...
-    @property
-    def weight_decay(self) -> bool: ...
+from ivn.stages.stage import ParameterGroup
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from .files import INDEX, index_of, is_shard
+from .formats import INDEX, index_of, is_shard
 
 CHECKPOINTS = "checkpoints"
 # Of a whole model, as hubs have them: the first that is there is taken.
