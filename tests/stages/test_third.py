@@ -113,12 +113,12 @@ def test_a_mask_without_the_teacher_that_it_follows_is_refused(videos, tmp_path)
     )
     words = "stage.mask follows an image teacher's attention: choose stage.teacher.kind"
     assert assert_one_line(said, words) == 1
-    said = command("data", "view", videos, "-o", tmp_path / "no.png", "--set", *settings)
+    said = command("data", "view", videos, "-o", tmp_path / "no.html", "--set", *settings)
     assert assert_one_line(said, words) == 1
 
 
 def test_a_contact_sheet_shows_its_masks(run, videos, tmp_path):
-    out = tmp_path / "sheet.png"
+    out = tmp_path / "sheet.html"
     code, said, err = command("data", "view", videos, "-o", out, "--run", run, "--clips", 2)
     assert (code, err) == (0, "") and said.startswith("2 clips") and out.exists()
 
