@@ -47,7 +47,7 @@ LABELS = (
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much the demo does of everything.
+    """Amounts of work in the demo.
 
     Attributes:
         stage1_steps, stage2_steps: training steps of each stage.
@@ -79,7 +79,7 @@ def demo(out: Path, sizes: Sizes = FULL) -> int:
 
     Args:
         out: a new folder; it gets ``stage1/``, ``stage2/``, ``demo.png`` and ``report.html``.
-        sizes: how much to do of everything.
+        sizes: amounts of work.
 
     Returns:
         The exit code: 0, or that of the run that was stopped.
@@ -138,7 +138,7 @@ def draw(first: Opened, out: Path, sizes: Sizes) -> Path:
     Args:
         first: the run of stage one.
         out: the demo's folder.
-        sizes: how much to do of everything.
+        sizes: amounts of work.
     """
     stage, encoder = first.stage, first.config.model.encoder
     assert stage is not None and isinstance(stage.decoder, DiffusionDecoder)
@@ -181,7 +181,7 @@ def measure(first: Opened, run_dir: Path, sizes: Sizes) -> results.Result:
     Args:
         first: the run of stage one.
         run_dir: the run of stage two.
-        sizes: how much to do of everything.
+        sizes: amounts of work.
     """
     config = first.config
     assert first.stage is not None and first.stage.semantic.teacher is not None

@@ -70,7 +70,7 @@ class Lab:
         settings = (*recipe(self.scale, row.stage), *row.settings, *filter(None, changes))
         return override(PRESETS[f"{row.stage}-{self.scale}"](), *settings, f"data.seed={seed}")
 
-    def place(self, row: PaperRow, seed: int) -> Path:
+    def run_dir(self, row: PaperRow, seed: int) -> Path:
         """Returns the run's folder, named by everything that can change its result."""
         config = self.config(row, seed)
         named = replace(config, name="", run=RunConfig(), efficiency=EfficiencyConfig())
@@ -80,11 +80,11 @@ class Lab:
     def start(self, row: PaperRow, seed: int) -> str:
         """Returns the folder of the run that a row's run starts from; "" for none."""
         first = [other for other in self.table.rows if row.start and other.name == row.start]
-        return str(self.place(first[0], seed)) if first else ""
+        return str(self.run_dir(first[0], seed)) if first else ""
 
     def train(self, row: PaperRow, seed: int) -> int:
         """Runs a row to its end, or resumes it; returns the exit code."""
-        run_dir = self.place(row, seed)
+        run_dir = self.run_dir(row, seed)
         if (run_dir / folder.CONFIG).exists():
             return run.resume(run_dir, data=self.data)
         return run.start(
@@ -118,7 +118,7 @@ class Lab:
 
     def trained(self, row: PaperRow, seed: int) -> Frozen:
         """Returns the encoder of a row's run, for clips of the size that it was trained on."""
-        stage, run_dir = self.config(row, seed).stage, str(self.place(row, seed))
+        stage, run_dir = self.config(row, seed).stage, str(self.run_dir(row, seed))
         return load_frozen(run_dir, frames=stage.frames, size=stage.size, device=self._device())
 
     def baselines(self, seed: int) -> dict[Path, Frozen]:
@@ -139,7 +139,7 @@ class Lab:
                 row.name,
                 row.paper,
                 # A row that cannot run at this scale would have the settings of another row.
-                self._scores(self.place(row, seed) for seed in seeds if not row.missing),
+                self._scores(self.run_dir(row, seed) for seed in seeds if not row.missing),
                 row.missing or failed.get(row.name, ""),
             )
             for row in self.table.rows

@@ -12,9 +12,9 @@ _ONE, _SEVERAL = ("top1", "top5", "class_mean"), ("map",)
 _HEADINGS = {"top1": "top-1", "top5": "top-5", "class_mean": "class mean", "map": "mAP", "ap": "AP"}
 
 
-def classify_table(found: Result) -> str:
+def classify_table(result: Result) -> str:
     """Returns the scores of every head on every encoder and of guessing, and the best's classes."""
-    facts = found.facts
+    facts = result.facts
     several = facts["multi_label"]
     first, *others = _SEVERAL if several else _ONE
     guess = "" if several else f"always the most frequent class: {facts['majority']:.1%}, "
@@ -24,19 +24,19 @@ def classify_table(found: Result) -> str:
         f"{_split(facts['split'])}",
         f"{guess}by chance: {facts['chance']:.1%}",
     ]
-    if found.skipped:
-        lines.append(f"{len(found.skipped)} videos could not be used")
+    if result.skipped:
+        lines.append(f"{len(result.skipped)} videos could not be used")
     head = ["encoder", "head", _HEADINGS[first], "95% interval"]
     body = [
         [
-            _named(row, found.rows),
+            _named(row, result.rows),
             row.head,
             _value(row.scores[first]),
             _interval(row.scores[first]),
             *(_value(row.scores[name]) for name in others),
             _chosen(row),
         ]
-        for row in found.rows
+        for row in result.rows
     ]
     lines.append(_table([*head, *(_HEADINGS[name] for name in others), "chosen"], body))
     best, score = facts["per_class_of"], "ap" if several else "top1"
@@ -49,9 +49,9 @@ def classify_table(found: Result) -> str:
     return "\n".join(lines)
 
 
-def motion_table(found: Result) -> str:
+def motion_table(result: Result) -> str:
     """Returns every encoder's accuracy over all camera motions and over each kind of picture."""
-    facts = found.facts
+    facts = result.facts
     kinds = sorted(facts["kinds"], reverse=True)
     counts = ", ".join(
         f"{facts['kinds'][kind]} of {kind} pictures, {facts['kinds'][kind] / facts['n']:.0%}"
@@ -64,8 +64,8 @@ def motion_table(found: Result) -> str:
         f"({facts['split']['folds']} folds); intervals are over scenes",
         f"by chance: {facts['chance']:.1%}",
     ]
-    if found.skipped:
-        lines.append(f"{len(found.skipped)} videos could not be used")
+    if result.skipped:
+        lines.append(f"{len(result.skipped)} videos could not be used")
     rows = [
         [
             row.encoder,
@@ -73,7 +73,7 @@ def motion_table(found: Result) -> str:
             _interval(row.scores["top1"]),
             *(f"{row.extra['by_kind'][kind]:.1%}" for kind in kinds),
         ]
-        for row in found.rows
+        for row in result.rows
     ]
     lines.append(_table(["encoder", "accuracy", "95% interval", *kinds], rows))
     for gain in facts["differences"]:
@@ -85,9 +85,9 @@ def motion_table(found: Result) -> str:
     return "\n".join(lines)
 
 
-def retrieve_table(found: Result) -> str:
+def retrieve_table(result: Result) -> str:
     """Returns every encoder's recall and mean average precision."""
-    facts = found.facts
+    facts = result.facts
     lines = [
         *facts["notes"],
         f"{facts['n']} queries of {len(facts['classes'])} classes in {facts['groups']} groups, "
@@ -97,17 +97,17 @@ def retrieve_table(found: Result) -> str:
     ]
     if facts["unasked"]:
         lines.append(f"{facts['unasked']} videos have no other of their class and are no queries")
-    if found.skipped:
-        lines.append(f"{len(found.skipped)} videos could not be used")
+    if result.skipped:
+        lines.append(f"{len(result.skipped)} videos could not be used")
     names = ["recall1", "recall5", "recall10", "map"]
     rows = [
         [
-            _named(row, found.rows),
+            _named(row, result.rows),
             _value(row.scores["recall1"]),
             _interval(row.scores["recall1"]),
             *(_value(row.scores[name]) for name in names[1:]),
         ]
-        for row in found.rows
+        for row in result.rows
     ]
     head = ["encoder", "recall@1", "95% interval", "recall@5", "recall@10", "mAP"]
     lines.append(_table(head, rows))
