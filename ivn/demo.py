@@ -184,8 +184,8 @@ def measure(first: Opened, run_dir: Path, sizes: Sizes) -> results.Result:
         sizes: amounts of work.
     """
     config = first.config
-    assert first.stage is not None and first.stage.semantic.teacher is not None
-    teacher = first.stage.semantic.teacher
+    assert first.stage is not None
+    teacher = first.stage.teachers["teacher"].network
     spec = ClipSpec(config.model.encoder.num_frames, config.model.encoder.image_height)
     trained, twin, every_frame, first_frame = LABELS
     pictures = BundledPictures(sizes.per_scene, sizes.procedural, seed=config.data.seed)

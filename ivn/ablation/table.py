@@ -57,6 +57,7 @@ def agreement(lines: Sequence[ResultLine], column: int, task: str) -> Agreement:
         same += mean * paper > 0
         if len(a) != len(b) or len(a) < 2:
             continue
+        # No interval: with few seeds it would claim too much.
         differences = [x - y for x, y in zip(a, b, strict=True)]
         if min(differences) > 0 or max(differences) < 0:
             consistent += 1

@@ -19,7 +19,7 @@ from torch import Tensor
 from ivn.errors import DataError
 from ivn.keys import Purpose, make_keys
 from ivn.media.source import Source
-from ivn.media.storage import named
+from ivn.media.storage import name_of
 from ivn.ops.random import random_words
 
 _TRIES = 20
@@ -99,7 +99,7 @@ def check_apart(
     if not shared:
         return
     video, (kind, value) = shared[0]
-    ours, theirs = named(train[owner[kind, value]]), named(test[video])
+    ours, theirs = name_of(train[owner[kind, value]]), name_of(test[video])
     why = {
         "file": "are one file",
         "content": "have the same bytes",

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ivn.data.batch import ClipSpec
+from ivn.data.batch import IMAGENET_MEAN, IMAGENET_STD, ClipSpec
 from ivn.data.crop import centre_clip
 from ivn.errors import DataError
 from ivn.frozen.protocol import FeatureNetwork, ImageNetwork
@@ -95,12 +95,16 @@ class Frozen(ABC):
     def identity(self) -> str:
         """SHA-256 of class, clip, sizes and weights; encoders of one identity are equal."""
         digest = hashlib.sha256()
-        sizes = {"class": type(self).__name__, "spec": asdict(self.spec)} | self._sizes()
+        sizes = {"class": type(self).__name__, "spec": self._clip()} | self._sizes()
         digest.update(json.dumps(sizes, sort_keys=True).encode())
         for key, value in sorted(self._state().items()):
             digest.update(f"{key} {value.dtype} {list(value.shape)}".encode())
             digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
         return digest.hexdigest()
+
+    def _clip(self) -> dict[str, Any]:
+        """Frames, size and normalisation of the clips, for the identity."""
+        return asdict(self.spec) | {"mean": IMAGENET_MEAN, "std": IMAGENET_STD}
 
     @property
     def dtype(self) -> torch.dtype:
@@ -249,6 +253,9 @@ class FrozenNetwork(Frozen):
         if pool == "attn":
             return final.pooled
         return final.cls if pool == "cls" else pooled_tokens(final.tokens, self.slots, pool)
+
+    def _clip(self) -> dict[str, Any]:
+        return super()._clip() | {"mean": self.network.mean, "std": self.network.std}
 
     def _sizes(self) -> dict[str, Any]:
         network = self.network

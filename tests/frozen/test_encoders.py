@@ -168,6 +168,12 @@ def test_the_identity_is_that_of_class_sizes_and_weights(encoder):
     assert len(one) == 64
 
 
+def test_identities_are_those_of_earlier_versions():
+    """Caches of features and saved heads are found by them."""
+    expected = "e2c8cebc1cf0f69dd473ef1711762afddfb05bded0d26d1daf9f04dfedad04b5"
+    assert FrozenPixels("raw", ClipSpec(2, 16)).identity == expected
+
+
 def test_a_preset_is_an_encoder_with_random_weights():
     frozen = load_frozen("stage1-tiny")
     assert (frozen.name, frozen.spec) == ("stage1-tiny", ClipSpec(8, 112))

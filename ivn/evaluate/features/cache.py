@@ -49,6 +49,7 @@ def entry(source: Source, view: AnyView) -> str:
     real = os.path.realpath(source.path)
     # A file that cannot be read has no features either.
     stat = os.stat(real) if os.path.exists(real) else None
+    # Not its content: hashing all files would take as long as decoding them.
     state = [stat.st_size, stat.st_mtime_ns] if stat else []
     # A tar may hold several members of one name: offsets tell them apart.
     member = [source.member, source.offset] if source.member else []

@@ -104,6 +104,7 @@ class LinearHead(Head):
         return 4 * self.classes
 
 
+# Heads add no positions to tokens: what an image network knows of order stays what it is.
 class AttentiveHead(Head):
     """One cross-attention with one learned query over all tokens, LayerNorm, one matrix.
 

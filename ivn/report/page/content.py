@@ -74,7 +74,7 @@ class Run:
 
     Attributes:
         name: short, and different for each run of a page.
-        stage: "stage1", "stage2" or "" where the config cannot be read.
+        stage: name of its stage, such as "stage 1"; "" where the config cannot be read.
         facts: (what, value) about the run, in the order in which they are shown.
         log: None without one.
         seconds_per_step: (waiting for data, everything else), means; None without a log.
