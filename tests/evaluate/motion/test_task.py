@@ -1,4 +1,4 @@
-"""`ivn probe motion`, on features whose answer is known; `ivn demo` measures by it, too."""
+"""`ivn evaluate motion`, on features whose answer is known; `ivn demo` measures by it, too."""
 
 import json
 
