@@ -125,7 +125,7 @@ def probe_motion(
         return ResultRow(encoder.name, HEAD, scores, extra, baseline=encoder in baselines)
 
     def difference(baseline: Frozen) -> dict[str, Any]:
-        """The first encoder's accuracy less the baseline's, on the same clips."""
+        """Returns the first encoder's accuracy less the baseline's, on the same clips."""
         gain = right[encoders[0].identity] - right[baseline.identity]
         names = {"encoder": encoders[0].name, "baseline": baseline.name}
         return names | share(gain, scenes, seed=seed).json()

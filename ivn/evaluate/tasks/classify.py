@@ -27,7 +27,7 @@ from ivn.evaluate.features.extract import extract
 from ivn.evaluate.features.views import AnyView, grid, training_views
 from ivn.evaluate.heads.fitted import HEADS
 from ivn.evaluate.heads.heads import LinearHead
-from ivn.evaluate.heads.search import Fitted, HeadKind, Labelled, arranged_shape, kinds
+from ivn.evaluate.heads.search import Fitted, HeadKind, LabelledFeatures, arranged_shape, kinds
 from ivn.evaluate.heads.training import Training
 from ivn.evaluate.objective import SEVERAL_LABELS, Scores
 from ivn.evaluate.progress import shown
@@ -146,7 +146,7 @@ def classify(
     pairs = list(product(zip(encoders, pools, extracted.features, strict=True), head_kinds))
     for (encoder, theirs, features), kind in shown(pairs, "heads", len(pairs)):
         own = theirs[kind.name]
-        labelled_features = Labelled(
+        labelled_features = LabelledFeatures(
             features[own],
             torch.from_numpy(data.labels),
             data.groups,
@@ -193,7 +193,7 @@ def classify(
 
 def _run(
     kind: HeadKind,
-    data: Labelled,
+    data: LabelledFeatures,
     splits: Sequence[Split],
     views: Sequence[int],
     encoder: Frozen,
