@@ -20,7 +20,7 @@ from ivn.data.manifest.identity import fingerprint
 from ivn.data.manifest.listing import left_out, list_clips
 from ivn.data.sliding import Tail, Window, Windows, windows_of
 from ivn.durable import held_partial
-from ivn.embed.files import Table, writer_for
+from ivn.embed.files import EmbeddingTable, writer_for
 from ivn.embed.parts import Part, Parts
 from ivn.errors import DataError, DecodeError, RequestError
 from ivn.frozen.encoders import Frozen, Pool, check_finite
@@ -291,7 +291,7 @@ def _batches(stream: Iterator[tuple[int, Window]], size: int) -> Iterator[list[t
 
 def _table(
     parts: Parts, sources: Sequence[Source], header: dict[str, Any], broken: dict[int, str]
-) -> Table:
+) -> EmbeddingTable:
     """All parts together, without the windows of videos that turned out to be broken later on."""
     columns = [parts.columns(index) for index in range(len(parts))]
     good = [~np.isin(part.video, list(broken)) for part in columns]
@@ -320,7 +320,7 @@ def _table(
         "uncovered_frames": int(left.sum()),
         "skipped": skipped,
     }
-    return Table(header, [_text(source.path) for source in sources], shape, whole, pieces)
+    return EmbeddingTable(header, [_text(source.path) for source in sources], shape, whole, pieces)
 
 
 def _text(name: str) -> str:

@@ -34,7 +34,7 @@ def test_real_clips_are_told_apart_and_predicted_as_they_were(clips, tmp_path):
         assert row["top5"] is None and "lr" in row and "wd" in row
     assert sum(map(sum, found["confusion"])) == 13
     rows = list(csv.reader((out / "confusion.csv").read_text().splitlines()))
-    assert rows[0][1:] == ["face", "sign"]
+    assert rows[0] == ["true \\ predicted", "face", "sign"]
     assert [[int(cell) for cell in row[1:]] for row in rows[1:]] == found["confusion"]
     told = command("predict", *[BUNDLED_CLIPS / name for name in SIGNS], "--head", out)
     assert told[0] == 0 and told[2] == ""
@@ -66,7 +66,7 @@ def test_predictions_are_those_that_were_judged(head, clips, tmp_path):
     saved = headfile.save(found.heads[0], tmp_path / "heads", facts=found.facts)
     told = command("predict", *[s.path for s in found.tested], "--head", saved, "--json")
     assert (told[0], told[2]) == (0, "")
-    for row, probabilities in zip(json.loads(told[1]), found.told[0], strict=True):
+    for row, probabilities in zip(json.loads(told[1]), found.predicted[0], strict=True):
         expected = dict(zip(found.facts["classes"], probabilities.tolist(), strict=True))
         assert row["classes"] == pytest.approx(expected, abs=1e-5)
         assert list(row["classes"].values()) == sorted(row["classes"].values(), reverse=True)
