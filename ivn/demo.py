@@ -31,6 +31,7 @@ from ivn.report.collect.reconstructions import BRIGHTEST
 from ivn.report.collect.records import PROBES, RESULT
 from ivn.report.collect.write import report
 from ivn.report.draw.picture import ClipView, demo_picture, shown_frames
+from ivn.report.options import Report
 from ivn.stages.stage1 import Stage1, Stage1Config
 from ivn.train import folder
 
@@ -114,7 +115,8 @@ def demo(out: Path, sizes: Sizes = FULL) -> int:
     found = measure(out, sizes)
     keep(found, out / "stage2")
     print("\nthe page", flush=True)
-    report([out / stage for stage in sizes.steps], out=str(out / "report.html"))
+    runs = tuple(str(out / stage) for stage in sizes.steps)
+    report(Report(runs=runs, out=str(out / "report.html")))
     print(f"\n{evaluate.table(found, LABELS)}")
     print("pretraining saw the real clips, without labels; procedural scenes are new to it\n")
     print(json.dumps(found))

@@ -9,9 +9,8 @@ import typing
 from collections.abc import Iterator
 from typing import Any, Literal, Union
 
-from ivn import toml
+from ivn import docstring, toml
 
-_ENTRY = re.compile(r"(\w+(?:, \w+)*): (.*)")
 _SENTENCE_END = re.compile(r"\.(?=\s|$)")
 
 
@@ -44,7 +43,7 @@ def tables(cls: Any, key: str = "", kind: str = "") -> Iterator[Table]:
     Where a table is one of several kinds, all of them come, each under its ``kind``.
     """
     hints = typing.get_type_hints(cls)
-    words = _words(cls)
+    words = docstring.entries(cls)
     own = [
         _field(_join(key, name), hint, words.get(name, ""))
         for name, hint in hints.items()
@@ -100,20 +99,6 @@ def _field(key: str, hint: Any, entry: str) -> Field:
     if text and not all(re.search(rf"\b{choice}\b", text) for choice in choices):
         text += f" ({' | '.join(choices)})"
     return Field(key, "choice", text)
-
-
-def _words(cls: Any) -> dict[str, str]:
-    """Field -> its whole entry under "Attributes:"."""
-    section = (inspect.getdoc(cls) or "").partition("Attributes:\n")[2].partition("\n\n")[0]
-    words: dict[str, str] = {}
-    names: list[str] = []
-    for line in textwrap.dedent(section).splitlines():
-        if entry := _ENTRY.fullmatch(line):
-            names = entry[1].split(", ")
-            words |= dict.fromkeys(names, entry[2])
-        elif line.startswith(" "):
-            words |= {name: f"{words[name]} {line.strip()}" for name in names}
-    return words
 
 
 def _first_sentence(text: str) -> str:

@@ -4,12 +4,10 @@ import hashlib
 import itertools
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,12 +16,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from ivn.data.manifest.identity import fingerprint
 from ivn.data.manifest.listing import left_out, list_clips
-from ivn.data.sliding import Tail, Window, Windows, windows_of
+from ivn.data.sliding import Window, Windows, windows_of
 from ivn.durable import held_partial
 from ivn.embed.files import Table, writer_for
+from ivn.embed.options import Embed
 from ivn.embed.parts import Part, Parts
 from ivn.errors import DataError, DecodeError, RequestError
-from ivn.frozen.encoders import Frozen, Pool, check_finite
+from ivn.frozen.encoders import Frozen, check_finite
 from ivn.load import load_frozen
 from ivn.media.source import Source
 from ivn.train.settings import resolve_device
@@ -34,96 +33,29 @@ _PART_WINDOWS = 1024
 _PART_SECONDS = 20.0
 
 
-@dataclass(frozen=True)
-class Request:
-    """What to embed, and how.
-
-    Attributes:
-        videos: files, folders, lists or manifests.
-        pool: see :meth:`ivn.frozen.encoders.Frozen.features`.
-        out: the file to come: .npz, .safetensors or .parquet.
-        window: frames of a window, as sampled; 0 for as many as the encoder sees.
-        stride: frames from window to window; 0 for those of a window.
-        fps: frames a second to sample; 0 for the file's own frames.
-        tail: what is done with frames that do not fill a last window; see
-            :class:`ivn.data.sliding.Windows`.
-        batch_size: windows that the encoder is given at a time; changes no feature.
-    """
-
-    videos: tuple[str, ...]
-    pool: Pool
-    out: Path
-    window: int = 0
-    stride: int = 0
-    fps: float = 0.0
-    tail: Tail = "drop"
-    batch_size: int = 8
-
-
-def loader(
-    encoder: str,
-    device: str,
-    *,
-    frames: int = 0,
-    size: int = 0,
-    layer: int = -1,
-    dtype: Literal["float32", "bfloat16"] = "float32",
-    sizes: Mapping[str, Any] = MappingProxyType({}),
-) -> Callable[[], Frozen]:
-    """A function that loads the encoder.
-
-    Args:
-        encoder: see :func:`ivn.load.load_frozen`.
-        device: cpu or cuda; with auto a GPU where there is one.
-        frames, size: of the clips that it sees, 0 for its own; see there.
-        layer: see there.
-        dtype: of its parameters and its arithmetic.
-        sizes: of the encoder itself; see there.
-    """
-
-    def load() -> Frozen:
-        if device == "cuda" and not torch.cuda.is_available():
-            raise DataError("--device cuda, but PyTorch sees no GPU; ivn doctor says why")
-        return load_frozen(
-            encoder,
-            frames=frames or None,
-            size=size or None,
-            layer=layer,
-            device=resolve_device(device),
-            dtype=None if dtype == "float32" else getattr(torch, dtype),
-            **sizes,
-        )
-
-    return load
-
-
-def embed(request: Request, load: Callable[[], Frozen]) -> int:
-    """Write the features of all windows of all videos to ``request.out``.
-
-    Args:
-        request: what to embed.
-        load: gives the encoder, once the rest of the request makes sense.
+def embed(options: Embed) -> int:
+    """Write the features of all windows of all videos to ``options.out``.
 
     Returns:
         0; 1 where videos could not be used: they are named, the file holds the others.
 
     Raises:
-        DataError: the request makes no sense, there are no videos, or none can be used.
+        DataError: the options make no sense, there are no videos, or none can be used.
         DataError: features are not finite; there is no file then.
     """
-    out = request.out.absolute()
+    out = Path(options.out).absolute()
     write = writer_for(out)
     if out.exists():
-        raise DataError(f"{request.out}: is there already, and is not overwritten")
-    given = [list_clips(video) for video in request.videos]
+        raise DataError(f"{options.out}: is there already, and is not overwritten")
+    given = [list_clips(video) for video in options.videos]
     sources = [source for some in given for source in some]
-    frozen = load()
-    cuts = _checked(request, frozen)
+    frozen = _load(options)
+    cuts = _checked(options, frozen)
     header = {
         "format": 1,
         "encoder": frozen.name,
         "identity": frozen.identity,
-        "pool": request.pool,
+        "pool": options.pool,
         "layer": frozen.layer,
         "dtype": str(frozen.dtype).removeprefix("torch."),
         "clip_frames": frozen.spec.frames,
@@ -145,7 +77,7 @@ def embed(request: Request, load: Callable[[], Frozen]) -> int:
     out.parent.mkdir(parents=True, exist_ok=True)
     with held_partial(out, settings) as folder:
         parts = Parts(folder)
-        broken = _embed_missing(parts, sources, cuts, frozen, request, console)
+        broken = _embed_missing(parts, sources, cuts, frozen, options, console)
         table = _table(parts, sources, header, broken)
         temporary = parts.folder / f"whole{out.suffix}"
         write(temporary, table)
@@ -156,7 +88,7 @@ def embed(request: Request, load: Callable[[], Frozen]) -> int:
     windows, skipped = len(table.columns["video"]), len(broken)
     used = len(sources) - skipped
     console.print(
-        f"{windows} windows of {used} videos, features {[windows, *table.shape]}: {request.out}",
+        f"{windows} windows of {used} videos, features {[windows, *table.shape]}: {options.out}",
         markup=False,
     )
     if short := table.header["short_videos"]:
@@ -178,6 +110,21 @@ def embed(request: Request, load: Callable[[], Frozen]) -> int:
     return 1 if skipped else 0
 
 
+def _load(options: Embed) -> Frozen:
+    """The encoder."""
+    if options.device == "cuda" and not torch.cuda.is_available():
+        raise DataError("--device cuda, but PyTorch sees no GPU; ivn doctor says why")
+    return load_frozen(
+        options.encoder,
+        frames=options.frames or None,
+        size=options.size or None,
+        layer=options.layer,
+        device=resolve_device(options.device),
+        dtype=None if options.dtype == "float32" else getattr(torch, options.dtype),
+        **options.sizes.given(),
+    )
+
+
 def _digest_of_sizes(sources: Sequence[Source]) -> str:
     """SHA-256 of the files' sizes: files that are replaced have others, nearly always."""
     digest = hashlib.sha256()
@@ -187,19 +134,19 @@ def _digest_of_sizes(sources: Sequence[Source]) -> str:
     return digest.hexdigest()
 
 
-def _checked(request: Request, frozen: Frozen) -> Windows:
+def _checked(options: Embed, frozen: Frozen) -> Windows:
     """How videos are cut.
 
     Raises:
-        RequestError: the request makes no sense.
+        RequestError: the options make no sense.
     """
-    if request.pool not in frozen.pools:
-        raise RequestError(f"--pool {request.pool}: {frozen.name} gives {', '.join(frozen.pools)}")
-    if request.batch_size < 1:
-        raise RequestError(f"--batch-size {request.batch_size}: expected at least 1")
-    frames = request.window or frozen.spec.frames
+    if options.pool not in frozen.pools:
+        raise RequestError(f"--pool {options.pool}: {frozen.name} gives {', '.join(frozen.pools)}")
+    if options.batch_size < 1:
+        raise RequestError(f"--batch-size {options.batch_size}: expected at least 1")
+    frames = options.window or frozen.spec.frames
     try:
-        return Windows(frames, request.stride or frames, request.fps, request.tail)
+        return Windows(frames, options.stride or frames, options.fps, options.tail)
     except ValueError as error:
         raise RequestError(str(error)) from error
 
@@ -209,7 +156,7 @@ def _embed_missing(
     sources: Sequence[Source],
     cuts: Windows,
     frozen: Frozen,
-    request: Request,
+    options: Embed,
     console: Console,
 ) -> dict[int, str]:
     """Make all parts that are missing; gives number and reason of the videos that are broken."""
@@ -221,9 +168,9 @@ def _embed_missing(
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task("", total=len(sources), completed=first[0], windows=count)
         growing = _Growing(parts, broken)
-        for batch in _batches(_stream(sources, cuts, frozen, first, broken), request.batch_size):
+        for batch in _batches(_stream(sources, cuts, frozen, first, broken), options.batch_size):
             clips = torch.stack([window.clip for _, window in batch])
-            features = frozen.features(clips, request.pool)
+            features = frozen.features(clips, options.pool)
             for (video, _), own in zip(batch, features, strict=True):
                 check_finite(frozen, own, sources[video].path)
             growing.add(batch, features.numpy())

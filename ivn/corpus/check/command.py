@@ -5,12 +5,13 @@ import itertools
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 
 from ivn.corpus.check.decoding import DecodeAll
+from ivn.corpus.check.options import Check
 from ivn.corpus.cluster import Spread, spread
 from ivn.corpus.index.probing import source_of
 from ivn.corpus.progress import line_of, verdict, watching
@@ -23,34 +24,13 @@ from ivn.media.source import Source
 from ivn.processes import cores
 
 
-@dataclass(frozen=True)
-class Request:
-    """What is asked for.
-
-    Attributes:
-        manifest: of the videos.
-        out: a new manifest.
-        seconds: that a video may take.
-        workers: processes; 0 means one for each core that this process may use.
-        max_bad: largest share of bad rows that is a success.
-        ray: address of a cluster; "" stays on this machine.
-    """
-
-    manifest: str
-    out: str
-    seconds: float
-    workers: int
-    max_bad: float
-    ray: str
-
-
-def check(request: Request) -> int:
+def check(options: Check) -> int:
     """Write the manifest and the list; gives 0, or 1 where more rows are bad than allowed.
 
     Raises:
         DataError: the manifest cannot be read, or the new one cannot be written.
     """
-    place, given = Path(request.out), manifest_at(request.manifest)
+    place, given = Path(options.out), manifest_at(options.manifest)
     bad_list = place.with_suffix(".bad.txt")
     # With a manifest begun beside it, it is of a call that was cut off at its very end.
     if bad_list.exists() and not partial(place).exists():
@@ -58,15 +38,15 @@ def check(request: Request) -> int:
     total = count_rows(given)
     if not total:
         raise DataError(f"{given}: a manifest without rows")
-    workers = request.workers or cores()
-    how = spread(workers=workers, seconds=request.seconds, ray=request.ray)
-    settings = {"command": "check", "seconds": request.seconds}
+    workers = options.workers or cores()
+    how = spread(workers=workers, seconds=options.seconds, ray=options.ray)
+    settings = {"command": "check", "seconds": options.seconds}
     console = Console(highlight=False, soft_wrap=True)
     began = time.monotonic()
     with watching(console, total=total) as report:
 
         def work(rows: Iterator[Row]) -> Iterator[Row]:
-            return checked(rows, place.parent.absolute(), DecodeAll(request.seconds), how)
+            return checked(rows, place.parent.absolute(), DecodeAll(options.seconds), how)
 
         rows = read_rows(given, beside=place)
         counts = pass_through(
@@ -86,7 +66,7 @@ def check(request: Request) -> int:
         markup=False,
     )
     console.print(place.as_posix(), markup=False)
-    return verdict(console, counts.bad, counts.rows, request.max_bad, what="are bad")
+    return verdict(console, counts.bad, counts.rows, options.max_bad, what="are bad")
 
 
 def checked(rows: Iterator[Row], home: Path, function: DecodeAll, how: Spread) -> Iterator[Row]:

@@ -1,14 +1,15 @@
 """``ivn data index``: a manifest made with a bar to look at, bad files named, a line at the end."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 
 from ivn.corpus.cluster import spread
 from ivn.corpus.index.found import counted, found_at, found_by
+from ivn.corpus.index.options import Index
 from ivn.corpus.index.probing import probed
 from ivn.corpus.index.refused import Found, Refused, Remark
 from ivn.corpus.progress import printable, verdict, watching
@@ -18,48 +19,19 @@ from ivn.errors import DataError
 from ivn.processes import cores
 
 
-@dataclass(frozen=True)
-class Request:
-    """What is asked for.
-
-    Attributes:
-        places: folders, videos, lists, tars, manifests; or the files of a format.
-        out: a new manifest.
-        form: of published annotations; "" where the places are found out by their names.
-        videos: the folder of a format's videos.
-        probe: read facts from packets.
-        hashed: read the hash of all bytes.
-        seconds: that a file may take.
-        workers: processes; 0 means one for each core that this process may use.
-        max_bad: largest share of bad items that is a success.
-        ray: address of a cluster; "" stays on this machine.
-    """
-
-    places: Sequence[str]
-    out: str
-    form: str
-    videos: str
-    probe: bool
-    hashed: bool
-    seconds: float
-    workers: int
-    max_bad: float
-    ray: str
-
-
-def index(request: Request) -> int:
+def index(options: Index) -> int:
     """Write the manifest; gives 0, or 1 where the share of bad items is larger than allowed.
 
     Raises:
         DataError: there is nothing to index, or the manifest cannot be written.
     """
-    place = Path(request.out)
+    place = Path(options.out)
     settings = {
         "command": "index",
-        "probe": request.probe,
-        "hash": request.hashed,
-        "format": request.form,
-        "seconds": request.seconds,
+        "probe": options.probe,
+        "hash": options.hash,
+        "format": options.format,
+        "seconds": options.seconds,
     }
     console = Console(highlight=False, soft_wrap=True)
     refused: list[Refused] = []
@@ -69,7 +41,7 @@ def index(request: Request) -> int:
         console.print(printable(line), markup=False)
 
     def rows() -> Iterator[Row]:
-        for found in _found(request, place, say):
+        for found in _found(options, place, say):
             if isinstance(found, Row):
                 yield found
             elif isinstance(found, Remark):
@@ -78,13 +50,13 @@ def index(request: Request) -> int:
                 refused.append(found)
                 console.print(f"{printable(found.name)}: {found.reason}", markup=False)
 
-    with watching(console, total=_total(request)) as bar:
+    with watching(console, total=_total(options)) as bar:
 
         def report(counts: Passed, row: Row | None) -> None:
             more = len(refused)
             bar(replace(counts, rows=counts.rows + more, bad=counts.bad + more), row)
 
-        counts = pass_through(place, rows(), _work(request), settings=settings, report=report)
+        counts = pass_through(place, rows(), _work(options), settings=settings, report=report)
         report(counts, None)  # with what was refused behind the last row
     seconds = time.monotonic() - began
     bad, every = counts.bad + len(refused), counts.rows + len(refused)
@@ -96,33 +68,33 @@ def index(request: Request) -> int:
         markup=False,
     )
     console.print(place.as_posix(), markup=False)
-    return verdict(console, bad, every, request.max_bad, what="are bad")
+    return verdict(console, bad, every, options.max_bad, what="are bad")
 
 
-def _total(request: Request) -> int | None:
+def _total(options: Index) -> int | None:
     """Rows and refused items to come, where all places say it; None is unknown."""
-    totals = [None if request.form else counted(place) for place in request.places]
+    totals = [None if options.format else counted(place) for place in options.places]
     known = [total for total in totals if total is not None]
     return sum(known) if len(known) == len(totals) else None
 
 
-def _work(request: Request) -> Work:
+def _work(options: Index) -> Work:
     """What becomes of the rows."""
-    if not request.probe and not request.hashed:
+    if not options.probe and not options.hash:
         return lambda rows: rows
     from ivn.corpus.index.probing import Look
 
-    look = Look(request.probe, request.hashed)
-    how = spread(workers=request.workers or cores(), seconds=request.seconds, ray=request.ray)
-    home = Path(request.out).parent.absolute()
+    look = Look(options.probe, options.hash)
+    how = spread(workers=options.workers or cores(), seconds=options.seconds, ray=options.ray)
+    home = Path(options.out).parent.absolute()
     return lambda rows: probed(rows, home, look, how)
 
 
-def _found(request: Request, manifest: Path, say: Callable[[str], None]) -> Found:
-    if request.form:
-        yield from found_by(request.form, request.places, request.videos, manifest, say)
+def _found(options: Index, manifest: Path, say: Callable[[str], None]) -> Found:
+    if options.format:
+        yield from found_by(options.format, options.places, options.videos, manifest, say)
         return
-    for place in request.places:
+    for place in options.places:
         empty = True
         for found in found_at(place, manifest):
             empty = empty and isinstance(found, Remark)

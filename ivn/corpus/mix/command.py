@@ -17,6 +17,7 @@ from ivn.corpus.mix.contents import find_out, perceptual_hash
 from ivn.corpus.mix.journal import Journal
 from ivn.corpus.mix.mixing import Entries, Entry, Why
 from ivn.corpus.mix.near import candidates
+from ivn.corpus.mix.options import Mix
 from ivn.corpus.mix.phash import as_arrays
 from ivn.corpus.mix.recipe import Recipe, Wanted, given_to, read_recipe
 from ivn.corpus.progress import verdict
@@ -28,45 +29,29 @@ from ivn.processes import cores
 _NAMED = 5
 
 
-def mix_manifests(
-    inputs: Sequence[str],
-    out: str,
-    recipe: str,
-    weights: Sequence[str],
-    workers: int,
-    seconds: float,
-    max_bad: float,
-) -> int:
-    """Write the manifest ``out``, its report and the list of what is not in it.
+def mix_manifests(options: Mix) -> int:
+    """Write the manifest, its report and the list of what is not in it.
 
-    Gives 0, or 1 where a larger share of the rows than ``max_bad`` cannot be read.
-
-    Args:
-        inputs: manifests in the order of their precedence, each as a path or NAME=path.
-        out: the new manifest; ``.json`` and ``.csv`` files are written beside it.
-        recipe: by name or file; "" mixes all rows of all, without copies.
-        weights: NAME=number each.
-        workers: processes; 0 means one for each core.
-        seconds: that a video, or a comparison of two, may take.
-        max_bad: largest share of unreadable rows that is a success.
+    Gives 0, or 1 where a larger share of the rows than allowed cannot be read.
 
     Raises:
         DataError: an input makes no sense, or nothing is left.
     """
-    place = Path(out)
+    place = Path(options.out)
     check_new(place)
     told = [place.with_suffix(".mix.json"), place.with_suffix(".dropped.csv")]
     for file in told:
         if file.exists():
             raise DataError(f"{file}: is there already, and is not overwritten")
-    manifests = named_manifests(inputs)
+    manifests = named_manifests(options.manifests)
+    recipe = options.recipe
     rules = read_recipe(recipe) if recipe else Recipe(tuple(map(Wanted, manifests)))
-    sources = given_to(_weighted(rules, weights), manifests)
+    sources = given_to(_weighted(rules, options.weight), manifests)
     console = Console(highlight=False, soft_wrap=True)
     with Journal(place.with_name(f".{place.name}.journal")) as journal:
         with _bars(console) as bar:
             entries = mixing.read_entries(rules, sources)
-            judge(entries, journal, workers or cores(), seconds, bar)
+            judge(entries, journal, options.workers or cores(), options.seconds, bar)
         found = report.as_json(entries, recipe)
         bad = _tell(console, entries, found)
         if not found["kept"]:
@@ -77,7 +62,7 @@ def mix_manifests(
         journal.remove()
     for file in (place, *told):
         console.print(file.as_posix(), markup=False)
-    return verdict(console, bad, len(entries.all), max_bad, what="cannot be read")
+    return verdict(console, bad, len(entries.all), options.max_bad, what="cannot be read")
 
 
 def judge(
