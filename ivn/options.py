@@ -71,13 +71,13 @@ class Positional(Option):
     positional: bool = True
 
 
-Device = Annotated[Literal["auto", "cpu", "cuda"], Option("DEVICE")]
+Device = Annotated[Literal["auto", "cpu", "cuda"], Option("auto|cpu|cuda")]
 Settings = Annotated[tuple[str, ...], Unset("KEY=VALUE ...", name="set", repeated=True)]
 
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderSizes:
-    """The sizes of an encoder whose weights have no config.json beside them.
+    """Sizes of an encoder whose weights have no config.json beside them.
 
     Attributes:
         image_size: side in pixels, or height and width, of the frames that the encoder's table of
@@ -138,8 +138,9 @@ class Spec:
 
     def typed_default(self) -> str:
         """Returns the default as it would be typed."""
-        several = isinstance(self.default, tuple)
-        return ",".join(map(str, self.default)) if several else f"{self.default}"
+        if isinstance(self.default, tuple):
+            return ",".join(map(str, self.default))
+        return f"{self.default:g}" if isinstance(self.default, float) else str(self.default)
 
     def parted(self, word: str) -> tuple[Any, ...]:
         """Returns the values of a word with commas between them.

@@ -23,7 +23,7 @@ class BenchOps:
 
     Attributes:
         device: device to measure on; auto takes the GPU if there is one.
-        dtype: number type of the activations, bfloat16 or float32.
+        dtype: number type of the activations.
         only: nouns of the operations to measure, all by default: patches, tokens, masking,
             random, norm, modulation, diffusion, distance.
         threads: number of CPU threads.
@@ -35,7 +35,7 @@ class BenchOps:
     """
 
     device: Device = "auto"
-    dtype: Annotated[Literal["bfloat16", "float32"], Option("DTYPE")] = "bfloat16"
+    dtype: Annotated[Literal["bfloat16", "float32"], Option("bfloat16|float32")] = "bfloat16"
     only: Annotated[tuple[str, ...], Unset("NOUN,...", commas=True)] = ()
     threads: Annotated[int, Option("N")] = 1
     quick: bool = False

@@ -24,15 +24,15 @@ class Ablate:
     order in every seed, how many.
 
     After any kind of stop the same command continues, run by run; tables in one DIR share the runs
-    that they have in common. ivn report DIR/runs/* shows them with their results. A row that cannot
-    run (no text encoder of that width, a teacher that cannot be fetched) has the reason in the
-    table; where that was not known beforehand, the exit code is 1.
+    that they have in common. ivn report shows the runs in DIR/runs with their results. A row that
+    cannot run (no text encoder of that width, a teacher that cannot be fetched) has the reason in
+    the table; where that was not known beforehand, the exit code is 1.
 
     Attributes:
         table: 1a for the parts of stage one, 1b for predictors, 1c for decoders, 2 for teachers, 3
             for stage two, 4-masks and 4-frames.
         data: clips to pretrain on.
-        out: folder for the runs (in runs), baselines, features and tables.
+        out: folder for runs (DIR/runs), baselines, features and tables.
         probe: labelled clips to evaluate on, as a list or a manifest; those of --data by default.
         scale: size of the models: tiny, small, base, large or huge.
         seeds: number of runs of each row.

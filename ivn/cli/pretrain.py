@@ -42,7 +42,7 @@ class Pretrain:
             or a hub id, are enough in stage one, where the predictor then starts anew, and in
             stage two with --set stage.start=encoder.
         resume: run to continue from its newest checkpoint; data, folder and config are its own.
-        settings: settings to change, such as optim.lr=1e-3; they are listed below.
+        settings: settings to change, such as optim.lr=1e-3; ivn pretrain --help lists them all.
     """
 
     preset: Annotated[str, Positional("[PRESET]")] = ""

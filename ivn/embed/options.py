@@ -1,6 +1,7 @@
 """Options of ``ivn embed``."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Literal
 
 from ivn.errors import UsageError
@@ -49,12 +50,13 @@ class Embed:
         batch_size: number of windows that the encoder reads at the same time; it changes no
             feature.
         device: device of the encoder; auto takes the GPU if there is one.
-        sizes: the sizes of an encoder whose weights have no config.json beside them.
+        sizes: sizes of an encoder whose weights have no config.json beside them; see
+            docs/troubleshooting.md.
     """
 
     videos: Annotated[tuple[str, ...], Positional("VIDEO ...")] = ()
     encoder: Annotated[str, Option("E")]
-    out: Annotated[str, Option("FILE", short="-o")]
+    out: Annotated[Path, Option("FILE", short="-o")]
     pool: Annotated[Literal["none", "frames", "mean", "attn", "cls"], Option("POOL")] = "mean"
     window: Annotated[int, Unset("FRAMES")] = 0
     stride: Annotated[int, Unset("FRAMES")] = 0

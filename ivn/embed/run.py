@@ -6,7 +6,6 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,29 +32,29 @@ _PART_WINDOWS = 1024
 _PART_SECONDS = 20.0
 
 
-def embed(options: Embed) -> int:
-    """Write the features of all windows of all videos to ``options.out``.
+def embed(request: Embed) -> int:
+    """Write the features of all windows of all videos to ``request.out``.
 
     Returns:
         0; 1 where videos could not be used: they are named, the file holds the others.
 
     Raises:
-        DataError: the options make no sense, there are no videos, or none can be used.
+        DataError: the request makes no sense, there are no videos, or none can be used.
         DataError: features are not finite; there is no file then.
     """
-    out = Path(options.out).absolute()
+    out = request.out.absolute()
     write = writer_for(out)
     if out.exists():
-        raise DataError(f"{options.out}: is there already, and is not overwritten")
-    given = [list_clips(video) for video in options.videos]
+        raise DataError(f"{request.out}: is there already, and is not overwritten")
+    given = [list_clips(video) for video in request.videos]
     sources = [source for some in given for source in some]
-    frozen = _load(options)
-    cuts = _checked(options, frozen)
+    frozen = _load(request)
+    cuts = _checked(request, frozen)
     header = {
         "format": 1,
         "encoder": frozen.name,
         "identity": frozen.identity,
-        "pool": options.pool,
+        "pool": request.pool,
         "layer": frozen.layer,
         "dtype": str(frozen.dtype).removeprefix("torch."),
         "clip_frames": frozen.spec.frames,
@@ -77,7 +76,7 @@ def embed(options: Embed) -> int:
     out.parent.mkdir(parents=True, exist_ok=True)
     with held_partial(out, settings) as folder:
         parts = Parts(folder)
-        broken = _embed_missing(parts, sources, cuts, frozen, options, console)
+        broken = _embed_missing(parts, sources, cuts, frozen, request, console)
         table = _table(parts, sources, header, broken)
         temporary = parts.folder / f"whole{out.suffix}"
         write(temporary, table)
@@ -88,7 +87,7 @@ def embed(options: Embed) -> int:
     windows, skipped = len(table.columns["video"]), len(broken)
     used = len(sources) - skipped
     console.print(
-        f"{windows} windows of {used} videos, features {[windows, *table.shape]}: {options.out}",
+        f"{windows} windows of {used} videos, features {[windows, *table.shape]}: {request.out}",
         markup=False,
     )
     if short := table.header["short_videos"]:
@@ -110,18 +109,18 @@ def embed(options: Embed) -> int:
     return 1 if skipped else 0
 
 
-def _load(options: Embed) -> Frozen:
+def _load(request: Embed) -> Frozen:
     """The encoder."""
-    if options.device == "cuda" and not torch.cuda.is_available():
+    if request.device == "cuda" and not torch.cuda.is_available():
         raise DataError("--device cuda, but PyTorch sees no GPU; ivn doctor says why")
     return load_frozen(
-        options.encoder,
-        frames=options.frames or None,
-        size=options.size or None,
-        layer=options.layer,
-        device=resolve_device(options.device),
-        dtype=None if options.dtype == "float32" else getattr(torch, options.dtype),
-        **options.sizes.given(),
+        request.encoder,
+        frames=request.frames or None,
+        size=request.size or None,
+        layer=request.layer,
+        device=resolve_device(request.device),
+        dtype=None if request.dtype == "float32" else getattr(torch, request.dtype),
+        **request.sizes.given(),
     )
 
 
@@ -134,19 +133,19 @@ def _digest_of_sizes(sources: Sequence[Source]) -> str:
     return digest.hexdigest()
 
 
-def _checked(options: Embed, frozen: Frozen) -> Windows:
+def _checked(request: Embed, frozen: Frozen) -> Windows:
     """How videos are cut.
 
     Raises:
-        RequestError: the options make no sense.
+        RequestError: the request makes no sense.
     """
-    if options.pool not in frozen.pools:
-        raise RequestError(f"--pool {options.pool}: {frozen.name} gives {', '.join(frozen.pools)}")
-    if options.batch_size < 1:
-        raise RequestError(f"--batch-size {options.batch_size}: expected at least 1")
-    frames = options.window or frozen.spec.frames
+    if request.pool not in frozen.pools:
+        raise RequestError(f"--pool {request.pool}: {frozen.name} gives {', '.join(frozen.pools)}")
+    if request.batch_size < 1:
+        raise RequestError(f"--batch-size {request.batch_size}: expected at least 1")
+    frames = request.window or frozen.spec.frames
     try:
-        return Windows(frames, options.stride or frames, options.fps, options.tail)
+        return Windows(frames, request.stride or frames, request.fps, request.tail)
     except ValueError as error:
         raise RequestError(str(error)) from error
 
@@ -156,7 +155,7 @@ def _embed_missing(
     sources: Sequence[Source],
     cuts: Windows,
     frozen: Frozen,
-    options: Embed,
+    request: Embed,
     console: Console,
 ) -> dict[int, str]:
     """Make all parts that are missing; gives number and reason of the videos that are broken."""
@@ -168,9 +167,9 @@ def _embed_missing(
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task("", total=len(sources), completed=first[0], windows=count)
         growing = _Growing(parts, broken)
-        for batch in _batches(_stream(sources, cuts, frozen, first, broken), options.batch_size):
+        for batch in _batches(_stream(sources, cuts, frozen, first, broken), request.batch_size):
             clips = torch.stack([window.clip for _, window in batch])
-            features = frozen.features(clips, options.pool)
+            features = frozen.features(clips, request.pool)
             for (video, _), own in zip(batch, features, strict=True):
                 check_finite(frozen, own, sources[video].path)
             growing.add(batch, features.numpy())

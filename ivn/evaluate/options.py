@@ -24,7 +24,8 @@ class Evaluation:
         out: folder to write result.json and the rest of the result to; it must be new. By default
             RUN/probes/TASK (then TASK-2, TASK-3, ...) where the first encoder is a run; otherwise
             nothing is written.
-        sizes: the sizes of encoders whose weights have no config.json beside them.
+        sizes: sizes of encoders whose weights have no config.json beside them; see
+            docs/troubleshooting.md.
     """
 
     encoder: Annotated[tuple[str, ...], Option("E ...")]
@@ -102,7 +103,7 @@ class Classify(Labelled):
 
     test: Annotated[str, Unset("LIST")] = ""
     heads: Annotated[tuple[str, ...], Option("KIND,...", commas=True)] = ("linear", "knn")
-    tokens: Annotated[Literal["all", "frames"], Option("TOKENS")] = "all"
+    tokens: Annotated[Literal["all", "frames"], Option("all|frames")] = "all"
     train_views: Annotated[int, Option("N")] = 1
     folds: Annotated[int, Option("N")] = 5
     holdout: bool = False
@@ -157,7 +158,8 @@ class Predict:
         top: number of classes to print.
         json: whether to print all classes as JSON, for programs.
         device: device of the encoder; auto takes the GPU if there is one.
-        sizes: the sizes of an encoder whose weights have no config.json beside them.
+        sizes: sizes of an encoder whose weights have no config.json beside them; see
+            docs/troubleshooting.md.
     """
 
     videos: Annotated[tuple[str, ...], Positional("VIDEO ...")]

@@ -24,13 +24,13 @@ from ivn.media.source import Source
 from ivn.processes import cores
 
 
-def check(options: Check) -> int:
+def check(request: Check) -> int:
     """Write the manifest and the list; gives 0, or 1 where more rows are bad than allowed.
 
     Raises:
         DataError: the manifest cannot be read, or the new one cannot be written.
     """
-    place, given = Path(options.out), manifest_at(options.manifest)
+    place, given = Path(request.out), manifest_at(request.manifest)
     bad_list = place.with_suffix(".bad.txt")
     # With a manifest begun beside it, it is of a call that was cut off at its very end.
     if bad_list.exists() and not partial(place).exists():
@@ -38,15 +38,15 @@ def check(options: Check) -> int:
     total = count_rows(given)
     if not total:
         raise DataError(f"{given}: a manifest without rows")
-    workers = options.workers or cores()
-    how = spread(workers=workers, seconds=options.seconds, ray=options.ray)
-    settings = {"command": "check", "seconds": options.seconds}
+    workers = request.workers or cores()
+    how = spread(workers=workers, seconds=request.seconds, ray=request.ray)
+    settings = {"command": "check", "seconds": request.seconds}
     console = Console(highlight=False, soft_wrap=True)
     began = time.monotonic()
     with watching(console, total=total) as report:
 
         def work(rows: Iterator[Row]) -> Iterator[Row]:
-            return checked(rows, place.parent.absolute(), DecodeAll(options.seconds), how)
+            return checked(rows, place.parent.absolute(), DecodeAll(request.seconds), how)
 
         rows = read_rows(given, beside=place)
         counts = pass_through(
@@ -66,7 +66,7 @@ def check(options: Check) -> int:
         markup=False,
     )
     console.print(place.as_posix(), markup=False)
-    return verdict(console, counts.bad, counts.rows, options.max_bad, what="are bad")
+    return verdict(console, counts.bad, counts.rows, request.max_bad, what="are bad")
 
 
 def checked(rows: Iterator[Row], home: Path, function: DecodeAll, how: Spread) -> Iterator[Row]:

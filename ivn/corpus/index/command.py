@@ -19,19 +19,19 @@ from ivn.errors import DataError
 from ivn.processes import cores
 
 
-def index(options: Index) -> int:
+def index(request: Index) -> int:
     """Write the manifest; gives 0, or 1 where the share of bad items is larger than allowed.
 
     Raises:
         DataError: there is nothing to index, or the manifest cannot be written.
     """
-    place = Path(options.out)
+    place = Path(request.out)
     settings = {
         "command": "index",
-        "probe": options.probe,
-        "hash": options.hash,
-        "format": options.format,
-        "seconds": options.seconds,
+        "probe": request.probe,
+        "hash": request.hash,
+        "format": request.format,
+        "seconds": request.seconds,
     }
     console = Console(highlight=False, soft_wrap=True)
     refused: list[Refused] = []
@@ -41,7 +41,7 @@ def index(options: Index) -> int:
         console.print(printable(line), markup=False)
 
     def rows() -> Iterator[Row]:
-        for found in _found(options, place, say):
+        for found in _found(request, place, say):
             if isinstance(found, Row):
                 yield found
             elif isinstance(found, Remark):
@@ -50,13 +50,13 @@ def index(options: Index) -> int:
                 refused.append(found)
                 console.print(f"{printable(found.name)}: {found.reason}", markup=False)
 
-    with watching(console, total=_total(options)) as bar:
+    with watching(console, total=_total(request)) as bar:
 
         def report(counts: Passed, row: Row | None) -> None:
             more = len(refused)
             bar(replace(counts, rows=counts.rows + more, bad=counts.bad + more), row)
 
-        counts = pass_through(place, rows(), _work(options), settings=settings, report=report)
+        counts = pass_through(place, rows(), _work(request), settings=settings, report=report)
         report(counts, None)  # with what was refused behind the last row
     seconds = time.monotonic() - began
     bad, every = counts.bad + len(refused), counts.rows + len(refused)
@@ -68,33 +68,33 @@ def index(options: Index) -> int:
         markup=False,
     )
     console.print(place.as_posix(), markup=False)
-    return verdict(console, bad, every, options.max_bad, what="are bad")
+    return verdict(console, bad, every, request.max_bad, what="are bad")
 
 
-def _total(options: Index) -> int | None:
+def _total(request: Index) -> int | None:
     """Rows and refused items to come, where all places say it; None is unknown."""
-    totals = [None if options.format else counted(place) for place in options.places]
+    totals = [None if request.format else counted(place) for place in request.places]
     known = [total for total in totals if total is not None]
     return sum(known) if len(known) == len(totals) else None
 
 
-def _work(options: Index) -> Work:
+def _work(request: Index) -> Work:
     """What becomes of the rows."""
-    if not options.probe and not options.hash:
+    if not request.probe and not request.hash:
         return lambda rows: rows
     from ivn.corpus.index.probing import Look
 
-    look = Look(options.probe, options.hash)
-    how = spread(workers=options.workers or cores(), seconds=options.seconds, ray=options.ray)
-    home = Path(options.out).parent.absolute()
+    look = Look(request.probe, request.hash)
+    how = spread(workers=request.workers or cores(), seconds=request.seconds, ray=request.ray)
+    home = Path(request.out).parent.absolute()
     return lambda rows: probed(rows, home, look, how)
 
 
-def _found(options: Index, manifest: Path, say: Callable[[str], None]) -> Found:
-    if options.format:
-        yield from found_by(options.format, options.places, options.videos, manifest, say)
+def _found(request: Index, manifest: Path, say: Callable[[str], None]) -> Found:
+    if request.format:
+        yield from found_by(request.format, request.places, request.videos, manifest, say)
         return
-    for place in options.places:
+    for place in request.places:
         empty = True
         for found in found_at(place, manifest):
             empty = empty and isinstance(found, Remark)

@@ -29,7 +29,7 @@ from ivn.processes import cores
 _NAMED = 5
 
 
-def mix_manifests(options: Mix) -> int:
+def mix_manifests(request: Mix) -> int:
     """Write the manifest, its report and the list of what is not in it.
 
     Gives 0, or 1 where a larger share of the rows than allowed cannot be read.
@@ -37,21 +37,22 @@ def mix_manifests(options: Mix) -> int:
     Raises:
         DataError: an input makes no sense, or nothing is left.
     """
-    place = Path(options.out)
+    inputs, out, recipe, weights = request.manifests, request.out, request.recipe, request.weight
+    workers, seconds, max_bad = request.workers, request.seconds, request.max_bad
+    place = Path(out)
     check_new(place)
     told = [place.with_suffix(".mix.json"), place.with_suffix(".dropped.csv")]
     for file in told:
         if file.exists():
             raise DataError(f"{file}: is there already, and is not overwritten")
-    manifests = named_manifests(options.manifests)
-    recipe = options.recipe
+    manifests = named_manifests(inputs)
     rules = read_recipe(recipe) if recipe else Recipe(tuple(map(Wanted, manifests)))
-    sources = given_to(_weighted(rules, options.weight), manifests)
+    sources = given_to(_weighted(rules, weights), manifests)
     console = Console(highlight=False, soft_wrap=True)
     with Journal(place.with_name(f".{place.name}.journal")) as journal:
         with _bars(console) as bar:
             entries = mixing.read_entries(rules, sources)
-            judge(entries, journal, options.workers or cores(), options.seconds, bar)
+            judge(entries, journal, workers or cores(), seconds, bar)
         found = report.as_json(entries, recipe)
         bad = _tell(console, entries, found)
         if not found["kept"]:
@@ -62,7 +63,7 @@ def mix_manifests(options: Mix) -> int:
         journal.remove()
     for file in (place, *told):
         console.print(file.as_posix(), markup=False)
-    return verdict(console, bad, len(entries.all), options.max_bad, what="cannot be read")
+    return verdict(console, bad, len(entries.all), max_bad, what="cannot be read")
 
 
 def judge(
