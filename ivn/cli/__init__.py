@@ -59,7 +59,7 @@ def _run() -> int:
 
 
 def _in_words(error: OSError) -> str:
-    """What Python says of a file, as we say things; our own errors as they are."""
+    """Returns what Python says of a file in our form, and our own errors as they are."""
     if error.strerror is None or error.filename is None:
         return str(error)
     return f"{error.filename}: {error.strerror[:1].lower()}{error.strerror[1:]}"
