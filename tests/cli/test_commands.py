@@ -60,6 +60,12 @@ def test_a_group_without_a_command_is_exit_code_2(group):
     assert (code, said) == (2, "") and "Expected one of" in err
 
 
+@pytest.mark.parametrize("words", [["--foo", "pretrain"], ["--", "pretrain"], ["data", "-x"]])
+def test_an_option_before_the_command_is_exit_code_2(words):
+    code, said, err = command(*words)
+    assert (code, said) == (2, "") and "Unrecognized options" in err
+
+
 def options(*words):
     return read(IVN, "ivn", words)[1]
 
