@@ -57,7 +57,7 @@ _TAIL = """\
 # What becomes code or a link in a text: documents, words that are typed, settings and files.
 _SPECIAL = re.compile(
     r"""
-    docs/(?P<document>\w+)\.md
+    docs/(?P<document>[\w/]+)\.md(?P<anchor>\#[\w-]+)?
     | pip\ install\ "[^"]+"
     | python\ -m\ [\w.]+
     | (?<![\w-])--[a-z][\w-]*(?:\ (?:[\w.]+=[\w.]*\w|\d+))?
@@ -163,8 +163,10 @@ def _marked(text: str) -> str:
     """A text with what is typed as code, and links to documents."""
 
     def mark(found: re.Match[str]) -> str:
-        document = found["document"]
-        return f"[{document}]({document}.md)" if document else f"`{found[0]}`"
+        if document := found["document"]:
+            name = document.rpartition("/")[2]
+            return f"[{name}]({document}.md{found['anchor'] or ''})"
+        return f"`{found[0]}`"
 
     return _SPECIAL.sub(mark, re.sub(rf"\b(?:{'|'.join(_names(IVN, 'ivn'))})\b", r"`\g<0>`", text))
 

@@ -17,7 +17,8 @@ class Demo:
     well a linear head on frozen features tells ten camera motions apart, over real frames and drawn
     scenes, with no scene in training and test alike. The trained encoder stands beside its
     random-weight twin and the image teacher, with chance, number of clips and 95% intervals. The
-    last line printed is all of the measurement as JSON. See docs/method.md.
+    last line printed is all of the measurement as JSON. See
+    docs/guides/evaluation.md#the-demos-measurement.
 
     Attributes:
         out: folder for both runs, the picture and the page; it must be new.

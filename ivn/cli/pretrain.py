@@ -35,7 +35,8 @@ class Pretrain:
         data: a folder of videos with everything below it, a video, a list (csv, tsv, txt, list or
             lst: a path, or a path and a label, in each line) or a manifest (parquet); see
             docs/data.md. With --resume, the present place of the run's clips, if they have moved;
-            names, order, labels and times must be the same.
+            names, order, labels and times must be the same: see
+            docs/guides/pretraining.md#stopping-and-resuming.
         out: folder for the run: new, empty, or one in which no step was taken.
         init: a run, a checkpoint folder or a released checkpoint whose encoder and predictor the
             run starts from; stage two needs one. Weights of an encoder alone, as a file, a folder

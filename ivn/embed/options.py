@@ -17,7 +17,7 @@ class Embed:
     window that would reach beyond the end of the video is dropped, unless --tail cover moves it
     back. A video shorter than one window gives one, in which the encoder sees frames from all of
     the video. How many videos are of either kind is said at the end and in the file. See
-    docs/data.md for what is in the file.
+    docs/data.md#features for what is in the file.
 
     An unusable video is named, counted and skipped with all its windows: the exit code is then 1,
     and the file holds the others. If all are unusable, there is no file. Finished windows are kept
@@ -51,7 +51,7 @@ class Embed:
             feature.
         device: device of the encoder; auto takes the GPU if there is one.
         sizes: sizes of an encoder whose weights have no config.json beside them; see
-            docs/troubleshooting.md.
+            docs/troubleshooting.md#checkpoints.
     """
 
     videos: Annotated[tuple[str, ...], Positional("VIDEO ...")] = ()

@@ -25,7 +25,7 @@ class Evaluation:
             RUN/probes/TASK (then TASK-2, TASK-3, ...) where the first encoder is a run; otherwise
             nothing is written.
         sizes: sizes of encoders whose weights have no config.json beside them; see
-            docs/troubleshooting.md.
+            docs/troubleshooting.md#checkpoints.
     """
 
     encoder: Annotated[tuple[str, ...], Option("E ...")]
@@ -75,8 +75,8 @@ class Classify(Labelled):
     A video is judged by heads that saw no video of its group, file or content. Beside the encoders
     stand statistics of the raw pixels, and for a run the encoder that it began as, for timm: and
     hf: the same network with random weights. If any video has several labels, separated by ";",
-    each label is predicted by itself and scored by its average precision. See docs/method.md for
-    how videos are split and heads are fitted.
+    each label is predicted by itself and scored by its average precision. See
+    docs/guides/evaluation.md for how videos are split and heads are fitted.
 
     The last line printed is the result as JSON; with several labels per video it has map and ap
     instead of top1 and confusion. The folder of the result holds result.json, confusion.csv and
@@ -132,7 +132,8 @@ class Motion(Evaluation):
     The camera moves over frames of the data or, without --data, over bundled clips and drawn
     scenes, as in the demo; no scene is in training and test alike. It needs pip install
     "ivn[demo]". Beside the encoders stand statistics of the raw pixels, and for a run the encoder
-    that it began as, for timm: and hf: the same network with random weights. See docs/method.md.
+    that it began as, for timm: and hf: the same network with random weights. See
+    docs/guides/evaluation.md#the-demos-measurement.
     The last line printed is the result as JSON.
 
     Attributes:
@@ -159,7 +160,7 @@ class Predict:
         json: whether to print all classes as JSON, for programs.
         device: device of the encoder; auto takes the GPU if there is one.
         sizes: sizes of an encoder whose weights have no config.json beside them; see
-            docs/troubleshooting.md.
+            docs/troubleshooting.md#checkpoints.
     """
 
     videos: Annotated[tuple[str, ...], Positional("VIDEO ...")]

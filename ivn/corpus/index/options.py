@@ -23,8 +23,8 @@ class Index:
 
     With more unusable items than --max-bad the manifest is written all the same, and the exit code
     is 1. Finished rows are kept in M.parquet.partial: after any kind of stop, the same command
-    continues from there. See docs/data.md for manifests, lists and the annotations that --format
-    reads.
+    continues from there. See docs/data.md#manifests for what is in a manifest, docs/data.md#lists
+    for lists, and docs/data.md#annotations-of-published-data-sets for what --format reads.
 
     Attributes:
         places: folders with everything below them (links are followed), videos, images, lists,

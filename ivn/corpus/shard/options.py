@@ -14,7 +14,8 @@ class Shard:
 
     The tars are DIR/shard-000000.tar and so on. With --frames each clip is encoded again with that
     many of its frames, each a key frame, so that reading some of them costs a fraction. See
-    docs/data.md for what is in the tars and what --frames changes.
+    docs/data.md#shards for what is in the tars, and docs/data.md#clips-of-some-frames for what
+    --frames changes.
 
     A tar gets its name after it has been read again and the bytes of each clip have the right
     hash. The same manifest and options give the same bytes, whatever the number of workers and

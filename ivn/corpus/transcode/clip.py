@@ -15,7 +15,7 @@ from ivn.durable import place, temporary
 from ivn.media.decode import route
 from ivn.media.facts import read_facts
 from ivn.media.source import Source
-from ivn.media.storage import hash_of, named
+from ivn.media.storage import hash_of, name_of
 
 _STEM = 40  # characters of the original's name that stay readable in that of its copy
 
@@ -71,7 +71,7 @@ def make(task: Task) -> Made | Stopped:
             written = temporary(path)
             try:
                 put = encode(task.source, str(written), task.encoding, frames=task.frames)
-                verify(str(written), put, named(task.source))
+                verify(str(written), put, name_of(task.source))
                 place(written, path)
             finally:
                 written.unlink(missing_ok=True)

@@ -13,7 +13,7 @@ class Transcode:
 
     DIR/manifest.parquet has a row of the new file for each row of M.parquet. Frames are turned
     upright and resized, and keep their time stamps. If a row is a window of its video, only that
-    window is encoded. See docs/data.md for what a row of the new manifest says.
+    window is encoded. See docs/data.md#transcoded-clips for what the new manifest says.
 
     Each new file is decoded from beginning to end before it gets its name: as many frames, of the
     right size, at the right times, undamaged, and with --crf 0 the very pixels that were encoded.

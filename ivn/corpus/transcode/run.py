@@ -12,7 +12,7 @@ from ivn.data.manifest.parquet import Row, read_rows, write_manifest
 from ivn.durable import MANIFEST, filling
 from ivn.errors import DataError, RequestError
 from ivn.media.source import Source
-from ivn.media.storage import named
+from ivn.media.storage import name_of
 
 SETTINGS = "transcode.json"
 _OK = ("", "ok")
@@ -171,5 +171,5 @@ def good(
 def bad(source: Source, reason: str, count: int, tally: Tally, report: Report) -> None:
     """Count the rows of a video that cannot be used, and tell why."""
     tally.bad += count
-    name = named(source)
+    name = name_of(source)
     report(tally, reason if reason.startswith(name) else f"{name}: {reason}")

@@ -14,7 +14,7 @@ class Render:
     The world is a walk through the maps of Freedoom, and needs VizDoom: pip install
     "ivn[vizdoom]". Each clip shows one action. Its depth, the positions of the camera, the
     commands and the boxes of all objects in view are stored beside it, and DIR/manifest.parquet
-    names them all. See docs/data.md for these files.
+    names them all: see docs/data.md#the-rendered-world.
 
     The same seed gives the same files, bit for bit, whatever the number of workers. A clip in which
     the player was stuck, fell, saw next to nothing or had no room is rendered again at another
