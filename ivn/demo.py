@@ -175,7 +175,7 @@ def draw(first: Opened, out: Path, sizes: Sizes) -> Path:
 
 
 def measure(first: Opened, run_dir: Path, sizes: Sizes) -> results.Result:
-    """Returns how well frozen features tell camera motions apart, as ``ivn probe motion`` does.
+    """Returns how well frozen features tell camera motions apart, as ``ivn evaluate motion`` does.
 
     The encoder after stage two stands beside one with random weights, and beside stage one's image
     teacher, frame by frame and by its first frame alone: what a still picture gives away.
