@@ -18,7 +18,7 @@ class Demo:
     scenes, with no scene in training and test alike. The trained encoder stands beside its
     random-weight twin and the image teacher, with chance, number of clips and 95% intervals. The
     last line printed is all of the measurement as JSON. See
-    docs/guides/evaluation.md#the-demos-measurement.
+    docs/method.md#camera-motion.
 
     Attributes:
         out: folder for both runs, the picture and the page; it must be new.

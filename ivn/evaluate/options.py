@@ -133,7 +133,7 @@ class Motion(Evaluation):
     scenes, as in the demo; no scene is in training and test alike. It needs pip install
     "ivn[demo]". Beside the encoders stand statistics of the raw pixels, and for a run the encoder
     that it began as, for timm: and hf: the same network with random weights. See
-    docs/guides/evaluation.md#the-demos-measurement.
+    docs/method.md#camera-motion.
     The last line printed is the result as JSON.
 
     Attributes:

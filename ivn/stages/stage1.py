@@ -29,36 +29,38 @@ from .terms import Term, added
 class Stage1Config(StageConfig):
     """Semantic-guided pixel reconstruction.
 
-    A term whose weight is 0 is left out, with all that only it needs: networks, teacher, passes.
+    A term whose weight is 0 is not computed, and neither is what only it needs: networks, teachers,
+    passes.
 
     Attributes:
-        teacher: the network to align with; its taps pair with the student's last blocks (Table 2:
-            DINOv2, CLIP or SigLIP).
-        frames: of the student's clips (Table 4: 8, 16 or 32).
+        teacher: network whose features the student aligns with; its taps pair with the student's
+            last blocks (Table 2: DINOv2, CLIP or SigLIP).
+        frames: frames of the student's clips (Table 4: 8, 16 or 32).
         size: side of the student's frames, in pixels.
-        mask: "semantic_topk" keeps the tokens that the teacher attends to most, frame by frame,
-            "semantic_sampled" draws them by that attention, "random" draws them evenly, "tube"
-            draws the same places for all frames, "frame_difference" keeps those that change most
-            from frame to frame, "multi_block" is stage two's (Table 4: semantic or multi-block).
-        mask_ratio: share of a frame's tokens that is masked, but for "multi_block".
-        mask_group: how many clips keep the same number of tokens under "multi_block", as many as
-            the one with the fewest; in the order of the global batch, 0 for all of it. The last
-            such group takes what is left.
-        blocks: what "multi_block" hides.
-        align_pooled: also align the pooled vector with the teacher's, averaged over the frames.
-        alignment_loss: "negative_cosine" or "two_minus_two_cosine", of twice the gradient.
-        renormalise_pooled: give the averaged pooled target length one again.
-        teacher_input: "decoded" shows the teacher its own resize of the decoded frames, "student"
-            the student's pixels, enlarged.
+        mask: choice of the visible tokens: "semantic_topk" takes those that the teacher attends to
+            most, frame by frame; "semantic_sampled" draws them by that attention; "random" draws
+            them evenly; "tube" draws the same places for all frames; "frame_difference" takes those
+            that change most from frame to frame; "multi_block" hides ``blocks``, as stage two does
+            (Table 4: semantic or multi-block).
+        mask_ratio: share of a frame's tokens that are masked, except with "multi_block".
+        mask_group: number of clips that keep equally many tokens with "multi_block", as many as the
+            clip with the fewest; 0 is the whole global batch. Groups follow the order of the global
+            batch, and the last one may be smaller.
+        blocks: blocks that "multi_block" hides.
+        align_pooled: whether the pooled vector is also aligned with the teacher's, averaged over
+            the frames.
+        alignment_loss: "negative_cosine", or "two_minus_two_cosine" with twice its gradient.
+        renormalise_pooled: whether the averaged pooled target is scaled to length one again.
+        teacher_input: pixels that the teacher sees: "decoded" frames in the teacher's own size, or
+            the "student" frames, enlarged.
         second_teacher: another network to align with, by its taps alone (Table 2: InternVideo2's
             stage one, SigLIP and VideoMAE).
-        decay_predictor_tokens: weight decay on the predictor's positions and mask token.
-        layers_weight: factor in the loss on the alignment of the blocks' visible tokens (Table 1a:
-            0 and no pooled term leave pixels only).
-        pooled_weight: factor in the loss on the alignment of the pooled vector.
-        pixels_weight: factor in the loss on the reconstruction of the masked pixels (Tables 1a and
-            2: 0 aligns only).
-        second_weight: factor in the loss on the alignment with the second teacher.
+        decay_predictor_tokens: whether the predictor's positions and mask token have weight decay.
+        layers_weight: factor of the loss that aligns visible tokens, block by block (Table 1a: 0,
+            and no pooled term, leaves pixels only).
+        pooled_weight: factor of the loss that aligns the pooled vector.
+        pixels_weight: factor of the loss on the masked pixels (Tables 1a and 2: 0 aligns only).
+        second_weight: factor of the loss that aligns with the second teacher.
     """
 
     label = "stage 1"
