@@ -31,6 +31,7 @@ from ivn.report.collect.reconstructions import BRIGHTEST
 from ivn.report.collect.records import PROBES, read_run
 from ivn.report.collect.write import report
 from ivn.report.draw.picture import ClipView, demo_picture, shown_frames
+from ivn.report.options import Report
 from ivn.report.page.content import Missing
 from ivn.train import folder
 
@@ -117,7 +118,8 @@ def demo(out: Path, sizes: Sizes = FULL) -> int:
     result = measure(first, out / "stage2", sizes)
     results.write(result, out / "stage2" / PROBES / "motion")
     print("\nthe page", flush=True)
-    report([out / stage for stage in sizes.steps], out=str(out / "report.html"))
+    runs = tuple(str(out / stage) for stage in sizes.steps)
+    report(Report(runs=runs, out=str(out / "report.html")))
     print(f"\n{motion_table(result)}")
     print("pretraining saw the real clips, without labels; procedural scenes are new to it\n")
     print(json.dumps(result.json()))

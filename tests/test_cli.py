@@ -68,7 +68,7 @@ def test_help_of_pretrain_shows_how_and_every_setting(ivn, monkeypatch):
     for line in ("$ ivn pretrain PRESET --data FOLDER --out RUN", "$ ivn pretrain --resume RUN"):
         assert line in out.splitlines()
     assert "[PRESET]" in out
-    assert "default" not in out.partition("settings, for --set")[0]
+    assert "(default" not in out.partition("settings, for --set")[0]
 
 
 def test_configs_are_compared_a_line_a_field(ivn, tmp_path):

@@ -7,7 +7,6 @@ The same frames of the same files for all, compared before anything is timed: a 
 them cannot decode so is left out for all, and told. Rounds go through all in turn; medians count.
 """
 
-import argparse
 import contextlib
 import functools
 import json
@@ -15,13 +14,14 @@ import math
 import statistics
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from ivn.benchmarks.harness import script
 from ivn.data.batch import ClipSpec
 from ivn.data.config import DataConfig
 from ivn.data.loader.loader import ClipLoader
@@ -30,10 +30,12 @@ from ivn.data.sampling.frames import centre_frame_numbers
 from ivn.errors import BenchError, DecodeError
 from ivn.media.decode import decode
 from ivn.media.source import Source
+from ivn.options import parse
 from ivn.processes import cores
 from ivn.provenance import in_words, provenance, versions
 
 from .decoders import DALI, OURS, PACKAGES, Dali, same, ways
+from .options import BenchDecode
 from .workers import Job, Workers
 
 LOADER, SHARDS = "our loader", "our loader, from shards"
@@ -43,36 +45,8 @@ _SHARE = 0.5
 _WARM, _EPOCHS = 2, 3
 
 
-@dataclass(frozen=True)
-class Options:
-    """What to measure.
-
-    Attributes:
-        data: a manifest, list, folder or video.
-        clips: how many of its files, evenly spread.
-        frames: of a clip, evenly spread over the file.
-        size: of the loader's crops, in pixels.
-        processes, threads: how many decode, and threads in each; all pairs are measured.
-        rounds: through all ways.
-        clips_per_second: that a GPU takes; 0 does not ask.
-        shards: manifest of ``data`` packed by ``ivn data shard``, for the loader; "" is none.
-        out: a folder for decode.json; "" writes none.
-    """
-
-    data: str
-    clips: int = 16
-    frames: int = 16
-    size: int = 224
-    processes: Sequence[int] = ()
-    threads: Sequence[int] = (1,)
-    rounds: int = 3
-    clips_per_second: float = 0.0
-    shards: str = ""
-    out: str = ""
-
-
-def bench(options: Options) -> None:
-    """Measure, print and write.
+def bench(options: BenchDecode) -> int:
+    """Measure, print and write; gives 0.
 
     Raises:
         BenchError: the options make no sense, or nothing can be compared.
@@ -107,9 +81,10 @@ def bench(options: Options) -> None:
         part = file.with_suffix(".part")
         part.write_text(json.dumps(found, indent=1, default=list) + "\n")
         part.replace(file)
+    return 0
 
 
-def _check(options: Options) -> None:
+def _check(options: BenchDecode) -> None:
     counts = {"clips": options.clips, "frames": options.frames, "rounds": options.rounds}
     counts |= {"processes": min(options.processes, default=1), "size": options.size}
     counts |= {"threads": min(options.threads, default=0)}
@@ -134,7 +109,7 @@ def _processes() -> list[int]:
     return sorted({most, *(2**n for n in range(most.bit_length()) if 2**n <= most)})
 
 
-def _compared(options: Options) -> tuple[list[Job], list[str], dict[str, str]]:
+def _compared(options: BenchDecode) -> tuple[list[Job], list[str], dict[str, str]]:
     """The jobs that all can do, who they are, and who cannot do what."""
     found, notes = ways()
     sources = list_clips(options.data)
@@ -193,7 +168,7 @@ def _wrong(job: Job, found: dict) -> dict[str, str]:
     return failed | same(frames)
 
 
-def _packed(jobs: list[Job], options: Options) -> list[Source]:
+def _packed(jobs: list[Job], options: BenchDecode) -> list[Source]:
     """The clips of the shards that were made of the jobs' files."""
     sources, packed = list_clips(options.data), list_clips(options.shards)
     if len(sources) != len(packed):
@@ -209,7 +184,7 @@ def _measured(
     jobs: list[Job],
     names: list[str],
     loaded: Mapping[str, list[Source]],
-    options: Options,
+    options: BenchDecode,
     processes: int,
     threads: int,
 ) -> list[dict]:
@@ -258,7 +233,7 @@ def _measured(
     return rows
 
 
-def _seconds_of(sources: list[Source], options: Options, processes: int) -> float:
+def _seconds_of(sources: list[Source], options: BenchDecode, processes: int) -> float:
     """How long the loader takes for an epoch of these clips; it crops and resizes, too."""
     config = DataConfig(augmentation="centre", decode_seconds=3600.0)
     specs = {"clip": ClipSpec(options.frames, options.size)}
@@ -294,26 +269,8 @@ def _advice(rows: list[dict], wanted: float) -> dict:
 
 
 def main() -> int:
-    """The same as ``ivn bench decode``, read with argparse."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("data", help="a manifest, list, folder or video")
-    for name in ("clips", "frames", "size", "rounds"):
-        parser.add_argument(f"--{name}", type=int, default=getattr(Options, name), metavar="N")
-    parser.add_argument("--processes", type=_counts, default=(), metavar="N,...")
-    parser.add_argument("--threads", type=_counts, default=(1,), metavar="N,...")
-    parser.add_argument("--clips-per-second", type=float, default=0.0, metavar="R")
-    parser.add_argument("--shards", default="", metavar="M.parquet", help="the same data, packed")
-    parser.add_argument("--out", default="", metavar="DIR", help="write decode.json there")
-    try:
-        bench(Options(**vars(parser.parse_args())))
-    except (BenchError, ValueError, OSError) as error:
-        print(f"{parser.prog}: {error}", file=sys.stderr)
-        return error.code if isinstance(error, BenchError) else 1
-    return 0
-
-
-def _counts(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in text.split(","))
+    """The same as ``ivn bench decode``, read without tyro."""
+    return script.run(lambda: bench(parse(BenchDecode)))
 
 
 if __name__ == "__main__":

@@ -2,10 +2,13 @@
 
 import argparse
 import json
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
+from ivn.errors import UserError
 from ivn.provenance import in_words, provenance
 
 
@@ -32,6 +35,18 @@ def parser(doc: str, *, rounds: int, on_gpus: bool) -> argparse.ArgumentParser:
     made.add_argument("--check", action="store_true", help="fail where the goal is missed")
     made.add_argument("--json", type=Path, metavar="FILE", help="write the results there too")
     return made
+
+
+def run(command: Callable[[], int]) -> int:
+    """Runs a command; gives its exit code, after a line of what is wrong if anything is."""
+    try:
+        return command()
+    except UserError as error:
+        print(f"{Path(sys.argv[0]).name}: {error}", file=sys.stderr)
+        return error.code
+    except (ValueError, OSError) as error:
+        print(f"{Path(sys.argv[0]).name}: {error}", file=sys.stderr)
+        return 1
 
 
 def started(options: argparse.Namespace) -> dict:

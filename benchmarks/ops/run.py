@@ -8,53 +8,31 @@ Answers are compared before anything is timed. GB/s are of the bytes that any im
 move; "of copy" is the time of a copy that moves as many, measured in turn with the rest, over ours.
 """
 
-import argparse
 import importlib
 import importlib.util
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
+from ivn.benchmarks.harness import script
 from ivn.benchmarks.harness.measure import COPY, EMPTY, Case, Found, first_line, measure
+from ivn.benchmarks.ops.options import BenchOps
 from ivn.errors import BenchError
+from ivn.options import parse
 from ivn.processes import keep_all_freed_memory
 from ivn.provenance import in_words, provenance
 
 NOUNS = ("patches", "tokens", "masking", "random", "norm", "modulation", "diffusion", "distance")
-DTYPES = ("bfloat16", "float32")
 # Below this many bytes a GPU's launches cost more than the bytes do.
 SMALL = 16 << 20
 
 
-@dataclass(frozen=True)
-class Options:
-    """What to measure, where, and where the results go.
-
-    Attributes:
-        device: "cpu" or "cuda"; "auto" takes the GPU where there is one.
-        dtype: of the activations.
-        only: nouns; () measures all.
-        quick: the first size of each operation, few rounds.
-        threads: of the CPU.
-        out: a folder for ops.json, and ops.png; "" writes neither.
-        plot: draw ops.png, too.
-    """
-
-    device: str = "auto"
-    dtype: str = DTYPES[0]
-    only: Sequence[str] = ()
-    quick: bool = False
-    threads: int = 1
-    out: str = ""
-    plot: bool = False
-
-
-def bench(options: Options) -> None:
-    """Measure, print and write.
+def bench(options: BenchOps) -> int:
+    """Measure, print and write; gives 0.
 
     Raises:
         BenchError: it cannot be done here, or an answer was wrong, or ours failed (the rest is
@@ -82,6 +60,7 @@ def bench(options: Options) -> None:
             _write(about | {"rows": rows}, options)
     if wrong:
         raise BenchError(f"wrong or failed, not timed: {'; '.join(wrong)}")
+    return 0
 
 
 def line(row: dict) -> str:
@@ -105,7 +84,7 @@ def line(row: dict) -> str:
     return "\n".join([f"{head} {'  '.join(cells)}", *told])
 
 
-def _write(found: dict, options: Options) -> None:
+def _write(found: dict, options: BenchOps) -> None:
     """ops.json, and the picture; whole at any time."""
     file = Path(options.out) / "ops.json"
     part = file.with_suffix(".part")
@@ -117,7 +96,7 @@ def _write(found: dict, options: Options) -> None:
         draw(found, file.with_suffix(".png"))
 
 
-def _check(options: Options) -> torch.device:
+def _check(options: BenchOps) -> torch.device:
     unknown = [noun for noun in options.only if noun not in NOUNS]
     if unknown:
         raise BenchError(
@@ -190,24 +169,9 @@ def _row(noun: str, case: Case, found: Found) -> dict:
 
 
 def main(only: Sequence[str] = ()) -> int:
-    """The same as ``ivn bench ops``, read with argparse; with ``only``, of these nouns."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
-    parser.add_argument("--dtype", default=DTYPES[0], choices=DTYPES)
-    if not only:
-        parser.add_argument("--only", default="", metavar="NOUN,...", help=", ".join(NOUNS))
-    parser.add_argument("--quick", action="store_true", help="the first sizes, few rounds")
-    parser.add_argument("--threads", type=int, default=1, help="of the CPU (default 1)")
-    parser.add_argument("--out", default="", metavar="DIR", help="write ops.json there")
-    parser.add_argument("--plot", action="store_true", help="and ops.png")
-    given = vars(parser.parse_args())
-    nouns = tuple(only) or tuple(filter(None, given.pop("only").split(",")))
-    try:
-        bench(Options(**given, only=nouns))
-    except (BenchError, OSError) as error:
-        print(f"{parser.prog}: {error}", file=sys.stderr)
-        return error.code if isinstance(error, BenchError) else 1
-    return 0
+    """The same as ``ivn bench ops``, read without tyro; with ``only``, of these nouns."""
+    fixed = {"only": tuple(only)} if only else {}
+    return script.run(lambda: bench(parse(BenchOps, **fixed)))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
 """The settings behind the paper's rows at a scale: its decoders, predictors and teachers."""
 
 from dataclasses import dataclass
-from typing import Literal
+
+from .options import Scale
 
 Settings = tuple[str, ...]
-Scale = Literal["tiny", "small", "base", "large", "huge"]
 
 _NO_TEXT = "no text encoder is as narrow as this predictor"
 _NO_INTERNVIDEO2 = "it needs the released weights: give --internvideo2 FILE"

@@ -7,7 +7,7 @@ OUT/table-NAME.md, .json     the table as far as it is known, written again afte
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,8 @@ from ivn.provenance import provenance
 from ivn.train import folder
 from ivn.train.settings import resolve_device
 
-from .paper import Scale, table
+from .options import Ablate
+from .paper import table
 from .runs import Lab
 from .table import shown
 
@@ -29,34 +30,7 @@ RECORD = "ablation.json"
 _FORMAT = 2  # of it
 
 
-@dataclass(frozen=True)
-class Options:
-    """What to run.
-
-    Attributes:
-        table: the paper's number of it.
-        data: clips to pretrain on.
-        out: folder of all of it; several tables may share it.
-        probe: labelled clips to probe on; "" for those of ``data``.
-        scale: size of the models.
-        seeds: runs of each row.
-        labels: that are probed; empty for all that folds can judge.
-        internvideo2: file of InternVideo2's weights, for its row; "" leaves that out.
-        changes: settings of all runs.
-    """
-
-    table: str
-    data: str
-    out: Path
-    probe: str = ""
-    scale: Scale = "tiny"
-    seeds: int = 3
-    labels: tuple[str, ...] = ()
-    changes: tuple[str, ...] = ()
-    internvideo2: str = ""
-
-
-def ablate(options: Options) -> int:
+def ablate(options: Ablate) -> int:
     """Run every row with every seed, as far as that was not done before.
 
     Returns:
@@ -78,7 +52,7 @@ def ablate(options: Options) -> int:
         tuple(accounts),
         options.scale,
         options.seeds,
-        options.changes,
+        options.settings,
         chosen,
         tuple(name for name, account in accounts.items() if account.several),
     )
@@ -166,7 +140,7 @@ def _labels(
     return accounts, refused
 
 
-def _record(options: Options, lab: Lab) -> None:
+def _record(options: Ablate, lab: Lab) -> None:
     """Note in OUT what all of it is made from, or see that it is the same as before."""
     data = list_clips(options.data)
     now: dict[str, Any] = {

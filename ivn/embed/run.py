@@ -4,12 +4,9 @@ import hashlib
 import itertools
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version
-from pathlib import Path
-from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,12 +15,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from ivn.data.manifest.identity import fingerprint
 from ivn.data.manifest.listing import left_out, list_clips
-from ivn.data.sliding import Tail, Window, Windows, windows_of
+from ivn.data.sliding import Window, Windows, windows_of
 from ivn.durable import held_partial
 from ivn.embed.files import EmbeddingTable, writer_for
+from ivn.embed.options import Embed
 from ivn.embed.parts import Part, Parts
 from ivn.errors import DataError, DecodeError, RequestError
-from ivn.frozen.encoders import Frozen, Pool, check_finite
+from ivn.frozen.encoders import Frozen, check_finite
 from ivn.load import load_frozen
 from ivn.media.source import Source
 from ivn.train.settings import resolve_device
@@ -34,75 +32,8 @@ _PART_WINDOWS = 1024
 _PART_SECONDS = 20.0
 
 
-@dataclass(frozen=True)
-class Request:
-    """What to embed, and how.
-
-    Attributes:
-        videos: files, folders, lists or manifests.
-        pool: see :meth:`ivn.frozen.encoders.Frozen.features`.
-        out: the file to come: .npz, .safetensors or .parquet.
-        window: frames of a window, as sampled; 0 for as many as the encoder sees.
-        stride: frames from window to window; 0 for those of a window.
-        fps: frames a second to sample; 0 for the file's own frames.
-        tail: what is done with frames that do not fill a last window; see
-            :class:`ivn.data.sliding.Windows`.
-        batch_size: windows that the encoder is given at a time; changes no feature.
-    """
-
-    videos: tuple[str, ...]
-    pool: Pool
-    out: Path
-    window: int = 0
-    stride: int = 0
-    fps: float = 0.0
-    tail: Tail = "drop"
-    batch_size: int = 8
-
-
-def loader(
-    encoder: str,
-    device: str,
-    *,
-    frames: int = 0,
-    size: int = 0,
-    layer: int = -1,
-    dtype: Literal["float32", "bfloat16"] = "float32",
-    sizes: Mapping[str, Any] = MappingProxyType({}),
-) -> Callable[[], Frozen]:
-    """A function that loads the encoder.
-
-    Args:
-        encoder: see :func:`ivn.load.load_frozen`.
-        device: cpu or cuda; with auto a GPU where there is one.
-        frames, size: of the clips that it sees, 0 for its own; see there.
-        layer: see there.
-        dtype: of its parameters and its arithmetic.
-        sizes: of the encoder itself; see there.
-    """
-
-    def load() -> Frozen:
-        if device == "cuda" and not torch.cuda.is_available():
-            raise DataError("--device cuda, but PyTorch sees no GPU; ivn doctor says why")
-        return load_frozen(
-            encoder,
-            frames=frames or None,
-            size=size or None,
-            layer=layer,
-            device=resolve_device(device),
-            dtype=None if dtype == "float32" else getattr(torch, dtype),
-            **sizes,
-        )
-
-    return load
-
-
-def embed(request: Request, load: Callable[[], Frozen]) -> int:
+def embed(request: Embed) -> int:
     """Write the features of all windows of all videos to ``request.out``.
-
-    Args:
-        request: what to embed.
-        load: gives the encoder, once the rest of the request makes sense.
 
     Returns:
         0; 1 where videos could not be used: they are named, the file holds the others.
@@ -117,7 +48,7 @@ def embed(request: Request, load: Callable[[], Frozen]) -> int:
         raise DataError(f"{request.out}: is there already, and is not overwritten")
     given = [list_clips(video) for video in request.videos]
     sources = [source for some in given for source in some]
-    frozen = load()
+    frozen = _load(request)
     cuts = _checked(request, frozen)
     header = {
         "format": 1,
@@ -178,6 +109,21 @@ def embed(request: Request, load: Callable[[], Frozen]) -> int:
     return 1 if skipped else 0
 
 
+def _load(request: Embed) -> Frozen:
+    """The encoder."""
+    if request.device == "cuda" and not torch.cuda.is_available():
+        raise DataError("--device cuda, but PyTorch sees no GPU; ivn doctor says why")
+    return load_frozen(
+        request.encoder,
+        frames=request.frames or None,
+        size=request.size or None,
+        layer=request.layer,
+        device=resolve_device(request.device),
+        dtype=None if request.dtype == "float32" else getattr(torch, request.dtype),
+        **request.sizes.given(),
+    )
+
+
 def _digest_of_sizes(sources: Sequence[Source]) -> str:
     """SHA-256 of the files' sizes: files that are replaced have others, nearly always."""
     digest = hashlib.sha256()
@@ -187,7 +133,7 @@ def _digest_of_sizes(sources: Sequence[Source]) -> str:
     return digest.hexdigest()
 
 
-def _checked(request: Request, frozen: Frozen) -> Windows:
+def _checked(request: Embed, frozen: Frozen) -> Windows:
     """How videos are cut.
 
     Raises:
@@ -209,7 +155,7 @@ def _embed_missing(
     sources: Sequence[Source],
     cuts: Windows,
     frozen: Frozen,
-    request: Request,
+    request: Embed,
     console: Console,
 ) -> dict[int, str]:
     """Make all parts that are missing; gives number and reason of the videos that are broken."""

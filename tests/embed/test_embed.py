@@ -343,7 +343,7 @@ def test_sizes_of_weights_without_a_config_are_given_on_the_command_line(videos,
         said = embed(videos, "-o", tmp_path / "h.npz", "--num-heads", -1, encoder=encoder)
         assert assert_one_line(said, "num_heads") == 1
     data = ["--data", videos, "--encoder", weights, "--cache", tmp_path / "cache"]
-    said = command("probe", "retrieve", *data, *sizes)
+    said = command("evaluate", "retrieve", *data, *sizes)
     assert assert_one_line(said, "pool_heads cannot be read") == 1
 
 

@@ -1,4 +1,4 @@
-"""`ivn probe` and `ivn predict` on real clips, beside baselines, by the command line."""
+"""`ivn evaluate` and `ivn predict` on real clips, beside baselines, by the command line."""
 
 import csv
 import json
@@ -88,7 +88,7 @@ def test_a_run_stands_beside_its_random_twin_and_keeps_its_results(run, patterns
     twin = build_encoder(config.model.encoder, seed=config.data.seed)
     assert identities[1] == FrozenEncoder("twin", twin, ClipSpec(2, 28)).identity
     result(classify(data, "--heads", "knn", encoder=say))
-    result(command("probe", "retrieve", *say, "--data", data))
+    result(command("evaluate", "retrieve", *say, "--data", data))
     kept = sorted(path.parent.name for path in (run / "probes").glob("*/result.json"))
     assert kept == ["classify", "classify-2", "retrieve"]
 
@@ -121,7 +121,7 @@ def test_a_head_is_for_the_encoder_that_it_was_fitted_to(run, patterns, tmp_path
 def test_baselines_stay_where_they_lack_the_features(pool, run, patterns, tmp_path):
     data = write_list(tmp_path / "l.csv", labelled(patterns))
     for task in (["classify", "--heads", "knn"], ["retrieve"]):
-        said = command("probe", *task, "--encoder", run, "--data", data, "--pool", pool)
+        said = command("evaluate", *task, "--encoder", run, "--data", data, "--pool", pool)
         rows = [(row["encoder"], row["pool"]) for row in result(said)["rows"]]
         assert rows == [(str(run), pool), (f"{run}, random weights", pool), ("raw", "mean")]
         assert "raw (mean)" in said[1]

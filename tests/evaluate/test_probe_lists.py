@@ -1,4 +1,4 @@
-"""What `ivn probe` makes of rows without a label or a group, and of a video that comes twice."""
+"""What `ivn evaluate` makes of rows without a label or a group, and of a video that comes twice."""
 
 import os
 import shutil
@@ -16,7 +16,7 @@ WINDOWED = ("path", "label", "group", "start", "end")
 
 
 def retrieve(data):
-    return command("probe", "retrieve", *RAW, "--data", data)
+    return command("evaluate", "retrieve", *RAW, "--data", data)
 
 
 def lines(said):

@@ -177,7 +177,7 @@ def test_frames_of_videos_are_pictures_too(tmp_path):
 def test_too_few_scenes_and_no_scikit_learn_are_one_line(tmp_path, monkeypatch):
     names = sorted(path.name for path in BUNDLED_CLIPS.glob("asl-*.mp4"))[:3]
     (tmp_path / "list.csv").write_text("".join(f"{BUNDLED_CLIPS / name}\n" for name in names))
-    say = ["probe", "motion", "--encoder", "raw", "--frames", "4", "--size", "32"]
+    say = ["evaluate", "motion", "--encoder", "raw", "--frames", "4", "--size", "32"]
     said = command(*say, "--data", tmp_path / "list.csv")
     assert assert_one_line(said, "3 scenes can be used, expected at least 5") == 1
 

@@ -170,7 +170,7 @@ def test_the_command_the_page_and_the_ablation_say_so(patterns, own_cache, tmp_p
     data = write_list(tmp_path / "l.csv", rows_of(patterns, lambda number: names[number % 4]))
     out = tmp_path / "out"
     more = ("--heads", "meanquery", "--tokens", "frames", "--lr", "1e-3", "--holdout", "--out", out)
-    said = command("probe", "classify", *RAW, "--data", data, *more)
+    said = command("evaluate", "classify", *RAW, "--data", data, *more)
     plain = result(said)
     assert plain["classes"] == ["sit", "talk", "walk"]
     assert not (out / "confusion.csv").exists() and "mAP" in said[1] and "top-1" not in said[1]
