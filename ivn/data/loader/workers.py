@@ -215,7 +215,7 @@ def _work(connection: Connection, ring: Ring, packing: Packing, config: DataConf
     # One process per core decodes better than many threads per process.
     torch.set_num_threads(1)
     buffers = [ring.buffer(index) for index in range(ring.count)]
-    # Here if the server does not have them: what is imported is not time that a file takes.
+    # Before the first task, so that no file's time includes imports.
     for name in _PRELOAD:
         importlib.import_module(name)
     connection.send("")
