@@ -32,6 +32,7 @@ class DataError(UserError, ValueError):
     """Videos, lists, labels, features or heads cannot be used."""
 
 
+# A DataError, so that callers of the library have one error to catch.
 class RequestError(DataError):
     """A request makes no sense, whatever the data."""
 

@@ -18,18 +18,13 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 class ClipSpec:
     """The format of clips for one consumer.
 
-    Clips are uint8: the consumer itself normalises pixels in [0, 1].
-
     Attributes:
         frames: number of frames T.
         size: side of the square frames, in pixels.
-        mean, std: mean and standard deviation of each channel, for pixels in [0, 1].
     """
 
     frames: int
     size: int
-    mean: tuple[float, float, float] = IMAGENET_MEAN
-    std: tuple[float, float, float] = IMAGENET_STD
 
     def __post_init__(self) -> None:
         if self.frames < 1 or self.size < 1:

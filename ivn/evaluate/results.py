@@ -15,7 +15,7 @@ from ivn.frozen.encoders import Frozen
 from ivn.provenance import versions
 from ivn.train.folder import write_text
 
-from .features.extract import Skipped
+from .features.extract import Unusable
 from .metrics import CONFIDENCE, Share
 
 FORMAT = 1
@@ -24,7 +24,7 @@ CONFUSION = "confusion.csv"
 
 
 @dataclass
-class Row:
+class ResultRow:
     """One head on one encoder.
 
     Attributes:
@@ -61,9 +61,9 @@ class Result:
 
     task: str
     facts: dict[str, Any]
-    rows: list[Row]
+    rows: list[ResultRow]
     encoders: Sequence[Frozen]
-    skipped: Sequence[Skipped] = ()
+    skipped: Sequence[Unusable] = ()
 
     def json(self) -> dict[str, Any]:
         """All of it as plain values."""

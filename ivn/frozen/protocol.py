@@ -21,20 +21,20 @@ Tap = Callable[[int, Tensor], None]
 
 @dataclass(frozen=True)
 class TeacherConfig:
-    """Which network teaches, and where it is tapped.
+    """A frozen network, and the blocks whose features are targets.
 
     Attributes:
-        kind: "efficientnet" (Lite0, weights from a package), "siglip", "timm" (vision transformers
-            of timm: SigLIP, CLIP, DINOv2 and others), "videomae", "vjepa2" or "internvideo2"
-            (Tables 2 and 3).
-        source: "" for efficientnet; for siglip, videomae and vjepa2 the folder or hub id of a
+        kind: family of networks: "efficientnet" (Lite0, weights from a package), "siglip", "timm"
+            (its vision transformers: SigLIP, CLIP, DINOv2 and others), "videomae", "vjepa2" or
+            "internvideo2" (Tables 2 and 3).
+        source: place of the weights: for siglip, videomae and vjepa2 the folder or hub id of a
             checkpoint of transformers; for timm the model's name, hf-hub:ID or a folder; for
-            internvideo2 a file of its weights. With random weights a known name is enough.
+            internvideo2 a file; "" for efficientnet. With random weights a known name is enough.
         image_size: side of the frames that the teacher sees, in pixels.
-        taps: numbers of blocks, ascending; tap n is the stream after n blocks have run, which is
-            the input of block n. For efficientnet (1,): the network counts as one block.
-        weights: "random" keeps the class and its sizes, for tests and benchmarks.
-        dtype: of the frozen weights and of what is computed from them.
+        taps: numbers of the tapped blocks, ascending: tap n is the stream after n blocks, which is
+            the input of block n. An efficientnet counts as one block: [1].
+        weights: "pretrained" weights, or "random" ones of the same sizes, for tests and benchmarks.
+        dtype: dtype of the teacher's weights and computation.
     """
 
     kind: Literal["efficientnet", "siglip", "timm", "videomae", "vjepa2", "internvideo2"]
@@ -227,6 +227,7 @@ def run_blocks(
 
 def saliency(tokens: Tensor) -> Tensor:
     """The length of each token ``[..., N, D] -> [..., N]``, in at least fp32."""
+    # Of tokens before the last norm, which would make all lengths alike.
     return torch.linalg.vector_norm(tokens.to(wide_dtype(tokens.dtype)), dim=-1)
 
 

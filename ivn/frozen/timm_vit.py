@@ -15,7 +15,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from ivn.model.files import check_plain
+from ivn.model.formats import check_plain
 from ivn.model.layers import wide_dtype
 
 from .protocol import (

@@ -34,7 +34,7 @@ class DiffusionConfig:
     """A conditional diffusion decoder of pixels.
 
     Attributes:
-        depth: residual blocks (Table 1c: 3, 6 or 9).
+        depth: number of residual blocks (Table 1c: 3, 6 or 9).
         width: features of a row inside the blocks (Table 1c: 1024, 1536 or 2048).
     """
 
@@ -51,7 +51,7 @@ class PixelHeadConfig:
     """A deterministic decoder of pixels.
 
     Attributes:
-        depth: linear layers (Table 1c: 1, a linear decoder, or 3, an MLP).
+        depth: number of linear layers (Table 1c: 1, a linear decoder, or 3, an MLP).
         width: features between the linear layers.
     """
 
@@ -71,8 +71,9 @@ class LatentHeadConfig:
 
 
 def _check_sizes(depth: int, width: int) -> None:
-    if depth < 1 or width < 1:
-        raise ValueError(f"depth {depth}, width {width}: expected at least 1 of each")
+    for name, size in (("depth", depth), ("width", width)):
+        if size < 1:
+            raise ValueError(f"{name} is {size}, expected at least 1")
 
 
 PixelDecoderConfig = DiffusionConfig | PixelHeadConfig

@@ -31,22 +31,23 @@ class EncoderConfig:
 
     Attributes:
         width: features of a token.
-        depth: transformer blocks.
-        heads: attention heads; they share the width.
+        depth: number of transformer blocks.
+        heads: number of attention heads, which share the width.
         hidden: features inside a block's MLP.
-        image_height: height in pixels of the frames that the position table is for.
-        image_width: width in pixels of the frames that the position table is for.
-        num_frames: how many frames the position table is for.
-        patch_size: pixels of a patch's side.
-        pool_heads: heads of the pooling head.
+        image_height: height of the frames that the position table is for, in pixels.
+        image_width: width of the frames that the position table is for, in pixels.
+        num_frames: number of frames that the position table is for.
+        patch_size: side of a patch, in pixels.
+        pool_heads: number of attention heads in the pooling head.
         pool_width: features of the pooled vector.
-        drop_path: share of samples that skip the last block; it grows linearly over the depth.
-        layer_scale: start of the factors on each branch.
+        drop_path: share of samples that skip the last block; earlier blocks have a share that grows
+            linearly from 0.
+        layer_scale: initial factor on each branch.
         residual_dtype: dtype of the stream between blocks; "compute" is the dtype of the branches.
-        family: "internvideo_next", or "internvideo2" for its predecessor, frozen: one cls token
-            instead of four, and no norms around the embedding of the patches.
-        image_table: whether an InternVideo2 has positions of their own for clips of one frame
-            (1B of its stage two); else those get the mean of its table over time.
+        family: "internvideo_next", or "internvideo2" for its frozen predecessor, which has one cls
+            token instead of four, and no norms around the embedding of the patches.
+        image_table: whether an InternVideo2 has its own positions for clips of one frame (1B of its
+            stage two); otherwise they are the mean of its table over time.
     """
 
     width: int
@@ -73,7 +74,7 @@ class EncoderConfig:
         if self.depth < 0:
             raise ValueError(f"depth is {self.depth}, expected at least 0")
         if not 0 <= self.drop_path < 1:
-            raise ValueError(f"drop_path is {self.drop_path}, expected 0 up to below 1")
+            raise ValueError(f"drop_path is {self.drop_path}, expected at least 0 and below 1")
         if self.image_table and self.family != "internvideo2":
             raise ValueError(f"image_table is true, expected false for family {self.family!r}")
 

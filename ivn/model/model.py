@@ -26,10 +26,10 @@ class ModelConfig:
     """The three networks of a student.
 
     Attributes:
-        encoder: what is trained for its features.
-        predictor: from the visible tokens to all of them (Table 1b).
-        decoder: from a predicted token to its target, pixels or a latent vector (Table 1c).
-        dtype: in which the networks compute; parameters, statistics and losses are fp32.
+        encoder: network that is trained for its features.
+        predictor: network from the visible tokens to all tokens (Table 1b).
+        decoder: network from a predicted token to its target, pixels or a latent vector (Table 1c).
+        dtype: dtype of the networks' computation; parameters, statistics and losses are fp32.
     """
 
     encoder: EncoderConfig

@@ -22,22 +22,24 @@ from .hub import check_published
 from .layers import LayerNorm, Linear, ProjectionHead
 from .packed import Index, Packed
 from .positions import Grid, GridPositions, reset_table
-from .state import check_weight
+from .state_dict import check_weight
 from .vit import ViTLayer, ViTPredictorConfig
 
 
 @dataclass(frozen=True)
 class PredictorConfig:
-    """Sizes of a predictor; the defaults are ModernBERT-large's last five layers.
+    """A predictor made of a text encoder's layers; the defaults are ModernBERT-large's last five.
 
     Attributes:
         width: features of a token.
-        heads: attention heads.
+        heads: number of attention heads.
         hidden: features inside a gated MLP.
-        layers: how many of the text encoder's last layers (Table 1b: 2, 5 or 8).
-        total_layers: layers of that text encoder; a layer's place in it decides its kind.
-        global_every: layers whose number this divides see the whole sequence, others a window.
-        local_window: tokens to either side that a layer with a window sees.
+        layers: number of the text encoder's last layers that are taken (Table 1b: 2, 5 or 8).
+        total_layers: number of layers of the text encoder; the place of a layer among them decides
+            whether it sees the whole sequence.
+        global_every: every layer whose number this divides sees the whole sequence, the others a
+            window.
+        local_window: number of tokens to either side that a layer with a window sees.
         global_theta: base of the rotary positions in layers that see the whole sequence.
         local_theta: base of the rotary positions in layers with a window.
         init: "modernbert" takes the weights of ``source``, "scratch" draws them (Table 1b: no

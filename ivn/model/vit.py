@@ -16,13 +16,13 @@ from .layers import LayerNorm, Linear
 
 @dataclass(frozen=True)
 class ViTPredictorConfig:
-    """Sizes of a plain ViT predictor from scratch (Table 1b: depth 5 and 12).
+    """A plain ViT predictor from scratch (Table 1b: depth 5 and 12).
 
     Attributes:
         width: features of a token.
-        heads: attention heads.
-        depth: transformer blocks (Table 1b: 5 or 12).
-        mlp_ratio: features inside a block's MLP, in widths.
+        heads: number of attention heads.
+        depth: number of transformer blocks (Table 1b: 5 or 12).
+        mlp_ratio: features inside a block's MLP, as a multiple of the width.
     """
 
     kind: Literal["vit"] = "vit"

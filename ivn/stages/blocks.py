@@ -27,15 +27,17 @@ class Blocks:
     """Blocks that hide a share of every frame, at the same place in all frames (V-JEPA).
 
     Attributes:
-        count: blocks; they may overlap.
+        count: number of blocks; they may overlap.
         scale: share of a frame's tokens in one block.
-        min_aspect: least height over width of a block, which is drawn once for each group of clips.
-        max_aspect: greatest height over width of a block, drawn with the same.
-        max_keep: share of the clip's tokens that stay visible at most, where tokens go.
-        truncate: which tokens go when a sample has more than all can keep: "prefix" keeps the
-            first in time, "random" keeps any; with "none" no token goes and samples differ.
-        restart: draw the same block sizes again in each epoch.
-        shared_aspect: draw one aspect a step, for all groups of clips and all views that say so.
+        min_aspect: least height over width of a block; one aspect is drawn for each ``mask_group``.
+        max_aspect: greatest height over width of a block.
+        max_keep: largest share of a clip's tokens that stay visible, unless ``truncate`` is "none".
+        truncate: choice of the tokens that are dropped where a clip has more visible ones than all
+            clips can keep: "prefix" keeps the first in time, "random" keeps any, and "none" drops
+            none, so that clips keep different numbers.
+        restart: whether each epoch draws the same block sizes again.
+        shared_aspect: whether one aspect is drawn per step, for all groups of clips and all views
+            with this setting.
     """
 
     count: int
@@ -60,6 +62,7 @@ class Blocks:
             )
 
 
+# A group counts clips, not sources: with `data.repeats` the clips of one source may lie in two.
 class Group(NamedTuple):
     """Clips side by side that share a count.
 

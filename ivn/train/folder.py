@@ -17,7 +17,7 @@ from typing import Any
 
 from ivn.durable import existing, held, why
 from ivn.errors import FolderInUseError, RunError
-from ivn.model.found import CHECKPOINTS
+from ivn.model.checkpoints import CHECKPOINTS
 
 CONFIG = "config.toml"
 SOURCE = "run.json"

@@ -3,40 +3,32 @@
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-
-class ParameterGroup(Protocol):
-    """What the optimiser reads of a stage's group of parameters."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def params(self) -> dict[str, nn.Parameter]: ...
-    @property
-    def weight_decay(self) -> bool: ...
+from ivn.stages.stage import ParameterGroup
 
 
 @dataclass(frozen=True)
 class OptimConfig:
-    """AdamW and its schedule; defaults are those of the paper's stage 1.
+    """AdamW and its schedule; the defaults are those of the paper's stage one.
 
     Attributes:
-        batch_size: clips a step, over all processes and micro-batches.
-        epochs: length of the schedule in passes over the clips.
-        steps: 0: as many as ``epochs`` give; else the whole schedule in this many steps,
-            warm-up and decay in the same proportion.
+        batch_size: clips per step, over all processes and micro-batches.
+        epochs: length of the schedule, in passes over the sources.
+        steps: length of the schedule in steps, with warm-up and decay in proportion; 0 leaves the
+            length to ``epochs``.
         lr: peak learning rate, before scaling.
         min_lr: learning rate at the end, before scaling.
-        lr_scaling: ``linear`` multiplies ``lr`` and ``min_lr`` by ``batch_size / 256``.
-        warmup_epochs: linear warm-up from zero, as many of the ``epochs``.
-        betas: AdamW's decay rates of the gradient's and its square's running means.
-        eps: AdamW's addition to the denominator.
-        weight_decay: AdamW's, of the parameters that decay.
-        clip_norm: largest norm of the whole gradient; 0 leaves gradients alone.
+        lr_scaling: "linear" multiplies ``lr`` and ``min_lr`` by ``batch_size / 256``, "none" does
+            not.
+        warmup_epochs: length of the linear warm-up from zero, in epochs; it is part of ``epochs``.
+        betas: decay rates of AdamW's running means of the gradient and of its square.
+        eps: number that AdamW adds to the denominator.
+        weight_decay: AdamW's weight decay, on the parameters that decay.
+        clip_norm: largest norm of the whole gradient; with 0, gradients are not clipped.
     """
 
     batch_size: int = 256
@@ -63,11 +55,11 @@ class OptimConfig:
             raise ValueError(f"steps is {self.steps}, expected at least 0")
         if not 0 <= self.min_lr <= self.lr:
             raise ValueError(f"lr {self.lr}, min_lr {self.min_lr}: expected 0 <= min_lr <= lr")
-        if self.eps <= 0 or self.weight_decay < 0 or self.clip_norm < 0:
-            raise ValueError(
-                f"eps {self.eps}, weight_decay {self.weight_decay}, clip_norm {self.clip_norm}: "
-                "expected eps > 0 and the others at least 0"
-            )
+        if self.eps <= 0:
+            raise ValueError(f"eps is {self.eps}, expected above 0")
+        for name in ("weight_decay", "clip_norm"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected at least 0")
         if not all(0 <= beta < 1 for beta in self.betas):
             raise ValueError(f"betas is {self.betas}, expected two numbers in [0, 1)")
 
@@ -81,6 +73,7 @@ class SkippingAdamW(torch.optim.AdamW):
 
     def step_if(self, good: Tensor) -> None:
         """Takes a step where ``good``, a bool scalar, is true; else changes nothing."""
+        # A skipped step counts: schedule, data and random numbers move on as after any other.
         self.found_inf = (~good).float()
         self.step()
 

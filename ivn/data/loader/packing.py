@@ -15,6 +15,8 @@ from ivn.data.crop import CroppedClip
 _HEADER_BYTES = 12
 
 
+# For a student of 224 pixels and a teacher of 256, crops of videos of 256 lines are packed, and
+# those of 1080 lines are not: the largest would be ten times the bytes of both squares.
 class Packing:
     """The format of a row: a crop's own pixels, or each size of the clips that consumers see.
 

@@ -66,6 +66,8 @@ def usable(backend: BackendName) -> Backend:
         DataError: The back end is not installed, or does not load.
     """
     module = BACKENDS["pyav" if backend == "auto" else backend]
+    # PyAV takes over a file that a back end fails on, which is the file's fault. A back end that is
+    # not installed stops the run: the user's choice would be undone.
     if reason := module.available():
         raise DataError(f"{reason}; or set data.decoder=auto")
     return module

@@ -96,6 +96,8 @@ def _selected(
     for slot, number in enumerate(numbers):
         slots.setdefault(table.shown[number], []).append(slot)
     context = stream.codec_context
+    # Of 1,300 damaged copies of 20 videos, 9 still give other pixels than decoding everything does,
+    # since no decoder notices the damage; to compare with everything would cost everything.
     # A decoder that conceals errors would do so with frames that are skipped here.
     context.options = {**context.options, "err_detect": "explode"}
     data = enumerate(packet for packet in packets if packet.size)

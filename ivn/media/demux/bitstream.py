@@ -98,6 +98,7 @@ def _h265(data: bytes, length: int) -> Picture:
         if kind < 32:
             slices += 1
             entry_points += 16 <= kind <= 21
+            # Not FFmpeg's skip_frame, which skips pictures that higher layers refer to.
             # Even numbers below 16: pictures that their own layer does not refer to.
             disposable += kind < 16 and kind % 2 == 0
             layer = max(layer, (data[start + 1] & 7) - 1 if start + 1 < stop else 0)
