@@ -22,23 +22,19 @@ EXEMPT = [
     "ivn/ablation/run.py",
     "ivn/cli",
     "ivn/corpus",
-    "ivn/data",
     "ivn/doctor.py",
     "ivn/durable.py",
     "ivn/embed/parts.py",
     "ivn/embed/run.py",
     "ivn/errors.py",
     "ivn/evaluate/command.py",
-    "ivn/keys.py",
     "ivn/load.py",
     "ivn/model",
-    "ivn/ops",
     "ivn/provenance.py",
     "ivn/report",
     "ivn/run.py",
     "ivn/stages",
     "ivn/train",
-    "kernels",
 ]
 
 SECTION = re.compile(r"(Args|Attributes|Returns|Raises|Yields):$")

@@ -159,7 +159,7 @@ def test_rows_that_a_manifest_calls_unusable_are_told_before_training(ivn, tmp_p
     write_manifest(tmp_path / "m.parquet", rows)
     small = ["--out", tmp_path / "run", "--set", *SMALL, *STAGE1, "optim.batch_size=3"]
     code, out, err = ivn("pretrain", "stage1-tiny", "--data", tmp_path / "m.parquet", *small)
-    assert (code, out) == (1, "2 rows of 4 left out: their status says why\n")
+    assert (code, out) == (1, "2 of 4 rows are unusable: their status says why\n")
     assert "2 clips are fewer than one batch of 3" in err
 
 

@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from ivn.data.manifest.identity import fingerprint
-from ivn.data.manifest.listing import left_out, list_clips
-from ivn.data.sliding import Window, Windows, windows_of
+from ivn.data.manifest.listing import list_clips, unusable_rows
+from ivn.data.sliding import FrameWindow, SlidingWindows, sliding_windows
 from ivn.durable import held_partial
 from ivn.embed.files import EmbeddingTable, writer_for
 from ivn.embed.options import Embed
@@ -66,7 +66,7 @@ def embed(request: Embed) -> int:
         "ivn": version("ivn"),
     }
     console = Console(highlight=False, soft_wrap=True)
-    for line in filter(None, map(left_out, given)):
+    for line in filter(None, map(unusable_rows, given)):
         console.print(line, markup=False)
     settings = header | {
         "videos": len(sources),
@@ -133,7 +133,7 @@ def _digest_of_sizes(sources: Sequence[Source]) -> str:
     return digest.hexdigest()
 
 
-def _checked(request: Embed, frozen: Frozen) -> Windows:
+def _checked(request: Embed, frozen: Frozen) -> SlidingWindows:
     """How videos are cut.
 
     Raises:
@@ -145,7 +145,7 @@ def _checked(request: Embed, frozen: Frozen) -> Windows:
         raise RequestError(f"--batch-size {request.batch_size}: expected at least 1")
     frames = request.window or frozen.spec.frames
     try:
-        return Windows(frames, request.stride or frames, request.fps, request.tail)
+        return SlidingWindows(frames, request.stride or frames, request.fps, request.tail)
     except ValueError as error:
         raise RequestError(str(error)) from error
 
@@ -153,7 +153,7 @@ def _checked(request: Embed, frozen: Frozen) -> Windows:
 def _embed_missing(
     parts: Parts,
     sources: Sequence[Source],
-    cuts: Windows,
+    cuts: SlidingWindows,
     frozen: Frozen,
     request: Embed,
     console: Console,
@@ -189,7 +189,7 @@ class _Growing:
         self._features: list[np.ndarray] = []
         self._since = time.monotonic()
 
-    def add(self, batch: Sequence[tuple[int, Window]], features: np.ndarray) -> None:
+    def add(self, batch: Sequence[tuple[int, FrameWindow]], features: np.ndarray) -> None:
         """Take in the features of some windows, ``[w, ...]``."""
         self._rows += [
             (video, each.number, each.start, each.end, each.frames, each.left)
@@ -215,22 +215,24 @@ class _Growing:
 
 def _stream(
     sources: Sequence[Source],
-    cuts: Windows,
+    cuts: SlidingWindows,
     frozen: Frozen,
     first: tuple[int, int],
     broken: dict[int, str],
-) -> Iterator[tuple[int, Window]]:
+) -> Iterator[tuple[int, FrameWindow]]:
     """All windows from one on, with the number of their video; puts broken videos in ``broken``."""
     for video in range(first[0], len(sources)):
         number = first[1] if video == first[0] else 0
         try:
-            for window in windows_of(sources[video], cuts, frozen.spec, first=number):
+            for window in sliding_windows(sources[video], cuts, frozen.spec, first=number):
                 yield video, window
         except DecodeError as error:
             broken[video] = str(error)
 
 
-def _batches(stream: Iterator[tuple[int, Window]], size: int) -> Iterator[list[tuple[int, Window]]]:
+def _batches(
+    stream: Iterator[tuple[int, FrameWindow]], size: int
+) -> Iterator[list[tuple[int, FrameWindow]]]:
     while batch := list(itertools.islice(stream, size)):
         yield batch
 

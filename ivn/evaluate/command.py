@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ivn.config.run import read
-from ivn.data.manifest.listing import left_out, list_clips
+from ivn.data.manifest.listing import list_clips, unusable_rows
 from ivn.errors import DataError, DecodeError
 from ivn.evaluate import results
 from ivn.evaluate.features.cache import default_folder
@@ -193,7 +193,7 @@ def _folder(task: str, options: Evaluation) -> Path | None:
 def _listed(data: str) -> Sequence[Source]:
     """The videos of a list; what is left out of a manifest is told."""
     sources = list_clips(data)
-    if line := left_out(sources):
+    if line := unusable_rows(sources):
         print(line)
     return sources
 

@@ -53,7 +53,7 @@ def _showing(manifest: Path) -> Iterator[tuple[Console, Report]]:
     """
     # All of it, before hours of work: a row far down may make no sense, or all paths be wrong.
     table = read_manifest(manifest)
-    total = len(table) + table.left_out
+    total = len(table) + table.unusable
     del table
     console = Console(highlight=False, soft_wrap=True)
     columns = MofNCompleteColumn(), BarColumn(None), TimeRemainingColumn()
