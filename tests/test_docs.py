@@ -37,6 +37,7 @@ def test_every_command_and_the_code_of_quickstart_guides_and_api_work(tmp_path, 
     (tmp_path / "videos" / "more").mkdir(parents=True)
     for number in range(8):
         write_mp4(tmp_path / "videos" / "more" / f"{number}.mp4", noise(8) // (1 + number))
+    write_mp4(tmp_path / "new.mp4", noise(8))
     rows = (f"videos/more/{number}.mp4,{number % 2}\n" for number in range(8))
     (tmp_path / "clips.csv").write_text("".join(["path,label\n", *rows]))
     ran, found = set(), {}
