@@ -1,4 +1,4 @@
-"""Checkpoints, the release's and our own, as networks whose sizes are those of the files."""
+"""Loads checkpoints, the release's and our own, as networks of the files' sizes."""
 
 from collections import defaultdict
 from collections.abc import Mapping
@@ -24,19 +24,19 @@ from .predictor import (
 from .sizes import CARD, NOT_IN_SHAPES, Sizes, both_sides, card_beside, card_of, sizes_of
 from .state_dict import State, check_weight, read_state, shared_prefix, spelt, training_parts
 
-# Parts that lie in files of their own, by their names, beside our encoder.
+# Parts with files of their own, by their names, beside our encoder.
 _BESIDE = ("predictor", "decoder", "alignment", "pixel_decoder", "second_alignment")
 
 
 def read_encoder(path: Path, sizes: Sizes) -> Encoder:
-    """The encoder of a checkpoint, in fp32, in evaluation mode.
+    """Returns the encoder of a checkpoint, in fp32, in evaluation mode.
 
     Args:
-        path: a weights file, or a folder with one.
-        sizes: those that no ``config.json`` beside the weights tells.
+        path: file of weights, or folder with one.
+        sizes: sizes that are not in a ``config.json`` beside the weights.
 
     Raises:
-        FileNotFoundError: no such file.
+        FileNotFoundError: there is no such file.
         ValueError: a size is missing or wrong, or keys are missing or unexpected.
     """
     file = weights_file(path, "encoder")
@@ -44,10 +44,10 @@ def read_encoder(path: Path, sizes: Sizes) -> Encoder:
 
 
 def read_model(path: Path, sizes: Sizes, predictor: AnyPredictorConfig | None) -> Model:
-    """Encoder, predictor, decoder and alignment heads of a checkpoint, as :func:`read_encoder`.
+    """Returns all networks of a checkpoint; see :func:`read_encoder`.
 
-    Without ``predictor`` its sizes are those of the ``config.json`` beside the weights, or of
-    ModernBERT-large's last layers.
+    If ``predictor`` is None, its sizes are those in the ``config.json`` beside the weights, or
+    those of ModernBERT-large's last layers.
     """
     file = weights_file(path, "encoder")
     parts = defaultdict(dict, _parts(file))
@@ -70,14 +70,14 @@ def read_model(path: Path, sizes: Sizes, predictor: AnyPredictorConfig | None) -
 
 
 def recorded(path: Path) -> dict[str, Any]:
-    """What the ``config.json`` beside the weights at ``path`` says of the model; {} without one."""
+    """Returns the model in the ``config.json`` beside the weights at ``path``; {} without one."""
     return card_beside(weights_file(path, "encoder"))
 
 
 def load_diffusion_decoder(path: str | Path) -> DiffusionDecoder:
-    """The diffusion decoder of a checkpoint, in evaluation mode; its sizes are the weights'.
+    """Returns the diffusion decoder of a checkpoint, in evaluation mode, with the weights' sizes.
 
-    Its ``loss_terms(target, z, timestep, noise)`` gives ``(mse, variational)``, a value a row.
+    Its ``loss_terms(target, z, timestep, noise)`` returns ``(mse, variational)`` for each row.
     """
     file = weights_file(Path(path), "decoder")
     state = spelt(read_state(file), str(file))
@@ -126,7 +126,7 @@ def _predictor(
 
 
 def _encoder_config(state: State, sizes: Sizes, where: str) -> EncoderConfig:
-    """The config of an encoder with these weights and the given other sizes."""
+    """Returns the config of an encoder with these weights and the given other sizes."""
     features = _shape(state, "cls_token", where, 3)[2]
     missing = [name for name in NOT_IN_SHAPES if name not in sizes]
     if missing:
@@ -178,7 +178,7 @@ def _family(state: State) -> Literal["internvideo_next", "internvideo2"]:
 
 
 def _filled(kind: type[nn.Module], arguments: tuple, state: State, file: Path) -> Any:
-    """``kind(*arguments)`` holding exactly the tensors of ``state``, in fp32."""
+    """Returns ``kind(*arguments)`` with exactly the tensors of ``state``, in fp32."""
     with torch.device("meta"):
         module = kind(*arguments)
     expected = module.state_dict()
@@ -199,7 +199,7 @@ def _filled(kind: type[nn.Module], arguments: tuple, state: State, file: Path) -
 
 
 def _decoder(parts: Mapping[str, State], file: Path) -> Decoder | None:
-    # Our own files call it "decoder"; its keys tell which it is.
+    # Our own files call each kind "decoder"; keys tell the kinds apart.
     state = parts["diffusion"] or parts["latent"] or parts["decoder"]
     if "head.0.weight" in state:
         arguments = (state["head.0.weight"].shape[1], state["head.2.weight"].shape[0])
@@ -251,11 +251,11 @@ def _shape(state: State, key: str, where: str, ndim: int) -> torch.Size:
 
 
 def _count(state: State, prefix: str, where: str) -> int:
-    """How many numbered modules there are under ``prefix``."""
+    """Returns the number of numbered modules under ``prefix``."""
     place = prefix.count(".") + 1
     places = (key.split(".")[place] for key in state if key.startswith(f"{prefix}."))
     last = max((int(number) for number in places if number.isdecimal()), default=-1)
-    # So many modules would be built before one is found to be missing.
+    # Otherwise that many modules would be built before one is found to be missing.
     if last > 2 * len(state):
         raise ValueError(
             f"{where}: {prefix}.{last} is numbered beyond all of its {len(state)} keys"
