@@ -1,10 +1,11 @@
-"""Chosen frames of real files: our decoding and our loader against each library's own best loop.
+"""Compares decoding of real files by ours and our loader with each library's own best loop.
 
     ivn bench decode M.parquet --processes 1,2 --clips-per-second 28
     python -m ivn.benchmarks.decode.bench_decode M.parquet ...     where tyro is not installed
 
-The same frames of the same files for all, compared before anything is timed: a file that one of
-them cannot decode so is left out for all, and told. Rounds go through all in turn; medians count.
+All ways decode the same frames of the same files, which are compared before anything is timed. A
+file that one of them decodes differently, or cannot decode, is skipped for all and named. A round
+times each way in turn; results are medians.
 """
 
 import argparse
@@ -45,18 +46,18 @@ _WARM, _EPOCHS = 2, 3
 
 @dataclass(frozen=True)
 class Options:
-    """What to measure.
+    """The options of the benchmark of decoding.
 
     Attributes:
-        data: a manifest, list, folder or video.
-        clips: how many of its files, evenly spread.
-        frames: of a clip, evenly spread over the file.
-        size: of the loader's crops, in pixels.
-        processes, threads: how many decode, and threads in each; all pairs are measured.
-        rounds: through all ways.
-        clips_per_second: that a GPU takes; 0 does not ask.
+        data: manifest, list, folder or video.
+        clips: number of files to decode, evenly spread over the data.
+        frames: number of frames of a clip, evenly spread over the file.
+        size: side of the loader's crops, in pixels.
+        processes, threads: numbers of processes, and of threads in each; all pairs are measured.
+        rounds: number of rounds through all ways.
+        clips_per_second: rate that a GPU consumes, to be told the cores that it needs; 0 is none.
         shards: manifest of ``data`` packed by ``ivn data shard``, for the loader; "" is none.
-        out: a folder for decode.json; "" writes none.
+        out: folder for decode.json; "" writes none.
     """
 
     data: str
@@ -72,7 +73,7 @@ class Options:
 
 
 def bench(options: Options) -> None:
-    """Measure, print and write.
+    """Measures, prints and writes results.
 
     Raises:
         BenchError: the options make no sense, or nothing can be compared.
@@ -98,7 +99,7 @@ def bench(options: Options) -> None:
     advice = _advice(rows, options.clips_per_second)
     print(advice["in_words"])
     if options.out:
-        # Names alone: results are shown to others, folders are this machine's.
+        # Only names, since results are published and folders are private.
         shards = Path(options.shards).name
         told = asdict(options) | {"data": Path(options.data).name, "shards": shards, "out": ""}
         found = about | {"options": told, "files": [Path(path).name for path, _ in jobs]}
@@ -129,13 +130,13 @@ def _check(options: Options) -> None:
 
 
 def _processes() -> list[int]:
-    """1, 2, 4 ... and all cores."""
+    """Returns 1, 2, 4 ... and the number of cores."""
     most = cores()
     return sorted({most, *(2**n for n in range(most.bit_length()) if 2**n <= most)})
 
 
 def _compared(options: Options) -> tuple[list[Job], list[str], dict[str, str]]:
-    """The jobs that all can do, who they are, and who cannot do what."""
+    """Returns the jobs that all ways can do, the ways, and notes on what others cannot do."""
     found, notes = ways()
     sources = list_clips(options.data)
     step = max(1, len(sources) // options.clips)
@@ -164,7 +165,7 @@ def _compared(options: Options) -> tuple[list[Job], list[str], dict[str, str]]:
 
 
 def _job(source: Source, frames: int) -> Job | None:
-    """The whole file and its middle frames, if that is what the source is and it can be used."""
+    """Returns a file and its middle frames; None if the source is no whole file, or unusable."""
     numbers: list[int] = []
 
     def choose(total: int) -> list[int]:
@@ -181,20 +182,20 @@ def _job(source: Source, frames: int) -> Job | None:
 
 
 def _wrong(job: Job, found: dict) -> dict[str, str]:
-    """Name -> what is wrong with its frames."""
+    """Returns, by name, what is wrong with a way's frames."""
     frames: dict[str, np.ndarray] = {}
     failed = {}
     for name, way in found.items():
         try:
             frames[name] = way(*job)
-        # Each library has errors of its own: decord's are RuntimeErrors, OpenCV's cv2.error.
+        # Each library raises its own errors: decord RuntimeErrors, OpenCV cv2.error.
         except (RuntimeError, ValueError, IndexError, OSError, TypeError) as error:
             failed[name] = f"an error ({str(error).strip().partition(chr(10))[0][:80]})"
     return failed | same(frames)
 
 
 def _packed(jobs: list[Job], options: Options) -> list[Source]:
-    """The clips of the shards that were made of the jobs' files."""
+    """Returns the clips in the shards that were made of the jobs' files."""
     sources, packed = list_clips(options.data), list_clips(options.shards)
     if len(sources) != len(packed):
         raise BenchError(
@@ -213,7 +214,7 @@ def _measured(
     processes: int,
     threads: int,
 ) -> list[dict]:
-    """A row for each way with so many processes and threads, printed as they come."""
+    """Measures and prints a row for each way with these numbers of processes and threads."""
     with contextlib.ExitStack() as stack:
         workers = stack.enter_context(
             contextlib.closing(Workers(jobs, processes=processes, threads=threads))
@@ -232,7 +233,7 @@ def _measured(
         for number in range(options.rounds + 1):
             for name, seconds_of in timed.items():
                 seconds = seconds_of()
-                if number:  # the first round finds files and libraries cold
+                if number:  # the first round is slower: files and libraries are not in memory yet
                     taken[name].append(seconds)
     ours = statistics.median(taken[OURS])
     frames = sum(len(numbers) for _, numbers in jobs)
@@ -259,13 +260,13 @@ def _measured(
 
 
 def _seconds_of(sources: list[Source], options: Options, processes: int) -> float:
-    """How long the loader takes for an epoch of these clips; it crops and resizes, too."""
+    """Returns the seconds of the loader for an epoch of these clips; it crops and resizes, too."""
     config = DataConfig(augmentation="centre", decode_seconds=3600.0)
     specs = {"clip": ClipSpec(options.frames, options.size)}
     size = len(sources)
-    # Closed after each turn: it works ahead, in the time of others.
+    # Closed after each turn, since it prefetches, in the time of others.
     with ClipLoader(sources, specs, config, batch_size=size, workers=processes) as loader:
-        # Until its processes are there, and what was made while they came is used up.
+        # Until its processes have started, and the batches made meanwhile are used up.
         for _ in range(_WARM):
             next(loader)
         started = time.perf_counter()
@@ -275,7 +276,7 @@ def _seconds_of(sources: list[Source], options: Options, processes: int) -> floa
 
 
 def _advice(rows: list[dict], wanted: float) -> dict:
-    """The setting that decodes most, and the cores that a rate needs at that speed."""
+    """Returns the fastest setting, and the number of cores that a rate needs at its speed."""
     mine = [row for row in rows if row["way"] == OURS]
     best = max(mine, key=lambda row: row["clips_per_second"])
     used = min(cores(), best["processes"] * best["threads"])
@@ -294,7 +295,7 @@ def _advice(rows: list[dict], wanted: float) -> dict:
 
 
 def main() -> int:
-    """The same as ``ivn bench decode``, read with argparse."""
+    """Runs ``ivn bench decode`` with options that argparse reads."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("data", help="a manifest, list, folder or video")
     for name in ("clips", "frames", "size", "rounds"):

@@ -1,11 +1,11 @@
-"""Every operation against eager and compiled PyTorch and the best library that is installed.
+"""Compares every operation with eager and compiled PyTorch and the best installed library.
 
     ivn bench ops --only tokens,norm --out DIR --plot
-    python -m ivn.benchmarks.ops.run ...        the same where tyro is not installed
+    python -m ivn.benchmarks.ops.run ...        the same without tyro
     python benchmarks/ops/bench_tokens.py ...   one noun of a checkout
 
 Answers are compared before anything is timed. GB/s are of the bytes that any implementation must
-move; "of copy" is the time of a copy that moves as many, measured in turn with the rest, over ours.
+move. "of copy" is the time of a copy of as many bytes, measured in turn with the rest, over ours.
 """
 
 import argparse
@@ -19,29 +19,29 @@ from pathlib import Path
 
 import torch
 
-from ivn.benchmarks.harness.measure import COPY, EMPTY, Case, Found, first_line, measure
+from ivn.benchmarks.harness.measure import COPY, EMPTY, Case, Measured, first_line, measure
 from ivn.errors import BenchError
 from ivn.processes import keep_all_freed_memory
 from ivn.provenance import in_words, provenance
 
 NOUNS = ("patches", "tokens", "masking", "random", "norm", "modulation", "diffusion", "distance")
 DTYPES = ("bfloat16", "float32")
-# Below this many bytes a GPU's launches cost more than the bytes do.
+# Below this number of bytes a launch on a GPU costs more than moving them.
 SMALL = 16 << 20
 
 
 @dataclass(frozen=True)
 class Options:
-    """What to measure, where, and where the results go.
+    """The options of the benchmark of operations.
 
     Attributes:
-        device: "cpu" or "cuda"; "auto" takes the GPU where there is one.
-        dtype: of the activations.
-        only: nouns; () measures all.
-        quick: the first size of each operation, few rounds.
-        threads: of the CPU.
-        out: a folder for ops.json, and ops.png; "" writes neither.
-        plot: draw ops.png, too.
+        device: "cpu" or "cuda"; "auto" is the GPU if there is one.
+        dtype: dtype of the activations.
+        only: nouns to measure; () measures all.
+        quick: whether to measure only the first size of each operation, in few rounds.
+        threads: number of CPU threads.
+        out: folder for ops.json and ops.png; "" writes neither.
+        plot: whether to draw ops.png, too.
     """
 
     device: str = "auto"
@@ -54,16 +54,16 @@ class Options:
 
 
 def bench(options: Options) -> None:
-    """Measure, print and write.
+    """Measures, prints and writes results.
 
     Raises:
-        BenchError: it cannot be done here, or an answer was wrong, or ours failed (the rest is
-            measured first).
+        BenchError: the device or a library is missing, an answer was wrong, or ours failed; the
+            rest is measured first.
     """
     device = _check(options)
     torch.set_num_threads(options.threads)
     if device.type == "cpu":
-        keep_all_freed_memory()  # as a run does
+        keep_all_freed_memory()  # like a training run
     about = provenance(device) | {"dtype": options.dtype}
     print(in_words(about), flush=True)
     rows: list[dict] = []
@@ -72,20 +72,20 @@ def bench(options: Options) -> None:
         for case in _cases(noun, device, getattr(torch, options.dtype), options.quick):
             try:
                 found = measure(case, device, rounds=7 if options.quick else 30)
-            except RuntimeError as error:  # out of memory, not compiled, not fit for a CUDA graph
-                found = Found({}, {}, case.notes, {"all": first_line(error)})
+            except RuntimeError as error:  # out of memory, not compiled, or not capturable
+                found = Measured({}, {}, case.notes, {"all": first_line(error)})
             rows.append(row := _row(noun, case, found))
             print(line(row), flush=True)
             wrong += [f"{noun}: {case.case} {case.direction}: {name}" for name in found.wrong]
             del case
-        if options.out:  # after each noun: whoever has no more time still has the rest
+        if options.out:  # after each noun, so that an interrupted run has the others' results
             _write(about | {"rows": rows}, options)
     if wrong:
         raise BenchError(f"wrong or failed, not timed: {'; '.join(wrong)}")
 
 
 def line(row: dict) -> str:
-    """A row as text: ours in milliseconds, the others as multiples of it."""
+    """Returns a row as text: ours in milliseconds, the others as multiples of ours."""
     head = f"{row['noun']:10} {row['case']:34} {row['shape']:26} {row['direction']:13}"
     found, ours = row["implementations"], row["implementations"].get("ours")
     if ours is None:
@@ -106,7 +106,7 @@ def line(row: dict) -> str:
 
 
 def _write(found: dict, options: Options) -> None:
-    """ops.json, and the picture; whole at any time."""
+    """Writes ops.json and the picture, which are whole at any time."""
     file = Path(options.out) / "ops.json"
     part = file.with_suffix(".part")
     part.write_text(json.dumps(found, indent=1) + "\n")
@@ -133,7 +133,7 @@ def _check(options: Options) -> torch.device:
     if options.device == "cuda" and not cuda:
         raise BenchError("device is cuda, but PyTorch sees no GPU; ivn doctor says why")
     if options.out:
-        try:  # before minutes are spent on what has nowhere to go
+        try:  # before minutes are spent on results that cannot be written
             Path(options.out).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             why = (error.strerror or str(error)).lower()
@@ -154,14 +154,14 @@ def _cases(noun: str, device: torch.device, dtype: torch.dtype, quick: bool) -> 
 
 
 def _uncompiled(case: Case) -> Case:
-    """Without ``torch.compile``, which takes seconds a case, and a GPU's minutes are few."""
+    """Returns cases without ``torch.compile``, which takes seconds for each."""
     kept = {name: call for name, call in case.implementations.items() if name != "compiled"}
     why = {"compiled": "left out: measured at the noun's first and last size"}
     return replace(case, implementations=kept, notes=why | case.notes)
 
 
-def _row(noun: str, case: Case, found: Found) -> dict:
-    """A row of the JSON."""
+def _row(noun: str, case: Case, found: Measured) -> dict:
+    """Returns a row of the JSON."""
     times = dict(found.milliseconds)
     copy, empty = times.pop(COPY, 0.0), times.pop(EMPTY, 0.0)
     implementations = {}
@@ -190,7 +190,7 @@ def _row(noun: str, case: Case, found: Found) -> dict:
 
 
 def main(only: Sequence[str] = ()) -> int:
-    """The same as ``ivn bench ops``, read with argparse; with ``only``, of these nouns."""
+    """Runs ``ivn bench ops`` with options that argparse reads; ``only`` sets the nouns."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
     parser.add_argument("--dtype", default=DTYPES[0], choices=DTYPES)

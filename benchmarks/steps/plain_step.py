@@ -1,7 +1,7 @@
-"""The other side of ``bench_step.py``: a stage's step in plain eager PyTorch.
+"""A stage's step in plain eager PyTorch, to which ``bench_step.py`` compares ours.
 
 The networks are those of ``plain_model.py``, with PyTorch's own fused attention, automatic
-mixed precision and random numbers, as somebody who writes such a step today would have them.
+mixed precision and random numbers, like a step that somebody would write today.
 """
 
 from typing import Protocol
@@ -22,7 +22,7 @@ from . import plain_model as plain
 
 
 class Draws(Protocol):
-    """Where a step's random numbers and its mask's saliency come from."""
+    """The source of a step's random numbers and of its mask's saliency."""
 
     def uniform(self, purpose: Purpose, count: int, view: int) -> Tensor: ...
     def timestep(self, count: int) -> Tensor: ...
@@ -31,7 +31,7 @@ class Draws(Protocol):
 
 
 class Native:
-    """PyTorch's generator, and the saliency that the plain teacher gave: for timing."""
+    """PyTorch's generator, and the saliency of the plain teacher, for timing."""
 
     def __init__(self, batch: Batch) -> None:
         self.B, self.device = len(batch), batch.keys.device
@@ -50,7 +50,7 @@ class Native:
 
 
 class Same:
-    """What the stage itself draws and sees, so that both must find the same losses."""
+    """The stage's own draws and views, so that both steps must find the same losses."""
 
     def __init__(self, stage: Stage, batch: Batch) -> None:
         self.stage, self.batch = stage, batch
@@ -71,9 +71,9 @@ class Same:
 
 
 class PlainStep:
-    """A stage's objective on one batch, on parameters of its own.
+    """A stage's objective on one batch, with copies of the parameters.
 
-    Clips are float and normalised before the clock starts: this side pays for no conversion.
+    Clips are float and normalised before the clock starts, so conversion takes no time here.
     """
 
     def __init__(self, stage: Stage, batch: Batch) -> None:
@@ -90,7 +90,7 @@ class PlainStep:
             self.images = (pixels - 0.5) / 0.5
 
     def loss(self, draws: Draws, dtype: torch.dtype) -> tuple[Tensor, dict[str, Tensor]]:
-        """The weighted sum and its terms, computed in ``dtype`` where that is narrower."""
+        """Returns the weighted sum and its terms, computed in ``dtype`` if that is narrower."""
         narrow = dtype != torch.float32
         with torch.autocast(self.video.device.type, dtype=torch.bfloat16, enabled=narrow):
             terms = self.stage1(draws) if isinstance(self.stage, Stage1) else self.stage2(draws)
@@ -127,7 +127,7 @@ class PlainStep:
 
     @torch.no_grad()
     def look(self) -> Targets:
-        """The image teacher in full: every block, every token, everything kept until the end."""
+        """Runs the whole image teacher: all blocks and tokens are kept until the end."""
         assert isinstance(self.stage, Stage1) and self.stage.teacher is not None
         teacher = self.stage.teacher
         images = self.images if "teacher" in self.batch.clips else self._enlarged(teacher)
@@ -142,13 +142,13 @@ class PlainStep:
         )
 
     def mask(self, attention: Tensor) -> Tensor:
-        """Stage one's visible tokens as booleans; drawn as the stage does."""
+        """Returns stage one's visible tokens as booleans, drawn like in the stage."""
         assert isinstance(self.stage, Stage1)
         visible, _ = self.stage.mask(self.batch, attention.float())
         return plain.to_mask(visible, attention[0].numel())
 
     def mask_view(self, view: int) -> Tensor:
-        """A view's visible tokens of stage two as booleans; drawn as the stage does."""
+        """Returns a view's visible tokens of stage two as booleans, drawn like in the stage."""
         assert isinstance(self.stage, Stage2)
         grid = self.model.grid(self.video)
         visible, _ = self.stage.mask(self.batch, view=view)
@@ -171,13 +171,13 @@ class PlainStep:
 
 
 def fused_attention(query: Tensor, key: Tensor, value: Tensor, allowed: Tensor | None) -> Tensor:
-    """PyTorch's own; written out, the scores of ``base`` would not fit on a GPU."""
-    dtype = value.dtype  # rotary positions widen the others under mixed precision
+    """Returns PyTorch's own attention; written out, scores of ``base`` would not fit on a GPU."""
+    dtype = value.dtype  # under mixed precision rotary positions widen queries and keys
     return F.scaled_dot_product_attention(query.to(dtype), key.to(dtype), value, attn_mask=allowed)
 
 
 def siglip(network, images: Tensor) -> tuple[list[Tensor], Tensor, Tensor]:
-    """Tapped layers, pooled vector and pooling attention by transformers' own modules."""
+    """Returns tapped layers, pooled vector and pooling attention by transformers' modules."""
     streams = [network.patch_embedding(images).flatten(2).transpose(1, 2) + network.positions]
     for block in network.blocks:
         streams.append(block(streams[-1], None))
@@ -190,6 +190,6 @@ def siglip(network, images: Tensor) -> tuple[list[Tensor], Tensor, Tensor]:
 
 
 def efficientnet(network, images: Tensor) -> tuple[list[Tensor], Tensor, Tensor]:
-    """The last map as tokens, its mean, and its norm."""
+    """Returns the last map as tokens, its mean, and its norm."""
     tokens = network.model.extract_features(images).flatten(2).transpose(1, 2)
     return [tokens], tokens.mean(1), tokens.norm(dim=2)

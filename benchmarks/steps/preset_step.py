@@ -1,4 +1,4 @@
-"""The step that a preset takes, with a teacher of random weights, on a batch of random videos."""
+"""A preset's training step, with a teacher of random weights, on a batch of random videos."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,11 +24,11 @@ from .reference_ops import reference_ops
 
 
 class PresetStep:
-    """A stage, a batch and what updates the stage, as a preset has them."""
+    """A stage, a batch and the optimizer of a preset."""
 
     def __init__(self, config: Config, batch: int, device: torch.device) -> None:
         self.config, self.device = config, device
-        # All rows of one count, as where a process's clips are of one group: plain steps need that.
+        # All rows keep one number of tokens, since plain steps need that.
         settings = replace(config.stage, mask_group=0)
         if isinstance(settings, Stage1Config):
             settings = replace(settings, teacher=replace(settings.teacher, weights="random"))
@@ -42,7 +42,7 @@ class PresetStep:
     def parts(self) -> Parts:
         stage = self.stage
         if isinstance(stage, Stage1):
-            # The heads' norms belong to the distances.
+            # The norms of the heads are measured with the distances.
             heads = [head.head for head in stage.alignment.layers]
             networks = [stage.decoder.net, *heads]
         else:
@@ -74,7 +74,7 @@ class PresetStep:
 
     @contextmanager
     def told(self) -> Iterator[None]:
-        """The teacher's answer is known while this lasts."""
+        """Replaces the teacher by its stored answer while the context lasts."""
         look, batch = self.stage.look, self.batch
         stage1 = isinstance(self.stage, Stage1)
         answer = look(batch) if stage1 else look(batch.clips["student"], batch.keys)
@@ -98,7 +98,7 @@ def random_batch(stage: Stage, B: int, device: torch.device) -> Batch:
 
 
 def leave_no_zeros(stage: Stage) -> None:
-    """Move LayerScale and the layers that start at zero, so that all parts show in the losses."""
+    """Changes LayerScale and layers that start at zero, so that all parts affect the losses."""
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for name, parameter in stage.named_parameters():
@@ -108,7 +108,7 @@ def leave_no_zeros(stage: Stage) -> None:
 
 @contextmanager
 def computing_in(stage: Stage, dtype: torch.dtype) -> Iterator[None]:
-    """The student's dtype, which the rest of it follows, and that of stage two's teacher."""
+    """Sets the dtype of the student and of stage two's teacher."""
     encoders = [module for module in stage.modules() if isinstance(module, Encoder)]
     kept = [encoder.compute_dtype for encoder in encoders]
     for encoder in encoders:

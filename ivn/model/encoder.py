@@ -251,7 +251,7 @@ class Encoder(nn.Module):
         return resize_table(table, (1, *own[1:]), grid)
 
     def _drop_factors(self, B: int, keys: Tensor | None, purpose: Purpose, view: int) -> Tensor:
-        """Draws stochastic depth (Huang et al. 2016), ``[B, 1, depth, 2]``: 0 or ``1/(1 - rate)``."""
+        """Draws stochastic depth (Huang et al. 2016), ``[B, 1, depth, 2]``: 0 or 1 / (1 - rate)."""
         depth, dtype = len(self.blocks), wide_dtype(self.dtype)
         if not self.training or self.config.drop_path == 0:
             return torch.ones(B, 1, depth, 2, dtype=dtype, device=self.pos_embed.device)
