@@ -152,13 +152,13 @@ def _compared(options: Options) -> tuple[list[Job], list[str], dict[str, str]]:
     for name in list(found):
         failed = [path for path in wrong if name in wrong[path]]
         if len(failed) > _SHARE * len(jobs):
-            why = f"left out: {len(failed)} of {len(jobs)} files, {wrong[failed[0]][name]}"
+            why = f"skipped: {len(failed)} of {len(jobs)} files, {wrong[failed[0]][name]}"
             notes[name] = why
             del found[name]
     kept = [job for job in jobs if not wrong[job[0]].keys() & found.keys()]
     for path, reasons in wrong.items():
         for name in reasons.keys() & found.keys():
-            notes[path] = f"left out: {name} gives {reasons[name]}"
+            notes[path] = f"skipped: {name} gives {reasons[name]}"
     if not kept:
         raise BenchError(f"{options.data}: no file that all decode alike")
     return kept, list(found), notes

@@ -156,7 +156,7 @@ def _cases(noun: str, device: torch.device, dtype: torch.dtype, quick: bool) -> 
 def _uncompiled(case: Case) -> Case:
     """Returns cases without ``torch.compile``, which takes seconds for each."""
     kept = {name: call for name, call in case.implementations.items() if name != "compiled"}
-    why = {"compiled": "left out: measured at the noun's first and last size"}
+    why = {"compiled": "skipped: measured at the noun's first and last size"}
     return replace(case, implementations=kept, notes=why | case.notes)
 
 

@@ -45,7 +45,7 @@ def cases(
         uncompiled: reason not to compile "eager"; "" compiles it.
         uncaptured: see :class:`Case`.
     """
-    notes = {"compiled": f"left out: {uncompiled}"} if uncompiled else {}
+    notes = {"compiled": f"skipped: {uncompiled}"} if uncompiled else {}
     if not uncompiled:
         functions = functions | {"compiled": _compiled(functions["eager"])}
     with torch.no_grad():

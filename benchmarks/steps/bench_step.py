@@ -147,7 +147,7 @@ def against_reference(run: PresetStep, warm: int, rounds: int) -> dict:
         "reference": Side(parts, run.reference_loss, run.update),
     }
     median = {"with teacher": compare(run.device, sides, PARTS[1:], warm, rounds)}
-    with run.told():
+    with run.stored_teacher():
         parts = run.parts()
         sides = {
             "ours": Side(parts, run.loss, run.update),

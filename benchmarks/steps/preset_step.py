@@ -73,7 +73,7 @@ class PresetStep:
         self.optimizer.zero_grad()
 
     @contextmanager
-    def told(self) -> Iterator[None]:
+    def stored_teacher(self) -> Iterator[None]:
         """Replaces the teacher by its stored answer while the context lasts."""
         look, batch = self.stage.look, self.batch
         stage1 = isinstance(self.stage, Stage1)

@@ -80,7 +80,7 @@ class ResidualBlock(nn.Module):
     def forward(self, x: Tensor, step: Step, condition: Tensor) -> tuple[Tensor, Step]:
         """Returns the stream ``[R, W]`` and residual step, given those of the block before."""
         shift, scale, gate = self.adaLN_modulation(condition).chunk(3, dim=-1)
-        x, normed = _taken(x, step, shift, scale, self.in_ln.weight, self.in_ln.bias)
+        x, normed = _after_step(x, step, shift, scale, self.in_ln.weight, self.in_ln.bias)
         return x, (gate, self.mlp(normed))
 
 
@@ -94,7 +94,7 @@ class FinalLayer(nn.Module):
 
     def forward(self, x: Tensor, step: Step, condition: Tensor) -> Tensor:
         shift, scale = self.adaLN_modulation(condition).chunk(2, dim=-1)
-        return self.linear(_taken(x, step, shift, scale, None, None)[1])
+        return self.linear(_after_step(x, step, shift, scale, None, None)[1])
 
 
 def _modulation(width: int, parts: int) -> nn.Sequential:
@@ -103,7 +103,7 @@ def _modulation(width: int, parts: int) -> nn.Sequential:
     return nn.Sequential(nn.Identity(), ZeroLinear(width, parts * width))
 
 
-def _taken(
+def _after_step(
     x: Tensor,
     step: Step,
     shift: Tensor,

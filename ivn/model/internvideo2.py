@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .sizes import both_sides
-from .state_dict import State, spelt
+from .state_dict import State, with_our_keys
 
 # Widths of S14, B14, L14, 1B and 6B, and their attention heads.
 HEADS = {384: 6, 768: 12, 1024: 16, 1408: 16, 3200: 25}
@@ -32,14 +32,14 @@ def encoder_state(state: State, where: str) -> State:
     layer scales. Heads are dropped, and a convolution over images (an InternVL tower's) becomes one
     over frames.
     """
-    found = spelt(state, where)
+    found = with_our_keys(state, where)
     if any(key.startswith(_VISION) for key in found):
         video = {
             key.removeprefix(_VISION): value
             for key, value in found.items()
             if key.startswith(_VISION)
         }
-        found = spelt(video, where)
+        found = with_our_keys(video, where)
     token, patches = found.get("cls_token"), found.get("patch_embed.proj.weight")
     if token is None or patches is None or token.ndim != 3 or token.shape[1] != 1:
         return {}

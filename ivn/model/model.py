@@ -42,7 +42,7 @@ class ModelConfig:
         if self.encoder.family != "internvideo_next":
             raise ValueError(
                 f"encoder.family is {self.encoder.family!r}, expected 'internvideo_next': an "
-                "InternVideo2 is a teacher or a frozen encoder, predictors go with four cls tokens"
+                "InternVideo2 is a teacher or a frozen encoder, and predictors need four cls tokens"
             )
 
 

@@ -55,15 +55,16 @@ def sizes_of(file: Path, given: Sizes) -> dict[str, Any]:
     Raises:
         ValueError: a size makes no sense, or the two differ.
     """
-    told, card = _told(file), card_of(file)
+    recorded, card = _recorded(file), card_of(file)
     for name, value in given.items():
         _check(name, value, str(file), name)
-        if name in told and _pair(told[name]) != _pair(value):
+        if name in recorded and _pair(recorded[name]) != _pair(value):
             raise ValueError(
-                f"{file}: {name} is to be {value}, but the {CARD} beside it says {told[name]}: "
+                f"{file}: {name} is to be {value}, but the {CARD} beside it says "
+                f"{recorded[name]}: "
                 f"leave it out, or correct {card}"
             )
-    return told | dict(given)
+    return recorded | dict(given)
 
 
 def both_sides(size: Size) -> tuple[int, int]:
@@ -81,7 +82,7 @@ def check_given(sizes: Sizes, where: str) -> None:
         _check(name, value, where, name)
 
 
-def _told(file: Path) -> dict[str, Any]:
+def _recorded(file: Path) -> dict[str, Any]:
     """Returns the sizes in the ``config.json`` beside the weights that shapes do not show."""
     content, card = card_beside(file), card_of(file)
     if "model_config" in content:
@@ -93,10 +94,10 @@ def _told(file: Path) -> dict[str, Any]:
         found = {_SIDES: None if None in sides else sides}
         found |= {name: ours.get(name) for name in _OURS}
         spelling = dict(zip(_NAMES, (_SIDES, *_OURS), strict=True))
-    told = {name: found[theirs] for name, theirs in spelling.items() if found[theirs] is not None}
-    for name, value in told.items():
+    sizes = {name: found[theirs] for name, theirs in spelling.items() if found[theirs] is not None}
+    for name, value in sizes.items():
         _check(name, value, str(card), spelling[name])
-    return {name: tuple(v) if isinstance(v, list) else v for name, v in told.items()}
+    return {name: tuple(v) if isinstance(v, list) else v for name, v in sizes.items()}
 
 
 def _check(name: str, value: Any, where: str, field: str) -> None:

@@ -71,7 +71,7 @@ def read_state(file: Path) -> State:
         if value.is_meta or value.layout != torch.strided:
             found = "a shape without numbers" if value.is_meta else "a sparse tensor"
             raise ValueError(
-                f"{file}: {key} is {found}, expected a dense tensor: save it as one, all of it"
+                f"{file}: {key} is {found}, expected a dense tensor: save it with its numbers"
             )
     return loaded
 
@@ -95,7 +95,7 @@ def check_weight(key: str, value: Tensor, where: str) -> None:
 def training_parts(state: State, where: str) -> dict[str, State]:
     """Returns a training checkpoint's tensors by part ("encoder", ...), under our keys."""
     parts: dict[str, State] = defaultdict(dict)
-    for key, value in spelt(state, where).items():
+    for key, value in with_our_keys(state, where).items():
         for theirs, part, ours in _TRAINING_KEYS:
             if key.startswith(theirs):
                 parts[part][ours + key.removeprefix(theirs)] = value
@@ -107,15 +107,15 @@ def training_parts(state: State, where: str) -> dict[str, State]:
     return dict(parts)
 
 
-def spelt(state: State, where: str) -> State:
+def with_our_keys(state: State, where: str) -> State:
     """Returns the same tensors under the keys of our modules."""
-    spelt: State = {}
+    found: State = {}
     for given in state:
         key = _LAYER_SCALE.sub(r"\1.gamma", _inner(given))
-        if key in spelt:
+        if key in found:
             raise ValueError(f"{where} has {key} under more than one name, among them {given}")
-        spelt[key] = state[given]
-    return spelt
+        found[key] = state[given]
+    return found
 
 
 def shared_prefix(state: State) -> str:

@@ -22,7 +22,14 @@ from .predictor import (
     with_layers,
 )
 from .sizes import CARD, NOT_IN_SHAPES, Sizes, both_sides, card_beside, card_of, sizes_of
-from .state_dict import State, check_weight, read_state, shared_prefix, spelt, training_parts
+from .state_dict import (
+    State,
+    check_weight,
+    read_state,
+    shared_prefix,
+    training_parts,
+    with_our_keys,
+)
 
 # Parts with files of their own, by their names, beside our encoder.
 _BESIDE = ("predictor", "decoder", "alignment", "pixel_decoder", "second_alignment")
@@ -80,7 +87,7 @@ def load_diffusion_decoder(path: str | Path) -> DiffusionDecoder:
     Its ``loss_terms(target, z, timestep, noise)`` returns ``(mse, variational)`` for each row.
     """
     file = weights_file(Path(path), "decoder")
-    state = spelt(read_state(file), str(file))
+    state = with_our_keys(read_state(file), str(file))
     own = {key.removeprefix("diffloss."): value for key, value in state.items() if "net." in key}
     if not own:
         raise ValueError(f"{file} has no diffusion decoder: no key begins with 'net.'")
@@ -119,7 +126,7 @@ def _predictor(
     if found != sizes.width:
         raise ValueError(
             f"{file}: its predictor is {found} wide, not {sizes.width}: its heads, windows and "
-            "places cannot be read off the weights, pass predictor=PredictorConfig(...)"
+            "places cannot be read off the weights: pass predictor=PredictorConfig(...)"
         )
     sizes = with_layers(sizes, _count(state, "layers", str(file)))
     return _filled(Predictor, (sizes, encoder.width, encoder.grid), state, file)
