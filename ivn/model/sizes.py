@@ -61,8 +61,7 @@ def sizes_of(file: Path, given: Sizes) -> dict[str, Any]:
         if name in recorded and _pair(recorded[name]) != _pair(value):
             raise ValueError(
                 f"{file}: {name} is to be {value}, but the {CARD} beside it says "
-                f"{recorded[name]}: "
-                f"leave it out, or correct {card}"
+                f"{recorded[name]}: leave it out, or correct {card}"
             )
     return recorded | dict(given)
 

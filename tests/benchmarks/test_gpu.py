@@ -199,7 +199,7 @@ def source(dotted):
 
 @functools.cache
 def what_happens(dotted):
-    """What importing a module of ours does, in order: ("import" or "skip without", name)."""
+    """Returns the effects of importing a module: ("import" or "skip without", name), in order."""
     file = source(dotted)
     package = dotted.split(".") if file.name == "__init__.py" else dotted.split(".")[:-1]
     found = []

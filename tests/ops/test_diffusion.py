@@ -188,7 +188,7 @@ def test_non_contiguous_inputs_are_read_right(device):
 
 
 def test_gradient_passes_gradcheck_but_for_the_means(device):
-    """Of the variance; the bound's means are held by definition, so the noise half is not it."""
+    """The bound's means are constants by definition, so only the variance half is checked."""
     output, arguments = case(1, 2, 5, torch.float64, device)
     estimate, variance = output.chunk(2, 1)
     assert torch.autograd.gradcheck(
