@@ -73,7 +73,7 @@ def test_parts_are_short_and_the_first_fit_their_deadline():
     seconds = {
         name: int(limit) for name, limit in re.findall(r"^  (\S+) (\d+) s$", said.stdout, re.M)
     }
-    (listed,) = re.findall(r"^  --first +in 6 minutes: (.*)$", said.stdout, re.M)
+    (listed,) = re.findall(r"^  --first +run, in 6 minutes: (.*)$", said.stdout, re.M)
     first = listed.split()
     assert all(limit < 90 for name, limit in seconds.items() if name not in first)
     text = SCRIPT.read_text()
