@@ -1,10 +1,11 @@
-"""Chosen frames of real files: our decoding and our loader against each library's own best loop.
+"""Compares decoding of real files by ours and our loader with each library's own best loop.
 
     ivn bench decode M.parquet --processes 1,2 --clips-per-second 28
     python -m ivn.benchmarks.decode.bench_decode M.parquet ...     where tyro is not installed
 
-The same frames of the same files for all, compared before anything is timed: a file that one of
-them cannot decode so is left out for all, and told. Rounds go through all in turn; medians count.
+All ways decode the same frames of the same files, which are compared before anything is timed. A
+file that one of them decodes differently, or cannot decode, is skipped for all and named. A round
+times each way in turn; results are medians.
 """
 
 import contextlib
@@ -72,7 +73,7 @@ def bench(options: BenchDecode) -> int:
     advice = _advice(rows, options.clips_per_second)
     print(advice["in_words"])
     if options.out:
-        # Names alone: results are shown to others, folders are this machine's.
+        # Only names, since results are published and folders are private.
         shards = Path(options.shards).name
         told = asdict(options) | {"data": Path(options.data).name, "shards": shards, "out": ""}
         found = about | {"options": told, "files": [Path(path).name for path, _ in jobs]}
@@ -104,7 +105,7 @@ def _check(options: BenchDecode) -> None:
 
 
 def _processes() -> list[int]:
-    """1, 2, 4 ... and all cores."""
+    """Returns 1, 2, 4 ... and the number of cores."""
     most = cores()
     return sorted({most, *(2**n for n in range(most.bit_length()) if 2**n <= most)})
 
@@ -126,20 +127,20 @@ def _compared(options: BenchDecode) -> tuple[list[Job], list[str], dict[str, str
     for name in list(found):
         failed = [path for path in wrong if name in wrong[path]]
         if len(failed) > _SHARE * len(jobs):
-            why = f"left out: {len(failed)} of {len(jobs)} files, {wrong[failed[0]][name]}"
+            why = f"skipped: {len(failed)} of {len(jobs)} files, {wrong[failed[0]][name]}"
             notes[name] = why
             del found[name]
     kept = [job for job in jobs if not wrong[job[0]].keys() & found.keys()]
     for path, reasons in wrong.items():
         for name in reasons.keys() & found.keys():
-            notes[path] = f"left out: {name} gives {reasons[name]}"
+            notes[path] = f"skipped: {name} gives {reasons[name]}"
     if not kept:
         raise BenchError(f"{options.data}: no file that all decode alike")
     return kept, list(found), notes
 
 
 def _job(source: Source, frames: int) -> Job | None:
-    """The whole file and its middle frames, if that is what the source is and it can be used."""
+    """Returns a file and its middle frames; None if the source is no whole file, or unusable."""
     numbers: list[int] = []
 
     def choose(total: int) -> list[int]:
@@ -156,13 +157,13 @@ def _job(source: Source, frames: int) -> Job | None:
 
 
 def _wrong(job: Job, found: dict) -> dict[str, str]:
-    """Name -> what is wrong with its frames."""
+    """Returns, by name, what is wrong with a way's frames."""
     frames: dict[str, np.ndarray] = {}
     failed = {}
     for name, way in found.items():
         try:
             frames[name] = way(*job)
-        # Each library has errors of its own: decord's are RuntimeErrors, OpenCV's cv2.error.
+        # Each library raises its own errors: decord RuntimeErrors, OpenCV cv2.error.
         except (RuntimeError, ValueError, IndexError, OSError, TypeError) as error:
             failed[name] = f"an error ({str(error).strip().partition(chr(10))[0][:80]})"
     return failed | same(frames)
@@ -188,7 +189,7 @@ def _measured(
     processes: int,
     threads: int,
 ) -> list[dict]:
-    """A row for each way with so many processes and threads, printed as they come."""
+    """Measures and prints a row for each way with these numbers of processes and threads."""
     with contextlib.ExitStack() as stack:
         workers = stack.enter_context(
             contextlib.closing(Workers(jobs, processes=processes, threads=threads))
@@ -207,7 +208,7 @@ def _measured(
         for number in range(options.rounds + 1):
             for name, seconds_of in timed.items():
                 seconds = seconds_of()
-                if number:  # the first round finds files and libraries cold
+                if number:  # the first round is slower: files and libraries are not in memory yet
                     taken[name].append(seconds)
     ours = statistics.median(taken[OURS])
     frames = sum(len(numbers) for _, numbers in jobs)
@@ -238,9 +239,9 @@ def _seconds_of(sources: list[Source], options: BenchDecode, processes: int) -> 
     config = DataConfig(augmentation="centre", decode_seconds=3600.0)
     specs = {"clip": ClipSpec(options.frames, options.size)}
     size = len(sources)
-    # Closed after each turn: it works ahead, in the time of others.
+    # Closed after each turn, since it prefetches, in the time of others.
     with ClipLoader(sources, specs, config, batch_size=size, workers=processes) as loader:
-        # Until its processes are there, and what was made while they came is used up.
+        # Until its processes have started, and the batches made meanwhile are used up.
         for _ in range(_WARM):
             next(loader)
         started = time.perf_counter()
@@ -250,7 +251,7 @@ def _seconds_of(sources: list[Source], options: BenchDecode, processes: int) -> 
 
 
 def _advice(rows: list[dict], wanted: float) -> dict:
-    """The setting that decodes most, and the cores that a rate needs at that speed."""
+    """Returns the fastest setting, and the number of cores that a rate needs at its speed."""
     mine = [row for row in rows if row["way"] == OURS]
     best = max(mine, key=lambda row: row["clips_per_second"])
     used = min(cores(), best["processes"] * best["threads"])

@@ -109,7 +109,7 @@ def test_a_file_that_one_library_cannot_decode_is_left_out_for_all(few, monkeypa
     monkeypatch.setattr(bench_decode, "ways", lambda: (dict(plain), {}))
     jobs, names, notes = bench_decode._compared(BenchDecode(data=str(few), frames=4))
     assert ([path[-5:] for path, _ in jobs], names) == (["0.mp4", "2.mp4"], ["ours", "other"])
-    assert notes == {str(few / "1.mp4"): "left out: other gives an error (not this one)"}
+    assert notes == {str(few / "1.mp4"): "skipped: other gives an error (not this one)"}
 
 
 def test_dali_is_timed_in_batches_of_the_same_jobs(monkeypatch):

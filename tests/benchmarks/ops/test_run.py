@@ -23,7 +23,7 @@ def python(*arguments):
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory):
-    """What one quick run of one noun prints, and its folder."""
+    """Returns the output of one quick run of one noun, and its folder."""
     out = tmp_path_factory.mktemp("out")
     options = ["--quick", "--device", "cpu", "--only", "tokens", "--out", str(out)]
     done = python("-m", "ivn.benchmarks.ops.run", *options)
