@@ -38,7 +38,7 @@ class Series:
 
 
 @dataclass(frozen=True)
-class Log:
+class RunLog:
     """The log of a run.
 
     Attributes:
@@ -89,7 +89,7 @@ class Run:
     name: str
     stage: str = ""
     facts: Sequence[tuple[str, str]] = ()
-    log: Log | None = None
+    log: RunLog | None = None
     seconds_per_step: tuple[float, float] | None = None
     config: str = ""
     preset: str = ""
