@@ -11,7 +11,7 @@ import torch
 from ivn.config.run import HARMLESS, Config, override, read, to_dict, to_toml
 from ivn.data.loader.loader import ClipLoader
 from ivn.data.manifest.identity import first_difference, recorded
-from ivn.data.manifest.listing import left_out, list_clips
+from ivn.data.manifest.listing import list_clips, unusable_rows
 from ivn.data.sampling.pools import drawn_fingerprint
 from ivn.errors import ConfigError, RunError
 from ivn.load import local
@@ -168,7 +168,7 @@ def _parts(
     config: Config, sources: Sequence[Any], init: str, *, fresh: bool
 ) -> tuple[Stage, ClipLoader]:
     """Returns the stage, with the weights that it starts from if ``fresh``, and its loader."""
-    if line := left_out(sources):
+    if line := unusable_rows(sources):
         print(line)
     device = resolve_device(config.efficiency.device)
     if config.run.tensorboard:

@@ -15,12 +15,6 @@ from tests.processes import ROOT
 pytest.importorskip("av")
 DOCS = ROOT / "docs"
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("**/*.md"))]
-COMMANDS = (
-    *("pretrain", "config", "demo", "ablate", "data", "embed", "probe"),
-    *("predict", "report", "bench", "doctor"),
-)
-OF_DATA = ("render", "index", "check", "mix", "transcode", "shard", "view")
-OF_BENCH = ("ops", "decode")
 
 
 def blocks(document, language):
@@ -94,36 +88,6 @@ def test_lists_of_the_data_guide_are_read(tmp_path):
     (tmp_path / "clips" / "a.mp4").touch()
     (tmp_path / "list.csv").write_text(text)
     assert [source.label for source in list_clips(tmp_path / "list.csv")] == [None, "3", None]
-
-
-@pytest.mark.parametrize(
-    "name",
-    [*COMMANDS, *(f"data {name}" for name in OF_DATA), *(f"bench {name}" for name in OF_BENCH)],
-)
-def test_cli_md_has_every_option_and_no_other(name):
-    text = (DOCS / "cli.md").read_text()
-    section = re.split("\n###? ", text.partition(f"# ivn {name}\n")[2])[0]
-    said = command(*name.split(), "--help")[1].partition("\nsettings, for --set")[0]
-    options = set(re.findall(r"--[a-z]+", said))
-    assert options - {"--help"} == set(re.findall(r"--[a-z]+", section)) - {"--help"}
-    assert "-h" in said and "(or `-h`)" in text
-
-
-def test_the_settings_that_cli_md_shows_are_taken():
-    (examples,) = (block for block in blocks("cli.md", "") if "--set optim.lr=3e-4" in block)
-    for line in examples.splitlines():
-        code, out, err = command(*shlex.split(line)[1:])
-        assert (code, err) == (0, ""), line
-        assert out != command("config", shlex.split(line)[2])[1]
-
-
-def test_cli_md_has_every_command_and_exit_code():
-    text = (DOCS / "cli.md").read_text()
-    for group, heading, names in (((), "## ivn", COMMANDS), (("data",), "### ivn data", OF_DATA)):
-        listed = re.search(r"\{([\w,]+)\}", command(*group, "--help")[1])[1].split(",")
-        assert re.findall(rf"^{heading} (\w+)$", text, re.MULTILINE) == listed == list(names)
-    codes = re.findall(r"^\| (\d+) \|", text, re.MULTILINE)
-    assert codes == ["0", "1", "2", "130", "143"]
 
 
 def texts_of_the_program():

@@ -1,17 +1,17 @@
-"""The training loop's own share of a step on the CPU; its health and checkpoints apart.
+"""Measures the training loop's own share of a step on the CPU, without health and checkpoints.
 
 python benchmarks/steps/bench_loop.py --check
 
-Real steps of stage1-tiny on the bundled clips, each fetched, logged and shown (run.log_every=1,
-the most that the loop can have to do). The loop's own is all of a step but
+These are real steps of stage1-tiny on the bundled clips, each fetched, logged and shown
+(run.log_every=1, which is the most work for the loop). The loop's own part is all of a step but
 
     model       the stage's loss, its teacher in it, and the backward pass
     optimizer   clipping and AdamW
-    wait        for the batch, which is decoded here: no workers compete for the cores
-    health      of the step, which a run has every run.log_every steps
-    checkpoint  which a run writes every run.save_every steps
+    wait        until the batch is decoded, in this process: no workers compete for the cores
+    health      health of the step, measured in a run every run.log_every steps
+    checkpoint  checkpoint, written in a run every run.save_every steps
 
-and the share is that of a step without the last three: of one that never waits.
+and its share is that of a step without the last three, which never waits.
 """
 
 import argparse
@@ -49,7 +49,7 @@ PARTS = {
 
 
 def steps_of(spans: list[tuple[str, float, float]]) -> list[dict[str, float]]:
-    """Milliseconds of each part of every step but the last; a step begins with its wait."""
+    """Returns milliseconds of each part of every step but the last; a step begins with its wait."""
     starts = [start for name, start, _ in spans if name == "wait"]
     found = []
     for begin, end in itertools.pairwise(starts):
@@ -62,7 +62,7 @@ def steps_of(spans: list[tuple[str, float, float]]) -> list[dict[str, float]]:
 
 
 def train(config: Config) -> list[dict[str, float]]:
-    """Milliseconds of each part of a run's steps."""
+    """Trains, and returns milliseconds of each part of the steps."""
     clock = Clock(torch.device("cpu"))
     stage = type(build_stage(config.model, config.stage, seed=0, batch_size=1, pretrained=False))
     parts = PARTS | {"model": [(stage, "loss"), (torch.Tensor, "backward")]}

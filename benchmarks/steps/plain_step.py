@@ -1,4 +1,4 @@
-"""The other side of ``bench_step.py``: a stage's step in plain eager PyTorch.
+"""A stage's step in plain eager PyTorch, to which ``bench_step.py`` compares ours.
 
 The networks are those of ``plain_model.py``, with PyTorch's own fused attention, automatic
 mixed precision and random numbers, as somebody who writes such a step today would have them. The
@@ -23,7 +23,7 @@ from . import plain_model as plain
 
 
 class Draws(Protocol):
-    """Where a step's random numbers and its mask's saliency come from."""
+    """The source of a step's random numbers and of its mask's saliency."""
 
     def uniform(self, purpose: Purpose, count: int, view: int) -> Tensor: ...
     def timestep(self, count: int) -> Tensor: ...
@@ -32,7 +32,7 @@ class Draws(Protocol):
 
 
 class Native:
-    """PyTorch's generator, and the saliency that the plain teacher gave: for timing."""
+    """PyTorch's generator, and the saliency of the plain teacher, for timing."""
 
     def __init__(self, batch: Batch) -> None:
         self.B, self.device = len(batch), batch.keys.device
@@ -51,7 +51,7 @@ class Native:
 
 
 class Same:
-    """What the stage itself draws and sees, so that both must find the same losses."""
+    """The stage's own draws and views, so that both steps must find the same losses."""
 
     def __init__(self, stage: Stage, batch: Batch) -> None:
         self.stage, self.batch = stage, batch
@@ -78,7 +78,7 @@ def plain_step(stage: Stage, batch: Batch) -> "PlainStep":
 class PlainStep(ABC):
     """A stage's objective on one batch, on parameters of its own.
 
-    Clips are float and normalised before the clock starts: this side pays for no conversion.
+    Clips are float and normalised before the clock starts, so conversion takes no time here.
     """
 
     def __init__(self, stage: Stage, batch: Batch) -> None:
@@ -95,7 +95,7 @@ class PlainStep(ABC):
             self.images = (pixels - 0.5) / 0.5
 
     def loss(self, draws: Draws, dtype: torch.dtype) -> tuple[Tensor, dict[str, Tensor]]:
-        """The weighted sum and its terms, computed in ``dtype`` where that is narrower."""
+        """Returns the weighted sum and its terms, computed in ``dtype`` if that is narrower."""
         narrow = dtype != torch.float32
         with torch.autocast(self.video.device.type, dtype=torch.bfloat16, enabled=narrow):
             terms = self.terms(draws)
@@ -125,6 +125,6 @@ class PlainStep(ABC):
 
 
 def fused_attention(query: Tensor, key: Tensor, value: Tensor, allowed: Tensor | None) -> Tensor:
-    """PyTorch's own; written out, the scores of ``base`` would not fit on a GPU."""
-    dtype = value.dtype  # rotary positions widen the others under mixed precision
+    """Returns PyTorch's own attention; written out, scores of ``base`` would not fit on a GPU."""
+    dtype = value.dtype  # under mixed precision rotary positions widen queries and keys
     return F.scaled_dot_product_attention(query.to(dtype), key.to(dtype), value, attn_mask=allowed)

@@ -1,4 +1,4 @@
-"""The step that a preset takes, with a teacher of random weights, on a batch of random videos."""
+"""A preset's training step, with a teacher of random weights, on a batch of random videos."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,7 +23,7 @@ from .reference_ops import reference_ops
 
 
 class PresetStep:
-    """A stage, a batch and what updates the stage, as a preset has them."""
+    """A stage, a batch and the optimizer of a preset."""
 
     def __init__(self, config: Config, batch: int, device: torch.device) -> None:
         self.config, self.device = config, device
@@ -105,7 +105,7 @@ def random_batch(stage: Stage, B: int, device: torch.device) -> Batch:
 
 
 def leave_no_zeros(stage: Stage) -> None:
-    """Move LayerScale and the layers that start at zero, so that all parts show in the losses."""
+    """Changes LayerScale and layers that start at zero, so that all parts affect the losses."""
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for name, parameter in stage.named_parameters():
@@ -115,7 +115,7 @@ def leave_no_zeros(stage: Stage) -> None:
 
 @contextmanager
 def computing_in(stage: Stage, dtype: torch.dtype) -> Iterator[None]:
-    """The student's dtype, which the rest of it follows, and that of stage two's teacher."""
+    """Sets the dtype of the student and of stage two's teacher."""
     encoders = [module for module in stage.modules() if isinstance(module, Encoder)]
     kept = [encoder.compute_dtype for encoder in encoders]
     for encoder in encoders:

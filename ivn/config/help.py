@@ -12,9 +12,8 @@ import typing
 from collections.abc import Iterable, Iterator
 from typing import Any, Literal
 
-from ivn import toml
+from ivn import docstring, toml
 
-_ENTRY = re.compile(r"(\w+(?:, \w+)*): (.*)")
 _SENTENCE_END = re.compile(r"(?<=\.)\s+(?=\S)")
 
 
@@ -69,7 +68,7 @@ def tables(cls: Any, key: str = "", kind: str = "", default: Any = None) -> Iter
         default: the ``cls`` that the config has by default, or None for the class's own defaults.
     """
     hints = typing.get_type_hints(cls)
-    entries = _entries(cls)
+    entries = docstring.entries(cls)
     values = _defaults(cls) if default is None else vars(default)
     own = [
         _field(_join(key, name), hint, entries.get(name, ""), values.get(name))
@@ -144,20 +143,6 @@ def _field(key: str, hint: Any, entry: str, default: Any) -> Field:
     if text and not all(re.search(rf"\b{choice}\b", text) for choice in choices):
         text += f" ({' | '.join(choices)})"
     return Field(key, "choice", text, more, _value(default))
-
-
-def _entries(cls: Any) -> dict[str, str]:
-    """Returns the whole entry of each field under "Attributes:", on one line."""
-    section = (inspect.getdoc(cls) or "").partition("Attributes:\n")[2].partition("\n\n")[0]
-    found: dict[str, str] = {}
-    names: list[str] = []
-    for line in textwrap.dedent(section).splitlines():
-        if entry := _ENTRY.fullmatch(line):
-            names = entry[1].split(", ")
-            found |= dict.fromkeys(names, entry[2])
-        elif line.startswith(" "):
-            found |= {name: f"{found[name]} {line.strip()}" for name in names}
-    return found
 
 
 def _defaults(cls: Any) -> dict[str, Any]:

@@ -5,12 +5,14 @@ its plain defects; ``-official`` names follow the code and its scripts. Each dif
 two is one field, and docs/presets.md lists all of them.
 """
 
+import difflib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
 from ivn.data.config import DataConfig
+from ivn.errors import UsageError
 from ivn.frozen import TeacherConfig, release_taps
 from ivn.model.decoder import DiffusionConfig, LatentHeadConfig
 from ivn.model.encoder import EncoderConfig
@@ -231,3 +233,16 @@ PRESETS: dict[str, Callable[[], Config]] = {
     for pattern, make in _FLAVOURS.items()
     for size in SCALES
 }
+
+
+def named_preset(name: str) -> Config:
+    """Returns the config of a preset.
+
+    Raises:
+        UsageError: there is none of that name.
+    """
+    if name not in PRESETS:
+        close = difflib.get_close_matches(name, PRESETS, n=3, cutoff=0.3)
+        meant = f"did you mean {', '.join(close)}? " if close else ""
+        raise UsageError(f"no preset {name!r}; {meant}ivn config lists all")
+    return PRESETS[name]()

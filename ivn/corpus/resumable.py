@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ivn.data.manifest.parquet import Row, check_new, count_bad, join_manifests, write_manifest
+from ivn.data.manifest.parquet import Row, check_new, count_unusable, join_manifests, write_manifest
 from ivn.data.manifest.row import values_of
 from ivn.data.manifest.table import USABLE
 from ivn.durable import held_partial
@@ -124,7 +124,7 @@ class _Parts:
             self._files.append(file)
             counts.rows += len(some)
             counts.earlier += len(some)
-            counts.bad += count_bad(file)
+            counts.bad += count_unusable(file)
             report(counts, None)
         return rows
 

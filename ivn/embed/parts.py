@@ -25,7 +25,7 @@ class Part:
         features: float32 ``[W, ...]``.
         video, number: int64 ``[W]``, of the video in the list, of the window in its video.
         start, end: float64 ``[W]``, seconds.
-        frames, left: int64 ``[W]``; see :class:`ivn.data.sliding.Window`.
+        frames, left: int64 ``[W]``; see :class:`ivn.data.sliding.FrameWindow`.
         broken: number of a video -> why it cannot be used, of all videos up to here.
     """
 

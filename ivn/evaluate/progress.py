@@ -1,4 +1,4 @@
-"""Bars that show how far a probe is, on a terminal and nowhere else."""
+"""Progress bars of evaluations, on a terminal and nowhere else."""
 
 from collections.abc import Iterable
 from typing import TypeVar
@@ -7,7 +7,7 @@ T = TypeVar("T")
 
 
 def shown(items: Iterable[T], what: str, total: int) -> Iterable[T]:
-    """The same items, with a bar on the error output, where that is a terminal."""
+    """Returns the same items, with a progress bar if the error output is a terminal."""
     from rich.console import Console
     from rich.progress import track
 

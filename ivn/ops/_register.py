@@ -28,7 +28,7 @@ def operation(
 
     The function is the version for the CPU, and without ``triton`` for GPUs too. Another device is
     an error of PyTorch's dispatcher. ``fake``, ``check`` and ``saves`` are given those of the
-    operation's arguments that they name.
+    operation's arguments that they name. ``ivn/ops/distance.py`` is a short example.
 
     Args:
         fake: function that returns empty tensors like the results, for programs being traced.
@@ -57,8 +57,8 @@ def operation(
         if triton:
             op.register_kernel(KERNEL_DEVICE, _after(checked, _launched(name, triton)))
         if gradients:
-            select = _named if isinstance(saves, str) else _by_name
-            keep = select(saves, arguments + _split(results))
+            names = arguments + _split(results)
+            keep = _named(saves, names) if isinstance(saves, str) else _by_name(saves, names)
             _differentiate(op, arguments, keep, gradients)
         return op
 

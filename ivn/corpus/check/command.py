@@ -5,12 +5,13 @@ import itertools
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 
 from ivn.corpus.check.decoding import DecodeAll
+from ivn.corpus.check.options import Check
 from ivn.corpus.cluster import Spread, spread
 from ivn.corpus.index.probing import source_of
 from ivn.corpus.progress import line_of, verdict, watching
@@ -23,28 +24,7 @@ from ivn.media.source import Source
 from ivn.processes import cores
 
 
-@dataclass(frozen=True)
-class Request:
-    """What is asked for.
-
-    Attributes:
-        manifest: of the videos.
-        out: a new manifest.
-        seconds: that a video may take.
-        workers: processes; 0 means one for each core that this process may use.
-        max_bad: largest share of bad rows that is a success.
-        ray: address of a cluster; "" stays on this machine.
-    """
-
-    manifest: str
-    out: str
-    seconds: float
-    workers: int
-    max_bad: float
-    ray: str
-
-
-def check(request: Request) -> int:
+def check(request: Check) -> int:
     """Write the manifest and the list; gives 0, or 1 where more rows are bad than allowed.
 
     Raises:

@@ -1,14 +1,15 @@
 """``ivn data index``: a manifest made with a bar to look at, bad files named, a line at the end."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 
 from ivn.corpus.cluster import spread
 from ivn.corpus.index.found import counted, found_at, found_by
+from ivn.corpus.index.options import Index
 from ivn.corpus.index.probing import probed
 from ivn.corpus.index.refused import Found, Refused, Remark
 from ivn.corpus.progress import printable, verdict, watching
@@ -18,36 +19,7 @@ from ivn.errors import DataError
 from ivn.processes import cores
 
 
-@dataclass(frozen=True)
-class Request:
-    """What is asked for.
-
-    Attributes:
-        places: folders, videos, lists, tars, manifests; or the files of a format.
-        out: a new manifest.
-        form: of published annotations; "" where the places are found out by their names.
-        videos: the folder of a format's videos.
-        probe: read facts from packets.
-        hashed: read the hash of all bytes.
-        seconds: that a file may take.
-        workers: processes; 0 means one for each core that this process may use.
-        max_bad: largest share of bad items that is a success.
-        ray: address of a cluster; "" stays on this machine.
-    """
-
-    places: Sequence[str]
-    out: str
-    form: str
-    videos: str
-    probe: bool
-    hashed: bool
-    seconds: float
-    workers: int
-    max_bad: float
-    ray: str
-
-
-def index(request: Request) -> int:
+def index(request: Index) -> int:
     """Write the manifest; gives 0, or 1 where the share of bad items is larger than allowed.
 
     Raises:
@@ -57,8 +29,8 @@ def index(request: Request) -> int:
     settings = {
         "command": "index",
         "probe": request.probe,
-        "hash": request.hashed,
-        "format": request.form,
+        "hash": request.hash,
+        "format": request.format,
         "seconds": request.seconds,
     }
     console = Console(highlight=False, soft_wrap=True)
@@ -99,28 +71,28 @@ def index(request: Request) -> int:
     return verdict(console, bad, every, request.max_bad, what="are bad")
 
 
-def _total(request: Request) -> int | None:
+def _total(request: Index) -> int | None:
     """Rows and refused items to come, where all places say it; None is unknown."""
-    totals = [None if request.form else counted(place) for place in request.places]
+    totals = [None if request.format else counted(place) for place in request.places]
     known = [total for total in totals if total is not None]
     return sum(known) if len(known) == len(totals) else None
 
 
-def _work(request: Request) -> Work:
+def _work(request: Index) -> Work:
     """What becomes of the rows."""
-    if not request.probe and not request.hashed:
+    if not request.probe and not request.hash:
         return lambda rows: rows
     from ivn.corpus.index.probing import Look
 
-    look = Look(request.probe, request.hashed)
+    look = Look(request.probe, request.hash)
     how = spread(workers=request.workers or cores(), seconds=request.seconds, ray=request.ray)
     home = Path(request.out).parent.absolute()
     return lambda rows: probed(rows, home, look, how)
 
 
-def _found(request: Request, manifest: Path, say: Callable[[str], None]) -> Found:
-    if request.form:
-        yield from found_by(request.form, request.places, request.videos, manifest, say)
+def _found(request: Index, manifest: Path, say: Callable[[str], None]) -> Found:
+    if request.format:
+        yield from found_by(request.format, request.places, request.videos, manifest, say)
         return
     for place in request.places:
         empty = True

@@ -17,6 +17,7 @@ from ivn.corpus.mix.contents import find_out, perceptual_hash
 from ivn.corpus.mix.journal import Journal
 from ivn.corpus.mix.mixing import Entries, Entry, Why
 from ivn.corpus.mix.near import candidates
+from ivn.corpus.mix.options import Mix
 from ivn.corpus.mix.phash import as_arrays
 from ivn.corpus.mix.recipe import Recipe, Wanted, given_to, read_recipe
 from ivn.corpus.progress import verdict
@@ -28,31 +29,16 @@ from ivn.processes import cores
 _NAMED = 5
 
 
-def mix_manifests(
-    inputs: Sequence[str],
-    out: str,
-    recipe: str,
-    weights: Sequence[str],
-    workers: int,
-    seconds: float,
-    max_bad: float,
-) -> int:
-    """Write the manifest ``out``, its report and the list of what is not in it.
+def mix_manifests(request: Mix) -> int:
+    """Write the manifest, its report and the list of what is not in it.
 
-    Gives 0, or 1 where a larger share of the rows than ``max_bad`` cannot be read.
-
-    Args:
-        inputs: manifests in the order of their precedence, each as a path or NAME=path.
-        out: the new manifest; ``.json`` and ``.csv`` files are written beside it.
-        recipe: by name or file; "" mixes all rows of all, without copies.
-        weights: NAME=number each.
-        workers: processes; 0 means one for each core.
-        seconds: that a video, or a comparison of two, may take.
-        max_bad: largest share of unreadable rows that is a success.
+    Gives 0, or 1 where a larger share of the rows than allowed cannot be read.
 
     Raises:
         DataError: an input makes no sense, or nothing is left.
     """
+    inputs, out, recipe, weights = request.manifests, request.out, request.recipe, request.weight
+    workers, seconds, max_bad = request.workers, request.seconds, request.max_bad
     place = Path(out)
     check_new(place)
     told = [place.with_suffix(".mix.json"), place.with_suffix(".dropped.csv")]

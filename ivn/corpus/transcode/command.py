@@ -8,19 +8,24 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
-from ivn.corpus.transcode.encoding import Encoding
+from ivn.corpus.transcode.encoding import Encoding, usual_crf
+from ivn.corpus.transcode.options import Transcode
 from ivn.corpus.transcode.run import Limits, Report, Tally, transcode
 from ivn.data.manifest.parquet import manifest_at, read_manifest
 from ivn.durable import MANIFEST
+from ivn.processes import cores
 
 
-def transcode_manifest(manifest: str, out: str, encoding: Encoding, limits: Limits) -> int:
+def transcode_manifest(options: Transcode) -> int:
     """Make the clips and say what came of it; gives 0.
 
     Raises:
         DataError: see :func:`ivn.corpus.transcode.run.transcode`.
     """
-    given, folder = manifest_at(manifest), Path(out)
+    crf = usual_crf(options.codec) if options.crf == -1 else options.crf
+    encoding = Encoding(options.codec, crf, options.short, options.gop)
+    limits = Limits(options.workers or cores(), options.seconds, options.max_bad)
+    given, folder = manifest_at(options.manifest), Path(options.out)
     return told(
         given,
         folder,
@@ -48,7 +53,7 @@ def _showing(manifest: Path) -> Iterator[tuple[Console, Report]]:
     """
     # All of it, before hours of work: a row far down may make no sense, or all paths be wrong.
     table = read_manifest(manifest)
-    total = len(table) + table.left_out
+    total = len(table) + table.unusable
     del table
     console = Console(highlight=False, soft_wrap=True)
     columns = MofNCompleteColumn(), BarColumn(None), TimeRemainingColumn()

@@ -7,41 +7,34 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from ivn.corpus.worlds.engine import MAPS
+from ivn.corpus.worlds.options import Render
 from ivn.corpus.worlds.world import World, render
 from ivn.processes import cores
 
 
-def render_world(
-    clips: int,
-    out: str,
-    frames: int,
-    size: int,
-    fps: float,
-    seed: int,
-    maps: tuple[str, ...],
-    workers: int,
-) -> int:
-    """Render into the folder ``out``; gives 0.
-
-    Args:
-        clips, frames, size, fps, seed: as in :class:`ivn.corpus.worlds.world.World`.
-        out: the folder.
-        maps: as there; none means all of the first WAD.
-        workers: clips at a time; 0 means one for each core that this process may use.
+def render_world(options: Render) -> int:
+    """Render into the folder; gives 0.
 
     Raises:
         DataError: see :func:`ivn.corpus.worlds.world.render`.
     """
-    world = World(clips, frames, size, fps, seed, maps or MAPS)
+    world = World(
+        options.clips,
+        options.frames,
+        options.size,
+        options.fps,
+        options.seed,
+        options.maps or MAPS,
+    )
     console = Console(highlight=False, soft_wrap=True)
     columns = MofNCompleteColumn(), BarColumn(None), TimeRemainingColumn()
     start = time.perf_counter()
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task("", total=clips)
+        task = bar.add_task("", total=options.clips)
         done = render(
             world,
-            Path(out),
-            workers=workers or cores(),
+            Path(options.out),
+            workers=options.workers or cores(),
             report=lambda there, of: bar.update(task, completed=there, total=of),
         )
     seconds = time.perf_counter() - start

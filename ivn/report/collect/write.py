@@ -1,8 +1,8 @@
 """Writes the page of some runs, and replaces nothing but an earlier page."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
+from ivn.report.options import Report
 from ivn.report.page.content import Content
 from ivn.report.page.page import is_ours, render
 from ivn.train import folder
@@ -12,14 +12,8 @@ from .collect import gather
 NAME = "report.html"
 
 
-def report(paths: Sequence[Path], *, out: str = "", clips: str = "") -> int:
+def report(options: Report) -> int:
     """Makes the page of some runs.
-
-    Args:
-        paths: the runs' folders, at least one.
-        out: a new file; "" for ``report.html`` in the first run's folder, where an earlier page of
-            ivn is replaced.
-        clips: a folder or list of clips to draw; "" for the runs' own.
 
     Returns:
         The exit code: 0.
@@ -29,13 +23,13 @@ def report(paths: Sequence[Path], *, out: str = "", clips: str = "") -> int:
         FileExistsError: the page would replace something else.
         OSError, DataError: Something else is wrong, told in a line.
     """
-    paths = list(dict.fromkeys(paths))
+    paths = list(dict.fromkeys(map(Path, options.runs)))
     for path in paths:
         if not (path / folder.CONFIG).is_file():
             raise FileNotFoundError(f"{path} holds no run: expected {folder.CONFIG} in it")
-    place = Path(out) if out else paths[0] / NAME
-    check_place(place, named=bool(out))
-    content = gather(paths, clips=clips)
+    place = Path(options.out) if options.out else paths[0] / NAME
+    check_place(place, named=bool(options.out))
+    content = gather(paths, clips=options.clips)
     folder.write_text(place, render(content))
     for line in lacks(content):
         print(f"missing: {line}")

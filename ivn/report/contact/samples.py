@@ -9,7 +9,7 @@ from ivn.data.augment.augment import augment
 from ivn.data.batch import Batch, ClipSpec, Replacement
 from ivn.data.crop import Crop
 from ivn.data.reader import chooser, chosen_crop, read_clips
-from ivn.data.sampling.plan import Place, Plan
+from ivn.data.sampling.plan import BatchSlot, Plan
 from ivn.errors import DecodeError
 from ivn.media.decode import decode, frames_in_order
 from ivn.media.source import Source
@@ -52,26 +52,26 @@ def first_samples(
     samples: list[Sample] = []
     replaced: list[Replacement] = []
     for step in range(plan.steps_per_epoch):
-        for place in plan.places(step, plan.keys(step)):
-            samples += _samples(plan, place, specs)
-            replaced += place.replaced()
+        for slot in plan.slots(step, plan.keys(step)):
+            samples += _samples(plan, slot, specs)
+            replaced += slot.substitutions()
             if len(samples) >= count:
                 return samples[:count], replaced
     return samples, replaced
 
 
-def _samples(plan: Plan, place: Place, specs: Mapping[str, ClipSpec]) -> list[Sample]:
-    """Returns the clips of a source, or of the first usable one that takes its place."""
+def _samples(plan: Plan, slot: BatchSlot, specs: Mapping[str, ClipSpec]) -> list[Sample]:
+    """Returns the clips of a source, or of the first usable one that takes its slot."""
     while True:
         try:
-            source = place.source
-            clips = read_clips(source, specs, plan.config, place.keys)
+            source = slot.source
+            clips = read_clips(source, specs, plan.config, slot.keys)
             return [
                 _sample(plan, source, specs, views, key)
-                for views, key in zip(clips, place.keys.split(1), strict=True)
+                for views, key in zip(clips, slot.keys.split(1), strict=True)
             ]
         except DecodeError as error:
-            place.broken(str(error))
+            slot.mark_unusable(str(error))
 
 
 def _sample(

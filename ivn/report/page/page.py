@@ -217,7 +217,7 @@ def _probes(runs: Sequence[Run]) -> Html:
     without = [run.name for run in runs if not run.probes]
     if without:
         has = f"{', '.join(without)} {'has' if len(without) == 1 else 'have'}"
-        said = f"{has} no probe yet: ivn probe TASK --encoder RUN measures a frozen encoder."
+        said = f"{has} no probe yet: ivn evaluate TASK --encoder RUN measures a frozen encoder."
         found.append(tag("p", {"class": "empty"}, said))
     return tag("div", {"class": "stack"}, *found)
 
