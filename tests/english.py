@@ -28,13 +28,9 @@ EXEMPT = [
     "ivn/embed/run.py",
     "ivn/errors.py",
     "ivn/evaluate/command.py",
-    "ivn/load.py",
     "ivn/model",
     "ivn/provenance.py",
-    "ivn/report",
-    "ivn/run.py",
-    "ivn/stages",
-    "ivn/train",
+    "ivn/train/checkpoint.py",
 ]
 
 SECTION = re.compile(r"(Args|Attributes|Returns|Raises|Yields):$")

@@ -24,7 +24,7 @@ class Cell:
 
     Attributes:
         name: name of the file; any characters.
-        lines: what else the sheet says of the clip.
+        lines: further lines about the clip.
         whole: a decoded frame, uint8 ``[h, w, 3]``.
         crop: left, top, width and height of the part that training sees, in pixels.
         films: label -> frames, uint8 ``[T, S, S, 3]``.

@@ -27,15 +27,15 @@ _MARGIN, _GAP, _CLIP_GAP = 24, 4, 28
 
 @dataclass(frozen=True)
 class ClipView:
-    """What to show of one clip.
+    """One clip, as the picture shows it.
 
     Attributes:
         title: one short line.
-        frames: uint8 ``[T, H, W, 3]``.
-        visible_index: ``[V]``, the tokens that the encoder was given.
-        predicted_index: ``[P]``, the tokens that the decoder drew.
-        predicted: float ``[P, 3 * p * p]``, their pixels: ImageNet-normalised, in (c, row, column)
-            order.
+        frames: frames of the clip, uint8 ``[T, H, W, 3]``.
+        visible_index: tokens that the encoder saw, ``[V]``.
+        predicted_index: tokens that the decoder drew, ``[P]``.
+        predicted: ImageNet-normalised pixels of these tokens, in (c, row, column) order, float
+            ``[P, 3 * p * p]``.
         features: name -> float ``[N, C]``; each name is a row of the picture, in this order.
     """
 

@@ -32,12 +32,12 @@ class _Scale(NamedTuple):
 
 
 def chart(title: str, lines: Sequence[Line], *, noisy: bool = True) -> Html:
-    """A figure with a title, axes and a line for each run.
+    """Returns a figure with a title, axes and a line for each run.
 
     Args:
-        title: what is drawn.
+        title: name of the value that is drawn.
         lines: at least one, each with at least one value.
-        noisy: draw a long line faintly, and its means over stretches of steps on top.
+        noisy: whether a long line is drawn faintly, with its means over stretches of steps on top.
     """
     steps = [step for line in lines for step in line.series.steps]
     values = [value for line in lines for value in line.series.values]
@@ -169,7 +169,7 @@ def _logarithmic(low: float, high: float) -> _Scale:
 
 
 def _data(lines: Sequence[Line], low: float, high: float) -> str:
-    """What the page's script reads values from."""
+    """Returns the values of the lines, for the page's script."""
     content = []
     for line in lines:
         points = list(zip(line.series.steps, line.series.values, strict=True))

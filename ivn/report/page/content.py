@@ -1,4 +1,4 @@
-"""What a page shows: plain data, gathered elsewhere.
+"""The content of a page, as plain data that other modules collect.
 
 Legend: t frames or time slots, h x w pixels or tokens. A film whose pixels are few is a map of
 tokens, one pixel each.
@@ -39,14 +39,14 @@ class Series:
 
 @dataclass(frozen=True)
 class Log:
-    """What a run has written of its steps.
+    """The steps of a run, as its log has them.
 
     Attributes:
         series: name -> values; ``loss``, ``lr``, ``terms.pixels``, ``health.cosine.layers``, ...
-        last_step: the last step in it.
+        last_step: the last step in the log.
         skipped: steps whose loss or gradient was not finite.
         warnings: (step, text).
-        replaced: (path, reason) -> times that a broken file was replaced.
+        replaced: (path, reason) -> number of times that an unusable file was replaced.
     """
 
     series: Mapping[str, Series]
@@ -79,10 +79,10 @@ class Run:
         log: None without one.
         seconds_per_step: (waiting for data, everything else), means; None without a log.
         config: the whole config's text.
-        preset: what ``changes`` are differences to; "" where there is none of its name.
+        preset: the preset that ``changes`` are differences to; "" where none has that name.
         changes: (key, in this run, in the preset).
         probes: the contents of ``probes/*/result.json`` under the folder's name.
-        missing: what this run lacks.
+        missing: parts of the page that this run lacks.
     """
 
     name: str
@@ -138,14 +138,14 @@ class Gallery:
 
 @dataclass(frozen=True)
 class Content:
-    """All that a page shows.
+    """The content of a page.
 
     Attributes:
-        runs: at least one.
-        between: (key, its value in each run), of the settings in which runs differ.
-        masks, reconstructions, features: a strip a clip and run.
+        runs: the runs, at least one.
+        between: (key, its value in each run) for each setting in which runs differ.
+        masks, reconstructions, features: strips, one for each clip and run.
         gallery: clips and their neighbours.
-        missing: what no run of its own lacks.
+        missing: parts of the page that are missing for no single run.
         made_by: the program and its versions.
     """
 

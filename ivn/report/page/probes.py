@@ -154,7 +154,7 @@ def _confusion(matrix: np.ndarray, classes: Sequence[str]) -> Html:
 
 
 def _per_class(rows: Sequence[Mapping[str, Any]]) -> Html:
-    """Of one class a video its share told right, of several labels its average precision."""
+    """Returns a table of the classes: top-1 accuracy, or average precision with several labels."""
     score, title = ("ap", "AP") if any("ap" in row for row in rows) else ("top1", "top-1")
     body = []
     for row in rows[:_CLASSES]:
