@@ -235,7 +235,7 @@ def _noisy_target(
     return x_t
 
 
-@operation(fake=lambda output: torch.empty_like(output), triton="diffusion_loss_backward")
+@operation(fake="output", triton="diffusion_loss_backward")
 def _diffusion_loss_backward(
     grad_mse: Tensor,
     grad_variational: Tensor,

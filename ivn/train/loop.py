@@ -17,7 +17,7 @@ from . import checkpoint, folder
 from .board import Board
 from .gradients import Loss, compute_gradients
 from .health import CollapseAlarm, HealthCheck
-from .metrics import Log, StepRecord, Window
+from .metrics import Log, StepRecord, StepWindow
 from .optimizer import OptimConfig, clip_gradients, load_optimizer, make_optimizer
 from .progress import Display
 from .schedule import learning_rate, total_steps
@@ -114,7 +114,7 @@ class _Trainer:
         self.logs: list[Log | Board] = [Log(run_dir / folder.LOG, after_step=self.step)]
         if run.tensorboard:
             self.logs.append(Board(run_dir / folder.BOARD, after_step=self.step))
-        self.window = Window(list(self.stage.loss_weights), optim.batch_size)
+        self.window = StepWindow(list(self.stage.loss_weights), optim.batch_size)
         self.health: HealthCheck | None = None  # of a step that is about to be fetched
         self.prefetch = 0  # as the log has it
 

@@ -38,7 +38,7 @@ class StepRecord:
     replaced: list[Replacement] = field(default_factory=list)
 
 
-class Window:
+class StepWindow:
     """Steps since the last fetch; only :meth:`fetch` waits for the device."""
 
     def __init__(self, terms: list[str], clips_per_step: int) -> None:

@@ -13,7 +13,7 @@ CALLS = []
 
 @operation(
     check=lambda scale: CALLS.append(("check", scale)),
-    fake=lambda b, a: (torch.empty_like(a), torch.empty_like(b)),
+    fake="a, b",
     results="total, product",
     saves="product, a, scale",
     gradients={
@@ -64,6 +64,7 @@ def test_operators_that_are_declared_pass_pytorch_s_checks():
 @pytest.mark.parametrize(
     "mistake",
     [
+        {"fake": "d"},
         {"fake": lambda a, d: a},
         {"check": lambda d: None},
         {"saves": "a, d"},

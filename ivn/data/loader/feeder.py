@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from ivn.data.batch import Batch
-from ivn.data.loader.packing import Packing
+from ivn.data.loader.packing import ClipPacking
 from ivn.data.loader.prefetch import Prefetch
 from ivn.data.loader.ring import Ring, buffer_bytes
 from ivn.data.loader.transfer import Transfer
@@ -65,7 +65,7 @@ class Feeder:
     def __init__(
         self,
         plan: Plan,
-        packing: Packing,
+        packing: ClipPacking,
         *,
         workers: int,
         start: int,

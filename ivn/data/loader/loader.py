@@ -11,7 +11,7 @@ from ivn.data.batch import Batch, ClipSpec
 from ivn.data.config import DataConfig
 from ivn.data.loader.dali_feeder import GpuFeeder
 from ivn.data.loader.feeder import Feeder
-from ivn.data.loader.packing import Packing
+from ivn.data.loader.packing import ClipPacking
 from ivn.data.loader.transfer import transfer_to
 from ivn.data.loader.workers import fill
 from ivn.data.reader import check_specs
@@ -89,7 +89,7 @@ class ClipLoader:
         self._workers = workers
         self._device = torch.device(device)
         # For a CPU the workers resize, since the cores are the same.
-        self._packing = Packing(specs, crops=self._device.type == "cuda")
+        self._packing = ClipPacking(specs, crops=self._device.type == "cuda")
         self._limit_bytes = int(prefetch_gib * 2**30)
         self._feeder: Feeder | GpuFeeder | None = None
 

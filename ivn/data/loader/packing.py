@@ -17,7 +17,7 @@ _HEADER_BYTES = 12
 
 # For a student of 224 pixels and a teacher of 256, crops of videos of 256 lines are packed, and
 # those of 1080 lines are not: the largest would be ten times the bytes of both squares.
-class Packing:
+class ClipPacking:
     """The format of a row: a crop's own pixels, or each size of the clips that consumers see.
 
     A row has the crop where that is not more bytes than the resized clips: resizing on the device

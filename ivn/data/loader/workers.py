@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ivn import processes
 from ivn.data.config import DataConfig
-from ivn.data.loader.packing import Packing
+from ivn.data.loader.packing import ClipPacking
 from ivn.data.loader.ring import Ring
 from ivn.data.reader import read_crops
 from ivn.errors import DecodeError, WorkerError
@@ -57,7 +57,7 @@ class DecodeTask:
 
 def fill(
     source: Source,
-    packing: Packing,
+    packing: ClipPacking,
     config: DataConfig,
     keys: Tensor,
     rows: Mapping[str, Tensor],
@@ -100,7 +100,7 @@ class Workers:
         packing, config: format and settings, see :func:`fill`.
     """
 
-    def __init__(self, count: int, ring: Ring, packing: Packing, config: DataConfig) -> None:
+    def __init__(self, count: int, ring: Ring, packing: ClipPacking, config: DataConfig) -> None:
         self._arguments = ring, packing, config
         self._limit = config.decode_seconds
         self._now, self._checked = 0.0, time.monotonic()
@@ -208,7 +208,7 @@ class Workers:
             worker.connection.close()
 
 
-def _work(connection: Connection, ring: Ring, packing: Packing, config: DataConfig) -> None:
+def _work(connection: Connection, ring: Ring, packing: ClipPacking, config: DataConfig) -> None:
     """Runs a worker process: reports that it has started, then does one task after another."""
     processes.prepare()
     processes.keep_some_freed_memory()

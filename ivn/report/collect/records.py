@@ -10,7 +10,7 @@ from typing import Any
 from ivn.config.presets import PRESETS
 from ivn.config.run import Config, differences, from_toml
 from ivn.errors import ConfigError
-from ivn.report.page.content import Log, Missing, Run, Series, finite
+from ivn.report.page.content import Missing, Run, RunLog, Series, finite
 from ivn.train import checkpoint, folder
 
 PROBES = "probes"
@@ -84,7 +84,7 @@ def _json(file: Path, what: str, missing: list[Missing]) -> dict[str, Any]:
     return {}
 
 
-def _log(path: Path, missing: list[Missing]) -> Log | None:
+def _log(path: Path, missing: list[Missing]) -> RunLog | None:
     file = path / folder.LOG
     try:
         lines = file.read_bytes().splitlines() if file.exists() else []
@@ -109,7 +109,7 @@ def _log(path: Path, missing: list[Missing]) -> Log | None:
         for one in replacements if isinstance(replacements, list) else ():
             if isinstance(one, dict):
                 replaced[str(one.get("path")), str(one.get("reason"))] += 1
-    return Log(
+    return RunLog(
         series={name: Series(*pair) for name, pair in points.items()},
         last_step=max(rows),
         skipped=sum(row.get("skipped") is True for row in rows.values()),
@@ -158,7 +158,7 @@ def _facts(
     path: Path,
     config: Config | None,
     source: Mapping[str, Any],
-    log: Log | None,
+    log: RunLog | None,
     saved: Path | None,
     card: Mapping[str, Any],
 ) -> list[tuple[str, str]]:
@@ -196,18 +196,18 @@ def _recorded(card: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield group, "; ".join(form.format(*item) for item in table.items())
 
 
-def _seconds(log: Log | None, config: Config | None) -> tuple[float, float] | None:
+def _seconds(log: RunLog | None, config: Config | None) -> tuple[float, float] | None:
     """Returns the mean seconds that a step waits for data, and that it computes."""
     waits, works = _step_seconds(log, config)
     return (sum(waits) / len(waits), sum(works) / len(works)) if waits else None
 
 
-def _whole_time(log: Log | None, config: Config | None) -> float | None:
+def _whole_time(log: RunLog | None, config: Config | None) -> float | None:
     waits, works = _step_seconds(log, config)
     return sum(waits) + sum(works) if waits else None
 
 
-def _step_seconds(log: Log | None, config: Config | None) -> tuple[list[float], list[float]]:
+def _step_seconds(log: RunLog | None, config: Config | None) -> tuple[list[float], list[float]]:
     if log is None or config is None:
         return [], []
     speed, share = log.series.get("clips_per_s"), log.series.get("wait_share")

@@ -22,14 +22,14 @@ from ivn.report.draw.picture import grey_out
 from ivn.train.folder import CONFIG
 
 _LABELS = 3  # of a clip that are told
-_NAMED = 5  # broken files that the sheet itself names
+_NAMED = 5  # unusable files that the sheet itself names
 
 
 def view(options: View) -> int:
-    """Write the sheet; gives 0.
+    """Writes the sheet; returns 0.
 
     Raises:
-        DataError: the sheet cannot be written, or no clip can be read.
+        DataError: The sheet cannot be written, or no clip can be read.
     """
     place, data, clips = Path(options.out), options.data, options.clips
     run = Path(options.run) if options.run else None
@@ -91,7 +91,7 @@ def _check(place: Path, clips: int) -> None:
 
 
 def _plan(config: Config, sources: Sequence[Source]) -> tuple[Plan, str]:
-    """The plan of the training; of fewer sources than a batch, one of so many, and a line."""
+    """Returns the plan of the training; for too few sources, a smaller one and a line."""
     batch = config.optim.batch_size
     try:
         return Plan(sources, config.data, batch), ""
@@ -139,5 +139,5 @@ def _cell(sample: Sample, look: Looking) -> Cell:
 
 
 def seeded(config: Config, seed: int) -> Config:
-    """The config with another seed; -1 keeps its own."""
+    """Returns the config with another seed; -1 keeps its own."""
     return config if seed == -1 else replace(config, data=replace(config.data, seed=seed))

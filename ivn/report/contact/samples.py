@@ -47,7 +47,7 @@ def first_samples(
         count: number of samples, at most an epoch's.
 
     Raises:
-        DataError: Ten files in a row are unusable.
+        DataError: Eleven files in a row are unusable.
     """
     samples: list[Sample] = []
     replaced: list[Replacement] = []

@@ -11,7 +11,7 @@ from ivn.data.config import DataConfig
 from ivn.data.crop import CroppedClip
 from ivn.data.loader.feeder import Feeder
 from ivn.data.loader.loader import ClipLoader
-from ivn.data.loader.packing import Packing
+from ivn.data.loader.packing import ClipPacking
 from ivn.data.loader.transfer import ToHost
 from ivn.data.manifest.listing import list_clips
 from ivn.data.resize import resized_by_products
@@ -36,7 +36,7 @@ def clip(height, width, *, flip=False):
 
 
 def packed(clips, *, crops):
-    packing = Packing(SPECS, crops=crops)
+    packing = ClipPacking(SPECS, crops=crops)
     rows = {
         name: torch.full(shape, 255, dtype=torch.uint8)
         for name, shape in packing.shapes(len(clips)).items()
@@ -102,7 +102,7 @@ def test_where_clips_are_resized_changes_no_bit_of_a_batch(augmentation, monkeyp
     sizes = resized_here(monkeypatch)
     feeder = Feeder(
         Plan(sources, config, 4),
-        Packing(SPECS, crops=True),
+        ClipPacking(SPECS, crops=True),
         workers=2,
         start=0,
         stop=4,

@@ -11,7 +11,7 @@ from ivn.data.batch import ClipSpec
 from ivn.data.config import DataConfig
 from ivn.data.loader import loader as loader_module
 from ivn.data.loader.loader import ClipLoader
-from ivn.data.loader.packing import Packing
+from ivn.data.loader.packing import ClipPacking
 from ivn.data.loader.ring import Ring
 from ivn.data.loader.transfer import ToCuda, ToHost
 from ivn.data.manifest.listing import list_clips
@@ -56,7 +56,7 @@ class Ahead(ToHost):
         self.closed += 1
 
 
-class Overwriting(Packing):
+class Overwriting(ClipPacking):
     """As workers do with what has been copied."""
 
     def unpack(self, rows, device):
@@ -69,7 +69,7 @@ class Overwriting(Packing):
 def test_copies_run_beside_the_caller_one_batch_ahead(monkeypatch):
     ahead = Ahead()
     monkeypatch.setattr(loader_module, "transfer_to", lambda device: ahead)
-    monkeypatch.setattr(loader_module, "Packing", Overwriting)
+    monkeypatch.setattr(loader_module, "ClipPacking", Overwriting)
     found = batches()
     monkeypatch.undo()
     assert_equal(found, batches(workers=0))
