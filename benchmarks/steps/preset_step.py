@@ -75,8 +75,8 @@ class PresetStep:
         self.optimizer.zero_grad()
 
     @contextmanager
-    def told(self) -> Iterator[None]:
-        """The teacher's answer is known while this lasts."""
+    def stored_teacher(self) -> Iterator[None]:
+        """Computes the teacher's answer once and reuses it while this lasts."""
         look, answers = self.stage.look, []
 
         def known(*arguments: object) -> object:

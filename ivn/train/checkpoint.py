@@ -36,7 +36,7 @@ __all__ = ["CARD", "FORMAT", "STATE", "latest", "load", "save"]
 
 
 def load(path: Path) -> dict[str, Any]:
-    """What :func:`save` was given as ``state``, on the CPU.
+    """Returns the ``state`` that :func:`save` was given, on the CPU.
 
     Raises:
         CheckpointError: the file is damaged, or of another format.

@@ -138,7 +138,18 @@ def test_a_page_shows_its_name_masks_attention_and_features(run, tmp_path):
 def test_a_probe_reads_its_encoder(run, videos, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     code, said, err = command(
-        *("probe", "classify", "--encoder", run, "--data", videos, "--heads", "knn", "--folds", 2)
+        *(
+            "evaluate",
+            "classify",
+            "--encoder",
+            run,
+            "--data",
+            videos,
+            "--heads",
+            "knn",
+            "--folds",
+            2,
+        )
     )
     assert (code, err) == (0, ""), err
     assert json.loads(said.splitlines()[-1])["n"] == 20

@@ -105,6 +105,13 @@ def test_a_predictor_that_starts_anew_may_start_from_a_text_encoder(tmp_path, st
         assert all(torch.equal(ours[name], theirs[name]) for name in theirs) == same
 
 
+def test_a_text_encoder_is_not_read_where_a_run_brings_the_predictor(tmp_path, stage1):
+    source = ["model.predictor.init=modernbert", "model.predictor.source=/nowhere"]
+    for preset in ("stage1-tiny", "stage2-tiny"):
+        found = pretrain(preset, tmp_path / preset, *source, "optim.steps=1", init=stage1)
+        assert found[::2] == (0, ""), found[2]
+
+
 def test_a_run_may_start_from_whatever_weights_are_read_from(tmp_path, stage1, monkeypatch):
     constants = pytest.importorskip("huggingface_hub").constants
     encoder = ivn.load_encoder(stage1)

@@ -146,6 +146,16 @@ def test_each_teacher_and_random_encoder_is_there_once():
     np.testing.assert_array_equal(trained, see(found[1], clip).reshape(64, -1))
 
 
+def test_another_teacher_is_named_by_its_run():
+    runs = [run_of("stage1-tiny", name="one")[0]]
+    runs.append(run_of("stage1-tiny", "stage.teacher.taps=[3]", name="two")[0])
+    second = [f"stage.second_teacher.{x}" for x in ("kind=siglip", "source=tiny", "image_size=64")]
+    second += ["stage.second_teacher.taps=[4]", "stage.second_teacher.weights=random"]
+    runs.append(run_of("stage1-tiny", *second, name="three")[0])
+    labels = [eye.label for eye in eyes(runs, ["one", "two", "three"])]
+    assert labels[:3] == ["teacher", "teacher, two", "second teacher"]
+
+
 def test_neighbours_are_told_by_what_is_left_without_the_mean():
     common = np.array([100.0, 0, 0], np.float32)
     means = [common + step for step in np.float32([[0, 1, 0], [0, 2, 0.1], [0, -1, 0], [0, -2, 1]])]
