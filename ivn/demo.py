@@ -16,6 +16,7 @@ from ivn.config.run import Config, override
 from ivn.data.batch import Batch, ClipSpec
 from ivn.data.manifest.listing import list_clips
 from ivn.data.reader import read_centre
+from ivn.durable import write_text
 from ivn.errors import RunError
 from ivn.evaluate import linear
 from ivn.evaluate.motion import summary as evaluate
@@ -27,6 +28,7 @@ from ivn.keys import make_keys
 from ivn.load import load_encoder, load_model
 from ivn.media.source import BUNDLED_CLIPS, Source
 from ivn.model.patch import patch_grid
+from ivn.progress import tracked
 from ivn.report.collect.reconstructions import BRIGHTEST
 from ivn.report.collect.records import PROBES, RESULT
 from ivn.report.collect.write import report
@@ -220,24 +222,18 @@ def keep(found: Mapping[str, Any], run_dir: Path) -> Path:
     }
     place = run_dir / PROBES / "motion" / RESULT
     place.parent.mkdir(parents=True)
-    folder.write_text(place, json.dumps(result, indent=2) + "\n")
+    write_text(place, json.dumps(result, indent=2) + "\n")
     return place
 
 
 def _pictures(sizes: Sizes, *, seed: int) -> Iterator[Picture]:
     """What the camera moves over, shown as progress."""
-    from rich.console import Console
-    from rich.progress import track
-
     total = sizes.per_scene * len(real_scenes()) + sizes.procedural
     print(f"camera motion: features of {total * len(MOTIONS)} clips", flush=True)
-    console = Console()
     every = chain(
         real_pictures(sizes.per_scene, seed=seed), procedural_pictures(sizes.procedural, seed=seed)
     )
-    yield from track(
-        every, "pictures", total=total, console=console, disable=not console.is_terminal
-    )
+    yield from tracked(every, "pictures", total)
 
 
 def _config(stage: str, sizes: Sizes) -> Config:

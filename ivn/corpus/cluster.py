@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from ivn.corpus.pool import Item, Outcome, Value, in_processes
-from ivn.errors import DataError
+from ivn.errors import DataError, one_line
 
 # Items of a task, so that its way to a node is short beside its work.
 _ITEMS = 16
@@ -63,8 +63,7 @@ def in_ray(
         cpus = workers if address == "local" else None
         ray.init(address, num_cpus=cpus, log_to_driver=False, configure_logging=False)
     except (ConnectionError, RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise DataError(f"--ray {address}: no cluster there ({reason})") from error
+        raise DataError(f"--ray {address}: no cluster there ({one_line(error)})") from error
     try:
         task: Any = ray.remote(num_cpus=1, max_retries=3)(_some)
         waiting = iter(items)

@@ -21,7 +21,7 @@ from multiprocessing.context import ForkServerContext, SpawnContext
 from typing import Any, Generic, TypeVar
 
 from ivn import processes
-from ivn.errors import DataError
+from ivn.errors import DataError, one_line
 
 Item = TypeVar("Item")
 Value = TypeVar("Value")
@@ -210,5 +210,5 @@ def _serve(pipe: Connection, function: Callable[[Any], Any], memory: int) -> Non
         except MemoryError:
             reason = f"needs more than {memory / 2**30:.3g} GiB of memory"
         except (ValueError, OSError) as error:
-            reason = " ".join(str(error).split()) or type(error).__name__
+            reason = one_line(error)
         pipe.send((value, reason))

@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ivn.corpus.resumable import Passed
 from ivn.data.manifest.parquet import Row
 from ivn.data.manifest.table import USABLE
+from ivn.progress import bars
 
 
 @contextmanager
@@ -22,10 +22,11 @@ def watching(
         total: rows to come; None is unknown.
     """
     name = _Naming(console)
-    with _counting(console, total=total) as bar:
+    with bars(console) as shown:
+        bar = shown.add(total=total)
 
         def report(counts: Passed, row: Row | None) -> None:
-            bar(counts)
+            bar.update(counts.rows, f"{counts.bad} bad")
             if row is not None:
                 name(row)
 
@@ -72,25 +73,6 @@ def _jumps(row: Row) -> Iterator[str]:
 def printable(text: str) -> str:
     """The text in one line, whatever it holds: as Python would write it where it must."""
     return text if text.isprintable() else repr(text)
-
-
-@contextmanager
-def _counting(console: Console, *, total: int | None) -> Iterator[Callable[[Passed], None]]:
-    """A bar that is told the counts so far; none where nobody sees it.
-
-    Args:
-        console: to draw on.
-        total: rows to come; None is unknown.
-    """
-    columns = (
-        MofNCompleteColumn(),
-        BarColumn(None),
-        TextColumn("{task.fields[bad]} bad"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task("", total=total, bad=0)
-        yield lambda counts: bar.update(task, completed=counts.rows, bad=counts.bad)
 
 
 class _Naming:

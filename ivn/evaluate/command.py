@@ -18,7 +18,6 @@ from ivn.evaluate.heads import file as headfile
 from ivn.evaluate.heads.training import Training
 from ivn.evaluate.motion.scenes import Picture, procedural_pictures, real_pictures, real_scenes
 from ivn.evaluate.motion.task import Frames, probe_motion
-from ivn.evaluate.progress import shown
 from ivn.evaluate.table import classify_table, motion_table, retrieve_table
 from ivn.evaluate.tasks.classify import Classified, classify
 from ivn.evaluate.tasks.predict import predict
@@ -27,6 +26,7 @@ from ivn.frozen.encoders import Frozen, FrozenEncoder, Pool
 from ivn.load import load_frozen
 from ivn.media.source import Source
 from ivn.model.encoder import build_encoder
+from ivn.progress import tracked
 from ivn.train import folder
 from ivn.train.settings import resolve_device
 
@@ -155,7 +155,10 @@ def run_motion(encoders: Sequence[str], *, data: str, seed: int, clips: Clips, p
     pictures = _bundled_pictures(seed) if frames is None else frames
     total = PER_SCENE * len(real_scenes()) + PROCEDURAL if frames is None else len(frames)
     found = probe_motion(
-        frozen, shown(pictures, "camera motion", total), seed=seed, baselines=baselines
+        frozen,
+        tracked(pictures, "camera motion", total, errors=True),
+        seed=seed,
+        baselines=baselines,
     )
     found.facts["data"] = data or "bundled clips and drawn scenes"
     if frames is not None:

@@ -20,8 +20,8 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import nn
 
-from ivn.durable import why
-from ivn.errors import CheckpointError
+from ivn import durable
+from ivn.errors import CheckpointError, DataError, WriteError
 from ivn.model.found import checkpoints
 from ivn.model.found import newest as latest
 from ivn.provenance import commit, processor, versions
@@ -86,47 +86,36 @@ def save(
     target = run / folder.CHECKPOINTS / f"step-{step:08d}"
     if target.is_dir():
         return target
-    temporary = target.with_name(f"{folder.TEMPORARY}{target.name}")
     try:
-        temporary.mkdir(parents=True)
-        torch.save(state, temporary / STATE)
-        tensors = {name: _tensors(part) for name, part in parts.items()}
-        card = _card(step, config, tensors) | {"state_sha256": _digest(temporary / STATE)}
-        (temporary / CARD).write_text(json.dumps(card, indent=2) + "\n")
-        for name, values in tensors.items():
-            file = temporary / f"{name}.safetensors"
-            save_file(values, file)
-            shutil.copymode(temporary / CARD, file)  # safetensors makes files for the owner alone
-        for file in temporary.iterdir():
-            _sync_file(file)
-        folder.sync_folder(temporary)
-        temporary.rename(target)
-        folder.sync_folder(target.parent)
-    except (OSError, SafetensorError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and not _is_of_the_writer(error):
-            raise
-        reason = why(error, run)  # while the disk is as it was found
-        shutil.rmtree(temporary, ignore_errors=True)
+        with durable.new_folder(target, failures=(SafetensorError,)) as temporary:
+            _save_state(state, temporary / STATE)
+            tensors = {name: _tensors(part) for name, part in parts.items()}
+            card = _card(step, config, tensors) | {"state_sha256": _digest(temporary / STATE)}
+            (temporary / CARD).write_text(json.dumps(card, indent=2) + "\n")
+            for name, values in tensors.items():
+                file = temporary / f"{name}.safetensors"
+                save_file(values, file)
+                shutil.copymode(temporary / CARD, file)  # safetensors has them for the owner alone
+    except DataError as error:
+        reason = error.reason if isinstance(error, WriteError) else "a file has its name"
         kept = latest(run)
         raise CheckpointError(
             f"checkpoint {target} could not be written ({reason}); "
             + (f"{kept} is kept" if kept else "there is none before it")
         ) from error
     for old in checkpoints(run)[:-keep_last]:
-        _remove(old)
+        durable.remove_folder(old)
     return target
 
 
-def _is_of_the_writer(error: RuntimeError) -> bool:
-    """Whether torch.save failed at the file, which it reports as RuntimeError, not at a tensor."""
-    return "PytorchStreamWriter" in str(error) or "inline_container" in str(error)
-
-
-def _remove(checkpoint: Path) -> None:
-    # Renamed first: a removal that is cut off must not leave a checkpoint with holes.
-    doomed = checkpoint.with_name(f"{folder.TEMPORARY}{checkpoint.name}")
-    checkpoint.rename(doomed)
-    shutil.rmtree(doomed)
+def _save_state(state: dict[str, Any], file: Path) -> None:
+    """Writes ``state``; OSError where the file fails, not a tensor."""
+    try:
+        torch.save(state, file)
+    except RuntimeError as error:
+        if "PytorchStreamWriter" in str(error) or "inline_container" in str(error):
+            raise OSError(None, "a write failed", file) from error
+        raise
 
 
 def _tensors(part: nn.Module) -> dict[str, torch.Tensor]:
@@ -159,11 +148,6 @@ def _machine() -> dict[str, str]:
     if torch.cuda.is_initialized():
         found["GPU"] = torch.cuda.get_device_name()
     return found
-
-
-def _sync_file(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
 
 
 def _digest(path: Path) -> str:

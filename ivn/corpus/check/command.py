@@ -8,19 +8,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from rich.console import Console
-
 from ivn.corpus.check.decoding import DecodeAll
 from ivn.corpus.cluster import Spread, spread
-from ivn.corpus.index.probing import source_of
 from ivn.corpus.progress import line_of, verdict, watching
 from ivn.corpus.resumable import pass_through
 from ivn.data.manifest.parquet import Row, count_rows, manifest_at, read_rows
 from ivn.data.manifest.table import OK, USABLE
-from ivn.durable import partial
+from ivn.durable import check_absent, new_file, partial
 from ivn.errors import DataError
 from ivn.media.source import Source
 from ivn.processes import cores
+from ivn.progress import output
 
 
 @dataclass(frozen=True)
@@ -53,15 +51,15 @@ def check(request: Request) -> int:
     place, given = Path(request.out), manifest_at(request.manifest)
     bad_list = place.with_suffix(".bad.txt")
     # With a manifest begun beside it, it is of a call that was cut off at its very end.
-    if bad_list.exists() and not partial(place).exists():
-        raise DataError(f"{bad_list}: is there already, and is not overwritten")
+    if not partial(place).exists():
+        check_absent(bad_list)
     total = count_rows(given)
     if not total:
         raise DataError(f"{given}: a manifest without rows")
     workers = request.workers or cores()
     how = spread(workers=workers, seconds=request.seconds, ray=request.ray)
     settings = {"command": "check", "seconds": request.seconds}
-    console = Console(highlight=False, soft_wrap=True)
+    console = output()
     began = time.monotonic()
     with watching(console, total=total) as report:
 
@@ -100,7 +98,7 @@ def checked(rows: Iterator[Row], home: Path, function: DecodeAll, how: Spread) -
         for _, group in itertools.groupby(rows, _part):
             some = list(group)
             groups.append(some)
-            yield source_of(some[0], home)
+            yield some[0].as_source(home)
 
     for outcome in how(function, sources()):
         for row in groups.popleft():
@@ -114,10 +112,12 @@ def _part(row: Row) -> tuple[object, ...]:
 
 def _write_list(file: Path, manifest: Path, home: Path) -> None:
     """Name and reason of each row that cannot be used, a line each; its paths are of ``home``."""
-    temporary = file.with_name(f".{file.name}.{os.getpid()}")
-    with temporary.open("w", encoding="utf-8") as lines:
+    # One that is there was written by a call that was cut off before the manifest had its name.
+    with (
+        new_file(file, overwrite=True) as temporary,
+        temporary.open("w", encoding="utf-8") as lines,
+    ):
         for row in read_rows(manifest, beside=manifest):
             if row.status not in USABLE:
                 whole = replace(row, path=os.fspath(home / row.path))
                 lines.write(line_of(whole, "\t") + "\n")
-    os.replace(temporary, file)

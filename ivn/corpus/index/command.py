@@ -5,8 +5,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from rich.console import Console
-
 from ivn.corpus.cluster import spread
 from ivn.corpus.index.found import counted, found_at, found_by
 from ivn.corpus.index.probing import probed
@@ -16,6 +14,7 @@ from ivn.corpus.resumable import Passed, Work, pass_through
 from ivn.data.manifest.parquet import Row
 from ivn.errors import DataError
 from ivn.processes import cores
+from ivn.progress import output
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ def index(request: Request) -> int:
         "format": request.form,
         "seconds": request.seconds,
     }
-    console = Console(highlight=False, soft_wrap=True)
+    console = output()
     refused: list[Refused] = []
     began = time.monotonic()
 

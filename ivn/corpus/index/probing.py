@@ -36,15 +36,6 @@ class Look:
         return found | ({"hash": hash_of(source)} if self.hashed else {})
 
 
-def source_of(row: Row, home: Path) -> Source:
-    """What a row of a manifest in the folder ``home`` names."""
-    path = str(home / row.path)
-    size = row.bytes if row.offset else 0
-    return Source(
-        path, start=row.start, end=row.end, member=row.member, offset=row.offset, size=size
-    )
-
-
 def probed(rows: Iterator[Row], home: Path, function: Look, how: Spread) -> Iterator[Row]:
     """The rows with facts, hash and back end of their files; why not, in the status.
 
@@ -57,7 +48,7 @@ def probed(rows: Iterator[Row], home: Path, function: Look, how: Spread) -> Iter
         for _, group in itertools.groupby(rows, lambda row: (row.path, row.member, row.status)):
             some = list(group)
             groups.append(some)
-            yield replace(source_of(some[0], home), start=0.0, end=-1.0)
+            yield replace(some[0].as_source(home), start=0.0, end=-1.0)
 
     for outcome in how(function, files()):
         for row in groups.popleft():

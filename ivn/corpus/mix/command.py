@@ -2,28 +2,28 @@
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from ivn.corpus.mix import mixing, report
+from ivn.corpus.mix.answers import Answers
 from ivn.corpus.mix.compare import same_content
 from ivn.corpus.mix.contents import find_out, perceptual_hash
-from ivn.corpus.mix.journal import Journal
 from ivn.corpus.mix.mixing import Entries, Entry, Why
 from ivn.corpus.mix.near import candidates
 from ivn.corpus.mix.phash import as_arrays
 from ivn.corpus.mix.recipe import Recipe, Wanted, given_to, read_recipe
 from ivn.corpus.progress import verdict
 from ivn.data.manifest.parquet import Row, check_new, manifest_at, read_rows, write_manifest
+from ivn.durable import check_absent, partial, parts_of, write_text
 from ivn.errors import DataError, RequestError
 from ivn.media.storage import hash_of
 from ivn.processes import cores
+from ivn.progress import Bars, bars, output
 
 _NAMED = 5
 
@@ -56,25 +56,32 @@ def mix_manifests(
     place = Path(out)
     check_new(place)
     told = [place.with_suffix(".mix.json"), place.with_suffix(".dropped.csv")]
-    for file in told:
-        if file.exists():
-            raise DataError(f"{file}: is there already, and is not overwritten")
+    # With a mix begun beside them, they are of a call that was cut off at its very end.
+    if not partial(place).exists():
+        for file in told:
+            check_absent(file)
     manifests = named_manifests(inputs)
     rules = read_recipe(recipe) if recipe else Recipe(tuple(map(Wanted, manifests)))
     sources = given_to(_weighted(rules, weights), manifests)
-    console = Console(highlight=False, soft_wrap=True)
-    with Journal(place.with_name(f".{place.name}.journal")) as journal:
-        with _bars(console) as bar:
-            entries = mixing.read_entries(rules, sources)
-            judge(entries, journal, workers or cores(), seconds, bar)
+    console = output()
+    with parts_of(place, {"command": "mix", "seconds": seconds}) as parts:
+        answers = Answers(parts)
+        entries = mixing.read_entries(rules, sources)
+        try:
+            with bars(console) as shown:
+                judge(entries, answers, workers or cores(), seconds, shown)
+        finally:
+            # When stopped, too: what is known need not be asked again.
+            answers.flush()
         found = report.as_json(entries, recipe)
         bad = _tell(console, entries, found)
         if not found["kept"]:
             raise DataError(f"no row is left for {place}, which is not written")
         texts = [report.to_text(found), report.as_csv(entries)]
-        with report.new_files(dict(zip(told, texts, strict=True))):
-            write_manifest(place, mixed_rows(entries, place))
-        journal.remove()
+        with parts.completed() as whole:
+            write_manifest(whole, mixed_rows(entries, place))
+            for file, text in zip(told, texts, strict=True):
+                write_text(file, text, overwrite=True)
     for file in (place, *told):
         console.print(file.as_posix(), markup=False)
     return verdict(console, bad, len(entries.all), max_bad, what="cannot be read")
@@ -82,25 +89,25 @@ def mix_manifests(
 
 def judge(
     entries: Entries,
-    journal: Journal,
+    answers: Answers,
     workers: int,
     seconds: float,
-    bar: Callable[[str, int], Callable[[], None]],
+    shown: Bars,
 ) -> None:
     """Take out of ``entries`` all that the recipe and the contents of the videos take out.
 
     Args:
         entries: as read.
-        journal: of what has been found out before.
-        workers: processes.
-        seconds: that a video, or a comparison of two, may take.
-        bar: from what is done and how often to what tells that once more is done.
+        answers: what has been found out before.
+        workers: number of processes.
+        seconds: time limit per video, and per comparison of two.
+        shown: bars, to which one for each kind of question is added.
     """
     mixing.drop_by_group(entries)
 
     def ask(what: str, function: Callable[[Any], Any], items: list[Any]) -> Any:
-        tell = bar(what, len(items))
-        return find_out(function, items, journal, workers=workers, seconds=seconds, tell=tell)
+        tell = shown.add(what, total=len(items)).advance
+        return find_out(function, items, answers, workers=workers, seconds=seconds, tell=tell)
 
     open_files = _perhaps_copies(entries)
     whole = [entry.video for entry in open_files]
@@ -200,20 +207,6 @@ def _perhaps_copies(entries: Entries) -> list[Entry]:
                 continue
         sizes.setdefault(entry.bytes, []).append(entry)
     return [e for alike in sizes.values() if len(alike) > 1 for e in alike if not e.hash]
-
-
-@contextmanager
-def _bars(console: Console) -> Iterator[Callable[[str, int], Callable[[], None]]]:
-    columns = TextColumn("{task.description}"), MofNCompleteColumn(), BarColumn(None)
-    with Progress(
-        *columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal
-    ) as progress:
-
-        def bar(what: str, total: int) -> Callable[[], None]:
-            task = progress.add_task(what, total=total)
-            return lambda: progress.advance(task)
-
-        yield bar
 
 
 def _tell(console: Console, entries: Entries, found: Mapping[str, Any]) -> int:

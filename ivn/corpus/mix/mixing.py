@@ -13,11 +13,12 @@ from pathlib import Path
 
 from ivn.corpus.mix.recipe import Recipe, Wanted
 from ivn.data.manifest.parquet import read_rows
+from ivn.data.manifest.row import Row
+from ivn.data.manifest.table import USABLE
 from ivn.errors import DataError
 from ivn.media.source import Source
 
 _HELD_OUT = ("val", "test")
-_FINE = ("", "ok")
 # Two parts of one video are the same clip if they share this much of the shorter.
 _SHARED = 0.5
 _UNKNOWN_NAMED = 5
@@ -70,13 +71,13 @@ class Entry:
     @property
     def video(self) -> Source:
         """The whole file or member."""
-        size = self.bytes if self.member else 0
-        return Source(self.path, member=self.member, offset=self.offset, size=size)
+        return replace(self.clip, start=0.0, end=-1.0)
 
     @property
     def clip(self) -> Source:
         """The part of it."""
-        return replace(self.video, start=self.start, end=self.end)
+        row = Row(self.path, self.member, self.offset, self.start, self.end, bytes=self.bytes)
+        return row.as_source()
 
     @property
     def held_out(self) -> bool:
@@ -136,7 +137,7 @@ def read_entries(recipe: Recipe, sources: Sequence[tuple[Wanted, Path]]) -> Entr
                 row.hash,
                 row.phash,
             )
-            if row.status not in _FINE:
+            if row.status not in USABLE:
                 entry.drop(Why.STATUS, note=row.status)
             elif recipe.training_only and entry.split in _HELD_OUT:
                 entry.drop(Why.SPLIT)

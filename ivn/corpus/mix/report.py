@@ -3,11 +3,7 @@
 import csv
 import io
 import json
-import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from ivn.corpus.mix.mixing import Entries, Entry, Why
@@ -86,21 +82,6 @@ def as_csv(entries: Entries) -> str:
             place = [names[one.source], one.path, one.member, one.start, one.end]
             lines.writerow([*place, one.why.value, one.note, *kept])
     return text.getvalue()
-
-
-@contextmanager
-def new_files(texts: Mapping[Path, str]) -> Iterator[None]:
-    """Files with these texts, which appear when the block has come to its end."""
-    temporary = {file: file.with_name(f".{file.name}.{os.getpid()}") for file in texts}
-    try:
-        for file, text in texts.items():
-            temporary[file].write_text(text, encoding="utf-8")
-        yield
-        for file, written in temporary.items():
-            os.replace(written, file)
-    finally:
-        for written in temporary.values():
-            written.unlink(missing_ok=True)
 
 
 def to_text(report: dict[str, Any]) -> str:

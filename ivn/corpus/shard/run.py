@@ -22,11 +22,10 @@ from ivn.corpus.transcode.run import (
     bad,
     good,
     same_clip,
-    source_of,
     usable,
 )
 from ivn.data.manifest.parquet import Row, manifest_at, read_rows, write_manifest
-from ivn.durable import MANIFEST, filling, place, temporary
+from ivn.durable import MANIFEST, filling, new_file
 from ivn.errors import DecodeError, RequestError
 from ivn.media.source import VIDEO_SUFFIXES
 from ivn.media.storage import read_bytes
@@ -139,7 +138,7 @@ class _Job:
 
     def _as_they_are(self, units: Iterator[_Unit]) -> Iterator[_Sample]:
         for number, rows in units:
-            source = source_of(self._manifest, rows[0])
+            source = rows[0].as_source(self._manifest.parent)
             try:
                 data = read_bytes(source)
             except DecodeError as error:
@@ -172,7 +171,7 @@ class _Job:
 
         def tasks() -> Iterator[Task]:
             for number, rows in units:
-                source = source_of(self._manifest, rows[0])
+                source = rows[0].as_source(self._manifest.parent)
                 file = str(work / f"{_key(number)}.mp4")
                 yield Task(rows, source, file, packing.encoding, packing.frames)
 
@@ -205,8 +204,8 @@ def _pack(out: Path, number: int, samples: Iterator[_Sample], size: int) -> Iter
     """Write the samples to tars; each gets its name when it has been read again."""
     for first in samples:
         path = out / _name(number)
-        written = temporary(path)
-        try:
+        # A tar behind one that was removed is there, and is written again.
+        with new_file(path, overwrite=True) as written:
             with written.open("wb") as file:
                 tar = Shard(file)
                 packed = [_add(tar, first)]
@@ -214,9 +213,6 @@ def _pack(out: Path, number: int, samples: Iterator[_Sample], size: int) -> Iter
                     packed.append(_add(tar, sample))
                 tar.close()
             verify(written, packed)
-            place(written, path)
-        finally:
-            written.unlink(missing_ok=True)
         yield path
         number += 1
 

@@ -7,11 +7,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ivn.corpus.transcode.encode import WriteError, encode
+from ivn.corpus.transcode.encode import encode
 from ivn.corpus.transcode.encoding import Encoding
 from ivn.corpus.transcode.verify import verify
 from ivn.data.manifest.parquet import Row
-from ivn.durable import place, temporary
+from ivn.durable import new_file
+from ivn.errors import WriteError
 from ivn.media.decode import route
 from ivn.media.facts import read_facts
 from ivn.media.source import Source
@@ -68,13 +69,9 @@ def make(task: Task) -> Made | Stopped:
     path, of = Path(task.file), 0
     try:
         if not path.exists():
-            written = temporary(path)
-            try:
+            with new_file(path) as written:
                 put = encode(task.source, str(written), task.encoding, frames=task.frames)
                 verify(str(written), put, named(task.source))
-                place(written, path)
-            finally:
-                written.unlink(missing_ok=True)
             of = put.of
         return Made(columns_of(path), of)
     except (WriteError, OSError) as error:

@@ -6,12 +6,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from ivn.corpus.transcode.encoding import Encoding
 from ivn.corpus.transcode.run import Limits, Report, Tally, transcode
 from ivn.data.manifest.parquet import manifest_at, read_manifest
 from ivn.durable import MANIFEST
+from ivn.progress import bars, output
 
 
 def transcode_manifest(manifest: str, out: str, encoding: Encoding, limits: Limits) -> int:
@@ -50,13 +50,12 @@ def _showing(manifest: Path) -> Iterator[tuple[Console, Report]]:
     table = read_manifest(manifest)
     total = len(table) + table.left_out
     del table
-    console = Console(highlight=False, soft_wrap=True)
-    columns = MofNCompleteColumn(), BarColumn(None), TimeRemainingColumn()
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task("", total=total)
+    console = output()
+    with bars(console) as shown:
+        bar = shown.add(total=total)
 
         def report(tally: Tally, line: str) -> None:
-            bar.update(task, completed=tally.done)
+            bar.update(tally.done)
             if line:
                 console.print(f"left out: {line}", markup=False)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ivn.corpus.transcode.encoding import Encoding, add_stream, even_size, is_rgb, matrix_of
-from ivn.errors import DecodeError
+from ivn.errors import DecodeError, one_line
 from ivn.media.container import window_of
 from ivn.media.decode import count_frames
 from ivn.media.demux.reading import frames_of, opened_again, read_window
@@ -25,10 +25,6 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 _NONE, _BICUBIC = 0, "BICUBIC"
-
-
-class WriteError(RuntimeError):
-    """A file could not be written; nothing is wrong with the video."""
 
 
 @dataclass
@@ -71,7 +67,7 @@ def encode(source: Source, path: str, encoding: Encoding, *, frames: int) -> Put
 
     Raises:
         DecodeError: the video cannot be used.
-        WriteError: the file cannot be written.
+        OSError: the file cannot be written.
     """
     total = count_frames(source)
     while True:
@@ -180,7 +176,7 @@ class _Track:
 
         Raises:
             DecodeError: the encoder does not take it.
-            WriteError: the file cannot be written.
+            OSError: the file cannot be written.
         """
         import av
 
@@ -322,10 +318,10 @@ def _frames(source: Source) -> Iterator[_Decoded]:
             )
 
 
-def _write_error(path: str, error: Exception) -> WriteError:
-    return WriteError(f"{path}: cannot be written ({_reason(error)})")
+def _write_error(path: str, error: Exception) -> OSError:
+    return OSError(getattr(error, "errno", None), _reason(error), path)
 
 
 def _reason(error: Exception) -> str:
-    text = " ".join((getattr(error, "strerror", None) or str(error)).split())
-    return text[:1].lower() + text[1:] or type(error).__name__
+    text = one_line(getattr(error, "strerror", None) or error)
+    return text[:1].lower() + text[1:]

@@ -9,13 +9,13 @@ from ivn.corpus.pool import Outcome, in_processes
 from ivn.corpus.transcode.clip import Made, Moved, Stopped, Task, clip_name, made_row, make
 from ivn.corpus.transcode.encoding import Encoding
 from ivn.data.manifest.parquet import Row, read_rows, write_manifest
+from ivn.data.manifest.table import USABLE
 from ivn.durable import MANIFEST, filling
 from ivn.errors import DataError, RequestError
 from ivn.media.source import Source
 from ivn.media.storage import named
 
 SETTINGS = "transcode.json"
-_OK = ("", "ok")
 
 
 @dataclass
@@ -100,7 +100,7 @@ def transcode(
         for rows in same_clip(usable(read_rows(manifest, beside=manifest), tally)):
             file = out / clip_name(rows[0])
             file.parent.mkdir(parents=True, exist_ok=True)
-            yield Task(rows, source_of(manifest, rows[0]), str(file), encoding)
+            yield Task(rows, rows[0].as_source(manifest.parent), str(file), encoding)
 
     def rows() -> Iterator[Row]:
         moved = Moved(manifest.parent, out)
@@ -119,7 +119,7 @@ def transcode(
 def usable(rows: Iterable[Row], tally: Tally) -> Iterator[Row]:
     """The rows that no check has found wanting."""
     for row in rows:
-        if row.status in _OK:
+        if row.status in USABLE:
             yield row
         else:
             tally.left_out += 1
@@ -131,18 +131,6 @@ def same_clip(rows: Iterable[Row]) -> Iterator[tuple[Row, ...]]:
         rows, lambda row: (row.path, row.member, row.offset, row.start, row.end)
     )
     return (tuple(group) for _, group in groups)
-
-
-def source_of(manifest: Path, row: Row) -> Source:
-    """The video of a row, and its window."""
-    return Source(
-        str(manifest.parent / row.path),
-        start=max(row.start, 0.0),
-        end=row.end if row.end >= 0 else -1.0,
-        member=row.member,
-        offset=row.offset,
-        size=row.bytes if row.member else 0,
-    )
 
 
 def good(

@@ -3,12 +3,10 @@
 import time
 from pathlib import Path
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
 from ivn.corpus.worlds.engine import MAPS
 from ivn.corpus.worlds.world import World, render
 from ivn.processes import cores
+from ivn.progress import bars, output
 
 
 def render_world(
@@ -33,16 +31,15 @@ def render_world(
         DataError: see :func:`ivn.corpus.worlds.world.render`.
     """
     world = World(clips, frames, size, fps, seed, maps or MAPS)
-    console = Console(highlight=False, soft_wrap=True)
-    columns = MofNCompleteColumn(), BarColumn(None), TimeRemainingColumn()
+    console = output()
     start = time.perf_counter()
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task("", total=clips)
+    with bars(console) as shown:
+        bar = shown.add(total=clips)
         done = render(
             world,
             Path(out),
             workers=workers or cores(),
-            report=lambda there, of: bar.update(task, completed=there, total=of),
+            report=lambda there, of: bar.update(there, total=of),
         )
     seconds = time.perf_counter() - start
     earlier = f", {done.kept} from before" if done.kept else ""

@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image
 
 from ivn.corpus.worlds.moves import Geometry, Plan, geometry, kept
-from ivn.errors import DataError
+from ivn.errors import DataError, one_line
 
 TICS_PER_SECOND = 35
 # Distance from the plane of the camera, in map units, is about (depth + 0.5) * DEPTH_UNIT.
@@ -194,7 +194,7 @@ class Engine:
             with _STARTING:
                 game.init()
         except viz.ViZDoomErrorException as error:
-            raise DataError(f"VizDoom does not start: {' '.join(str(error).split())}") from error
+            raise DataError(f"VizDoom does not start: {one_line(error)}") from error
         return game
 
     def geometry(self, map_name: str) -> Geometry:
@@ -224,8 +224,7 @@ class Engine:
             # Starts it, too, also where it is the same map.
             self._game.set_doom_map(map_name)
         except (viz.ViZDoomErrorException, viz.ViZDoomUnexpectedExitException) as error:
-            reason = " ".join(str(error).split())
-            raise DataError(f"VizDoom cannot enter {map_name}: {reason}") from error
+            raise DataError(f"VizDoom cannot enter {map_name}: {one_line(error)}") from error
         self._game.send_game_command("notarget")
         self.over = False
 

@@ -4,7 +4,6 @@ Both appear whole, under their names, or not at all; the video last, so that a c
 there is there.
 """
 
-from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, cast
@@ -13,7 +12,7 @@ import numpy as np
 
 from ivn.corpus.worlds.engine import Take
 from ivn.corpus.worlds.moves import Plan
-from ivn.durable import place, temporary
+from ivn.durable import new_file
 
 if TYPE_CHECKING:
     from av.video.stream import VideoStream
@@ -35,7 +34,8 @@ def write_clip(video: Path, known: Path, take: Take, planned: Plan, rate: Fracti
     ``box_name``. The same arguments give the same bytes.
     """
 
-    def write_known(file: IO[bytes]) -> None:
+    # Over what a kill between the two has left.
+    with new_file(known, overwrite=True) as temporary, temporary.open("wb") as file:
         np.savez_compressed(
             file,
             depth=take.depth,
@@ -48,15 +48,8 @@ def write_clip(video: Path, known: Path, take: Take, planned: Plan, rate: Fracti
             box_name=take.box_name,
         )
 
-    _place(known, write_known)
-    _place(video, lambda file: _encode(file, take.frames, rate))
-
-
-def _place(path: Path, write: Callable[[IO[bytes]], None]) -> None:
-    written = temporary(path)
-    with written.open("wb") as file:
-        write(file)
-    place(written, path)
+    with new_file(video, overwrite=True) as temporary, temporary.open("wb") as file:
+        _encode(file, take.frames, rate)
 
 
 def _encode(file: IO[bytes], frames: np.ndarray, rate: Fraction) -> None:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ivn.data.manifest.lists import FORMS, read_list
@@ -65,17 +66,8 @@ def _read_list(place: Path) -> list[Source]:
     for number, row in read_list(place):
         if isinstance(row, str):
             raise DataError(f"{place}, line {number}: {row}")
-        path = os.fspath(place.parent / row.path)
-        sources.append(
-            Source(
-                path,
-                start=row.start,
-                end=row.end,
-                flip=row.flip,
-                group=row.group,
-                labels=row.labels,
-            )
-        )
+        source = row.as_source(place.parent)
+        sources.append(replace(source, flip=row.flip, group=row.group, labels=row.labels))
     if not sources:
         raise DataError(f"{place}: no usable line, expected {FORMS}")
     check_some_exist(place, sources)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from ivn.durable import write_text
 from ivn.report.page.content import Content
 from ivn.report.page.page import is_ours, render
 from ivn.train import folder
@@ -36,7 +37,7 @@ def report(paths: Sequence[Path], *, out: str = "", clips: str = "") -> int:
     place = Path(out) if out else paths[0] / NAME
     check_place(place, named=bool(out))
     content = gather(paths, clips=clips)
-    folder.write_text(place, render(content))
+    write_text(place, render(content), overwrite=True)
     for line in lacks(content):
         print(f"missing: {line}")
     print(f"report: {place}", flush=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 from ivn.config.run import Config
 from ivn.data.manifest.listing import list_clips
 from ivn.data.sampling.plan import Plan
-from ivn.durable import temporary
+from ivn.durable import check_absent, new_file
 from ivn.errors import DataError, RequestError
 from ivn.media.source import Source
 from ivn.report.contact.masks import Looking, looking
@@ -58,14 +58,8 @@ def view(data: str, out: str, config: Config, *, run: Path | None, clips: int) -
         notes.append(f"{_broken(broken)} replaced, as in training: {some}{more}")
     cells = [_cell(sample, look) for sample in samples]
     sheet = contact_sheet(cells, title=_title(config, sources, data), notes=notes)
-    written = temporary(place)
-    try:
-        sheet.save(written, format="PNG")
-        os.replace(written, place)
-    except OSError as error:
-        raise DataError(f"{place}: cannot be written ({error.strerror or error})") from error
-    finally:
-        written.unlink(missing_ok=True)
+    with new_file(place) as temporary:
+        sheet.save(temporary, format="PNG")
     for note in (few, look.missing and f"no masks: {look.missing}"):
         if note:
             print(note, file=sys.stderr)
@@ -81,8 +75,7 @@ def _broken(files: Mapping[str, str]) -> str:
 def _check(place: Path, clips: int) -> None:
     if place.suffix.lower() != ".png":
         raise RequestError(f"{place}: expected a name that ends in .png")
-    if place.exists():
-        raise DataError(f"{place}: is there already, and is not overwritten")
+    check_absent(place)
     if not place.parent.is_dir():
         raise DataError(f"{place.parent}: no such folder")
     if not 1 <= clips <= 1000:
