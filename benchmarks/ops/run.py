@@ -20,6 +20,7 @@ from pathlib import Path
 import torch
 
 from ivn.benchmarks.harness.measure import COPY, EMPTY, Case, Found, first_line, measure
+from ivn.durable import write_text
 from ivn.errors import BenchError
 from ivn.processes import keep_all_freed_memory
 from ivn.provenance import in_words, provenance
@@ -108,9 +109,7 @@ def line(row: dict) -> str:
 def _write(found: dict, options: Options) -> None:
     """ops.json, and the picture; whole at any time."""
     file = Path(options.out) / "ops.json"
-    part = file.with_suffix(".part")
-    part.write_text(json.dumps(found, indent=1) + "\n")
-    part.replace(file)
+    write_text(file, json.dumps(found, indent=1) + "\n", overwrite=True)
     if options.plot:
         from ivn.benchmarks.harness.plot import draw
 

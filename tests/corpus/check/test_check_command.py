@@ -188,6 +188,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.soak  # the mechanism is killed at any time in tests/test_durable.py
 def test_killed_it_goes_on_and_the_result_is_that_of_one_go(tmp_path):
     clips = [replace(Row(str(file)), status="") for file in sorted(BUNDLED_CLIPS.glob("*.mp4"))]
     write_manifest(tmp_path / "m.parquet", clips[:9])

@@ -218,7 +218,7 @@ def test_names_are_bytes_that_survive_or_are_refused_in_one_line(tmp_path):
     assert "caf\\udce9.mp4" in line
 
 
-@pytest.mark.soak  # the mechanism is that of `ivn data check`, which is killed in every run
+@pytest.mark.soak  # the mechanism is killed at any time in tests/test_durable.py
 def test_killed_it_goes_on_and_looks_at_no_file_again(folder, tmp_path):
     for number in range(12):
         shutil.copy(folder / "good.mp4", folder / f"{number:02}.mp4")

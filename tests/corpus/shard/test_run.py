@@ -278,13 +278,9 @@ def test_a_tar_that_is_not_as_it_was_written_is_found(tmp_path):
             verify(tmp_path / "a.tar", expected)
 
 
-@pytest.mark.slow
+@pytest.mark.soak  # the mechanism is killed at any time in tests/test_durable.py
 @pytest.mark.parametrize(
-    ("options", "kills"),
-    [
-        ((), 1),
-        pytest.param(("--frames", "8", "--short", "0", "--crf", "0"), 2, marks=pytest.mark.soak),
-    ],
+    ("options", "kills"), [((), 1), (("--frames", "8", "--short", "0", "--crf", "0"), 2)]
 )
 def test_killed_at_any_time_the_same_command_goes_on_to_the_same_tars(tmp_path, options, kills):
     """Tars are of files as they are, or of clips made anew: the same samples in their order."""

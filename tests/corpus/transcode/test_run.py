@@ -237,7 +237,7 @@ def killed_until_done(folder, what, options, made, step):
             return kills
 
 
-@pytest.mark.soak  # the mechanism is that of `ivn data shard`, which is killed in every run
+@pytest.mark.soak  # the mechanism is killed at any time in tests/test_durable.py
 def test_killed_at_any_time_the_same_command_goes_on_to_the_same_files(tmp_path):
     copies(tmp_path, 18, noise(12))
     options = ("--short", "32")

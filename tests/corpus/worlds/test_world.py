@@ -175,7 +175,7 @@ def test_any_number_of_workers_renders_the_same_bit_for_bit(world, tmp_path):
     assert not set(digests(tmp_path / "other").values()) & set(digests(world).values())
 
 
-@pytest.mark.soak  # the mechanism is that of `ivn data shard`, which is killed in every run
+@pytest.mark.soak  # the mechanism is killed at any time in tests/test_durable.py
 def test_a_render_that_is_killed_goes_on_and_overwrites_nothing(world, tmp_path):
     out = tmp_path / "w"
     arguments = ["data", "render", "vizdoom", "--clips", "14", "--out", str(out), *OPTIONS]
