@@ -36,6 +36,7 @@ lint: $(BIN)/ruff
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
+	$(BIN)/python -m tests.english
 
 $(BIN)/ruff: | $(BIN)/python
 	$(BIN)/python -m pip install -e ".[test]"

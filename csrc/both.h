@@ -1,4 +1,4 @@
-// Marks functions that the CPU and the GPU share, so that what is tested on one runs on the other.
+// Marks functions that the CPU and the GPU share, so that code tested on one runs on the other.
 #pragma once
 
 #ifdef __CUDACC__

@@ -112,11 +112,11 @@ Edge<Real> edge_at(Real x) {
 
 template <typename Real>
 struct Likelihood {
-  Real log, slope;  // of the bin, and how the log changes with the log-variance
+  Real log, slope;  // log of the bin's probability, and its slope in the log-variance
 };
 
-// Of the 2/255-wide bin around `target`, `centred` off the mean; the first and the last bin have
-// no end.
+// The 2/255-wide bin around `target`, `centred` off the mean. The first and the last bin are open
+// on one side.
 template <typename Real>
 Likelihood<Real> likelihood_of(Real target, Real centred, Real log_variance) {
   constexpr Real kHalf = Real(1) / 255, kLeast = Real(1e-12);

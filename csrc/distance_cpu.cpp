@@ -10,7 +10,7 @@ namespace {
 
 using namespace ivn;
 
-// Of p = layer_norm(pred) and t: their products.
+// Products of p = layer_norm(pred) and t.
 template <typename Real>
 struct Products {
   Real pp, pt, tt;
@@ -31,7 +31,7 @@ IVN_VECTORISED Products<Real> products(const Pred* pred, Moments<Real> of, const
   return {pp, pt, tt};
 }
 
-// With the gradient of p = along_t * t + along_p * p: that of the unit row, before its weight.
+// The gradient of the unit row, before its weight, for a gradient along_t * t + along_p * p of p.
 template <typename Real, typename Pred, typename Target>
 IVN_VECTORISED Along<Real> direction_backward(const Pred* pred, Moments<Real> of,
                                               const Target* target, const Real* weight,

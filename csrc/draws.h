@@ -9,10 +9,10 @@
 
 namespace ivn {
 
-constexpr int kDrawnBlocks = 64;  // of four words: they stay in the first cache
+constexpr int kDrawnBlocks = 64;  // blocks of four words that stay in the first-level cache
 constexpr int64_t kDrawnAtOnce = 4 * kDrawnBlocks;
 
-// The words of `blocks` blocks, at most kDrawnBlocks, from block `first` on: four of each.
+// The words, four each, of `blocks` blocks, at most kDrawnBlocks, beginning with block `first`.
 template <typename Word>
 IVN_VECTORISED inline void draw_words(const int64_t* key, uint32_t purpose, uint32_t first,
                                       int blocks, Word* out) {
@@ -43,7 +43,7 @@ IVN_VECTORISED inline void draw_normals(const int64_t* key, uint32_t purpose, ui
   }
 }
 
-// out = draws start, start + 1, ... start + count - 1 of the key's: words where Out is an integer,
+// out = draws start, start + 1, ... start + count - 1 of a key: words if Out is an integer type,
 // else normal numbers.
 template <typename Out>
 void draw(const int64_t* key, uint32_t purpose, int64_t start, int64_t count, Out* out) {

@@ -25,7 +25,7 @@ struct Exponential<double> {
   static constexpr double kLn2High = 0.693147180369123816490, kLn2Low = 1.90821492927058770002e-10;
 };
 
-// Within two units of the last place; e^kLeast below kLeast, and infinite where 2^n is.
+// Accurate to two units of the last place; e^kLeast below kLeast, and infinite if 2^n is.
 template <typename Real>
 inline Real exponential(Real x) {
   using E = Exponential<Real>;

@@ -1,10 +1,10 @@
-// For wheels that run on older systems (`make wheel`): calls into glibc by the versions that 2.28 has.
+// For wheels that run on older systems (`make wheel`): calls into glibc use versions of 2.28.
 //
 // A library that is linked on a newer glibc asks for each function's newest version, and where
-// glibc lacks it the library doesn't load. Those of threads, semaphores and dlopen, which the CUDA
-// runtime inside calls, are of 2.34 only because they moved into libc.so; log is of 2.29 because it
-// ceased to set matherr. Here each has a hidden function of its name that jumps to the old version;
-// auditwheel says when one is missing.
+// glibc lacks it the library doesn't load. Functions of threads, semaphores and dlopen, which the
+// CUDA runtime inside calls, have version 2.34 only because they moved into libc.so; log has 2.29
+// because it no longer sets matherr. Here each has a hidden function of its name that jumps to the
+// old version; auditwheel says when one is missing.
 
 .macro call_older name, version
   .symver older_\name, \name@\version

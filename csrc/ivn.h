@@ -1,4 +1,4 @@
-// The C interface of libivn.so: what Python may call. Raw pointers, sizes, a stream.
+// The C interface of libivn.so, which Python calls: raw pointers, sizes, a stream.
 //
 // Every operation returns 0 or an error code that ivn_error_string() turns into words.
 // Callers guarantee contiguous memory, matching shapes and indices in range.
@@ -21,10 +21,10 @@
 #define IVN_FLOAT64 1
 #define IVN_BFLOAT16 2
 
-// How many sums a gradient of weights is made of, one below another; the caller adds them.
+// The number of partial sums, as rows, of a gradient of weights; the caller adds them.
 #define IVN_NORM_PARTS 32
 
-// What a row of gathered patches holds.
+// The contents of a row of gathered patches.
 #define IVN_EMBEDDING_ROWS \
   0                        // (p, p, 3), channels fastest, divided by the root mean square; zeros
                            // behind them up to a multiple of 8
@@ -46,8 +46,8 @@ int ivn_cuda_version(void);
 // The date of the OpenMP standard the CPU part was built with, as in 201511; 0 without OpenMP.
 int ivn_openmp(void);
 
-// Whether index [B, M] holds numbers below N, none twice in a row: 0, or IVN_INDEX_OUT_OF_RANGE or
-// IVN_DUPLICATE_INDEX with the first such row and number in found [2].
+// Returns 0 if index [B, M] holds numbers below N, none twice in a row. Otherwise returns
+// IVN_INDEX_OUT_OF_RANGE or IVN_DUPLICATE_INDEX, with the first such row and number in found [2].
 int ivn_check_index_cpu(const int64_t* index, int64_t* found, int64_t B, int64_t M, int64_t N,
                         int threads);
 
@@ -59,7 +59,8 @@ int ivn_gather_tokens_cuda(const void* source, const int64_t* index, void* desti
                            int64_t N, int64_t M, int64_t row_bytes, void* stream);
 
 // destination[b, index[b, m], :] = source[b, m, :], the other rows 0. Each destination row is
-// written once, from the inverse of the index: no row twice in an index, nothing to zero first.
+// written once, from the inverse of the index: no number is twice in a row of the index, and
+// nothing has to be set to 0 first.
 // source [B, M, row], index [B, M] int64, destination [B, N, row], inverse [B, N] int64 scratch.
 int ivn_scatter_tokens_cpu(const void* source, const int64_t* index, void* destination,
                            int64_t* inverse, int64_t B, int64_t N, int64_t M, int64_t row_bytes,
@@ -84,7 +85,7 @@ int ivn_add_positions_cuda(const void* tokens, const int64_t* index, const void*
                            int64_t H, int64_t batch_stride, int out_type, int token_type,
                            void* stream);
 // The gradients of positions [P, C] and heads [H, C], Real, from grad [B, H + K, C] of `type`:
-// each row the sum, in the order of the slots, of the rows that it was added to.
+// each row is the sum, in the order of the slots, of the rows that it was added to.
 int ivn_add_positions_backward_cpu(const void* grad, const int64_t* index, void* grad_positions,
                                    void* grad_heads, int64_t* inverse, int64_t B, int64_t K,
                                    int64_t C, int64_t P, int64_t H, int64_t clips, int type,
@@ -139,9 +140,9 @@ int ivn_normal_cpu(const int64_t* keys, void* out, int64_t B, int64_t count, uin
 int ivn_normal_cuda(const int64_t* keys, void* out, int64_t B, int64_t count, uint32_t purpose,
                     int type, void* stream);
 
-// index[r, :] = `kept` of the L tokens of row r, ascending: those of the largest weights, or where
-// `drawn` those that arrive first when token l arrives at -log(u) / weights[r, l]; a weight of 0
-// never arrives. Of equals the first are kept.
+// index[r, :] = `kept` of the L tokens of row r, ascending: the tokens of largest weight, or if
+// `drawn` the tokens that arrive first, where token l arrives at -log(u) / weights[r, l] and never
+// for a weight of 0. Of equals the first are kept.
 // weights fp32 or fp64 (`type`) [B * T, L], keys [B, 4], index int64 [B * T, kept] plus t * L in
 // row b * T + t: tokens of the clip.
 int ivn_sample_tokens_cpu(const void* weights, const int64_t* keys, int64_t* index, int64_t B,
@@ -162,8 +163,8 @@ int ivn_hide_blocks_cuda(const int64_t* keys, uint8_t* hidden, int64_t B, int64_
                          int64_t columns, int count, int height, int width, int attempts,
                          uint32_t purpose, void* stream);
 
-// index[b, :] = `kept` of the T * L tokens of clip b whose places hidden[b, L] leaves open, in all
-// frames alike, ascending: the first of them, or where `shuffled` those of the smallest words.
+// index[b, :] = `kept` of the T * L tokens of clip b whose places hidden[b, L] leaves open, the
+// same in all frames, ascending: the first of them, or if `shuffled` those of the smallest words.
 // hidden [B, L], keys [B, 4], index int64 [B, kept]; each row has at least `kept` open tokens.
 int ivn_open_tokens_cpu(const uint8_t* hidden, const int64_t* keys, int64_t* index, int64_t B,
                         int64_t T, int64_t L, int64_t kept, int shuffled, uint32_t purpose,
@@ -194,7 +195,7 @@ int ivn_rms_norm_backward_cpu(const void* grad, const void* x, const void* weigh
 int ivn_add_norm_cpu(const void* x, const void* branch, const void* scale, const void* drop,
                      const void* weight, void* stream, void* normed, int64_t R, int64_t C,
                      double eps, int stream_type, int branch_type, int threads);
-// Gradients in the types of what they are of; grad_scale, grad_weight [IVN_NORM_PARTS, C] Real.
+// Gradients have the types of their tensors; grad_scale, grad_weight [IVN_NORM_PARTS, C] Real.
 int ivn_add_norm_backward_cpu(const void* grad_stream, const void* grad_normed, const void* stream,
                               const void* branch, const void* scale, const void* drop,
                               const void* weight, void* grad_x, void* grad_branch, void* grad_scale,
@@ -210,9 +211,9 @@ int ivn_qk_norm_backward_cpu(const void* grad, const void* qkv, const void* weig
                              int threads);
 
 // stream = x + gate * branch, out = (layer_norm(stream) * weight + bias) * (1 + scale) + shift; on
-// a GPU these are Triton kernels. Where branch is null so are gate and stream, and x is normalised.
-// affine [2, W] Real: weight, bias; all else [R, W] of `type`, with rows of gate, shift and scale
-// as many elements apart as their strides say.
+// a GPU these are Triton kernels. If branch is null, so are gate and stream, and x is normalised.
+// affine [2, W] Real: weight, bias; the others [R, W] of `type`. Strides are the elements from
+// one row of gate, shift and scale to the next.
 int ivn_modulate_cpu(const void* x, const void* gate, const void* branch, const void* shift,
                      const void* scale, const void* affine, void* stream, void* out,
                      int64_t gate_stride, int64_t shift_stride, int64_t scale_stride, int64_t R,

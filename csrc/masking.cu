@@ -10,13 +10,13 @@ using namespace ivn;
 constexpr int kThreads = 256;
 constexpr int kLanes = 32;
 constexpr unsigned kAllLanes = 0xFFFFFFFF;
-constexpr int kSharedBytes = 48 * 1024;  // what every GPU grants without asking
-constexpr int kFixedBytes = 2 * 1024;    // of them, at most, what a kernel has of its own
+constexpr int kSharedBytes = 48 * 1024;  // available on every GPU without a request
+constexpr int kFixedBytes = 2 * 1024;    // at most this many of them are a kernel's own arrays
 constexpr int64_t kMostBlocks = 1 << 20;
 
 IVN_BOTH int padded(int count, int to) { return (count + to - 1) / to * to; }
 
-// Writes the first `limit` numbers below `count` that `chosen` says, ascending and plus `start`.
+// Writes the first `limit` numbers below `count` that `chosen` accepts, ascending and plus `start`.
 // All threads of the block take part; `ballots` holds a word for each 32 numbers.
 template <typename Chosen>
 __device__ void write_chosen(int count, int limit, int64_t start, uint32_t* ballots, int64_t* index,
@@ -36,7 +36,7 @@ __device__ void write_chosen(int count, int limit, int64_t start, uint32_t* ball
   __syncthreads();
 }
 
-// One block a row. A token is kept if fewer than `kept` tokens come before it.
+// One block per row. A token is kept if fewer than `kept` tokens come before it.
 template <typename Weight>
 __global__ void sample_tokens(const Weight* weights, const int64_t* keys, int64_t* index,
                               int64_t rows, int64_t T, int L, int kept, int drawn,
@@ -70,7 +70,7 @@ __global__ void sample_tokens(const Weight* weights, const int64_t* keys, int64_
   }
 }
 
-// One block a clip. Every place asks each of the blocks whether it lies inside.
+// One thread block per clip. Every place is compared with each of the drawn blocks.
 __global__ void hide_blocks(const int64_t* keys, uint8_t* hidden, int rows, int columns, int count,
                             int height, int width, int attempts, uint32_t purpose) {
   const int64_t b = blockIdx.x;
@@ -93,11 +93,11 @@ __global__ void hide_blocks(const int64_t* keys, uint8_t* hidden, int rows, int 
   }
 }
 
-// The `rank`-th smallest of the open tokens' words, counted from 1, by its bytes from the highest:
-// each time the tokens that agree so far are counted by their next byte.
+// Finds the `rank`-th smallest of the open tokens' words, counted from 1, byte by byte from the
+// highest: each time the tokens that agree so far are counted by their next byte.
 struct Ranked {
   uint32_t word;
-  int rank;  // among the tokens of this very word
+  int rank;  // among the tokens of this word
 };
 
 __device__ Ranked ranked_word(const uint32_t* words, const uint8_t* places, int N, int L,
@@ -115,7 +115,7 @@ __device__ Ranked ranked_word(const uint32_t* words, const uint8_t* places, int 
     __syncthreads();
     if (threadIdx.x == 0) {
       int byte = 0;
-      // Bounded: a row with fewer open tokens than are to be kept must not run out of the counts.
+      // Bounded, so that a row with fewer open tokens than `kept` stays within the counts.
       for (; byte < 255 && counts[byte] < found.rank; ++byte) found.rank -= counts[byte];
       found.word = found.word << 8 | byte;
     }
@@ -167,7 +167,7 @@ __global__ void other_tokens(const int64_t* index, int64_t* rest, int64_t N, int
                [&](int n) { return !(inside[n / kLanes] >> n % kLanes & 1); });
 }
 
-// More than 48 KB of shared memory a block has to be asked for.
+// A block that uses more than 48 KB of shared memory has to request it.
 template <typename Kernel>
 int with_shared(Kernel kernel, int64_t bytes) {
   if (bytes <= kSharedBytes - kFixedBytes) return 0;

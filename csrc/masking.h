@@ -1,4 +1,4 @@
-// What a mask is made of: the arithmetic shared by the CPU and the GPU.
+// The arithmetic of masks, shared by the CPU and the GPU.
 #pragma once
 
 #include <stdint.h>
@@ -8,12 +8,12 @@
 
 namespace ivn {
 
-// word + 1/2, exactly: made of a signed number, as vectors of doubles can be.
+// word + 1/2, exactly; from a signed number, of which vectors of doubles can be made.
 IVN_BOTH double halfway_past(uint32_t word) {
   return static_cast<double>(static_cast<int32_t>(word ^ 0x80000000u)) + 2147483648.5;
 }
 
-// When a token arrives in the exponential race; one without weight comes after all others.
+// The time at which a token arrives in the exponential race; weight 0 comes after all others.
 IVN_BOTH double arrival(uint32_t word, double weight) {
   return weight > 0.0 ? minus_log(halfway_past(word)) / weight : HUGE_VAL;
 }
@@ -22,7 +22,7 @@ struct Corner {
   int64_t row, column;
 };
 
-// Where block `i` of the draw begins: words 2 * i and 2 * i + 1, scaled to what is free.
+// The corner of block `i` of the draw: words 2 * i and 2 * i + 1, scaled to the free places.
 IVN_BOTH Corner corner_of(const int64_t* key, uint32_t purpose, int i, int64_t free_rows,
                           int64_t free_columns) {
   const Words words = random_words(key, purpose, static_cast<uint32_t>(i) / 2);

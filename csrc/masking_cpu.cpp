@@ -100,7 +100,7 @@ extern "C" int ivn_open_tokens_cpu(const uint8_t* hidden, const int64_t* keys, i
   const int64_t N = T * L;
 #pragma omp parallel num_threads(threads) if (B * N > 4096)
   {
-    // Words in 64 bits: a hidden token's is larger than any.
+    // Words have 64 bits, so that a hidden token's is larger than any other.
     std::vector<uint32_t> words(N, 0);
     std::vector<uint64_t> values(N), scratch(N);
 #pragma omp for

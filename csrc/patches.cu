@@ -8,7 +8,7 @@ using namespace ivn;
 
 constexpr unsigned kAllLanes = 0xFFFFFFFF;
 constexpr int kMostWarps = 8;
-constexpr int kSharedBytes = 48 * 1024;  // what every GPU grants without asking
+constexpr int kSharedBytes = 48 * 1024;  // available on every GPU without a request
 
 __device__ uint32_t sum_over_warp(uint32_t value) {
   for (int distance = kLanes / 2; distance > 0; distance /= 2) {
@@ -41,7 +41,7 @@ __device__ Real of_channel(const Real (&values)[3], int c) {
   return c == 0 ? values[0] : c == 1 ? values[1] : values[2];
 }
 
-// A warp's share of shared memory: the bytes of a patch, up to where whole packs end.
+// A warp's share of shared memory: the bytes of a patch, rounded up to whole packs.
 __host__ __device__ int staged_bytes(const PatchGrid& grid) { return (grid.row() + 15) / 16 * 16; }
 
 // One warp makes one row: it stages the bytes of the patch in shared memory, sums them if the row

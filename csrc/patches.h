@@ -1,4 +1,4 @@
-// What one row of gathered patches is made of: the arithmetic shared by the CPU and the GPU.
+// The arithmetic of a row of gathered patches, shared by the CPU and the GPU.
 //
 // A pixel becomes x = v * scale[c] + shift[c]. The sum of x^2 over a patch follows exactly from
 // the integer sums of v and v^2 per channel, so it does not depend on the order of summation and
@@ -45,7 +45,7 @@ struct ChannelSums {
 };
 
 // `pixel` divided by sqrt(mean(x^2) + eps) over a patch of `count` pixels. The mean is a small
-// difference of large numbers, so it is in fp64; what follows is rounded to Real.
+// difference of large numbers, so it is in fp64; the factor is rounded to Real.
 template <typename Real>
 IVN_BOTH Affine divided_by_rms(const Affine& pixel, const ChannelSums& sums, int count,
                                double eps) {
@@ -66,10 +66,10 @@ IVN_BOTH Affine divided_by_rms(const Affine& pixel, const ChannelSums& sums, int
 }
 
 constexpr int kLanes = 32;
-constexpr int kAhead = 4;  // words that a lane asks for before it stores the first
+constexpr int kAhead = 4;  // number of words that a lane loads before it stores the first
 
-// A patch's bytes from its corner on, and where those of the video begin and end around it; 32 bits
-// hold what a patch spans, if not what a video does.
+// A patch's bytes from its corner on, and the ends of the video's bytes around it. 32 bits are
+// enough for the span of a patch, if not for that of a video.
 struct Around {
   const uint8_t* corner;
   int first, end;
@@ -101,8 +101,8 @@ struct Around {
 };
 
 // Copies the lines of a patch, `stride` bytes apart, into `pixels`, one behind the other. They
-// begin at any byte: lanes read the words around them and keep the bytes that are theirs. A line
-// is for half the lanes where it has no more words, and for all of them otherwise.
+// begin at any byte: lanes read the words around them and keep the line's bytes. Half the lanes
+// copy a line that has no more words than that, all of them a longer one.
 IVN_BOTH void stage(const Around& patch, int stride, const PatchGrid& grid, int lane,
                     uint8_t* pixels) {
   const int line = grid.line(), words = (line + 3 + 3) / 4;  // wherever the line begins

@@ -9,8 +9,8 @@ namespace {
 using namespace ivn;
 
 constexpr int kMostRow = 3 * kMostPatchSize * kMostPatchSize;
-// Elements that loops below take at once: whole pixels and whole vectors, so that each has a
-// coefficient of its own, held in a register.
+// Number of elements that the loops below process at once: whole pixels and whole vectors, so that
+// the coefficient of each stays in a register.
 constexpr int kTogether = 48;
 
 // Lines are laid behind each other first: loops over a whole patch are long enough for vectors.

@@ -8,7 +8,7 @@ namespace {
 
 using namespace ivn;
 
-// What four words become: themselves, or normal numbers.
+// Returns four words themselves, or as normal numbers.
 template <typename Out>
 struct Made {
   static __device__ Pack<Out, 4> of(const Words& words) {
@@ -24,7 +24,7 @@ struct Made<int64_t> {
   }
 };
 
-// A thread draws four words and writes four numbers: at once where rows are whole packs.
+// A thread draws four words and writes four numbers, in one store if rows are whole packs.
 template <typename Out, bool kWhole>
 __global__ void draw(const int64_t* keys, Out* out, int64_t B, int64_t count, uint32_t purpose) {
   const int64_t parts = (count + 3) / 4;

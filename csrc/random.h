@@ -36,8 +36,8 @@ IVN_BOTH Words random_words(const int64_t* key, uint32_t purpose, uint32_t block
   return {{c0, c1, c2, c3}};
 }
 
-// What a normal number of type Real is made of: how many bits of a word, and polynomials with so
-// many terms. Every step is exact, correctly rounded, or a fused multiply-add.
+// Constants of normal numbers of type Real: bits of a word, and numbers of polynomial terms. Every
+// step is exact, correctly rounded, or a fused multiply-add.
 template <typename Real>
 struct Normal;
 

@@ -1,4 +1,4 @@
-// What operations on rows of features share on a CPU.
+// Helpers for operations on rows of features on a CPU.
 #pragma once
 
 #include <stdint.h>
@@ -11,7 +11,7 @@
 
 namespace ivn {
 
-// Rows of a few KB are worth a thread from here on.
+// The number of rows of a few KB from which threads pay.
 constexpr int64_t kWorthThreads = 1 << 14;
 
 template <typename Real, typename In>

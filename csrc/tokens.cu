@@ -27,7 +27,7 @@ bool wide(int64_t elements, int width, const Pointers*... pointers) {
   return elements % width == 0 && ((reinterpret_cast<uintptr_t>(pointers) | ...) % 16) == 0;
 }
 
-// Calls run(row) for each row, a warp for one.
+// Calls run(row) for each row, with one warp per row.
 template <typename Run>
 __device__ void for_each_row(int64_t rows, const Run& run) {
   const int64_t stride = static_cast<int64_t>(gridDim.x) * kWarps;
@@ -52,7 +52,7 @@ __global__ void gather_tokens(const Word* __restrict__ source, const int64_t* __
   });
 }
 
-// One thread inverts one entry: inverse[b, index[b, k]] = where its row is in those of `behind`.
+// One thread inverts one entry: inverse[b, index[b, k]] = place of its row among those of `behind`.
 __global__ void invert_index(const int64_t* index, int64_t* inverse, int64_t count, int64_t N,
                              Behind behind) {
   const int64_t stride = static_cast<int64_t>(gridDim.x) * blockDim.x;
@@ -136,7 +136,7 @@ __device__ void add_to(Pack<Real, kWidth>& sum, const Pack<In, kWidth>& pack) {
   for (int j = 0; j < kWidth; ++j) sum.element[j] += static_cast<Real>(widened(pack.element[j]));
 }
 
-// A block sums what one position was added to, each thread a pack of the row, in a fixed order.
+// A block sums the rows that one position was added to, each thread a pack, in a fixed order.
 template <int kWidth, typename In, typename Real>
 __global__ void sum_positions(const In* __restrict__ grad, const int64_t* __restrict__ inverse,
                               Real* __restrict__ grad_positions, Real* __restrict__ grad_heads,

@@ -1,4 +1,4 @@
-// What rows of tokens are made of: the arithmetic shared by the CPU and the GPU.
+// The arithmetic of rows of tokens, shared by the CPU and the GPU.
 #pragma once
 
 #include <stdint.h>
@@ -14,7 +14,7 @@ IVN_BOTH Out positioned(In token, Real position) {
   return rounded<Out>(static_cast<Real>(widened(token)) + position);
 }
 
-// Which of P positions slot `slot` of tables laid end to end has.
+// The position, of P, of slot `slot` in tables laid end to end.
 IVN_BOTH int64_t position_of(int64_t slot, int64_t P) { return slot < P ? slot : slot % P; }
 
 // Rows of K tokens, each batch's behind H rows of heads.
@@ -22,7 +22,7 @@ struct Behind {
   int64_t H, K;
 
   IVN_BOTH int64_t rows() const { return H + K; }
-  // The row, of all batches' rows, of token `token` of all batches' tokens.
+  // The row, counted over all batches, of token `token`, counted over all batches.
   IVN_BOTH int64_t row_of(int64_t token) const { return token / K * (H + K) + H + token % K; }
 };
 

@@ -10,7 +10,7 @@ namespace {
 
 using namespace ivn;
 
-// inverse[b, index[b, k]] = where row k of batch b is in the rows of `behind`, else -1.
+// inverse[b, index[b, k]] = place of row k of batch b in the rows of `behind`, else -1.
 void invert(const int64_t* index, int64_t* inverse, int64_t B, int64_t N, const Behind& behind) {
   std::fill_n(inverse, B * N, int64_t{-1});
   for (int64_t token = 0; token < B * behind.K; ++token) {
@@ -55,7 +55,7 @@ extern "C" int ivn_check_index_cpu(const int64_t* index, int64_t* found, int64_t
   for (int64_t b = 0; b < B; ++b) {
     const int64_t* row = index + b * M;
     int64_t before = -1;
-    bool ascending = true;  // as most are: nothing to remember then
+    bool ascending = true;  // most rows are: then there is nothing to store
     for (int64_t m = 0; m < M; ++m) {
       ascending &= row[m] > before;
       before = row[m];

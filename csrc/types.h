@@ -1,4 +1,4 @@
-// Element types, and the types in which they are computed with.
+// Element types, and the types in which they are computed.
 #pragma once
 
 #include <stdint.h>
@@ -80,7 +80,7 @@ int with_types(int wide, int narrow, const Run& run) {
   return IVN_UNKNOWN_TYPE;
 }
 
-// Elements that are loaded and stored together, 16 bytes at a time where there are so many.
+// Elements that are loaded and stored together, at most 16 bytes at a time.
 template <typename T, int kWidth>
 struct alignas(sizeof(T) * kWidth < 16 ? sizeof(T) * kWidth : 16) Pack {
   T element[kWidth];

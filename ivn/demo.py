@@ -1,11 +1,8 @@
 """The whole method in miniature: both stages on the bundled clips, then what they have learnt."""
 
 import json
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,36 +13,36 @@ from ivn.config.run import Config, override
 from ivn.data.batch import Batch, ClipSpec
 from ivn.data.manifest.listing import list_clips
 from ivn.data.reader import read_centre
-from ivn.durable import write_text
 from ivn.errors import RunError
-from ivn.evaluate import linear
-from ivn.evaluate.motion import summary as evaluate
+from ivn.evaluate import linear, results
 from ivn.evaluate.motion.clips import MOTIONS
-from ivn.evaluate.motion.features import FIRST_FRAME, TEACHER, collect
-from ivn.evaluate.motion.scenes import Picture, procedural_pictures, real_pictures, real_scenes
-from ivn.frozen import build_teacher
+from ivn.evaluate.motion.scenes import BundledPictures
+from ivn.evaluate.motion.task import probe_motion
+from ivn.evaluate.table import motion_table
+from ivn.frozen.encoders import FrozenEncoder, FrozenTeacher
 from ivn.keys import make_keys
-from ivn.load import load_encoder, load_model
+from ivn.load import load_encoder
 from ivn.media.source import BUNDLED_CLIPS, Source
+from ivn.model.decoder import DiffusionDecoder
 from ivn.model.patch import patch_grid
 from ivn.progress import tracked
+from ivn.report.collect.opened import Opened, open_run
 from ivn.report.collect.reconstructions import BRIGHTEST
-from ivn.report.collect.records import PROBES, RESULT
+from ivn.report.collect.records import PROBES, read_run
 from ivn.report.collect.write import report
 from ivn.report.draw.picture import ClipView, demo_picture, shown_frames
-from ivn.stages.stage1 import Stage1, Stage1Config
+from ivn.report.page.content import Missing
 from ivn.train import folder
 
 SHOWN = ("car-detection-1.mp4", "asl-book.mp4", "big-buck-bunny.mp4")
 
-# The probed features, and what the table calls them.
-TRAINED, RANDOM = "trained", "random"
-LABELS = {
-    TRAINED: "trained encoder",
-    RANDOM: "its random-weight twin",
-    TEACHER: "image teacher, every frame",
-    FIRST_FRAME: "image teacher, first frame only",
-}
+# The probed features: the trained encoder, and what stands beside it.
+LABELS = (
+    "trained encoder",
+    "its random-weight twin",
+    "image teacher, every frame",
+    "image teacher, first frame only",
+)
 
 
 @dataclass(frozen=True)
@@ -53,10 +50,10 @@ class Sizes:
     """How much the demo does of everything.
 
     Attributes:
-        stage1_steps, stage2_steps: of training.
-        sampling_steps: of each reconstruction that is drawn.
+        stage1_steps, stage2_steps: training steps of each stage.
+        sampling_steps: diffusion steps of each reconstruction in the picture.
         per_scene: pictures of each real scene that a camera moves over.
-        procedural: drawn scenes that it moves over.
+        procedural: drawn scenes that a camera moves over.
     """
 
     stage1_steps: int = 60
@@ -76,7 +73,7 @@ SHORT = Sizes(stage1_steps=3, stage2_steps=2, sampling_steps=5, per_scene=1, pro
 
 
 def demo(out: Path, sizes: Sizes = FULL) -> int:
-    """Run stage one and stage two of ``tiny``, draw and measure what they learnt.
+    """Runs stage one and stage two of ``tiny``, then draws and measures what they learnt.
 
     The last line printed is the measurement, as JSON.
 
@@ -88,7 +85,7 @@ def demo(out: Path, sizes: Sizes = FULL) -> int:
         The exit code: 0, or that of the run that was stopped.
 
     Raises:
-        RunError, OSError: what is wrong, in a line.
+        RunError, OSError: one line that says what is wrong.
     """
     folder.check_free(out)
     try:
@@ -112,41 +109,42 @@ def demo(out: Path, sizes: Sizes = FULL) -> int:
     print()
     for stage in sizes.steps:
         print(f"{stage}: {losses(out / stage)}")
-    print(f"picture: {draw(out, sizes)}\n", flush=True)
-    found = measure(out, sizes)
-    keep(found, out / "stage2")
+    missing: list[Missing] = []
+    first = open_run(out / "stage1", _config("stage1", sizes), "stage1", missing)
+    if missing:
+        raise RunError(f"{out / 'stage1'}: {missing[0].what}: {missing[0].why}")
+    print(f"picture: {draw(first, out, sizes)}\n", flush=True)
+    result = measure(first, out / "stage2", sizes)
+    results.write(result, out / "stage2" / PROBES / "motion")
     print("\nthe page", flush=True)
     report([out / stage for stage in sizes.steps], out=str(out / "report.html"))
-    print(f"\n{evaluate.table(found, LABELS)}")
+    print(f"\n{motion_table(result)}")
     print("pretraining saw the real clips, without labels; procedural scenes are new to it\n")
-    print(json.dumps(found))
+    print(json.dumps(result.json()))
     return 0
 
 
 def losses(run_dir: Path) -> str:
-    """Each term of a run's loss in its first and last tenth of steps, in words."""
-    lines = [json.loads(line) for line in (run_dir / folder.LOG).read_text().splitlines()]
-    tenth = max(1, len(lines) // 10)
-
-    def mean(part: list[dict], name: str) -> float:
-        return sum(line["terms"][name] for line in part) / len(part)
-
-    return ", ".join(
-        f"{name} {mean(lines[:tenth], name):.3f} -> {mean(lines[-tenth:], name):.3f}"
-        for name in lines[0]["terms"]
-    )
+    """Returns a run's loss and terms in its first and last tenth of steps, in words."""
+    log = read_run(run_dir)[0].log
+    means = log.losses() if log is not None else {}
+    return ", ".join(f"{name} {first:.3f} -> {last:.3f}" for name, (first, last) in means.items())
 
 
 @torch.no_grad()
-def draw(out: Path, sizes: Sizes) -> Path:
-    """Write ``demo.png``: masks on real frames, reconstructions, features of all encoders."""
-    config = _config("stage1", sizes)
-    assert isinstance(config.stage, Stage1Config)
-    student = load_model(out / "stage1")
-    stage = Stage1(config.stage, student, build_teacher(config.stage.teacher)).eval()
+def draw(first: Opened, out: Path, sizes: Sizes) -> Path:
+    """Writes ``demo.png``: masks on real frames, reconstructions, features of all encoders.
+
+    Args:
+        first: the run of stage one.
+        out: the demo's folder.
+        sizes: how much to do of everything.
+    """
+    stage, encoder = first.stage, first.config.model.encoder
+    assert stage is not None and isinstance(stage.decoder, DiffusionDecoder)
     encoders = {
-        "random": load_encoder(config.name),
-        "stage 1": student.encoder,
+        "random": first.untrained(),
+        "stage 1": stage.encoder,
         "stage 2": load_encoder(out / "stage2"),
     }
     views = []
@@ -154,14 +152,14 @@ def draw(out: Path, sizes: Sizes) -> Path:
         clips = _clip(BUNDLED_CLIPS / name, stage.clip_specs)
         batch = Batch(clips, make_keys(0, 0, [number]))
         video = clips["student"]
-        targets = stage.look(batch)
+        targets = stage.semantic.look(batch)
         visible, masked = stage.mask(batch, targets.attention)
+        assert isinstance(visible, Tensor) and isinstance(masked, Tensor)
         z = stage.student(video, visible, masked).predicted
         # Patches are drawn one by one: only those that the picture shows are.
-        T, rows, columns = patch_grid(video, config.model.encoder.patch_size)
+        T, rows, columns = patch_grid(video, encoder.patch_size)
         here = torch.isin(masked[0] // (rows * columns), torch.from_numpy(shown_frames(T)))
         z, masked = z[:, here], masked[:, here]
-        assert stage.decoder is not None
         patches = stage.decoder.sample(z, batch.keys, steps=sizes.sampling_steps, limit=BRIGHTEST)
         features = {label: encoder(video) for label, encoder in encoders.items()}
         features["teacher"] = targets.layers[-1]
@@ -174,66 +172,36 @@ def draw(out: Path, sizes: Sizes) -> Path:
     return path
 
 
-def measure(out: Path, sizes: Sizes) -> dict[str, Any]:
-    """Camera motion by a linear probe on frozen features.
+def measure(first: Opened, run_dir: Path, sizes: Sizes) -> results.Result:
+    """Returns how well frozen features tell camera motions apart, as ``ivn probe motion`` does.
 
-    Of the encoder after stage two, of the one it began as, and of stage one's image teacher.
+    The encoder after stage two stands beside one with random weights, and beside stage one's image
+    teacher, frame by frame and by its first frame alone: what a still picture gives away.
+
+    Args:
+        first: the run of stage one.
+        run_dir: the run of stage two.
+        sizes: how much to do of everything.
     """
-    config = _config("stage1", sizes)
-    assert isinstance(config.stage, Stage1Config)
-    encoders = {TRAINED: load_encoder(out / "stage2"), RANDOM: load_encoder(config.name)}
-    samples = collect(
-        _pictures(sizes, seed=config.data.seed),
-        encoders,
-        build_teacher(config.stage.teacher),
-        frames=config.model.encoder.num_frames,
-        size=config.model.encoder.image_height,
+    config = first.config
+    assert first.stage is not None
+    teacher = first.stage.teachers["teacher"].network
+    spec = ClipSpec(config.model.encoder.num_frames, config.model.encoder.image_height)
+    trained, twin, every_frame, first_frame = LABELS
+    pictures = BundledPictures(sizes.per_scene, sizes.procedural, seed=config.data.seed)
+    print(f"camera motion: features of {len(pictures) * len(MOTIONS)} clips", flush=True)
+    result = probe_motion(
+        [FrozenEncoder(trained, load_encoder(run_dir), spec)],
+        tracked(pictures, "pictures", len(pictures), errors=True),
+        seed=config.data.seed,
+        baselines=[
+            FrozenEncoder(twin, first.untrained(), spec),
+            FrozenTeacher(every_frame, teacher, spec, frames=spec.frames),
+            FrozenTeacher(first_frame, teacher, spec, frames=1),
+        ],
     )
-    outcome = evaluate.probe(samples, seed=config.data.seed)
-    return evaluate.summary(outcome, compare=(TRAINED, RANDOM))
-
-
-def keep(found: Mapping[str, Any], run_dir: Path) -> Path:
-    """Writes the measurement among a run's probes, in the form that all of them have."""
-    rows = [
-        {
-            "encoder": LABELS[name],
-            "head": "linear",
-            "top1": {key: row[key] for key in ("value", "low", "high")},
-            "top5": None,
-            "lr": None,
-            "wd": None,
-        }
-        for name, row in found["accuracy"].items()
-    ]
-    result = {
-        "format": 1,
-        "task": "motion",
-        "encoder": {"name": str(run_dir), "identity": ""},
-        "data": "frames of the bundled clips and drawn scenes under a moving camera",
-        "label": "camera motion",
-        "classes": found["motions"],
-        "n": found["n"],
-        "groups": found["groups"],
-        "chance": found["chance"],
-        "majority": found["chance"],
-        "views": {"clips": 1, "crops": 1},
-        "rows": rows,
-    }
-    place = run_dir / PROBES / "motion" / RESULT
-    place.parent.mkdir(parents=True)
-    write_text(place, json.dumps(result, indent=2) + "\n")
-    return place
-
-
-def _pictures(sizes: Sizes, *, seed: int) -> Iterator[Picture]:
-    """What the camera moves over, shown as progress."""
-    total = sizes.per_scene * len(real_scenes()) + sizes.procedural
-    print(f"camera motion: features of {total * len(MOTIONS)} clips", flush=True)
-    every = chain(
-        real_pictures(sizes.per_scene, seed=seed), procedural_pictures(sizes.procedural, seed=seed)
-    )
-    yield from tracked(every, "pictures", total)
+    result.facts["data"] = "frames of the bundled clips and drawn scenes under a moving camera"
+    return result
 
 
 def _config(stage: str, sizes: Sizes) -> Config:

@@ -49,6 +49,7 @@ class WriteError(DataError):
         self.reason = reason
 
 
+# A DataError, so that callers of the library have one error to catch.
 class RequestError(DataError):
     """A request makes no sense, whatever the data."""
 

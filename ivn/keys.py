@@ -1,6 +1,6 @@
-"""The keys of random numbers: what a number is for, of which sample, epoch and run.
+"""The keys of random numbers: purpose, run, epoch and sample.
 
-Every number depends on its key and on nothing else; :mod:`ivn.ops.random` draws them.
+Every number depends only on its key; :mod:`ivn.ops.random` draws them.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,10 @@ from torch import Tensor
 
 
 class Purpose(IntEnum):
-    """What a random number decides. Values are part of a run's identity: never renumber."""
+    """The decision that a random number is for.
+
+    Values are part of a run's identity: they are never changed.
+    """
 
     ORDER = 0
     FRAMES = 1
@@ -39,13 +42,14 @@ class Purpose(IntEnum):
 def make_keys(
     seed: int, epoch: int, position: Sequence[int] | Tensor, *, repeat: int = 0
 ) -> Tensor:
-    """The keys of some samples, ``[B, 4]`` int64: seed, epoch, position, repeat.
+    """Returns the keys of samples, ``[B, 4]`` int64: seed, epoch, position, repeat.
 
     Args:
-        seed: of the run, in ``[0, 2**63)``.
-        epoch: in ``[0, 2**24)``.
-        position: of each sample in the epoch's global order, ``B`` values in ``[0, 2**32)``.
-        repeat: which of a sample's repeated augmentations, in ``[0, 256)``.
+        seed: seed of the run, in ``[0, 2**63)``.
+        epoch: number of the epoch, in ``[0, 2**24)``.
+        position: each sample's place in the global order of the epoch, ``B`` values in
+            ``[0, 2**32)``.
+        repeat: number of the augmentation among a sample's repeats, in ``[0, 256)``.
     """
     if not (0 <= seed < 2**63 and 0 <= epoch < 2**24 and 0 <= repeat < 256):
         raise ValueError(

@@ -152,9 +152,7 @@ def load_frozen(
         if foreign:
             number = _dtype(dtype, device)
             network = read_network(source, image_size=size).to(_device(device), number)
-            spec = ClipSpec(
-                _FRAMES if frames is None else frames, network.image_size, network.mean, network.std
-            )
+            spec = ClipSpec(_FRAMES if frames is None else frames, network.image_size)
             return FrozenNetwork(source, network, spec)
         encoder = load_encoder(source, device=device, dtype=dtype, **sizes)
         return FrozenEncoder(source, encoder, _spec(source, encoder, frames, size), layer=layer)

@@ -18,7 +18,6 @@ from ivn.load import local
 from ivn.media.source import Source, is_url
 from ivn.stages.build import build_stage, initialise
 from ivn.stages.stage import Stage
-from ivn.stages.stage2 import Stage2Config
 from ivn.train import board, checkpoint, folder
 from ivn.train.loop import pretrain
 from ivn.train.settings import resolve_device
@@ -179,15 +178,15 @@ def _parts(
             f"optim.batch_size {config.optim.batch_size} does not divide into "
             f"efficiency.accumulation {config.efficiency.accumulation} micro-batches"
         )
-    if fresh and not init and isinstance(config.stage, Stage2Config):
-        raise ValueError("stage two predicts the features of a stage-one encoder: give --init RUN")
-    encoder_alone = isinstance(config.stage, Stage2Config) and config.stage.start == "encoder"
+    if fresh and not init and config.stage.needs_start:
+        raise ValueError(f"{config.stage.needs_start}: give --init RUN")
+    anew = not init or "predictor" not in config.stage.inherited
     stage = build_stage(
         config.model,
         config.stage,
         seed=config.data.seed,
         batch_size=config.optim.batch_size,
-        pretrained=fresh and (encoder_alone or not init),
+        pretrained=fresh and anew,
     )
     if fresh and init:
         taken, new = initialise(stage, local(init))

@@ -1,9 +1,10 @@
 """Frozen dataclasses to TOML and back, strictly: an unknown key or a wrong type is an error.
 
 Fields may be bool, int, float, str, Literal, tuple, another dataclass, or a union of dataclasses
-that are told apart by their field ``kind: Literal[...]``. A table without a kind is of the class
-whose ``kind`` says so (``metadata=WITHOUT_KIND``), if one does: it was written before there were
-others.
+that are told apart by their field ``kind: Literal[...]``. A base class with a class method
+``members`` stands for the union of the dataclasses that the method returns at the time. A table
+without a kind is of the class whose ``kind`` says so (``metadata=WITHOUT_KIND``), if one does: it
+was written before there were others.
 """
 
 import dataclasses
@@ -118,7 +119,7 @@ def _hint(hint: Any, group: Any, key: str) -> Any:
     """The type of what is under ``key`` in ``group``, which is of the type ``hint``."""
     if typing.get_origin(hint) is tuple:
         return typing.get_args(hint)[0]
-    return typing.get_type_hints(_class(hint, group))[key]
+    return hints_of(_class(hint, group))[key]
 
 
 def _class(hint: Any, group: dict[str, Any]) -> Any:
@@ -128,10 +129,20 @@ def _class(hint: Any, group: dict[str, Any]) -> Any:
     return next(cls for cls in typing.get_args(hint) if group["kind"] in kinds(cls))
 
 
+def hints_of(cls: Any) -> dict[str, Any]:
+    """Returns the type of each field of a dataclass, unions in place of open families."""
+    return {name: _union(hint) for name, hint in typing.get_type_hints(cls).items()}
+
+
+def _union(hint: Any) -> Any:
+    family = isinstance(hint, type) and not dataclasses.is_dataclass(hint)
+    return Union[hint.members()] if family and hasattr(hint, "members") else hint  # noqa: UP007
+
+
 def encode(value: Any) -> Any:
     """Dataclasses as dicts, tuples as lists, everything else as it is."""
     if dataclasses.is_dataclass(value):
-        hints = typing.get_type_hints(type(value))
+        hints = hints_of(type(value))
         items = {name: getattr(value, name) for name in hints}
         # 50 in a field of floats is written as 50.0, as it would be read.
         return {
@@ -186,7 +197,7 @@ def decode(value: Any, hint: Any, path: str = "") -> Any:
 def _decode_dataclass(value: Any, cls: Any, path: str) -> Any:
     if not isinstance(value, dict):
         raise ConfigError(f"{path} is {value!r}, expected a table of {cls.__name__}'s fields")
-    hints = typing.get_type_hints(cls)
+    hints = hints_of(cls)
     fields = {field.name: field for field in dataclasses.fields(cls)}
     for key in value:
         if key not in fields:
@@ -272,7 +283,7 @@ def _keys(hint: Any, path: str = "") -> Iterator[str]:
         if not dataclasses.is_dataclass(cls):
             yield path
             continue
-        for name, inner in typing.get_type_hints(cls).items():
+        for name, inner in hints_of(cls).items():
             yield from _keys(inner, _join(path, name))
 
 

@@ -1,7 +1,7 @@
-"""Keyed normal numbers inside kernels: the bits of csrc/random.h.
+"""Draws keyed normal numbers inside kernels, with the same bits as csrc/random.h.
 
-Only exact operations, correctly rounded ones and explicit fused multiply-adds, so a kernel that
-draws is launched with `enable_fp_fusion=False`: a fused product would change the last bit.
+All operations are exact, correctly rounded, or explicit fused multiply-adds. A kernel that draws
+is launched with `enable_fp_fusion=False`, since other fused products would change the last bit.
 """
 
 import triton
@@ -10,7 +10,7 @@ import triton.language as tl
 
 @triton.jit
 def _minus_log(x, real: tl.constexpr):
-    """``-log(x / 2^bits)`` of ``x = k + 1/2``."""
+    """Returns ``-log(x / 2^bits)`` for ``x = k + 1/2``."""
     LOG_TERMS: tl.constexpr = 10 if real == tl.float64 else 5
     BITS: tl.constexpr = 32 if real == tl.float64 else 23
     if real == tl.float64:
@@ -35,7 +35,7 @@ def _minus_log(x, real: tl.constexpr):
 
 @triton.jit
 def _normal_pair(word_u, word_v, real: tl.constexpr):
-    """Two numbers by Box and Muller's transform of two words."""
+    """Returns two numbers by Box and Muller's transform of two words."""
     signed: tl.constexpr = tl.int64 if real == tl.float64 else tl.int32
     BITS: tl.constexpr = 32 if real == tl.float64 else 23
     TRIG_TERMS: tl.constexpr = 9 if real == tl.float64 else 5
@@ -63,7 +63,7 @@ def _normal_pair(word_u, word_v, real: tl.constexpr):
 
 @triton.jit
 def keyed_normals(key_ptr, purpose, block, real: tl.constexpr):
-    """The four numbers ``[G, 4]`` of each of some ``block`` ``[G]`` of words.
+    """Returns the four numbers ``[G, 4]`` of each ``block`` ``[G]`` of words.
 
     ``key_ptr`` points at a key: seed, epoch, position, repeat, int64; ``purpose`` holds the
     purpose of the draws in its highest 8 bits and the layer in the others.

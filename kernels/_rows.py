@@ -1,8 +1,8 @@
-"""What kernels that hold whole rows in registers share.
+"""Norms and launch options for kernels that hold whole rows in registers.
 
 A backward pass, which sums gradients of weights over rows, has one wave of programs with many rows
-each. Its loops load rows asynchronously, ``STAGES - 1`` ahead of the one that is worked on: a
-row's sums wait for all its threads, and the memory would idle meanwhile.
+each. Its loops load rows asynchronously, ``STAGES - 1`` ahead of the current one: a row's sums wait
+for all its threads, and the memory would idle meanwhile.
 """
 
 import torch
@@ -11,20 +11,20 @@ import triton.language as tl
 from torch import Tensor
 
 MAX_FEATURES = 4096  # several rows at a time must fit the registers of one program
-# On each multiprocessor in a backward pass: at 128 registers a thread they fill it. A test holds
-# the kernels to that, and to the shared memory that there is for each.
+# Warps on each multiprocessor in a backward pass: at 128 registers a thread they fill it. A test
+# checks that kernels use no more registers than that, nor more shared memory than there is.
 WARPS = 16
 
 
 @triton.jit
 def sums(a, b):
-    """The sums of two rows, for which threads wait for each other once instead of twice."""
+    """Returns the sums of two rows; threads wait for each other once instead of twice."""
     return tl.split(tl.sum(tl.join(a, b), 0))
 
 
 @triton.jit
 def layer_norm(x, inside, C, eps):
-    """``(x - mean) / sqrt(variance + eps)``, 0 outside, and the factor; ``x`` is 0 outside."""
+    """Returns ``(x - mean) / sqrt(variance + eps)`` and the factor; 0 outside, as ``x`` is."""
     centred = tl.where(inside, x - tl.sum(x) / C, 0.0)
     factor = tl.rsqrt(tl.sum(centred * centred) / C + eps)
     return centred * factor, factor
@@ -32,13 +32,13 @@ def layer_norm(x, inside, C, eps):
 
 @triton.jit
 def layer_norm_backward(grad, unit, factor, C):
-    """The gradient of ``x`` from that of ``unit``; both are 0 outside."""
+    """Returns the gradient of ``x`` from that of ``unit``; both are 0 outside."""
     level, radial = sums(grad, grad * unit)
     return (grad - level / C - unit * (radial / C)) * factor
 
 
 def row_options(operation: str, C: int) -> dict[str, int]:
-    """How a kernel for rows of ``C`` features is launched; ValueError if they are too many."""
+    """Returns launch options for rows of ``C`` features; ValueError if they are too many."""
     if C > MAX_FEATURES:
         raise ValueError(f"{operation} takes at most {MAX_FEATURES} features, got {C}")
     block = triton.next_power_of_2(C)
@@ -47,9 +47,9 @@ def row_options(operation: str, C: int) -> dict[str, int]:
 
 
 def backward_options(operation: str, x: Tensor) -> tuple[int, dict[str, int]]:
-    """How many programs share the rows of ``x`` ``[R, ..., C]`` in a backward pass, and how."""
+    """Returns how many programs share the rows of ``x`` ``[R, ..., C]``, and launch options."""
     options = row_options(operation, x.shape[-1])
-    count = 1  # the interpreter
+    count = 1  # under the interpreter
     if x.is_cuda:
         count = torch.cuda.get_device_properties(x.device).multi_processor_count
     # Two rows of bf16 ahead are as many bytes as one of fp32.

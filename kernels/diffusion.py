@@ -11,9 +11,9 @@ from torch import Tensor
 
 from ._keyed import keyed_normals
 
-COLUMNS = tl.constexpr(6)  # of the table of steps: ivn.ops.diffusion.Steps
-BLOCKS = 256  # of four numbers, for one program of the noisy target
-ROW_BLOCKS = 64  # at a time along a row of the loss
+COLUMNS = tl.constexpr(6)  # columns of the table of steps, ivn.ops.diffusion.Steps
+BLOCKS = 256  # blocks of four numbers for one program of the noisy target
+ROW_BLOCKS = 64  # blocks at a time along a row of the loss
 _LN2 = tl.constexpr(0.6931471805599453)
 _HALF_BIN = tl.constexpr(1 / 255)
 _STEEP = tl.constexpr(1.5957691216057308)
@@ -63,7 +63,7 @@ def _noisy_target_kernel(
 
 @triton.jit
 def _edge(x):
-    """The normal distribution function by the paper's tanh, and ``x`` times its slope."""
+    """Returns the normal distribution function by the paper's tanh, and ``x`` times its slope."""
     steep = _STEEP * (x + _CUBIC * x * x * x)
     cdf = 1 / (1 + tl.exp(-steep))
     beyond = 1 / (1 + tl.exp(steep))
@@ -72,7 +72,7 @@ def _edge(x):
 
 @triton.jit
 def _likelihood(target, centred, log_variance):
-    """The log-probability of the bin around ``target``, and how the log-variance changes it."""
+    """Returns the log-probability of the bin around ``target``, and its slope in log-variance."""
     inverse = tl.exp(-0.5 * log_variance)
     far = tl.abs(centred)
     lowest, highest = target < -0.999, target > 0.999
@@ -92,8 +92,8 @@ def _likelihood(target, centred, log_variance):
 def _errors(
     output_ptr, keys_ptr, row, P, purpose, chunk, spread, D: tl.constexpr, G: tl.constexpr, real
 ):
-    """Of a part of a row: dimensions ``[G, 4]``, which of them there are, the errors of the noise,
-    and how far the log-variances lie above the true ones."""
+    """Returns four ``[G, 4]`` for a part of a row: the dimensions, whether they are inside the row,
+    the errors of the noise, and the log-variances above the true ones."""
     in_sample = row % P
     if D % 4 == 0:
         first = in_sample * (D // 4) + chunk * G
@@ -196,7 +196,7 @@ def noisy_target(
     purpose: int,
     dtype: torch.dtype,
 ) -> Tensor:
-    """``[R, D]`` real to ``[R, D']`` of ``dtype``, zeros past D. All contiguous."""
+    """Returns ``[R, D']`` of ``dtype``, zeros past D, for ``[R, D]`` real. All contiguous."""
     R, D = target.shape
     width = triton.cdiv(D, 8) * 8
     x_t = target.new_empty(R, width, dtype=dtype)
@@ -213,7 +213,7 @@ def noisy_target(
 def diffusion_loss_forward(
     output: Tensor, target: Tensor, keys: Tensor, timestep: Tensor, steps: Tensor, purpose: int
 ) -> tuple[Tensor, Tensor]:
-    """``[R, 2 * D]`` and ``[R, D]`` to two ``[R]``, real. All contiguous."""
+    """Returns two ``[R]``, real, for ``[R, 2 * D]`` and ``[R, D]``. All contiguous."""
     R, D = target.shape
     mse, variational = target.new_empty(R), target.new_empty(R)
     if R > 0:
@@ -234,7 +234,7 @@ def diffusion_loss_backward(
     steps: Tensor,
     purpose: int,
 ) -> Tensor:
-    """The gradient of ``output``, ``[R, 2 * D]`` in its dtype. All contiguous."""
+    """Returns the gradient of ``output``, ``[R, 2 * D]`` in its dtype. All contiguous."""
     R, D = target.shape
     grad_output = torch.empty_like(output)
     if R > 0:

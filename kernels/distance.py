@@ -1,8 +1,8 @@
 """Row-wise cosine distance between normalised predictions and target tokens, and its gradients.
 
 A program owns one row at a time: it is read once, and the statistics, both lengths and the dot
-product are reduced in registers; the backward pass reduces them again, which costs less than rows
-kept from the forward pass. Gradients of weights are summed over the rows of a program and then
+product are reduced in registers. The backward pass reduces them again, which costs less than to
+keep rows from the forward pass. Gradients of weights are summed over the rows of a program and then
 over programs: no atomics, the same bits each time. Shapes: R rows (masked tokens), D features.
 The dtype of the distance, fp32 or fp64, is the precision of everything in between.
 """
@@ -95,7 +95,7 @@ def _backward_kernel(
 def cosine_distance_forward(
     pred: Tensor, target: Tensor, affine: Tensor, norm_eps: float, eps: float
 ) -> Tensor:
-    """``[R, D], [R, D], [2, D] -> [R]`` in the dtype of ``affine``. All inputs contiguous."""
+    """Returns ``[R]`` in the dtype of ``affine``. All inputs are contiguous."""
     R, D = pred.shape
     distance = affine.new_empty(R)
     if R > 0:  # an empty grid is a launch error
@@ -108,7 +108,7 @@ def cosine_distance_forward(
 def cosine_distance_backward(
     grad: Tensor, pred: Tensor, target: Tensor, affine: Tensor, norm_eps: float, eps: float
 ) -> tuple[Tensor, Tensor]:
-    """Gradients of ``pred`` ``[R, D]``, in its dtype, and of ``affine``. All inputs contiguous."""
+    """Returns gradients of ``pred``, in its dtype, and ``affine``. All inputs are contiguous."""
     R, D = pred.shape
     grad_pred = torch.empty_like(pred)
     count, options = backward_options("cosine_distance", pred)

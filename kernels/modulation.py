@@ -45,7 +45,7 @@ def _modulate_kernel(
         branch = tl.load(branch_ptr + at, mask=inside, other=0.0).to(real)
         stream = (x + gate * branch).to(stream_ptr.dtype.element_ty)
         tl.store(stream_ptr + at, stream, mask=inside)
-        x = stream.to(real)  # the rounded stream: what the backward pass will find
+        x = stream.to(real)  # the rounded stream, which the backward pass reads
     normed, _ = layer_norm(x, inside, W, eps)
     if affine_ptr is not None:
         normed *= tl.load(affine_ptr + w, mask=inside, other=0.0)
@@ -118,9 +118,9 @@ def _modulate_backward_kernel(
 
 
 def modulate_forward(x: Tensor, shift: Tensor, scale: Tensor, affine: Tensor, eps: float) -> Tensor:
-    """``[R, W]`` in the dtype of ``x``; ``affine`` is ``[2, W]``, or ``[0, W]``: none.
+    """Returns ``[R, W]`` in the dtype of ``x``; ``affine`` is ``[2, W]``, or empty ``[0, W]``.
 
-    Rows of ``shift`` and ``scale`` may be any distance apart; all else is contiguous.
+    Rows of ``shift`` and ``scale`` may be any distance apart; other tensors are contiguous.
     """
     out = torch.empty_like(x)
     _launch_forward(x, None, None, shift, scale, affine, None, out, eps)
@@ -131,7 +131,7 @@ def gated_modulate_forward(
     x: Tensor, gate: Tensor, branch: Tensor, shift: Tensor, scale: Tensor, affine: Tensor,
     eps: float,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """``[R, W]`` stream and its modulated norm, in the dtype of ``x``."""
+    """Returns the stream ``[R, W]`` and its modulated norm, in the dtype of ``x``."""
     stream, out = torch.empty_like(x), torch.empty_like(x)
     _launch_forward(x, gate, branch, shift, scale, affine, stream, out, eps)
     return stream, out
@@ -140,7 +140,7 @@ def gated_modulate_forward(
 def modulate_backward(
     grad: Tensor, x: Tensor, scale: Tensor, affine: Tensor, eps: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of ``x`` and ``scale`` ``[R, W]``, and of ``affine``."""
+    """Returns gradients of ``x`` and ``scale`` ``[R, W]``, and of ``affine``."""
     grad_x, grad_scale = torch.empty_like(x), torch.empty_like(x)
     grad_affine = _launch_backward(
         None, grad, x, None, None, scale, affine, grad_x, None, None, grad_scale, eps
@@ -152,7 +152,7 @@ def gated_modulate_backward(
     grad_stream: Tensor, grad: Tensor, stream: Tensor, gate: Tensor, branch: Tensor, scale: Tensor,
     affine: Tensor, eps: float,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
-    """Gradients of ``x``, ``gate``, ``branch`` and ``scale`` ``[R, W]``, and of ``affine``."""
+    """Returns gradients of ``x``, ``gate``, ``branch``, ``scale`` ``[R, W]``, and ``affine``."""
     grad_x, grad_gate = torch.empty_like(stream), torch.empty_like(stream)
     grad_branch, grad_scale = torch.empty_like(stream), torch.empty_like(stream)
     grad_affine = _launch_backward(

@@ -1,4 +1,4 @@
-"""Normalisations of rows fused with what surrounds them, and their gradients.
+"""Normalisations of rows, fused with the residual steps around them, and their gradients.
 
 A program owns one row at a time: it is read once and reduced in registers. Gradients of weights
 are summed over the rows of a program and then over programs: no atomics, the same bits each time.
@@ -15,14 +15,14 @@ from ._rows import backward_options, row_options
 
 @triton.jit
 def _unit_rms(x, inside, C, eps):
-    """``x / sqrt(mean(x^2) + eps)`` and the factor."""
+    """Returns ``x / sqrt(mean(x^2) + eps)`` and the factor."""
     factor = tl.rsqrt(tl.sum(tl.where(inside, x * x, 0.0)) / C + eps)
     return x * factor, factor
 
 
 @triton.jit
 def _unit_rms_backward(grad, unit, factor, inside, C):
-    """The gradient of ``x`` from that of ``unit``."""
+    """Returns the gradient of ``x`` from that of ``unit``."""
     radial = tl.sum(tl.where(inside, grad * unit, 0.0)) / C
     return (grad - unit * radial) * factor
 
@@ -100,7 +100,7 @@ def _add_norm_kernel(
 
     stream = (x + branch * scale * tl.load(drop_ptr + row)).to(stream_ptr.dtype.element_ty)
     tl.store(stream_ptr + row * C + c, stream, mask=inside)
-    # Of the rounded stream: what the backward pass will find.
+    # The norm is that of the rounded stream, which the backward pass reads.
     unit, _ = _unit_rms(stream.to(real), inside, C, eps)
     tl.store(normed_ptr + row * C + c, unit * weight, mask=inside)
 
@@ -212,7 +212,7 @@ def _qk_norm_backward_kernel(
 
 
 def rms_norm_forward(x: Tensor, weight: Tensor, eps: float, dtype: torch.dtype) -> Tensor:
-    """``[R, C]`` normalised, in ``dtype``. Contiguous."""
+    """Returns ``[R, C]`` normalised, in ``dtype``. All inputs are contiguous."""
     R, C = x.shape
     normed = torch.empty_like(x, dtype=dtype)
     if R > 0:  # an empty grid is a launch error
@@ -221,7 +221,7 @@ def rms_norm_forward(x: Tensor, weight: Tensor, eps: float, dtype: torch.dtype) 
 
 
 def rms_norm_backward(grad: Tensor, x: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-    """Gradients of ``x`` ``[R, C]`` and of ``weight`` ``[C]``."""
+    """Returns gradients of ``x`` ``[R, C]`` and ``weight`` ``[C]``."""
     R, C = x.shape
     grad_x = torch.empty_like(x)
     count, options = backward_options("rms_norm", x)
@@ -236,7 +236,7 @@ def rms_norm_backward(grad: Tensor, x: Tensor, weight: Tensor, eps: float) -> tu
 def add_norm_forward(
     x: Tensor, branch: Tensor, scale: Tensor, drop: Tensor, weight: Tensor, eps: float
 ) -> tuple[Tensor, Tensor]:
-    """``[R, C]`` stream in the dtype of ``x``, and its norm in that of ``branch``. Contiguous."""
+    """Returns the stream ``[R, C]`` and its norm, in the dtypes of ``x`` and ``branch``."""
     R, C = x.shape
     stream, normed = torch.empty_like(x), torch.empty_like(branch)
     if R > 0:
@@ -256,7 +256,7 @@ def add_norm_backward(
     weight: Tensor,
     eps: float,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of ``x`` and ``branch`` ``[R, C]``, of ``scale`` and ``weight`` ``[C]``."""
+    """Returns gradients of ``x`` and ``branch`` ``[R, C]``, ``scale`` and ``weight`` ``[C]``."""
     R, C = stream.shape
     grad_x, grad_branch = torch.empty_like(stream), torch.empty_like(branch)
     count, options = backward_options("add_norm", stream)
@@ -270,7 +270,7 @@ def add_norm_backward(
 
 
 def qk_norm_forward(qkv: Tensor, weights: Tensor, eps: float) -> Tensor:
-    """``[R, 3, C]`` with its first two parts normalised. Contiguous."""
+    """Returns ``[R, 3, C]`` with its first two parts normalised. All inputs are contiguous."""
     R, _, C = qkv.shape
     normed = torch.empty_like(qkv)
     if R > 0:
@@ -281,7 +281,7 @@ def qk_norm_forward(qkv: Tensor, weights: Tensor, eps: float) -> Tensor:
 def qk_norm_backward(
     grad: Tensor, qkv: Tensor, weights: Tensor, eps: float
 ) -> tuple[Tensor, Tensor]:
-    """Gradients of ``qkv`` ``[R, 3, C]`` and of ``weights`` ``[2, C]``."""
+    """Returns gradients of ``qkv`` ``[R, 3, C]`` and ``weights`` ``[2, C]``."""
     R, _, C = qkv.shape
     grad_qkv = torch.empty_like(qkv)
     count, options = backward_options("qk_norm", qkv)

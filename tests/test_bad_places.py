@@ -31,7 +31,7 @@ COMMANDS = {
     "mix": lambda place: ("data", "mix", place, "-o", "o.parquet"),
     "transcode": lambda place: ("data", "transcode", place, "--out", "o"),
     "shard": lambda place: ("data", "shard", place, "--out", "o"),
-    "view": lambda place: ("data", "view", place, "-o", "o.png"),
+    "view": lambda place: ("data", "view", place, "-o", "o.html"),
     "pretrain": lambda place: (
         *("pretrain", "stage1-tiny", "--data", place, "--out", "o"),
         *("--set", *SMALL, *STAGE1),
@@ -192,7 +192,7 @@ commands = {
     "index": ["index", clips, "-o", disk / "index.parquet", "--no-probe"],
     "check": ["check", manifest, "-o", disk / "check.parquet", "--workers", "1"],
     "mix": ["mix", manifest, "-o", disk / "mix.parquet"],
-    "view": ["view", manifest, "-o", disk / "view.png", "--preset", "stage1-tiny"],
+    "view": ["view", manifest, "-o", disk / "view.html", "--preset", "stage1-tiny"],
 }
 
 def every():
@@ -242,4 +242,4 @@ def test_a_full_or_read_only_disk_is_one_line_and_the_command_can_be_given_again
     # What the next call goes on with.
     assert [name for name in left if not name.endswith(".partial")] == []
     assert {name: said[0] for name, said in after.items()} == dict.fromkeys(after, 0), after
-    assert {"index.parquet", "check.parquet", "mix.parquet", "view.png"} <= set(there)
+    assert {"index.parquet", "check.parquet", "mix.parquet", "view.html"} <= set(there)

@@ -25,16 +25,29 @@ def test_a_small_demo_ends_with_its_measurement_as_one_line_of_json(tmp_path, ca
     lines = capsys.readouterr().out.splitlines()
     found = json.loads(lines[-1])
     assert (found["n"], found["groups"], found["chance"]) == (50, 5, 0.1)
-    assert found["kinds"]["procedural"]["share"] == 1
-    assert list(found["accuracy"]) == list(demo.LABELS)
-    for name, row in found["accuracy"].items():
-        assert 0 <= row["low"] <= row["value"] <= row["high"] <= 1
-        (said,) = [line for line in lines if line.startswith(demo.LABELS[name] + "  ")]
-        assert f"{row['value']:.1%}" in said
-    assert found["difference"]["of"] == ["trained", "random"]
+    assert found["kinds"] == {"procedural": 50}
+    assert [row["encoder"] for row in found["rows"]] == list(demo.LABELS)
+    for row in found["rows"]:
+        score = row["top1"]
+        assert 0 <= score["low"] <= score["value"] <= score["high"] <= 1
+        (said,) = [line for line in lines if line.startswith(row["encoder"] + "  ")]
+        assert f"{score['value']:.1%}" in said
+    trained, *beside = demo.LABELS
+    pairs = [(gain["encoder"], gain["baseline"]) for gain in found["differences"]]
+    assert pairs == [(trained, name) for name in beside]
+    kept = tmp_path / "demo" / "stage2" / "probes" / "motion"
+    assert json.loads((kept / "result.json").read_text()) == found
     assert (tmp_path / "demo" / "demo.png").exists()
     page = (tmp_path / "demo" / "report.html").read_text()
     assert f"report: {tmp_path / 'demo' / 'report.html'}" in lines
-    for name, row in found["accuracy"].items():
-        assert demo.LABELS[name] in page and f"{row['low']:.1%} to {row['high']:.1%}" in page
+    for row in found["rows"]:
+        score = row["top1"]
+        assert row["encoder"] in page and f"{score['low']:.1%} to {score['high']:.1%}" in page
     assert "stage1 has no probe yet" in page and "Not on this page" not in page
+
+
+def test_losses_are_those_of_the_first_and_the_last_tenth_of_steps(tmp_path):
+    (tmp_path / "config.toml").write_text("")
+    rows = [{"step": n, "loss": 2.0 * n, "terms": {"pixels": float(n)}} for n in range(1, 21)]
+    (tmp_path / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert demo.losses(tmp_path) == "loss 3.000 -> 39.000, pixels 1.500 -> 19.500"

@@ -1,6 +1,7 @@
 """What the documents say of the program is so."""
 
 import ast
+import importlib
 import re
 import shlex
 
@@ -13,6 +14,7 @@ from tests.processes import ROOT
 
 pytest.importorskip("av")
 DOCS = ROOT / "docs"
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("**/*.md"))]
 COMMANDS = (
     *("pretrain", "config", "demo", "ablate", "data", "embed", "probe"),
     *("predict", "report", "bench", "doctor"),
@@ -27,35 +29,70 @@ def blocks(document, language):
     return [text for name, text in found if name == language]
 
 
+# Documents whose commands run in one folder, one after another; api.md takes their runs.
+RUNNING = ("quickstart.md", "guides/pretraining.md", "guides/features.md", "guides/data.md")
+
+
 @pytest.mark.slow
-def test_every_command_and_the_code_of_the_quickstart_work(tmp_path, monkeypatch):
+def test_every_command_and_the_code_of_quickstart_guides_and_api_work(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "videos" / "more").mkdir(parents=True)
     for number in range(8):
         write_mp4(tmp_path / "videos" / "more" / f"{number}.mp4", noise(8))
-    commands = [
-        line
-        for block in blocks("quickstart.md", "sh")
-        for line in block.splitlines()
-        if line.startswith("ivn ")
-    ]
-    assert len([line for line in commands if "pretrain" in line]) >= 5
-    for line in commands:
-        arguments = shlex.split(line)[1:]
-        if arguments[0] == "pretrain" and "--resume" not in arguments:
-            arguments += ["--set", "optim.steps=2", "optim.batch_size=2", "efficiency.workers=0"]
-        code, _, err = command(*arguments)
+    ran, found = set(), {}
+    for document in (*RUNNING, "api.md"):
+        lines = "".join(blocks(document, "sh")).splitlines()
+        for line in lines:
+            if line.startswith("ivn ") and line not in ran:
+                ran.add(line)
+                arguments = shlex.split(line)[1:]
+                if arguments[0] == "pretrain" and "--resume" not in arguments:
+                    small = ["optim.steps=2", "optim.batch_size=2", "efficiency.workers=0"]
+                    arguments += ["--set", *small]
+                code, _, err = command(*arguments)
+                assert (code, err) == (0, ""), line
+        exec("".join(blocks(document, "python")), space := {})
+        found[document] = space
+    assert len([line for line in ran if "pretrain" in line]) >= 5
+    quickstart, features = found["quickstart.md"], found["guides/features.md"]
+    assert quickstart["tokens"].shape == (1, 8 * 64, 192)
+    assert quickstart["clip"].shape == (1, 768)
+    assert features["features"].shape == (1, 192)
+    assert features["vectors"].shape == (8, 192)
+    assert found["api.md"]["rows"].shape == (2, 3, 592)
+
+
+def test_the_ten_lines_of_the_readme_work(capsys):
+    exec("".join(blocks("../README.md", "python")), space := {})
+    assert space["features"].shape == (8, 192)
+    assert "nearest to asl-again.mp4: asl-" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("module", ["ivn", "ivn.ops", "ivn.kernels"])
+def test_api_md_has_every_public_name(module):
+    if module == "ivn.kernels":
+        pytest.importorskip("triton")
+    names = importlib.import_module(module).__all__
+    text = (DOCS / "api.md").read_text()
+    heading = f"`{module}`\n"
+    section = re.split("\n## ", text.partition(heading)[2])[0]
+    for name in names:
+        stem = re.sub("_(forward|backward)$", "", name) if module == "ivn.kernels" else name
+        assert re.search(rf"`{stem}[`(]", section), name
+
+
+def test_the_settings_of_the_pretraining_guide_are_taken():
+    (examples,) = (
+        block for block in blocks("guides/pretraining.md", "") if "--set optim.lr=3e-4" in block
+    )
+    for line in examples.splitlines():
+        code, out, err = command(*shlex.split(line)[1:])
         assert (code, err) == (0, ""), line
-    code = "".join(blocks("quickstart.md", "python"))
-    space = {}
-    exec(code, space)
-    assert space["tokens"].shape == (1, 8 * 64, 192)
-    assert space["features"].shape == (1, 192)
-    assert space["vectors"].shape == (8, 192)
+        assert out != command("config", shlex.split(line)[2])[1]
 
 
-def test_lists_of_the_quickstart_are_read(tmp_path):
-    (text,) = (block for block in blocks("quickstart.md", "") if block.startswith("clips/"))
+def test_lists_of_the_data_guide_are_read(tmp_path):
+    (text,) = (block for block in blocks("guides/data.md", "") if block.startswith("clips/"))
     (tmp_path / "clips").mkdir()
     (tmp_path / "clips" / "a.mp4").touch()
     (tmp_path / "list.csv").write_text(text)
@@ -124,18 +161,33 @@ def tables(text):
         yield [re.split(r"(?<!\\)\|", line.strip())[1:] for line in table.splitlines()]
 
 
-@pytest.mark.parametrize("document", ["README.md", *(f"docs/{d.name}" for d in DOCS.glob("*.md"))])
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_every_row_of_a_table_has_as_many_cells_as_its_head(document):
-    for head, dashes, *rows in tables((ROOT / document).read_text()):
+    for head, dashes, *rows in tables(document.read_text()):
         assert all(re.fullmatch(r" *:?-+:? *", cell) for cell in dashes[:-1]), head
         for row in (head, dashes, *rows):
             assert (len(row), row[-1]) == (len(head), ""), row
 
 
-def test_documents_link_to_what_there_is():
-    for document in [*DOCS.glob("*.md"), ROOT / "README.md"]:
-        for target in re.findall(r"\]\((?!https?:)([^)#]+)", document.read_text()):
-            assert (document.parent / target).exists(), f"{document.name}: {target}"
-    readme = (ROOT / "README.md").read_text()
-    for document in DOCS.glob("*.md"):
-        assert f"(docs/{document.name})" in readme
+def anchors(document):
+    """What links into a document may point at: its headings as GitHub spells them."""
+    text = re.sub(r"^```.*?^```$", "", document.read_text(), flags=re.MULTILINE | re.DOTALL)
+    for heading in re.findall(r"^#+ (.+)$", text, re.MULTILINE):
+        yield re.sub(r"[^\w\- ]", "", heading).lower().replace(" ", "-")
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_lead_to_what_there_is(document):
+    for target in re.findall(r"\]\((?!https?:)([^)\s]+)\)", document.read_text()):
+        path, _, anchor = target.partition("#")
+        linked = (document.parent / path).resolve() if path else document
+        assert linked.exists(), target
+        if anchor:
+            assert anchor in set(anchors(linked)), target
+
+
+def test_the_index_lists_every_document():
+    index = (DOCS / "index.md").read_text()
+    for document in DOCS.glob("**/*.md"):
+        name = document.relative_to(DOCS).as_posix()
+        assert name == "index.md" or f"({name})" in index, name

@@ -33,7 +33,7 @@ from ivn.errors import ConfigError, DecodeError
 from ivn.keys import make_keys
 from ivn.media.decode import BACKENDS, decode
 from ivn.media.facts import read_facts
-from ivn.media.storage import named, read_bytes
+from ivn.media.storage import name_of, read_bytes
 from ivn.model.encoder import EncoderConfig, build_encoder
 from ivn.processes import cores
 from tests.mutants import Mutant, mutant, write_videos
@@ -116,7 +116,7 @@ def _look(source, given: Given, made: Mutant, seen: Seen) -> None:
             got = ask()
         except DecodeError as error:
             seen.bad += 1
-            name, reason = named(source), str(error)
+            name, reason = name_of(source), str(error)
             if not reason.startswith(name) or not reason.removeprefix(name).isprintable():
                 seen.wrong.append(f"said {reason!r}")
             continue

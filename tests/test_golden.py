@@ -160,7 +160,7 @@ def assert_gradients(io, **parameters):
 def test_stage1(sizes_file):
     sizes, weights, io = read(sizes_file)
     model = load(sizes, weights)
-    stage = Stage1(PRESETS["stage1-base-official"]().stage, model, teacher=None)
+    stage = Stage1(PRESETS["stage1-base-official"]().stage, model, {})
     targets = AlignmentTargets(io["teacher_layers"], io["teacher_pooled"])
     seen = stage.student(io["video"], io["visible_index"], io["masked_index"])
     heads = stage.alignment.layers
@@ -199,7 +199,7 @@ def test_stage1(sizes_file):
 def test_stage2(sizes_file):
     sizes, weights, io = read(sizes_file)
     official = PRESETS["stage2-base-official"]().stage
-    stage = Stage2(official, load(sizes, weights), global_batch=2)
+    stage = Stage2(official, load(sizes, weights), {}, global_batch=2)
     video, visible, masked = io["video"], io["visible_index"], io["masked_index"]
     target = gather_tokens(stage.look(video), masked)
     assert not target.requires_grad

@@ -14,7 +14,7 @@ from ivn.config.presets import PRESETS
 from ivn.config.run import to_toml
 from ivn.data.manifest.listing import list_clips
 from ivn.media.source import BUNDLED_CLIPS
-from ivn.model.state import read_state
+from ivn.model.state_dict import read_state
 from ivn.train import checkpoint, folder
 from tests.command import SMALL, STAGE1, assert_one_line, command
 from tests.media.test_real_clips import UNDECODABLE

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from ivn.media.decode import BACKENDS, decode
-from ivn.media.decode.dali import Decoder, Request
+from ivn.media.decode.dali import ClipRequest, Decoder
 from ivn.media.source import Source
 
 Decode = Callable[[str, Sequence[int]], np.ndarray]
@@ -67,7 +67,7 @@ class Dali:
         for first in range(0, len(jobs), BATCH):
             self._decoder.decode(
                 [
-                    Request(Source(path), lambda _, numbers=numbers: numbers)
+                    ClipRequest(Source(path), lambda _, numbers=numbers: numbers)
                     for path, numbers in jobs[first : first + BATCH]
                 ]
             )

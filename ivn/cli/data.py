@@ -261,7 +261,7 @@ def run_view(
     clips_of: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="M.parquet")]],
     /,
     *,
-    out: Annotated[str, tyro.conf.arg(aliases=["-o"], metavar="SHEET.png")],
+    out: Annotated[str, tyro.conf.arg(aliases=["-o"], metavar="SHEET.html")],
     preset: Annotated[str, optional("PRESET")] = "",
     run: Annotated[str, optional("RUN")] = "",
     clips: Annotated[int, tyro.conf.arg(metavar="N")] = 8,
@@ -272,7 +272,7 @@ def run_view(
 
     Args:
         clips_of: a manifest; or a folder, a video or a list.
-        out: a new .png file.
+        out: a new .html file.
         preset: a named config, stage1-base by default; ivn config lists them.
         run: a run, whose config is taken instead.
         clips: how many, from the first on.

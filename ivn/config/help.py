@@ -43,7 +43,7 @@ def tables(cls: Any, key: str = "", kind: str = "") -> Iterator[Table]:
 
     Where a table is one of several kinds, all of them come, each under its ``kind``.
     """
-    hints = typing.get_type_hints(cls)
+    hints = toml.hints_of(cls)
     words = _words(cls)
     own = [
         _field(_join(key, name), hint, words.get(name, ""))

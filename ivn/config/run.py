@@ -12,8 +12,7 @@ from ivn.config import help
 from ivn.data.config import DataConfig
 from ivn.errors import ConfigError
 from ivn.model.model import ModelConfig
-from ivn.stages.stage1 import Stage1Config
-from ivn.stages.stage2 import Stage2Config
+from ivn.stages.build import StageConfig
 from ivn.train.optimizer import OptimConfig
 from ivn.train.settings import EfficiencyConfig, RunConfig
 
@@ -51,7 +50,7 @@ class Config:
     name: str
     data: DataConfig
     model: ModelConfig
-    stage: Stage1Config | Stage2Config
+    stage: StageConfig  # of any kind that is known when text is read
     optim: OptimConfig
     run: RunConfig = field(default_factory=RunConfig)
     efficiency: EfficiencyConfig = field(default_factory=EfficiencyConfig)

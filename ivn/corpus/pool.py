@@ -26,6 +26,9 @@ from ivn.errors import DataError, one_line
 Item = TypeVar("Item")
 Value = TypeVar("Value")
 
+# concurrent.futures gives up when a process dies, and cannot end one that hangs. pebble (LGPL) can,
+# but its processes share a pipe and its lock, which one that is killed may hold.
+
 # Items that may be done before the one whose turn it is: a slow one does not hold up the others.
 _AHEAD = 4096
 MEMORY = 4 << 30

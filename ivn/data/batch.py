@@ -15,15 +15,10 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True)
 class ClipSpec:
-    """What one consumer sees of a clip.
-
-    Mean and std are for the consumer to apply to pixels in [0, 1]: clips travel as uint8.
-    """
+    """A consumer's share of a clip: so many frames, squares of ``size`` pixels a side."""
 
     frames: int
     size: int
-    mean: tuple[float, float, float] = IMAGENET_MEAN
-    std: tuple[float, float, float] = IMAGENET_STD
 
     def __post_init__(self) -> None:
         if self.frames < 1 or self.size < 1:

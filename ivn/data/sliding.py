@@ -16,9 +16,9 @@ from ivn.data.batch import ClipSpec
 from ivn.data.crop import centre_clip
 from ivn.data.sampling.frames import centre_frame_numbers
 from ivn.errors import DecodeError
-from ivn.media.decode import Shown, frames_in_order
+from ivn.media.decode import TimedFrame, frames_in_order
 from ivn.media.source import Source
-from ivn.media.storage import named
+from ivn.media.storage import name_of
 
 Tail = Literal["drop", "cover"]
 
@@ -132,7 +132,7 @@ class _Frame:
     end: float
 
 
-def _image(shown: Shown, spec: ClipSpec) -> Tensor:
+def _image(shown: TimedFrame, spec: ClipSpec) -> Tensor:
     return centre_clip(shown.image()[None], spec.size)[0]
 
 
@@ -160,12 +160,12 @@ def _window(
     return Window(number, clip, kept[start].start, kept[start + length - 1].end, length)
 
 
-def _sampled(source: Source, fps: float) -> Iterator[tuple[Shown, float, float]]:
+def _sampled(source: Source, fps: float) -> Iterator[tuple[TimedFrame, float, float]]:
     """The frames at ``fps``, with the seconds from when to when they are shown.
 
     At a time, the frame that a player would show: the last that has appeared.
     """
-    last: Shown | None = None
+    last: TimedFrame | None = None
     origin, count = 0.0, 0
     frames = frames_in_order(source)
     for shown in itertools.chain(frames, [None]):
@@ -175,8 +175,8 @@ def _sampled(source: Source, fps: float) -> Iterator[tuple[Shown, float, float]]
             until = last.time + 1 / last.rate if shown is None else max(shown.time, last.time)
             if until - last.time > _LONGEST_SECONDS:
                 raise DecodeError(
-                    f"{named(source)}: a frame at {last.time:.3f} s is shown until {until:.3f} s: "
-                    "damaged time stamps"
+                    f"{name_of(source)}: a frame at {last.time:.3f} s is shown until "
+                    f"{until:.3f} s: damaged time stamps"
                 )
             if fps == 0:
                 yield last, last.time, until

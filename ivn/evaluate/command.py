@@ -3,9 +3,8 @@
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from ivn.evaluate import results
 from ivn.evaluate.features.cache import default_folder
 from ivn.evaluate.heads import file as headfile
 from ivn.evaluate.heads.training import Training
-from ivn.evaluate.motion.scenes import Picture, procedural_pictures, real_pictures, real_scenes
+from ivn.evaluate.motion.scenes import BundledPictures
 from ivn.evaluate.motion.task import Frames, probe_motion
 from ivn.evaluate.table import classify_table, motion_table, retrieve_table
 from ivn.evaluate.tasks.classify import Classified, classify
@@ -32,7 +31,6 @@ from ivn.train.settings import resolve_device
 
 RAW = "raw"
 LIBRARIES, AT_RANDOM = ("timm:", "hf:"), "@random"
-PER_SCENE, PROCEDURAL = 2, 16  # pictures
 
 
 @dataclass(frozen=True)
@@ -152,11 +150,10 @@ def run_motion(encoders: Sequence[str], *, data: str, seed: int, clips: Clips, p
     out = place.folder("motion", encoders[0])
     frozen, baselines = subjects(encoders, clips, place.resolved_device())
     frames = Frames(_listed(data), seed, [*frozen, *baselines]) if data else None
-    pictures = _bundled_pictures(seed) if frames is None else frames
-    total = PER_SCENE * len(real_scenes()) + PROCEDURAL if frames is None else len(frames)
+    pictures = BundledPictures(seed=seed) if frames is None else frames
     found = probe_motion(
         frozen,
-        tracked(pictures, "camera motion", total, errors=True),
+        tracked(pictures, "camera motion", len(pictures), errors=True),
         seed=seed,
         baselines=baselines,
     )
@@ -278,11 +275,6 @@ def _twin(run: str, frozen: Frozen, device: str) -> Frozen:
     config = read(Path(run) / folder.CONFIG)
     encoder = build_encoder(config.model.encoder, seed=config.data.seed).to(device)
     return FrozenEncoder(f"{run}, random weights", encoder, frozen.spec)
-
-
-def _bundled_pictures(seed: int) -> Iterator[Picture]:
-    """What the demo's camera moves over, too."""
-    return chain(real_pictures(PER_SCENE, seed=seed), procedural_pictures(PROCEDURAL, seed=seed))
 
 
 def _is_run(name: str) -> bool:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ivn.errors import DataError
 from ivn.media.source import Source
-from ivn.media.storage import named
+from ivn.media.storage import name_of
 
 from .account import Account
 from .features.extract import Extracted
@@ -183,7 +183,7 @@ def _named(source: Source) -> str:
     """The file of a clip, its member and its window, as far as it has them."""
     window = f", from {source.start:g} s" if source.start else ""
     window += f", to {source.end:g} s" if source.end >= 0 else ""
-    return f"{named(source)}{window}"
+    return f"{name_of(source)}{window}"
 
 
 def check(sources: Sequence[Source], *, label: str, folds: int = 5, seed: int = 0) -> Account:

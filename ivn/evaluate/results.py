@@ -14,7 +14,7 @@ from ivn.errors import DataError, WriteError
 from ivn.frozen.encoders import Frozen
 from ivn.provenance import versions
 
-from .features.extract import Skipped
+from .features.extract import Unusable
 from .metrics import CONFIDENCE, Share
 
 FORMAT = 1
@@ -23,7 +23,7 @@ CONFUSION = "confusion.csv"
 
 
 @dataclass
-class Row:
+class ResultRow:
     """One head on one encoder.
 
     Attributes:
@@ -60,9 +60,9 @@ class Result:
 
     task: str
     facts: dict[str, Any]
-    rows: list[Row]
+    rows: list[ResultRow]
     encoders: Sequence[Frozen]
-    skipped: Sequence[Skipped] = ()
+    skipped: Sequence[Unusable] = ()
 
     def json(self) -> dict[str, Any]:
         """All of it as plain values."""

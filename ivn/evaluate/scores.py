@@ -20,7 +20,7 @@ from .metrics import (
     precisions,
     share,
 )
-from .results import Row
+from .results import ResultRow
 
 
 def row_scores(
@@ -51,7 +51,7 @@ def guesses(data: Data, splits: Sequence[Split], labels: np.ndarray) -> dict[str
 
 
 def by_class(
-    probabilities: np.ndarray, labels: np.ndarray, classes: list[str], *, of: Row
+    probabilities: np.ndarray, labels: np.ndarray, classes: list[str], *, of: ResultRow
 ) -> dict[str, Any]:
     """Each class by itself, as the head of one row told it."""
     named = {"encoder": of.encoder, "head": of.head}

@@ -19,7 +19,7 @@ from torch import Tensor
 from ivn.errors import DataError
 from ivn.keys import Purpose, make_keys
 from ivn.media.source import Source
-from ivn.media.storage import named
+from ivn.media.storage import name_of
 from ivn.ops.random import random_words
 
 _TRIES = 20
@@ -99,7 +99,7 @@ def check_apart(
     if not found:
         return
     video, (kind, what) = found[0]
-    one, other = (named(source) for source in (train[seen[kind, what]], test[video]))
+    one, other = (name_of(source) for source in (train[seen[kind, what]], test[video]))
     why = {
         "file": "are one file",
         "content": "have the same bytes",

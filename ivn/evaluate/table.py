@@ -4,7 +4,7 @@ import io
 from typing import Any
 
 from .metrics import Share
-from .results import Result, Row
+from .results import Result, ResultRow
 
 _WIDTH = 100
 # Scores of a head, the first with its interval: of one class a video, and of several labels.
@@ -53,12 +53,15 @@ def motion_table(found: Result) -> str:
     """Every encoder's accuracy over all camera motions and over each kind of picture."""
     facts = found.facts
     kinds = sorted(facts["kinds"], reverse=True)
-    shares = ", ".join(f"{facts['kinds'][kind]} of {kind} pictures" for kind in kinds)
+    counts = ", ".join(
+        f"{facts['kinds'][kind]} of {kind} pictures, {facts['kinds'][kind] / facts['n']:.0%}"
+        for kind in kinds
+    )
     lines = [
         *facts["notes"],
-        f"{facts['n']} clips of {len(facts['classes'])} camera motions ({shares}) in "
-        f"{facts['groups']} scenes, each judged by a linear readout of others "
-        f"({facts['split']['folds']} folds)",
+        f"{facts['n']} clips of {len(facts['classes'])} camera motions ({counts}) in "
+        f"{facts['groups']} scenes, each judged by a linear readout of other scenes "
+        f"({facts['split']['folds']} folds); intervals are over scenes",
         f"by chance: {facts['chance']:.1%}",
     ]
     if found.skipped:
@@ -73,6 +76,12 @@ def motion_table(found: Result) -> str:
         for row in found.rows
     ]
     lines.append(_table(["encoder", "accuracy", "95% interval", *kinds], rows))
+    for gain in facts["differences"]:
+        value, low, high = (f"{100 * gain[key]:+.1f}" for key in ("value", "low", "high"))
+        lines.append(
+            f"{gain['encoder']} less {gain['baseline']}: {value} points "
+            f"(95% interval {low} to {high})"
+        )
     return "\n".join(lines)
 
 
@@ -105,7 +114,7 @@ def retrieve_table(found: Result) -> str:
     return "\n".join(lines)
 
 
-def _named(row: Row, rows: list[Row]) -> str:
+def _named(row: ResultRow, rows: list[ResultRow]) -> str:
     """The encoder's name, with the features where the first row's head reads others."""
     first = next(one for one in rows if one.head == row.head)
     same = row.extra["pool"] == first.extra["pool"]
@@ -128,7 +137,7 @@ def _interval(share: Share | None) -> str:
     return "" if share is None else f"{share.low:.1%} - {share.high:.1%}"
 
 
-def _chosen(row: Row) -> str:
+def _chosen(row: ResultRow) -> str:
     return ", ".join(
         f"{name} {row.extra[name]:g}" for name in ("lr", "wd", "k") if name in row.extra
     )

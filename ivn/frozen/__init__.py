@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import torch
 
-from ivn.model.state import check_weight
+from ivn.model.state_dict import check_weight
 
 from .efficientnet import load_efficientnet
 from .hf_images import read_transformers

@@ -16,9 +16,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ivn.data.batch import ClipSpec
+from ivn.data.batch import IMAGENET_MEAN, IMAGENET_STD, ClipSpec
+from ivn.data.crop import centre_clip
 from ivn.errors import DataError
-from ivn.frozen.protocol import FeatureNetwork
+from ivn.frozen.protocol import FeatureNetwork, ImageNetwork
+from ivn.frozen.teacher import Teacher
 from ivn.model.encoder import Encoder
 from ivn.model.layers import wide_dtype
 
@@ -27,6 +29,7 @@ Pool = Literal["none", "frames", "mean", "attn", "cls"]
 _TOKENS_AT_ONCE = 8192
 CELLS = 8  # of raw pixels' statistics, along a side
 _PIXELS_AT_ONCE = 2**24
+_IMAGES_AT_ONCE = 256
 
 
 class Frozen(ABC):
@@ -92,12 +95,16 @@ class Frozen(ABC):
     def identity(self) -> str:
         """SHA-256 of class, clip, sizes and weights: equal where all features are."""
         digest = hashlib.sha256()
-        sizes = {"class": type(self).__name__, "spec": asdict(self.spec)} | self._sizes()
+        sizes = {"class": type(self).__name__, "spec": self._clip()} | self._sizes()
         digest.update(json.dumps(sizes, sort_keys=True).encode())
         for key, value in sorted(self._state().items()):
             digest.update(f"{key} {value.dtype} {list(value.shape)}".encode())
             digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
         return digest.hexdigest()
+
+    def _clip(self) -> dict[str, Any]:
+        """Frames, size and normalisation of the clips, for the identity."""
+        return asdict(self.spec) | {"mean": IMAGENET_MEAN, "std": IMAGENET_STD}
 
     @property
     def dtype(self) -> torch.dtype:
@@ -247,6 +254,9 @@ class FrozenNetwork(Frozen):
             return final.pooled
         return final.cls if pool == "cls" else pooled_tokens(final.tokens, self.slots, pool)
 
+    def _clip(self) -> dict[str, Any]:
+        return super()._clip() | {"mean": self.network.mean, "std": self.network.std}
+
     def _sizes(self) -> dict[str, Any]:
         network = self.network
         pixels = {"mean": network.mean, "std": network.std}
@@ -254,6 +264,49 @@ class FrozenNetwork(Frozen):
 
     def _state(self) -> Mapping[str, Tensor]:
         return self.network.state_dict()
+
+
+class FrozenTeacher(Frozen):
+    """The pooled vectors of an image teacher, one per frame, each frame by itself.
+
+    Args:
+        name: see :class:`Frozen`.
+        teacher: a teacher of images; frames are resized to its own size.
+        spec: the clips that it takes.
+        frames: number of a clip's first frames that the teacher computes; a slot is one of them.
+    """
+
+    def __init__(self, name: str, teacher: Teacher, spec: ClipSpec, *, frames: int) -> None:
+        if not isinstance(teacher.network, ImageNetwork):
+            raise ValueError(f"{name}: the teacher takes whole clips, expected one of images")
+        if not 1 <= frames <= spec.frames:
+            raise ValueError(f"{name}: {frames} frames, expected 1 to the clip's {spec.frames}")
+        super().__init__(
+            name,
+            spec,
+            slots=frames,
+            width=teacher.pooled_width,
+            pools=("frames", "mean"),
+            clips_at_once=_IMAGES_AT_ONCE // frames,
+        )
+        self.teacher = teacher
+
+    def _features(self, clips: Tensor, pool: Pool) -> Tensor:
+        device = next(self.teacher.network.parameters()).device
+        frames = clips[:, : self.slots].to(device).flatten(0, 1)
+        # Clips of a moving camera share frames: each is computed once.
+        images, index = torch.unique(frames, dim=0, return_inverse=True)
+        video = centre_clip(images, self.teacher.image_size)[:, None]
+        pooled = self.teacher(video, layers=False, attention=False).pooled[:, 0]
+        return pooled_tokens(pooled[index].unflatten(0, (len(clips), -1)), self.slots, pool)
+
+    def _sizes(self) -> dict[str, Any]:
+        network = self.teacher.network
+        pixels = {"side": network.image_size, "mean": network.mean, "std": network.std}
+        return {"network": type(network).__name__, "frames": self.slots} | pixels
+
+    def _state(self) -> Mapping[str, Tensor]:
+        return self.teacher.network.state_dict()
 
 
 class FrozenPixels(Frozen):

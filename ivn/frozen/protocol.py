@@ -227,6 +227,7 @@ def run_blocks(
 
 def saliency(tokens: Tensor) -> Tensor:
     """The length of each token ``[..., N, D] -> [..., N]``, in at least fp32."""
+    # Of tokens before the last norm, which would make all lengths alike.
     return torch.linalg.vector_norm(tokens.to(wide_dtype(tokens.dtype)), dim=-1)
 
 

@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from ivn.errors import one_line
-from ivn.model.files import check_plain
+from ivn.model.formats import check_plain
 from ivn.model.layers import wide_dtype
 
 from .protocol import (

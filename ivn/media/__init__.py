@@ -1,1 +1,1 @@
-"""One file: its bytes, its streams, its facts and its frames."""
+"""Reads one file: its bytes, its streams, its facts and its frames."""

@@ -1,4 +1,4 @@
-"""What a video file is, told by its packets; and whether all of it can be decoded."""
+"""Reads the facts of a video file from its packets, decoding as little as possible."""
 
 import math
 import os
@@ -13,7 +13,7 @@ from ivn.media.container import video_streams
 from ivn.media.demux.reading import Reading, by_decoding, frames_of, opened_again, read_window
 from ivn.media.orientation import orientation_of
 from ivn.media.source import Source
-from ivn.media.storage import named
+from ivn.media.storage import name_of
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -21,23 +21,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Facts:
-    """Of a whole file, whatever part of it a source is.
+    """Facts of a whole file, whichever part of it a source is.
 
     Attributes:
-        width, height: of a frame as shown, in pixels.
-        fps: frames a second, on average.
-        frames: that the file shows.
-        duration: seconds from when the first frame appears to when the last one goes.
-        codec, pixel_format: by FFmpeg's names.
-        rotation: degrees anticlockwise by which players turn the frames: 0, 90, 180 or 270.
+        width, height: pixels of a frame as it is shown.
+        fps: average number of frames per second.
+        frames: number of frames that the file shows.
+        duration: seconds from the appearance of the first frame to the end of the last.
+        codec, pixel_format: FFmpeg's names of both.
+        rotation: angle by which players turn the frames, in degrees anticlockwise: 0, 90, 180 or
+            270.
         mirrored: whether players then exchange left and right.
-        stream: which of the file's streams is the video, as FFmpeg counts: from 0.
-        streams: how many could be, the pictures of covers apart.
-        restarts: how often the file's clock jumps back, as where recordings were joined.
-        variable_rate: whether the time from frame to frame varies by more than rounding, or the
-            file's clock jumps back.
+        stream: index of the video stream in the file, from 0.
+        streams: number of video streams, cover pictures excepted.
+        restarts: number of times that the file's clock jumps back, as where recordings were joined.
+        variable_rate: whether the time between frames varies by more than rounding, or the file's
+            clock jumps back.
         keyframe_seconds: mean time between key frames; 0 where none is marked.
-        bytes: of the file, or of the member; 0 where the source does not know its place.
+        bytes: size of the file or of the member; 0 where the source does not know the member's
+            size.
     """
 
     width: int
@@ -58,26 +60,28 @@ class Facts:
 
 
 def read_facts(source: Source) -> Facts:
-    """Read all packets, and decode the first frame, or all where packets do not tell.
+    """Reads all packets, and decodes the first frame, or all where packets do not tell their times.
 
     Raises:
-        DecodeError: the file is missing, empty, no video, or truncated so that its packets show it.
+        DecodeError: The file does not exist, is empty, no video, or truncated so that its packets
+            show it.
     """
     whole = replace(source, start=0.0, end=-1.0)
-    with read_window(whole, times=True, count=True) as read:
-        found, clock = read.found, read.clock
+    with read_window(whole, times=True, count=True) as reading:
+        table, clock = reading.table, reading.clock
         tick = float(clock.base)
         ticks: Sequence[int | None]
-        if not clock.believed:
-            ticks = range(found.count)
-        elif found.believed and found.exact:
-            ticks = [found.times[number] for number in found.shown]
+        if not clock.trusted:
+            ticks = range(table.count)
+        elif table.trusted and table.exact:
+            ticks = [table.times[number] for number in table.shown]
         else:
             ticks = by_decoding(whole).ticks
         times = np.array(ticks, np.float64) * tick
         fps = _rate(times, float(clock.rate))
         duration = float(times[-1] - times[0]) + 1 / fps
-        first, context = _first(whole, read), read.stream.codec_context
+        # Decoded, since nothing else tells how players turn it.
+        first, context = _first(whole, reading), reading.stream.codec_context
         orientation = orientation_of(first)
         width, height = first.width, first.height
         if orientation.on_its_side:
@@ -86,34 +90,34 @@ def read_facts(source: Source) -> Facts:
             width=width,
             height=height,
             fps=fps,
-            frames=found.count,
+            frames=table.count,
             duration=duration,
             codec=context.codec.canonical_name,
             pixel_format=first.format.name,
             rotation=90 * orientation.turns,
             mirrored=orientation.mirrored,
-            stream=read.stream.index,
-            streams=len(video_streams(read.container)),
-            restarts=found.restarts,
-            variable_rate=found.restarts > 0 or _varies(times, tick),
-            keyframe_seconds=duration / found.keys if found.keys else 0.0,
+            stream=reading.stream.index,
+            streams=len(video_streams(reading.container)),
+            restarts=table.restarts,
+            variable_rate=table.restarts > 0 or _varies(times, tick),
+            keyframe_seconds=duration / table.keys if table.keys else 0.0,
             bytes=source.size if source.member else os.path.getsize(source.path),
         )
 
 
-def _first(whole: Source, read: Reading) -> "VideoFrame":
-    """The first frame that is shown."""
-    if read.found.held:
-        for frame in frames_of(read.stream, iter(read.found.held), math.inf):
+def _first(whole: Source, reading: Reading) -> "VideoFrame":
+    """Decodes the first frame that is shown."""
+    if reading.table.held:
+        for frame in frames_of(reading.stream, iter(reading.table.held), math.inf):
             return frame
-    with opened_again(whole, read) as (stream, packets):
+    with opened_again(whole, reading) as (stream, packets):
         for frame in frames_of(stream, packets, math.inf):
             return frame
-    raise DecodeError(f"{named(whole)}: no packet gives a frame")
+    raise DecodeError(f"{name_of(whole)}: no packet gives a frame")
 
 
 def _rate(times: np.ndarray, declared: float) -> float:
-    """As the container says, but for those whose time stamps say something else."""
+    """Returns the declared frame rate, or the measured one where they differ by more than 1%."""
     span = float(times[-1] - times[0]) if len(times) > 1 else 0.0
     if span <= 0:
         return declared
@@ -122,9 +126,10 @@ def _rate(times: np.ndarray, declared: float) -> float:
 
 
 def _varies(times: np.ndarray, tick: float) -> bool:
+    """Returns whether the steps between times differ by more than a tenth and by rounding."""
     steps = np.diff(times)
     if not len(steps):
         return False
-    usual = float(np.median(steps))
-    # A time stamp is off by less than a tick, a step between two by less than two.
-    return bool((np.abs(steps - usual) > 0.1 * usual + 2 * tick).any())
+    median = float(np.median(steps))
+    # Rounding moves a time stamp by less than one tick, a step between two by less than two.
+    return bool((np.abs(steps - median) > 0.1 * median + 2 * tick).any())

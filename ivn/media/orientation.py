@@ -1,7 +1,8 @@
-"""How a stored frame is shown: turned and mirrored by its display matrix.
+"""Finds how a stored frame is shown: turned and mirrored by its display matrix.
 
-Containers have one, H.264 and H.265 may carry one in a message (SEI), and FFmpeg's decoders of
-JPEG, PNG and WebP make one of EXIF's orientation. All come with the decoded frame.
+A container may have a display matrix, H.264 and H.265 may carry one in a message (SEI), and
+FFmpeg's decoders of JPEG, PNG and WebP derive one from EXIF's orientation. All come with the
+decoded frame.
 """
 
 import math
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Orientation:
-    """The way from a stored frame to one that is upright: first turned, then mirrored.
+    """The turn, and then the mirroring, that make a stored frame upright.
 
     Attributes:
         turns: quarter turns anticlockwise, 0 to 3.
@@ -31,45 +32,47 @@ class Orientation:
 
     @property
     def on_its_side(self) -> bool:
-        """Whether width and height change places."""
+        """Whether width and height are exchanged."""
         return self.turns % 2 == 1
 
     def upright(self, image: np.ndarray) -> np.ndarray:
-        """A view of ``[H, W, ...]`` as it is shown."""
+        """Returns a view of ``[H, W, ...]`` as it is shown."""
         turned = np.rot90(image, self.turns)
         return turned[:, ::-1] if self.mirrored else turned
 
 
 def orientation_of(frame: "VideoFrame") -> Orientation:
-    """What the frame's display matrix says, to the nearest quarter turn; nothing where it has none.
+    """Returns the frame's display matrix to the nearest quarter turn; without one, no turn.
 
-    ``frame.rotation`` does not tell a mirroring from a half turn, or from nothing.
+    ``frame.rotation`` alone is not enough: it is the same for a mirrored frame as for one that is
+    turned by half, or not at all.
     """
     data = _side_data(frame).get("DISPLAYMATRIX")
     if data is None:
-        # 0, but where the matrix stands behind something that PyAV has no name for.
+        # 0, unless the matrix follows side data of a kind that PyAV does not know.
         return Orientation(round(frame.rotation / 90) % 4)
     return _of_matrix(struct.unpack("=9i", bytes(data)))
 
 
 def _of_matrix(matrix: tuple[int, ...]) -> Orientation:
-    """The pixel at (x, y) is shown at (a x + c y, b x + d y), but for a shift; y counts downwards.
+    """Returns the orientation of a display matrix.
 
-    See libavutil/display.h.
+    The pixel at (x, y) is shown at (a x + c y, b x + d y), up to a shift; y counts downwards. See
+    libavutil/display.h.
     """
     a, b, _, c, d = matrix[:5]
     return Orientation(round(-math.atan2(b, d) / (math.pi / 2)) % 4, a * d < b * c)
 
 
 def _side_data(frame: "VideoFrame") -> "SideDataContainer":
-    """What is attached to the frame, up to the first thing that PyAV has no name for.
+    """Returns the frame's side data up to the first kind that PyAV does not know.
 
-    ``frame.side_data`` raises ValueError for such a thing, and EXIF is one. Matrices come before
-    it: a container's is attached first of all, and that of EXIF's orientation just before EXIF.
+    ``frame.side_data`` raises ValueError for such a kind, and EXIF is one. Display matrices come
+    earlier: a container's is attached first, and that of EXIF's orientation just before EXIF.
     """
     from av.sidedata.sidedata import SideDataContainer
 
-    found = SideDataContainer.__new__(SideDataContainer)
+    side_data = SideDataContainer.__new__(SideDataContainer)
     with suppress(ValueError):
-        SideDataContainer.__init__(found, frame)  # type: ignore[call-arg]
-    return found
+        SideDataContainer.__init__(side_data, frame)  # type: ignore[call-arg]
+    return side_data

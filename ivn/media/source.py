@@ -13,10 +13,10 @@ VIDEO_SUFFIXES = (
     ".ogv", ".qt", ".rm", ".rmvb", ".ts", ".vob", ".webm", ".wmv", ".y4m",
 )
 # fmt: on
-# Videos of one frame to every decoder.
+# Every decoder reads these as videos of one frame.
 IMAGE_SUFFIXES = (".jpeg", ".jpg", ".png", ".webp")
 
-# Real clips that come with the package, under free licences (see ATTRIBUTION.tsv there).
+# Real clips in the package, under free licences (see ATTRIBUTION.tsv there).
 BUNDLED_CLIPS = Path(__file__).parents[1] / "assets" / "clips"
 
 
@@ -25,18 +25,18 @@ class Source:
     """A video, or a part of one.
 
     Attributes:
-        path: of the file.
-        label: as written in the list, None where there is none; the same as ``labels["label"]``.
-        start, end: seconds from the first frame; ``end`` -1 is the end of the file.
+        path: path of the file.
+        label: label as the list has it; None without one. Equal to ``labels["label"]``.
+        start, end: times in seconds from the first frame; ``end`` -1 is the end of the file.
         flip: whether the clip may be mirrored.
-        group: what no split may part, such as the film or the person; "" is the file itself.
-        labels: name -> value, all of them.
-        targets: kind -> path of a side file (depth, boxes, actions), frame by frame beside the
-            video.
+        group: name shared by sources that no split may separate, such as those of one film; the
+            file itself where it is "".
+        labels: name -> value of every label.
+        targets: kind -> path of a side file (depth, boxes, actions) with values for each frame.
         member: name of the video inside the tar at ``path``; "" where ``path`` is the video.
-        offset, size: where the member's bytes are: bytes from the start of the tar, and how many;
-            size 0 where that is not known.
-        decoder: the back end that fits the file; "" where that is decided when it is read.
+        offset, size: position of the member's first byte in the tar and number of its bytes; size 0
+            where they are unknown.
+        decoder: name of the back end that fits the file; "" where that is decided on reading.
     """
 
     path: str
@@ -66,13 +66,13 @@ _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 
 
 def is_url(name: str) -> bool:
-    """Whether a name that should be a path is a URL, or what pathlib leaves of one."""
+    """Returns whether ``name``, meant to be a path, is a URL, shortened by pathlib or not."""
     return bool(_URL.match(name)) and not os.path.exists(name)
 
 
 def not_there(name: str) -> str:
-    """Why there is no file or folder of this name."""
+    """Returns the reason why ``name`` is neither a file nor a folder."""
     if is_url(name):
         return "a URL, expected a path: fetch it first"
-    there = os.path.exists(name)
-    return "neither a file nor a folder" if there else "no such file or folder"
+    exists = os.path.exists(name)
+    return "neither a file nor a folder" if exists else "no such file or folder"

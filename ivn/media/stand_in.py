@@ -1,20 +1,20 @@
-"""Files that lie where another was meant to be: Git LFS pointers and web pages."""
+"""Recognises files that stand in for another: Git LFS pointers and web pages."""
 
 import os
 
-HEAD = 512  # bytes of a file's beginning that tell
+HEAD = 512  # bytes of a file's beginning that are looked at
 
 _POINTER = b"version https://git-lfs.github.com/spec/"
 _PAGE = (b"<!doctype html", b"<html", b"<head")
-_WHITE = b"\xef\xbb\xbf \t\r\n"  # a byte order mark, and what may stand before a page
+_WHITE = b"\xef\xbb\xbf \t\r\n"  # a byte order mark and white space may precede a page
 
 
 def stand_in(head: bytes) -> str:
-    """What a file that begins with ``head`` is and what to do about it, or "" for any other."""
+    """Returns what a file that begins with ``head`` is and what to do; "" for any other file."""
     if head.startswith(_POINTER):
         return "it is a Git LFS pointer, not the file itself: git lfs pull fetches that"
     text = head[:HEAD].lstrip(_WHITE).lower()
-    # Storage services answer in XML, some pages are written in it.
+    # Storage services answer in XML, and some pages are written in it.
     xml = text.startswith(b"<?xml") and (b"<html" in text or b"<error" in text)
     if xml or text.startswith(_PAGE):
         return (
@@ -25,9 +25,9 @@ def stand_in(head: bytes) -> str:
 
 
 def stand_in_at(path: str | os.PathLike[str]) -> str:
-    """As :func:`stand_in`, of the file at ``path``; "" where it cannot be read."""
+    """Returns :func:`stand_in` of the file at ``path``; "" where it cannot be read."""
     try:
         with open(path, "rb") as file:
             return stand_in(file.read(HEAD))
-    except OSError:  # what is wrong with it was found by whoever asks
+    except OSError:  # the caller has an error of its own to report
         return ""

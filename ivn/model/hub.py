@@ -3,8 +3,8 @@
 import importlib
 from pathlib import Path
 
-from .files import INDEX, check_plain, shards
-from .found import HUB_NAMES
+from .checkpoints import HUB_NAMES
+from .formats import INDEX, check_plain, shards
 from .sizes import CARD
 
 

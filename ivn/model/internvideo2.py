@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .sizes import both_sides
-from .state import State, spelt
+from .state_dict import State, spelt
 
 # Widths of S14, B14, L14, 1B and 6B, and their attention heads.
 HEADS = {384: 6, 768: 12, 1024: 16, 1408: 16, 3200: 25}
@@ -28,7 +28,7 @@ _HEADS = (
 def encoder_state(state: State, where: str) -> State:
     """The encoder's tensors under our keys; empty where the file is not InternVideo2's.
 
-    Takes what :func:`ivn.model.state.read_state` gives: every prefix and spelling of the layer
+    Takes what :func:`ivn.model.state_dict.read_state` gives: every prefix and spelling of the layer
     scales is known, heads are left out, and a convolution over images (an InternVL tower's) becomes
     one over frames.
     """

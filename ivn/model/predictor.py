@@ -22,7 +22,7 @@ from .hub import check_published
 from .layers import LayerNorm, Linear, ProjectionHead
 from .packed import Index, Packed
 from .positions import Grid, GridPositions, reset_table
-from .state import check_weight
+from .state_dict import check_weight
 from .vit import ViTLayer, ViTPredictorConfig
 
 

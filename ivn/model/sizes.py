@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .files import json_of
-from .found import LATEST
+from .checkpoints import LATEST
+from .formats import json_of
 
 Size = int | tuple[int, int]
 Sizes = Mapping[str, Any]  # some of NOT_IN_SHAPES

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from .alignment import Alignment
+from .checkpoints import weights_file
 from .decoder import Decoder, DiffusionDecoder, LatentHead, PixelDecoder, PixelHead
 from .encoder import Encoder, EncoderConfig
-from .found import weights_file
 from .internvideo2 import encoder_state, inferred_sizes
 from .model import Model
 from .predictor import (
@@ -22,7 +22,7 @@ from .predictor import (
     with_layers,
 )
 from .sizes import CARD, NOT_IN_SHAPES, Sizes, both_sides, card_beside, card_of, sizes_of
-from .state import State, check_weight, read_state, shared_prefix, spelt, training_parts
+from .state_dict import State, check_weight, read_state, shared_prefix, spelt, training_parts
 
 # Parts that lie in files of their own, by their names, beside our encoder.
 _BESIDE = ("predictor", "decoder", "alignment", "pixel_decoder", "second_alignment")

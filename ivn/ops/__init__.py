@@ -1,4 +1,4 @@
-"""Differentiable operations: what they compute, on any device, in eager or compiled code."""
+"""Differentiable operations, the same on every device, in eager and in compiled code."""
 
 from ._library import check_index, check_range
 from .distance import cosine_distance

@@ -7,10 +7,10 @@ from ._dtype import wide_dtype
 
 
 def stacked(name: str, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """``[2, C]``, weight and bias in the dtype of the statistics of ``x`` ``[..., C]``.
+    """Returns weight and bias as ``[2, C]``, in the dtype of the statistics of ``x`` ``[..., C]``.
 
     Raises:
-        ValueError: of the operation ``name``, where they do not fit ``x``.
+        ValueError: one of them does not fit ``x``; the message begins with ``name``.
     """
     C = x.shape[-1]
     for other, tensor in (("weight", weight), ("bias", bias)):
@@ -23,5 +23,5 @@ def stacked(name: str, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 
 def describe(x: Tensor) -> str:
-    """Such as ``[2, 3] float32 on cpu``."""
+    """Returns a description of a tensor, such as ``[2, 3] float32 on cpu``."""
     return f"{list(x.shape)} {str(x.dtype).removeprefix('torch.')} on {x.device}"

@@ -1,4 +1,4 @@
-"""``libivn.so``, the compiled part of ivn: loaded at the first call, called through plain C."""
+"""Loads ``libivn.so``, the compiled part of ivn, at the first call, and calls its C functions."""
 
 import ctypes
 import functools
@@ -14,6 +14,8 @@ from ivn.errors import LibraryError
 
 from ._device import check_archs, check_gpu
 
+# Operations are dispatched through Python, so that one library serves every torch. It costs 10 to
+# 20 us a call on a CPU, which shows only on tensors below a few MB.
 PATH = Path(__file__).parents[1] / "libivn.so"
 REBUILD = "pip install --force-reinstall --no-deps ."
 _INTERFACE = 5  # IVN_INTERFACE of csrc/ivn.h
@@ -22,8 +24,8 @@ _WORD = ctypes.c_uint32
 _Found = _SIZE * 2  # a row and a value
 _DUPLICATE_INDEX, _INDEX_OUT_OF_RANGE = -1, -3  # as in csrc/ivn.h
 
-# The arguments of each operation in csrc/ivn.h, up to the last: how many threads for ``_cpu``,
-# which stream for ``_cuda``.
+# The arguments of each operation in csrc/ivn.h but the last, which is the number of threads for
+# ``_cpu`` and the stream for ``_cuda``.
 _ARGUMENTS = {
     "ivn_check_index": [*[_POINTER] * 2, *[_SIZE] * 3],
     "ivn_gather_tokens": [*[_POINTER] * 3, *[_SIZE] * 4],
@@ -61,17 +63,24 @@ TYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2}  # IVN_FLOAT32..
 
 @dataclass(frozen=True)
 class Build:
-    """How ``libivn.so`` was built."""
+    """The way that ``libivn.so`` was built.
 
-    cuda_archs: str  # such as "80,90"; "" without CUDA
-    cuda_version: int  # of the CUDA runtime inside, such as 13000; 0 without CUDA
-    openmp: int  # date of the OpenMP standard, such as 201511; 0 without OpenMP
+    Attributes:
+        cuda_archs: compute capabilities, such as "80,90"; "" without CUDA.
+        cuda_version: version of the CUDA runtime inside, such as 13000; 0 without CUDA.
+        openmp: date of the OpenMP standard, such as 201511; 0 without OpenMP.
+    """
+
+    cuda_archs: str
+    cuda_version: int
+    openmp: int
 
 
 def call(name: str, device: torch.device, *arguments: Tensor | float) -> None:
-    """Run the operation ``name`` of csrc/ivn.h on ``device``, tensors as pointers.
+    """Runs the operation ``name`` of csrc/ivn.h on ``device``, with tensors as pointers.
 
-    A tensor is contiguous; of one whose strides are told beside it, ``data_ptr()`` is given.
+    Tensors must be contiguous. A tensor that is not, and whose strides are arguments too, is given
+    as its ``data_ptr()``.
 
     Raises:
         RuntimeError: the library or the device cannot run it.
@@ -93,7 +102,7 @@ def call(name: str, device: torch.device, *arguments: Tensor | float) -> None:
 
 
 def _pointer(name: str, x: Tensor) -> int:
-    """Where a tensor lies; a program that was traced may hand over one that is not contiguous."""
+    """Returns a tensor's address; traced programs may pass tensors that are not contiguous."""
     if not x.is_contiguous():
         raise RuntimeError(
             f"{_op(name)}: a tensor {list(x.shape)} has strides {list(x.stride())}, expected a "
@@ -103,10 +112,10 @@ def _pointer(name: str, x: Tensor) -> int:
 
 
 def check_index(op: str, index: Tensor, count: int, name: str = "index") -> None:
-    """Raise ValueError unless ``index`` ``[..., M]`` lies in ``[0, count)``, no row twice in a row.
+    """Raises ValueError unless the rows of ``index`` ``[..., M]`` hold distinct values below count.
 
-    On a CPU always. On a GPU the answer would stall the host: there only under the environment
-    variable ``IVN_CHECK_INDEX=1``, which copies each index to the host to find a wrong one.
+    A check on a GPU would stall the host. There it is made only under the environment variable
+    ``IVN_CHECK_INDEX=1``, for which each index is copied to the host.
     """
     host = to_check(index)
     if host is None:
@@ -124,7 +133,7 @@ def check_index(op: str, index: Tensor, count: int, name: str = "index") -> None
 
 
 def check_range(op: str, values: Tensor, count: int, name: str) -> None:
-    """Raise ValueError unless all of ``values`` lie in ``[0, count)``; where as `check_index`."""
+    """Raises ValueError unless ``values`` lie in ``[0, count)``; on GPUs as :func:`check_index`."""
     host = to_check(values)
     if host is None:
         return
@@ -134,7 +143,7 @@ def check_range(op: str, values: Tensor, count: int, name: str) -> None:
 
 
 def to_check(values: Tensor) -> Tensor | None:
-    """``values`` on the host, contiguous; None where they are not looked at, or empty."""
+    """Returns ``values`` on the host, contiguous; None where none are to be checked."""
     if values.device.type != "cpu":
         if os.environ.get("IVN_CHECK_INDEX") != "1":
             return None
@@ -143,7 +152,7 @@ def to_check(values: Tensor) -> Tensor | None:
 
 
 def build() -> Build:
-    """How the library was built; LibraryError if it cannot be loaded."""
+    """Returns the way that the library was built; LibraryError if it cannot be loaded."""
     library = _library()
     archs = library.ivn_cuda_archs().decode()
     return Build(archs, library.ivn_cuda_version(), library.ivn_openmp())
@@ -189,10 +198,10 @@ def _library() -> ctypes.CDLL:
 
 
 def _is_compiled_elsewhere() -> bool:
-    """Whether Python would find an ``ivn`` with its library, were it not for this one."""
+    """Returns whether Python would find another ``ivn``, with its library, without this one."""
     here = Path(__file__).resolve().parents[1]
     path = [folder for folder in sys.path if Path(folder).resolve() != here.parent]
-    # All finders: one of an installation in place is not on the path.
+    # All finders are asked, since an installation in place is not on the path.
     specs = (finder.find_spec("ivn", path) for finder in sys.meta_path)
     origins = [Path(spec.origin).resolve() for spec in specs if spec is not None and spec.origin]
     folders = {origin.parent for origin in origins} - {here}

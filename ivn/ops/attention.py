@@ -14,7 +14,7 @@ from ._dtype import wide_dtype
 
 
 def attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """Softmax attention of every query to every key, scaled by ``D ** -0.5``.
+    """Returns softmax attention of every query to every key, scaled by ``D ** -0.5``.
 
     Args:
         query: ``[B, N, H, D]``.
@@ -30,13 +30,13 @@ def attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 def packed_attention(
     query: Tensor, key: Tensor, value: Tensor, *, lengths: Sequence[int]
 ) -> Tensor:
-    """:func:`attention` within each of some sequences that lie end to end.
+    """Returns :func:`attention` within each of several sequences that lie end to end.
 
-    Neighbours of one length are taken together.
+    Neighbouring sequences of one length are computed together.
 
     Args:
         query, key, value: ``[1, S, H, D]``, one dtype.
-        lengths: tokens of each sequence, on the host; their sum is ``S``.
+        lengths: numbers of tokens of the sequences, on the host; their sum is ``S``.
 
     Returns:
         ``[1, S, H, D]``.
@@ -52,14 +52,14 @@ def packed_attention(
 
 
 def local_attention(query: Tensor, key: Tensor, value: Tensor, *, window: int) -> Tensor:
-    """Attention of query ``i`` to the keys ``j`` with ``|i - j| <= window``.
+    """Returns attention of query ``i`` to the keys ``j`` with ``|i - j| <= window``.
 
     Blocks of ``window`` queries attend to their own block of keys and its two neighbours, so the
     cost grows with ``N * window`` and no ``[N, N]`` mask exists.
 
     Args:
         query, key, value: ``[B, N, H, D]``, one dtype.
-        window: tokens to either side, at least 1.
+        window: number of tokens on either side, at least 1.
 
     Returns:
         ``[B, N, H, D]``.
@@ -78,7 +78,7 @@ def local_attention(query: Tensor, key: Tensor, value: Tensor, *, window: int) -
     j = torch.arange(-window, 2 * window, device=query.device)
     start = torch.arange(blocks, device=query.device)[:, None, None] * window
     inside = (start + j >= 0) & (start + j < N) & ((i - j).abs() <= window)
-    # A padded query has no key inside: let it see itself, its row is cut off below.
+    # A padded query has no key inside. It attends to itself, and its row is cut off below.
     inside = inside | ((start + i >= N) & (i == j))
 
     out = F.scaled_dot_product_attention(
@@ -98,11 +98,11 @@ def _with_neighbours(padded: Tensor, blocks: int, window: int) -> Tensor:
 
 
 def rotate(x: Tensor, *, theta: float) -> Tensor:
-    """Rotary positions (Su et al. 2021), halves paired: ``x`` ``[B, N, H, D]`` turned by its index.
+    """Returns ``x`` ``[B, N, H, D]`` with rotary positions (Su et al. 2021), in halves.
 
-    Feature ``d`` and ``d + D/2`` of token ``n`` turn by ``n * theta ** (-2d / D)``. Angles in
-    fp64, so that long sequences lose nothing; the product is in at least fp32, output in ``x``'s
-    dtype.
+    Features ``d`` and ``d + D/2`` of token ``n`` turn by ``n * theta ** (-2d / D)``. Angles are in
+    fp64, so that long sequences lose nothing; the product is in at least fp32, the result in the
+    dtype of ``x``.
     """
     N, D = x.shape[1], x.shape[3]
     exponent = torch.arange(0, D, 2, device=x.device, dtype=torch.float64) / D

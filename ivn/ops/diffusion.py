@@ -1,10 +1,10 @@
-"""``ivn::noisy_target`` and ``ivn::diffusion_loss``: what surrounds the denoiser's network.
+"""``ivn::noisy_target`` and ``ivn::diffusion_loss``: the denoiser's input and its loss.
 
 The noise is drawn from keys wherever it is needed and never stored. With the network's estimate of
-it, and a number that says where the variance lies between its bounds, the hybrid objective of
+it, and its estimate of where the variance lies between its bounds, the hybrid objective of
 Nichol & Dhariwal ("Improved denoising diffusion probabilistic models", 2021, equation 16) needs
-neither the noisy target nor, but in step 0, the target: the two means of a step back differ by a
-multiple of the noise's error alone.
+neither the noisy target nor, except in step 0, the target: the two means of a step back differ only
+by a multiple of the noise's error.
 
 Legend: B samples, P rows of each, R = B * P rows, D dimensions of a target, S steps.
 """
@@ -19,7 +19,7 @@ from ivn.keys import Purpose
 
 from ._dtype import compiled_dtype, wide_dtype
 from ._library import TYPES, call, check_range
-from ._triton import register_triton
+from ._register import operation
 from .random import draw_kind, normal_reference
 
 _LN2 = math.log(2.0)
@@ -36,9 +36,9 @@ class Steps(NamedTuple):
     Attributes:
         signal: factor of the target in the noisy target.
         noise: factor of the noise there.
-        mean: what an error of the noise moves the mean of a step back by.
-        log_variance: the lower bound of its log-variance; the true one.
-        spread: the upper bound less the lower.
+        mean: shift of the mean of a step back per error of the noise.
+        log_variance: lower bound of the log-variance of a step back, which is the true one.
+        spread: upper bound minus lower bound.
         precision: ``mean ** 2`` over the true variance.
     """
 
@@ -51,7 +51,12 @@ class Steps(NamedTuple):
 
 
 class LossTerms(NamedTuple):
-    """Of each row, ``[R]``: the noise's squared error, and the variational bound in bits."""
+    """Both terms of the hybrid objective.
+
+    Attributes:
+        mse: mean squared error of the noise in each row, ``[R]``.
+        variational: variational bound of each row in bits, ``[R]``.
+    """
 
     mse: Tensor
     variational: Tensor
@@ -67,17 +72,17 @@ def noisy_target(
     layer: int = 0,
     dtype: torch.dtype,
 ) -> Tensor:
-    """``x_t``: each row of ``target`` with the noise of its step, ready for a matrix product.
+    """Returns ``x_t``, each row of ``target`` with the noise of its step, for a matrix product.
 
     Args:
-        target: ``[R, D]`` fp32 or fp64: rows of one sample after another. A constant.
+        target: ``[R, D]`` fp32 or fp64, the rows of one sample after those of another. A constant.
         keys: ``[B, 4]`` int64; the noise is ``normal(keys, purpose, P * D, layer=layer)``.
         timestep: ``[R]`` int64 in ``[0, S)``. On a CPU another value is a ValueError.
         steps: ``[S, 6]``, the columns of :class:`Steps`, in the dtype of ``target``.
-        dtype: of the result: fp32, bf16 or fp16, or fp64 for fp64.
+        dtype: dtype of the result: fp32, bf16 or fp16, or fp64 for fp64.
 
     Returns:
-        ``[R, D']``: D' is D rounded up to a multiple of 8, the features past D are zero.
+        ``[R, D']``, where D' is D rounded up to a multiple of 8; the features past D are zero.
     """
     _check("noisy_target", target, keys, timestep, steps)
     if wide_dtype(dtype) != target.dtype:
@@ -97,12 +102,13 @@ def diffusion_loss(
     purpose: Purpose = Purpose.NOISE,
     layer: int = 0,
 ) -> LossTerms:
-    """Both terms of the hybrid objective for each row, means over its dimensions.
+    """Returns both terms of the hybrid objective for each row, as means over its dimensions.
 
     Args:
-        output: the network's ``[R, 2 * D]``: noise, then variance; fp32, bf16, fp16 or fp64.
-            Differentiable: the squared error reaches the noise, the bound the variance, only.
-        target, keys, timestep, steps, purpose, layer: as given to :func:`noisy_target`.
+        output: output of the network, ``[R, 2 * D]``, noise then variance; fp32, bf16, fp16 or
+            fp64. Differentiable: the squared error reaches only the noise, the bound only the
+            variance.
+        target, keys, timestep, steps, purpose, layer: arguments of :func:`noisy_target`.
 
     Returns:
         Two ``[R]`` in the dtype of ``target``, in which they are computed.
@@ -125,7 +131,7 @@ def diffusion_loss(
 
 
 def add_noise(target: Tensor, noise: Tensor, timestep: Tensor, steps: Tensor) -> Tensor:
-    """``x_t`` of equation 9, ``[R, D]``, from noise that is given."""
+    """Returns ``x_t`` of equation 9, ``[R, D]``, for the given noise."""
     step = _columns(steps, timestep)
     return step.signal * target + step.noise * noise
 
@@ -133,12 +139,12 @@ def add_noise(target: Tensor, noise: Tensor, timestep: Tensor, steps: Tensor) ->
 def loss_terms(
     output: Tensor, target: Tensor, noise: Tensor, timestep: Tensor, steps: Tensor
 ) -> LossTerms:
-    """:func:`diffusion_loss` in plain PyTorch, from noise that is given, ``[R, D]``."""
+    """Returns :func:`diffusion_loss` in plain PyTorch, for the given noise ``[R, D]``."""
     estimate, interpolation = output.chunk(2, dim=-1)
     error = estimate - noise
     step = _columns(steps, timestep)
-    above_true = (interpolation + 1) / 2 * step.spread  # log-variance, over the true one
-    # The divergence of two normal distributions of means `step.mean * error` apart.
+    above_true = (interpolation + 1) / 2 * step.spread  # log-variance above the true one
+    # The divergence of two normal distributions whose means are `step.mean * error` apart.
     surplus = 1 + step.precision * error.detach().square()
     divergence = 0.5 * (above_true - 1 + (-above_true).exp() * surplus)
     likelihood = discretised_log_likelihood(
@@ -149,13 +155,13 @@ def loss_terms(
 
 
 def discretised_log_likelihood(x: Tensor, centred: Tensor, log_scale: Tensor) -> Tensor:
-    """Log-probability of the 2/255-wide bin around ``x`` in [-1, 1], under a Gaussian.
+    """Returns the log-probability of the 2/255-wide bin around ``x`` in [-1, 1], for a Gaussian.
 
-    ``centred`` is ``x`` less the mean. The normal distribution function is approximated with a
+    ``centred`` is ``x`` minus the mean. The normal distribution function is approximated with a
     tanh, as in the paper's code.
     """
     inverse, far = (-log_scale).exp(), centred.abs()
-    # Of the lower tail, where a difference of small numbers keeps its digits.
+    # In the lower tail, where a difference of small numbers keeps its digits.
     inside = _normal_cdf(inverse * (_HALF_BIN - far)) - _normal_cdf(inverse * (-_HALF_BIN - far))
     lowest = _normal_cdf(inverse * (_HALF_BIN + centred))
     highest = _normal_cdf(inverse * (_HALF_BIN - centred))
@@ -168,7 +174,7 @@ def _normal_cdf(x: Tensor) -> Tensor:
 
 
 def _columns(steps: Tensor, timestep: Tensor) -> Steps:
-    """The rows of ``timestep`` as columns ``[R, 1]``."""
+    """Returns the rows of ``steps`` at ``timestep`` as columns ``[R, 1]``."""
     return Steps(*steps[timestep].unsqueeze(1).unbind(2))
 
 
@@ -180,7 +186,7 @@ def noisy_target_reference(
     purpose: int,
     dtype: torch.dtype,
 ) -> Tensor:
-    """What ``ivn::noisy_target`` means, in plain PyTorch."""
+    """Computes ``ivn::noisy_target`` in plain PyTorch."""
     x_t = add_noise(target, _noise_reference(target, keys, purpose), timestep, steps)
     return torch.nn.functional.pad(x_t, (0, -target.shape[1] % ALIGNED)).to(dtype)
 
@@ -188,7 +194,7 @@ def noisy_target_reference(
 def diffusion_loss_reference(
     output: Tensor, target: Tensor, keys: Tensor, timestep: Tensor, steps: Tensor, purpose: int
 ) -> LossTerms:
-    """What ``ivn::diffusion_loss`` means, in plain PyTorch."""
+    """Computes ``ivn::diffusion_loss`` in plain PyTorch."""
     noise = _noise_reference(target, keys, purpose)
     return loss_terms(output.to(target.dtype), target, noise, timestep, steps)
 
@@ -198,21 +204,18 @@ def _noise_reference(target: Tensor, keys: Tensor, purpose: int) -> Tensor:
     return normal_reference(keys, count, purpose, target.dtype).reshape(target.shape)
 
 
-def _check_noisy_target(target: Tensor, keys: Tensor, timestep: Tensor, steps: Tensor, *_) -> None:
-    check_range("noisy_target", timestep, len(steps), "timestep")
-
-
-def _check_diffusion_loss(output: Tensor, *given: Tensor) -> None:
-    _, _, timestep, steps, *_ = given
-    check_range("diffusion_loss", timestep, len(steps), "timestep")
-
-
 def _sizes(target: Tensor, keys: Tensor) -> tuple[int, int, int]:
-    """Samples, rows of each, dimensions."""
+    """Returns the numbers of samples, of rows of a sample, and of dimensions."""
     return len(keys), len(target) // max(len(keys), 1), target.shape[1]
 
 
-@torch.library.custom_op("ivn::noisy_target", mutates_args=(), device_types="cpu")
+@operation(
+    check=lambda timestep, steps: check_range("noisy_target", timestep, len(steps), "timestep"),
+    fake=lambda target, dtype: target.new_empty(
+        target.shape[0], target.shape[1] + -target.shape[1] % ALIGNED, dtype=dtype
+    ),
+    triton="noisy_target",
+)
 def _noisy_target(
     target: Tensor,
     keys: Tensor,
@@ -221,7 +224,6 @@ def _noisy_target(
     purpose: int,
     dtype: torch.dtype,
 ) -> Tensor:
-    _check_noisy_target(target, keys, timestep, steps)
     R, D = target.shape
     x_t = target.new_empty(R, D + -D % ALIGNED, dtype=dtype)
     pointers = (target, keys, timestep, steps, x_t)
@@ -230,19 +232,7 @@ def _noisy_target(
     return x_t
 
 
-@torch.library.custom_op("ivn::diffusion_loss", mutates_args=(), device_types="cpu")
-def _diffusion_loss(
-    output: Tensor, target: Tensor, keys: Tensor, timestep: Tensor, steps: Tensor, purpose: int
-) -> tuple[Tensor, Tensor]:
-    _check_diffusion_loss(output, target, keys, timestep, steps)
-    mse, variational = (target.new_empty(len(target)) for _ in range(2))
-    pointers = (output, target, keys, timestep, steps, mse, variational)
-    kind = (purpose, TYPES[output.dtype])
-    call("ivn_diffusion_loss", target.device, *pointers, *_sizes(target, keys), *kind)
-    return mse, variational
-
-
-@torch.library.custom_op("ivn::diffusion_loss_backward", mutates_args=(), device_types="cpu")
+@operation(fake=lambda output: torch.empty_like(output), triton="diffusion_loss_backward")
 def _diffusion_loss_backward(
     grad_mse: Tensor,
     grad_variational: Tensor,
@@ -260,39 +250,21 @@ def _diffusion_loss_backward(
     return grad_output
 
 
-register_triton(_noisy_target, "noisy_target", check=_check_noisy_target)
-register_triton(_diffusion_loss, "diffusion_loss_forward", check=_check_diffusion_loss)
-register_triton(_diffusion_loss_backward, "diffusion_loss_backward")
-
-
-@_noisy_target.register_fake
-def _(target, keys, timestep, steps, purpose, dtype):
-    D = target.shape[1]
-    return target.new_empty(target.shape[0], D + -D % ALIGNED, dtype=dtype)
-
-
-@_diffusion_loss.register_fake
-def _(output, target, keys, timestep, steps, purpose):
-    return target.new_empty(target.shape[0]), target.new_empty(target.shape[0])
-
-
-@_diffusion_loss_backward.register_fake
-def _(grad_mse, grad_variational, output, target, keys, timestep, steps, purpose):
-    return torch.empty_like(output)
-
-
-def _save(ctx, inputs, output) -> None:
-    *tensors, ctx.purpose = inputs
-    ctx.save_for_backward(*tensors)
-
-
-def _differentiate(ctx, grad_mse: Tensor, grad_variational: Tensor):
-    gradients = (grad_mse.contiguous(), grad_variational.contiguous())
-    grad = _diffusion_loss_backward(*gradients, *ctx.saved_tensors, ctx.purpose)
-    return grad, None, None, None, None, None
-
-
-_diffusion_loss.register_autograd(_differentiate, setup_context=_save)
+@operation(
+    check=lambda timestep, steps: check_range("diffusion_loss", timestep, len(steps), "timestep"),
+    fake=lambda target: (target.new_empty(target.shape[0]), target.new_empty(target.shape[0])),
+    triton="diffusion_loss_forward",
+    saves="output, target, keys, timestep, steps, purpose",
+    gradients={"output": _diffusion_loss_backward},
+)
+def _diffusion_loss(
+    output: Tensor, target: Tensor, keys: Tensor, timestep: Tensor, steps: Tensor, purpose: int
+) -> tuple[Tensor, Tensor]:
+    mse, variational = (target.new_empty(len(target)) for _ in range(2))
+    pointers = (output, target, keys, timestep, steps, mse, variational)
+    kind = (purpose, TYPES[output.dtype])
+    call("ivn_diffusion_loss", target.device, *pointers, *_sizes(target, keys), *kind)
+    return mse, variational
 
 
 def _check(op: str, target: Tensor, keys: Tensor, timestep: Tensor, steps: Tensor) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 from ._affine import describe, stacked
 from ._dtype import wide_dtype
 from ._library import NORM_PARTS, TYPES, call
-from ._triton import register_triton
+from ._register import operation
 
 
 def cosine_distance(
@@ -22,7 +22,7 @@ def cosine_distance(
     norm_eps: float = 1e-5,
     eps: float = 1e-6,
 ) -> Tensor:
-    r"""One minus the cosine between the LayerNorm of each row and its target.
+    r"""Returns one minus the cosine between the LayerNorm of each row and its target.
 
     .. math:: p_r = \frac{x_r - \bar x_r}{\sqrt{\mathrm{var}(x_r) + \epsilon_n}} \, w + b, \qquad
               d_r = 1 - \frac{p_r \cdot t_r}{\max(|p_r|, \epsilon) \, \max(|t_r|, \epsilon)}
@@ -32,9 +32,9 @@ def cosine_distance(
             Differentiable, as are weight and bias.
         target: teacher tokens, same shape and device, any floating-point dtype. A constant: no
             gradient flows to it, whatever its ``requires_grad``.
-        weight, bias: of the norm, ``[D]``.
-        norm_eps: added to the variance.
-        eps: lower bound on either length, so a zero row has distance 1 and a finite gradient.
+        weight, bias: weight and bias of the norm, ``[D]``.
+        norm_eps: number added to the variance.
+        eps: lower bound of both lengths, so a zero row has distance 1 and a finite gradient.
 
     Returns:
         The distance of each row, ``[...]``, computed in fp32; in fp64 if ``pred`` is fp64.
@@ -65,25 +65,17 @@ def cosine_distance(
 def cosine_distance_reference(
     pred: Tensor, target: Tensor, affine: Tensor, norm_eps: float, eps: float
 ) -> Tensor:
-    """What ``ivn::cosine_distance`` means, in plain PyTorch: ``affine`` is ``[2, D]``."""
+    """Computes ``ivn::cosine_distance`` in plain PyTorch; ``affine`` is ``[2, D]``."""
     wide = wide_dtype(pred.dtype)
     normed = F.layer_norm(pred.to(wide), pred.shape[-1:], affine[0], affine[1], norm_eps)
     p, t = (F.normalize(x, dim=-1, eps=eps) for x in (normed, target.to(wide)))
     return 1.0 - (p * t).sum(dim=-1)
 
 
-@torch.library.custom_op("ivn::cosine_distance", mutates_args=(), device_types="cpu")
-def _cosine_distance(
-    pred: Tensor, target: Tensor, affine: Tensor, norm_eps: float, eps: float
-) -> Tensor:
-    distance = affine.new_empty(len(pred))
-    target = _readable(pred, target)
-    settings = (*pred.shape, norm_eps, eps, TYPES[pred.dtype], TYPES[target.dtype])
-    call("ivn_cosine_distance", pred.device, pred, target, affine, distance, *settings)
-    return distance
-
-
-@torch.library.custom_op("ivn::cosine_distance_backward", mutates_args=(), device_types="cpu")
+@operation(
+    fake=lambda pred, affine: (torch.empty_like(pred), torch.empty_like(affine)),
+    triton="cosine_distance_backward",
+)
 def _cosine_distance_backward(
     grad: Tensor, pred: Tensor, target: Tensor, affine: Tensor, norm_eps: float, eps: float
 ) -> tuple[Tensor, Tensor]:
@@ -96,37 +88,24 @@ def _cosine_distance_backward(
     return grad_pred, grad_affine.sum(0)
 
 
-register_triton(_cosine_distance, "cosine_distance_forward")
-register_triton(_cosine_distance_backward, "cosine_distance_backward")
-
-
-@_cosine_distance.register_fake
-def _(pred, target, affine, norm_eps, eps):
-    return affine.new_empty(pred.shape[0])
-
-
-@_cosine_distance_backward.register_fake
-def _(grad, pred, target, affine, norm_eps, eps):
-    return torch.empty_like(pred), torch.empty_like(affine)
-
-
-def _save_inputs(ctx, inputs, output) -> None:
-    pred, target, affine, ctx.norm_eps, ctx.eps = inputs
-    ctx.save_for_backward(pred, target, affine)
-
-
-def _differentiate(ctx, grad: Tensor):
-    grad_pred, grad_affine = _cosine_distance_backward(
-        grad.contiguous(), *ctx.saved_tensors, ctx.norm_eps, ctx.eps
-    )
-    return grad_pred, None, grad_affine, None, None
-
-
-_cosine_distance.register_autograd(_differentiate, setup_context=_save_inputs)
+@operation(
+    fake=lambda pred, affine: affine.new_empty(pred.shape[0]),
+    triton="cosine_distance_forward",
+    saves="pred, target, affine, norm_eps, eps",
+    gradients={"pred, affine": _cosine_distance_backward},
+)
+def _cosine_distance(
+    pred: Tensor, target: Tensor, affine: Tensor, norm_eps: float, eps: float
+) -> Tensor:
+    distance = affine.new_empty(len(pred))
+    target = _readable(pred, target)
+    settings = (*pred.shape, norm_eps, eps, TYPES[pred.dtype], TYPES[target.dtype])
+    call("ivn_cosine_distance", pred.device, pred, target, affine, distance, *settings)
+    return distance
 
 
 def _readable(pred: Tensor, target: Tensor) -> Tensor:
-    """``target`` in a dtype that the C++ version reads beside ``pred``: bf16, or the widest."""
+    """Returns ``target`` in a dtype that the C++ version reads beside that of ``pred``."""
     if pred.dtype not in TYPES:
         raise ValueError(
             f"cosine_distance: pred is {pred.dtype}, expected on a CPU fp32, bf16 or fp64"

@@ -1,4 +1,4 @@
-"""``ivn::sample_tokens`` and its kin: which tokens a mask leaves, as ascending indices, from keys.
+"""``ivn::sample_tokens`` and its kin: draw masks from keys, as ascending indices of tokens.
 
 Legend: B clips, T frames, L tokens of a frame, N = T * L tokens of a clip, K kept tokens.
 """
@@ -9,25 +9,26 @@ from torch import Tensor
 from ivn.keys import Purpose
 
 from ._library import TYPES, call, check_index, to_check
+from ._register import operation
 from .random import draw_kind, random_words, uniform
 
-# How often blocks that hide a whole frame are drawn: each view of a clip has so many layers.
+# Number of times that blocks are drawn if they hide a whole frame: each view has so many layers.
 ATTEMPTS = 64
 
 
 def sample_tokens(weights: Tensor, keys: Tensor, kept: int) -> Tensor:
-    """Tokens drawn without replacement, each frame by its own weights, ``[B, T * kept]`` int64.
+    """Draws tokens without replacement, each frame by its own weights: ``[B, T * kept]`` int64.
 
     The chance of the next draw is proportional to the weight (Plackett-Luce), by the exponential
-    race: token ``l`` arrives after ``-log(u) / w``, the first ``kept`` arrivals stay. The same
-    tokens on every device, to the bit.
+    race: token ``l`` arrives after ``-log(u) / w``, and the first ``kept`` arrivals stay. Every
+    device draws the same tokens.
 
     Args:
         weights: ``[B, T, L]`` fp32 or fp64, at least 0. On a CPU, and on a GPU under
             ``IVN_CHECK_INDEX=1``, a frame with fewer of them above 0 than ``kept`` is a ValueError;
-            else a GPU does not look, and takes the first of the rest.
+            otherwise a GPU does not check, and takes the first of the rest.
         keys: ``[B, 4]``.
-        kept: tokens of a frame that stay, at most ``L``.
+        kept: number of tokens of a frame that stay, at most ``L``.
     """
     _check("sample_tokens", weights, kept)
     _check_keys("sample_tokens", keys, weights)
@@ -35,7 +36,7 @@ def sample_tokens(weights: Tensor, keys: Tensor, kept: int) -> Tensor:
 
 
 def top_tokens(weights: Tensor, kept: int) -> Tensor:
-    """The tokens of largest weight in each frame, ``[B, T * kept]`` int64; the first of equals.
+    """Returns each frame's tokens of largest weight, ``[B, T * kept]`` int64, the first of equals.
 
     ``weights`` is ``[B, T, L]`` fp32 or fp64. On a CPU a NaN among them is a ValueError.
     """
@@ -45,7 +46,7 @@ def top_tokens(weights: Tensor, kept: int) -> Tensor:
 
 
 def sample_tokens_reference(weights: Tensor, keys: Tensor, kept: int, drawn: bool) -> Tensor:
-    """What ``ivn::sample_tokens`` means, in plain PyTorch."""
+    """Computes ``ivn::sample_tokens`` in plain PyTorch."""
     B, T, L = weights.shape
     arrival = -weights.double()
     if drawn:
@@ -58,18 +59,18 @@ def sample_tokens_reference(weights: Tensor, keys: Tensor, kept: int, drawn: boo
 def hide_blocks(
     keys: Tensor, rows: int, columns: int, *, count: int, height: int, width: int, view: int = 0
 ) -> Tensor:
-    """Which places of a frame some blocks hide, ``[B, rows * columns]`` bool.
+    """Draws blocks, and returns the places of a frame that they hide, ``[B, rows * columns]`` bool.
 
     Corners are drawn evenly among those that leave a block inside the frame; blocks may overlap.
-    Clips whose blocks hide the whole frame draw them again, at most 64 times: a row that is all
-    true then is one that never left a place open.
+    A clip whose blocks hide the whole frame draws them again, at most 64 times: a row that is all
+    true then never left a place open.
 
     Args:
         keys: ``[B, 4]``.
-        rows, columns: places of a frame.
-        count: blocks.
-        height, width: of a block, at most ``rows`` and ``columns``.
-        view: which of a clip's masks; each has its own randomness.
+        rows, columns: numbers of places down and across a frame.
+        count: number of blocks.
+        height, width: size of a block, at most ``rows`` and ``columns``.
+        view: number of the mask among the masks of a clip; each has its own random numbers.
     """
     _check_keys("hide_blocks", keys, keys)
     draw_kind("hide_blocks", Purpose.MASK, view * ATTEMPTS)
@@ -84,7 +85,7 @@ def hide_blocks(
 def hide_blocks_reference(
     keys: Tensor, rows: int, columns: int, count: int, height: int, width: int, view: int
 ) -> Tensor:
-    """What ``ivn::hide_blocks`` means, in plain PyTorch."""
+    """Computes ``ivn::hide_blocks`` in plain PyTorch."""
     hidden = torch.ones(len(keys), rows * columns, dtype=torch.bool, device=keys.device)
     y = torch.arange(rows, device=keys.device)
     x = torch.arange(columns, device=keys.device)
@@ -101,13 +102,13 @@ def hide_blocks_reference(
 
 
 def first_open_tokens(hidden: Tensor, frames: int, kept: int) -> Tensor:
-    """The first ``kept`` tokens of each clip whose places are open, ``[B, kept]`` int64.
+    """Returns the first ``kept`` tokens of each clip whose places are open, ``[B, kept]`` int64.
 
     Args:
         hidden: ``[B, L]`` bool, the same in all frames. On a CPU a row that leaves fewer than
             ``kept`` tokens open is a ValueError.
-        frames: of a clip.
-        kept: tokens that stay.
+        frames: number of frames of a clip.
+        kept: number of tokens of a clip that stay.
     """
     none = torch.zeros(len(hidden), 4, dtype=torch.int64, device=hidden.device)
     _check_open("first_open_tokens", hidden, frames, kept)
@@ -117,9 +118,10 @@ def first_open_tokens(hidden: Tensor, frames: int, kept: int) -> Tensor:
 def random_open_tokens(
     hidden: Tensor, keys: Tensor, frames: int, kept: int, *, view: int = 0
 ) -> Tensor:
-    """``kept`` tokens of each clip, drawn evenly among those whose places are open, ``[B, kept]``.
+    """Draws ``kept`` tokens of each clip evenly among those whose places are open, ``[B, kept]``.
 
-    Arguments as for :func:`first_open_tokens`; ``keys`` ``[B, 4]`` and ``view`` part the draws.
+    Takes the arguments of :func:`first_open_tokens`, and ``keys`` ``[B, 4]`` and ``view`` of the
+    draw.
     """
     _check_keys("random_open_tokens", keys, hidden)
     _check_open("random_open_tokens", hidden, frames, kept)
@@ -130,7 +132,7 @@ def random_open_tokens(
 def open_tokens_reference(
     hidden: Tensor, keys: Tensor, frames: int, kept: int, shuffled: bool, view: int
 ) -> Tensor:
-    """What ``ivn::open_tokens`` means, in plain PyTorch."""
+    """Computes ``ivn::open_tokens`` in plain PyTorch."""
     order = hidden.bool().repeat(1, frames).to(torch.int64) << 32
     if shuffled:
         order = order + random_words(keys, Purpose.TRUNCATE, order.shape[1], layer=view)
@@ -138,7 +140,7 @@ def open_tokens_reference(
 
 
 def other_tokens(index: Tensor, N: int) -> Tensor:
-    """The tokens of ``[0, N)`` that are not in ``index`` ``[B, M]``, ``[B, N - M]`` ascending.
+    """Returns the tokens of ``[0, N)`` that ``index`` ``[B, M]`` lacks: ``[B, N - M]``, sorted.
 
     On a CPU a token outside, or twice in a row, is a ValueError.
     """
@@ -151,7 +153,7 @@ def other_tokens(index: Tensor, N: int) -> Tensor:
 
 
 def other_tokens_reference(index: Tensor, N: int) -> Tensor:
-    """What ``ivn::other_tokens`` means, in plain PyTorch."""
+    """Computes ``ivn::other_tokens`` in plain PyTorch."""
     inside = torch.zeros(len(index), N, dtype=torch.int8, device=index.device)
     inside.scatter_(1, index, 1)
     return inside.argsort(dim=1, stable=True)[:, : N - index.shape[1]]
@@ -200,14 +202,16 @@ def _check_keys(op: str, keys: Tensor, beside: Tensor) -> None:
 
 
 def _check_weights(weights: Tensor, kept: int, drawn: bool) -> None:
-    op = "sample_tokens" if drawn else "top_tokens"
-    if bool(weights.isnan().any()):
-        raise ValueError(f"{op}: weights hold NaN, expected numbers")
-    if not drawn or weights.numel() == 0:
+    op, host = "sample_tokens" if drawn else "top_tokens", to_check(weights)
+    if host is None:
         return
-    if bool((weights < 0).any()):
+    if bool(host.isnan().any()):
+        raise ValueError(f"{op}: weights hold NaN, expected numbers")
+    if not drawn:
+        return
+    if bool((host < 0).any()):
         raise ValueError(f"{op}: weights hold numbers below 0, expected at least 0")
-    positive = (weights > 0).sum(-1)
+    positive = (host > 0).sum(-1)
     if int(positive.min()) < kept:
         clip, frame = divmod(int(positive.argmin()), weights.shape[1])
         raise ValueError(
@@ -216,12 +220,12 @@ def _check_weights(weights: Tensor, kept: int, drawn: bool) -> None:
         )
 
 
-@torch.library.custom_op("ivn::sample_tokens", mutates_args=(), device_types=("cpu", "cuda"))
+@operation(
+    check=_check_weights,
+    fake=lambda weights, keys, kept: keys.new_empty(weights.shape[0], weights.shape[1] * kept),
+)
 def _sample_tokens(weights: Tensor, keys: Tensor, kept: int, drawn: bool) -> Tensor:
     B, T, L = weights.shape
-    host = to_check(weights)
-    if host is not None:
-        _check_weights(host, kept, drawn)
     index = keys.new_empty(B, T * kept)
     type_ = TYPES[weights.dtype]
     word = Purpose.MASK << 24
@@ -230,12 +234,11 @@ def _sample_tokens(weights: Tensor, keys: Tensor, kept: int, drawn: bool) -> Ten
     return index
 
 
-@_sample_tokens.register_fake
-def _(weights: Tensor, keys: Tensor, kept: int, drawn: bool) -> Tensor:
-    return keys.new_empty(weights.shape[0], weights.shape[1] * kept)
-
-
-@torch.library.custom_op("ivn::hide_blocks", mutates_args=(), device_types=("cpu", "cuda"))
+@operation(
+    fake=lambda keys, rows, columns: keys.new_empty(
+        keys.shape[0], rows * columns, dtype=torch.uint8
+    )
+)
 def _hide_blocks(
     keys: Tensor, rows: int, columns: int, count: int, height: int, width: int, view: int
 ) -> Tensor:
@@ -247,14 +250,7 @@ def _hide_blocks(
     return hidden
 
 
-@_hide_blocks.register_fake
-def _(
-    keys: Tensor, rows: int, columns: int, count: int, height: int, width: int, view: int
-) -> Tensor:
-    return keys.new_empty(len(keys), rows * columns, dtype=torch.uint8)
-
-
-@torch.library.custom_op("ivn::open_tokens", mutates_args=(), device_types=("cpu", "cuda"))
+@operation(fake=lambda hidden, keys, kept: keys.new_empty(hidden.shape[0], kept))
 def _open_tokens(
     hidden: Tensor, keys: Tensor, frames: int, kept: int, shuffled: bool, view: int
 ) -> Tensor:
@@ -266,20 +262,12 @@ def _open_tokens(
     return index
 
 
-@_open_tokens.register_fake
-def _(hidden: Tensor, keys: Tensor, frames: int, kept: int, shuffled: bool, view: int) -> Tensor:
-    return keys.new_empty(len(hidden), kept)
-
-
-@torch.library.custom_op("ivn::other_tokens", mutates_args=(), device_types=("cpu", "cuda"))
+@operation(
+    check=lambda index, N: check_index("other_tokens", index, N),
+    fake=lambda index, N: index.new_empty(index.shape[0], N - index.shape[1]),
+)
 def _other_tokens(index: Tensor, N: int) -> Tensor:
-    check_index("other_tokens", index, N)
     B, M = index.shape
     rest = index.new_empty(B, N - M)
     call("ivn_other_tokens", index.device, index, rest, B, N, M)
     return rest
-
-
-@_other_tokens.register_fake
-def _(index: Tensor, N: int) -> Tensor:
-    return index.new_empty(index.shape[0], N - index.shape[1])

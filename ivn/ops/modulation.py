@@ -1,4 +1,4 @@
-"""``ivn::modulate`` and ``ivn::gated_modulate``: LayerNorms that another network steers (AdaLN).
+"""``ivn::modulate`` and ``ivn::gated_modulate``: adaptive LayerNorms (AdaLN).
 
 Legend: R rows (tokens), W features.
 """
@@ -10,7 +10,7 @@ from torch import Tensor
 from ._affine import describe, stacked
 from ._dtype import wide_dtype
 from ._library import NORM_PARTS, TYPES, call
-from ._triton import register_triton
+from ._register import operation
 
 
 def modulate(
@@ -22,19 +22,19 @@ def modulate(
     *,
     eps: float = 1e-6,
 ) -> Tensor:
-    r"""An adaptive LayerNorm (Peebles and Xie, arXiv 2212.09748).
+    r"""Returns an adaptive LayerNorm (Peebles and Xie, arXiv 2212.09748).
 
     .. math:: y = \left(\frac{x - \bar x}{\sqrt{\mathrm{var}(x) + \epsilon}} \, w + b\right)
               (1 + \mathrm{scale}) + \mathrm{shift}
 
     Args:
-        x: rows, ``[..., W]``. Differentiable, as is all else.
-        shift, scale: of each row, like ``x``. They may be chunks of one wider tensor: rows are
-            read where they lie.
-        weight, bias: of the LayerNorm, ``[W]``; both None for one without.
+        x: rows, ``[..., W]``. Differentiable, like all other arguments.
+        shift, scale: shift and scale of each row, like ``x``. They may be chunks of one wider
+            tensor: no copy is made.
+        weight, bias: weight and bias of the LayerNorm, ``[W]``, or both None.
 
     Returns:
-        ``[..., W]`` in the dtype of ``x``; computed in fp32, in fp64 where ``x`` is.
+        ``[..., W]`` in the dtype of ``x``, computed in fp32, or in fp64 if ``x`` is fp64.
     """
     affine = _checked_affine("modulate", x, weight, bias, shift=shift, scale=scale)
     out = _modulate(_rows(x).contiguous(), _rows(shift), _rows(scale), affine, eps)
@@ -52,13 +52,13 @@ def gated_modulate(
     *,
     eps: float = 1e-6,
 ) -> tuple[Tensor, Tensor]:
-    """The residual step ``s = x + gate * branch`` and :func:`modulate` of ``s``.
+    """Returns the residual step ``s = x + gate * branch`` and :func:`modulate` of ``s``.
 
     Args:
-        x: residual stream, ``[..., W]``. Differentiable, as is all else.
-        gate: of each row, like ``x``; read where it lies.
-        branch: what a block gave, like ``x``.
-        shift, scale, weight, bias: as for :func:`modulate`, of the norm that comes next.
+        x: residual stream, ``[..., W]``. Differentiable, like all other arguments.
+        gate: gate of each row, like ``x``; it may be a chunk of a wider tensor.
+        branch: output of a block, like ``x``.
+        shift, scale, weight, bias: arguments of :func:`modulate` for the norm that comes next.
 
     Returns:
         ``s`` and the modulated norm of the rounded ``s``, both like ``x``.
@@ -75,7 +75,7 @@ def gated_modulate(
 def modulate_reference(
     x: Tensor, shift: Tensor, scale: Tensor, affine: Tensor, eps: float
 ) -> Tensor:
-    """What ``ivn::modulate`` means: ``affine`` is ``[2, W]``, or ``[0, W]`` for none."""
+    """Computes ``ivn::modulate`` in plain PyTorch; ``affine`` is ``[2, W]``, or ``[0, W]``."""
     real = wide_dtype(x.dtype)
     weight, bias = affine if len(affine) else (None, None)
     normed = F.layer_norm(x.to(real), x.shape[-1:], weight, bias, eps)
@@ -91,35 +91,16 @@ def gated_modulate_reference(
     affine: Tensor,
     eps: float,
 ) -> tuple[Tensor, Tensor]:
-    """What ``ivn::gated_modulate`` means, in plain PyTorch."""
+    """Computes ``ivn::gated_modulate`` in plain PyTorch."""
     real = wide_dtype(x.dtype)
     stream = (x.to(real) + gate.to(real) * branch.to(real)).to(x.dtype)
     return stream, modulate_reference(stream, shift, scale, affine, eps)
 
 
-@torch.library.custom_op("ivn::modulate", mutates_args=(), device_types="cpu")
-def _modulate(x: Tensor, shift: Tensor, scale: Tensor, affine: Tensor, eps: float) -> Tensor:
-    out = torch.empty_like(x)
-    rows = (shift.data_ptr(), scale.data_ptr(), _present(affine))
-    strides = (0, shift.stride(0), scale.stride(0))
-    call(
-        "ivn_modulate",
-        x.device,
-        x,
-        0,
-        0,
-        *rows,
-        0,
-        out,
-        *strides,
-        *x.shape,
-        eps,
-        _type("modulate", x),
-    )
-    return out
-
-
-@torch.library.custom_op("ivn::modulate_backward", mutates_args=(), device_types="cpu")
+@operation(
+    fake=lambda x, affine: (torch.empty_like(x), torch.empty_like(x), torch.empty_like(affine)),
+    triton="modulate_backward",
+)
 def _modulate_backward(
     grad: Tensor, x: Tensor, scale: Tensor, affine: Tensor, eps: float
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -132,25 +113,28 @@ def _modulate_backward(
     return grad_x, grad_scale, grad_affine.sum(0)[: len(affine)].contiguous()
 
 
-@torch.library.custom_op("ivn::gated_modulate", mutates_args=(), device_types="cpu")
-def _gated_modulate(
-    x: Tensor,
-    gate: Tensor,
-    branch: Tensor,
-    shift: Tensor,
-    scale: Tensor,
-    affine: Tensor,
-    eps: float,
-) -> tuple[Tensor, Tensor]:
-    stream, out = torch.empty_like(x), torch.empty_like(x)
-    rows = (gate.data_ptr(), branch, shift.data_ptr(), scale.data_ptr())
-    pointers = (x, *rows, _present(affine), stream, out)
-    strides = (gate.stride(0), shift.stride(0), scale.stride(0))
-    call("ivn_modulate", x.device, *pointers, *strides, *x.shape, eps, _type("gated_modulate", x))
-    return stream, out
+@operation(
+    fake=lambda x: torch.empty_like(x),
+    triton="modulate_forward",
+    saves="x, scale, affine, eps",
+    gradients={"x, scale, affine": _modulate_backward, "shift": lambda grad, *_: grad},
+)
+def _modulate(x: Tensor, shift: Tensor, scale: Tensor, affine: Tensor, eps: float) -> Tensor:
+    out = torch.empty_like(x)
+    rows = (shift.data_ptr(), scale.data_ptr(), _present(affine))
+    strides = (0, shift.stride(0), scale.stride(0))
+    pointers = (x, 0, 0, *rows, 0, out)
+    call("ivn_modulate", x.device, *pointers, *strides, *x.shape, eps, _type("modulate", x))
+    return out
 
 
-@torch.library.custom_op("ivn::gated_modulate_backward", mutates_args=(), device_types="cpu")
+@operation(
+    fake=lambda stream, affine: (
+        *(torch.empty_like(stream) for _ in range(4)),
+        torch.empty_like(affine),
+    ),
+    triton="gated_modulate_backward",
+)
 def _gated_modulate_backward(
     grad_stream: Tensor,
     grad: Tensor,
@@ -172,64 +156,35 @@ def _gated_modulate_backward(
     return grad_x, grad_gate, grad_branch, grad_scale, grad_affine
 
 
-register_triton(_modulate, "modulate_forward")
-register_triton(_modulate_backward, "modulate_backward")
-register_triton(_gated_modulate, "gated_modulate_forward")
-register_triton(_gated_modulate_backward, "gated_modulate_backward")
-
-
-@_modulate.register_fake
-def _(x, shift, scale, affine, eps):
-    return torch.empty_like(x)
-
-
-@_modulate_backward.register_fake
-def _(grad, x, scale, affine, eps):
-    return torch.empty_like(x), torch.empty_like(x), torch.empty_like(affine)
-
-
-@_gated_modulate.register_fake
-def _(x, gate, branch, shift, scale, affine, eps):
-    return torch.empty_like(x), torch.empty_like(x)
-
-
-@_gated_modulate_backward.register_fake
-def _(grad_stream, grad, stream, gate, branch, scale, affine, eps):
-    return *(torch.empty_like(stream) for _ in range(4)), torch.empty_like(affine)
-
-
-def _save_for_modulate(ctx, inputs, output) -> None:
-    x, _, scale, affine, ctx.eps = inputs
-    ctx.save_for_backward(x, scale, affine)
-
-
-def _differentiate_modulate(ctx, grad: Tensor):
-    grad_x, grad_scale, grad_affine = _modulate_backward(
-        grad.contiguous(), *ctx.saved_tensors, ctx.eps
-    )
-    return grad_x, grad, grad_scale, grad_affine, None
-
-
-def _save_for_gated_modulate(ctx, inputs, output) -> None:
-    _, gate, branch, _, scale, affine, ctx.eps = inputs
-    ctx.save_for_backward(output[0], gate, branch, scale, affine)
-
-
-def _differentiate_gated_modulate(ctx, grad_stream: Tensor, grad: Tensor):
-    grad_x, grad_gate, grad_branch, grad_scale, grad_affine = _gated_modulate_backward(
-        grad_stream.contiguous(), grad.contiguous(), *ctx.saved_tensors, ctx.eps
-    )
-    return grad_x, grad_gate, grad_branch, grad, grad_scale, grad_affine, None
-
-
-_modulate.register_autograd(_differentiate_modulate, setup_context=_save_for_modulate)
-_gated_modulate.register_autograd(
-    _differentiate_gated_modulate, setup_context=_save_for_gated_modulate
+@operation(
+    fake=lambda x: (torch.empty_like(x), torch.empty_like(x)),
+    triton="gated_modulate_forward",
+    results="stream, out",
+    saves="stream, gate, branch, scale, affine, eps",
+    gradients={
+        "x, gate, branch, scale, affine": _gated_modulate_backward,
+        "shift": lambda grad_stream, grad, *_: grad,
+    },
 )
+def _gated_modulate(
+    x: Tensor,
+    gate: Tensor,
+    branch: Tensor,
+    shift: Tensor,
+    scale: Tensor,
+    affine: Tensor,
+    eps: float,
+) -> tuple[Tensor, Tensor]:
+    stream, out = torch.empty_like(x), torch.empty_like(x)
+    rows = (gate.data_ptr(), branch, shift.data_ptr(), scale.data_ptr())
+    pointers = (x, *rows, _present(affine), stream, out)
+    strides = (gate.stride(0), shift.stride(0), scale.stride(0))
+    call("ivn_modulate", x.device, *pointers, *strides, *x.shape, eps, _type("gated_modulate", x))
+    return stream, out
 
 
 def _rows(x: Tensor) -> Tensor:
-    """``[R, W]``, whose rows may lie any distance apart but are each contiguous."""
+    """Returns ``[R, W]``, with each row contiguous and any distance between rows."""
     rows = x.reshape(-1, x.shape[-1])
     return rows if rows.stride(1) == 1 else rows.contiguous()
 
@@ -237,7 +192,7 @@ def _rows(x: Tensor) -> Tensor:
 def _checked_affine(
     name: str, x: Tensor, weight: Tensor | None, bias: Tensor | None, **rows: Tensor
 ) -> Tensor:
-    """Weight and bias as ``[2, W]`` in the dtype of the statistics, ``[0, W]`` without them."""
+    """Returns weight and bias as ``[2, W]`` in the dtype of the statistics, or ``[0, W]``."""
     W = x.shape[-1] if x.ndim else 0
     if W == 0 or not x.is_floating_point():
         raise ValueError(f"{name}: x is {describe(x)}, expected [..., W] in floating point")
@@ -254,7 +209,7 @@ def _checked_affine(
 
 
 def _present(affine: Tensor) -> Tensor:
-    """For the C++ version: ones and zeros where there is neither weight nor bias."""
+    """Returns ones and zeros for the C++ version if there is neither weight nor bias."""
     if len(affine):
         return affine
     return torch.stack([affine.new_ones(affine.shape[1]), affine.new_zeros(affine.shape[1])])

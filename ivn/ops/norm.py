@@ -1,4 +1,4 @@
-"""``ivn::rms_norm``, ``add_norm`` and ``qk_norm``: RMSNorms, alone and fused with what is around.
+"""``ivn::rms_norm``, ``add_norm`` and ``qk_norm``: RMSNorms, alone and fused with other steps.
 
 Legend: R rows (tokens), C features.
 """
@@ -8,19 +8,19 @@ from torch import Tensor
 
 from ._dtype import wide_dtype
 from ._library import NORM_PARTS, TYPES, call
-from ._triton import register_triton
+from ._register import operation
 
 
 def rms_norm(x: Tensor, weight: Tensor, *, eps: float = 1e-6, dtype: torch.dtype) -> Tensor:
-    """``x / sqrt(mean(x^2) + eps) * weight`` over the last dimension.
+    """Returns ``x / sqrt(mean(x^2) + eps) * weight`` over the last dimension.
 
     Args:
         x: ``[..., C]``. Differentiable, as is the weight.
         weight: ``[C]``.
-        dtype: of the result: that of ``x``, or a narrower one.
+        dtype: dtype of the result, that of ``x`` or a narrower one.
 
     Returns:
-        ``[..., C]`` in ``dtype``; computed in fp32, in fp64 where ``x`` is.
+        ``[..., C]`` in ``dtype``, computed in fp32, or in fp64 if ``x`` is fp64.
     """
     C = x.shape[-1] if x.ndim else 0
     if C == 0 or not x.is_floating_point():
@@ -33,20 +33,20 @@ def rms_norm(x: Tensor, weight: Tensor, *, eps: float = 1e-6, dtype: torch.dtype
 def add_norm(
     x: Tensor, branch: Tensor, scale: Tensor, drop: Tensor, weight: Tensor, *, eps: float = 1e-6
 ) -> tuple[Tensor, Tensor]:
-    r"""A residual step and the norm that the next branch begins with.
+    r"""Returns a residual step and the norm that the next branch begins with.
 
     .. math:: s = x + d \, \gamma \, b, \qquad y = s / \sqrt{\overline{s^2} + \epsilon} \; w
 
     Args:
         x: residual stream, ``[..., C]``. Differentiable, as are branch, scale and weight.
-        branch: what a block's branch gave, ``[..., C]``, of a dtype of its own.
+        branch: output of a block's branch, ``[..., C]``, in the dtype of ``x`` or another.
         scale: LayerScale, ``[C]``.
-        drop: factor of each row's branch, ``[...]``: 0 where stochastic depth leaves it out.
-        weight: of the norm, ``[C]``.
+        drop: factor of each row's branch, ``[...]``: 0 where stochastic depth drops it.
+        weight: weight of the norm, ``[C]``.
 
     Returns:
-        ``s`` in the dtype of ``x`` and ``y`` in that of ``branch``; computed in fp32, in fp64
-        where ``x`` is, ``y`` from the rounded ``s``.
+        ``s`` in the dtype of ``x`` and ``y`` in that of ``branch``, computed in fp32, or in fp64
+        if ``x`` is fp64; ``y`` from the rounded ``s``.
     """
     C = x.shape[-1] if x.ndim else 0
     _check_devices("add_norm", x, x=x)
@@ -61,7 +61,7 @@ def add_norm(
         x.reshape(-1, C).contiguous(),
         branch.reshape(-1, C).contiguous(),
         scale.contiguous(),
-        # Copied before it is flattened: of one clip, flattening alone would leave the stride 0.
+        # Copied before it is flattened: for one clip, flattening alone would keep the stride 0.
         drop.detach().to(wide_dtype(x.dtype)).contiguous().view(-1),
         weight.contiguous(),
         eps,
@@ -70,14 +70,14 @@ def add_norm(
 
 
 def qk_norm(qkv: Tensor, q_weight: Tensor, k_weight: Tensor, *, eps: float = 1e-6) -> Tensor:
-    """Queries and keys divided by their root mean square over all heads, times a weight.
+    """Returns queries and keys divided by their root mean square over all heads, times a weight.
 
     Args:
         qkv: queries, keys and values, ``[..., 3 * C]``. Differentiable, as are the weights.
         q_weight, k_weight: ``[C]``.
 
     Returns:
-        ``[..., 3 * C]`` in the same dtype, values as they were; computed in fp32, or fp64.
+        ``[..., 3 * C]`` in the same dtype, with the values unchanged; computed in fp32, or fp64.
     """
     width = qkv.shape[-1] if qkv.ndim else 0
     C = width // 3
@@ -90,7 +90,7 @@ def qk_norm(qkv: Tensor, q_weight: Tensor, k_weight: Tensor, *, eps: float = 1e-
 
 
 def rms_norm_reference(x: Tensor, weight: Tensor, eps: float, dtype: torch.dtype) -> Tensor:
-    """What ``ivn::rms_norm`` means, in plain PyTorch."""
+    """Computes ``ivn::rms_norm`` in plain PyTorch."""
     unit = _unit_rms(x.to(weight.dtype), eps)
     return (unit * weight).to(dtype)
 
@@ -98,7 +98,7 @@ def rms_norm_reference(x: Tensor, weight: Tensor, eps: float, dtype: torch.dtype
 def add_norm_reference(
     x: Tensor, branch: Tensor, scale: Tensor, drop: Tensor, weight: Tensor, eps: float
 ) -> tuple[Tensor, Tensor]:
-    """What ``ivn::add_norm`` means, in plain PyTorch."""
+    """Computes ``ivn::add_norm`` in plain PyTorch."""
     real = wide_dtype(x.dtype)
     step = branch.to(real) * scale.to(real) * drop[:, None].to(real)
     stream = (x.to(real) + step).to(x.dtype)
@@ -107,7 +107,7 @@ def add_norm_reference(
 
 
 def qk_norm_reference(qkv: Tensor, weights: Tensor, eps: float) -> Tensor:
-    """What ``ivn::qk_norm`` means: ``qkv`` is ``[R, 3, C]``, ``weights`` ``[2, C]``."""
+    """Computes ``ivn::qk_norm`` in plain PyTorch: ``qkv`` ``[R, 3, C]``, ``weights`` ``[2, C]``."""
     unit = _unit_rms(qkv[:, :2].to(weights.dtype), eps)
     return torch.cat([(unit * weights).to(qkv.dtype), qkv[:, 2:]], dim=1)
 
@@ -116,16 +116,10 @@ def _unit_rms(x: Tensor, eps: float) -> Tensor:
     return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + eps)
 
 
-@torch.library.custom_op("ivn::rms_norm", mutates_args=(), device_types="cpu")
-def _rms_norm(x: Tensor, weight: Tensor, eps: float, dtype: torch.dtype) -> Tensor:
-    normed = torch.empty_like(x, dtype=dtype)
-    _check_types("rms_norm", x, normed)
-    types = (TYPES[x.dtype], TYPES[dtype])
-    call("ivn_rms_norm", x.device, x, weight, normed, *x.shape, eps, *types)
-    return normed
-
-
-@torch.library.custom_op("ivn::rms_norm_backward", mutates_args=(), device_types="cpu")
+@operation(
+    fake=lambda x, weight: (torch.empty_like(x), torch.empty_like(weight)),
+    triton="rms_norm_backward",
+)
 def _rms_norm_backward(
     grad: Tensor, x: Tensor, weight: Tensor, eps: float
 ) -> tuple[Tensor, Tensor]:
@@ -135,19 +129,29 @@ def _rms_norm_backward(
     return grad_x, grad_weight.sum(0)
 
 
-@torch.library.custom_op("ivn::add_norm", mutates_args=(), device_types="cpu")
-def _add_norm(
-    x: Tensor, branch: Tensor, scale: Tensor, drop: Tensor, weight: Tensor, eps: float
-) -> tuple[Tensor, Tensor]:
-    _check_types("add_norm", x, branch)
-    stream, normed = torch.empty_like(x), torch.empty_like(branch)
-    vectors = (scale.to(drop.dtype), drop, weight.to(drop.dtype))
-    types = (TYPES[x.dtype], TYPES[branch.dtype])
-    call("ivn_add_norm", x.device, x, branch, *vectors, stream, normed, *x.shape, eps, *types)
-    return stream, normed
+@operation(
+    fake=lambda x, dtype: torch.empty_like(x, dtype=dtype),
+    triton="rms_norm_forward",
+    saves="x, weight, eps",
+    gradients={"x, weight": _rms_norm_backward},
+)
+def _rms_norm(x: Tensor, weight: Tensor, eps: float, dtype: torch.dtype) -> Tensor:
+    normed = torch.empty_like(x, dtype=dtype)
+    _check_types("rms_norm", x, normed)
+    types = (TYPES[x.dtype], TYPES[dtype])
+    call("ivn_rms_norm", x.device, x, weight, normed, *x.shape, eps, *types)
+    return normed
 
 
-@torch.library.custom_op("ivn::add_norm_backward", mutates_args=(), device_types="cpu")
+@operation(
+    fake=lambda stream, branch, drop: (
+        torch.empty_like(stream),
+        torch.empty_like(branch),
+        drop.new_empty(stream.shape[1]),
+        drop.new_empty(stream.shape[1]),
+    ),
+    triton="add_norm_backward",
+)
 def _add_norm_backward(
     grad_stream: Tensor,
     grad_normed: Tensor,
@@ -169,16 +173,28 @@ def _add_norm_backward(
     return grad_x, grad_branch, grad_scale.sum(0), grad_weight.sum(0)
 
 
-@torch.library.custom_op("ivn::qk_norm", mutates_args=(), device_types="cpu")
-def _qk_norm(qkv: Tensor, weights: Tensor, eps: float) -> Tensor:
-    _check_types("qk_norm", qkv, qkv)
-    normed = torch.empty_like(qkv)
-    R, _, C = qkv.shape
-    call("ivn_qk_norm", qkv.device, qkv, weights, normed, R, C, eps, TYPES[qkv.dtype])
-    return normed
+@operation(
+    fake=lambda x, branch: (torch.empty_like(x), torch.empty_like(branch)),
+    triton="add_norm_forward",
+    results="stream, normed",
+    saves="stream, branch, scale, drop, weight, eps",
+    gradients={"x, branch, scale, weight": _add_norm_backward},
+)
+def _add_norm(
+    x: Tensor, branch: Tensor, scale: Tensor, drop: Tensor, weight: Tensor, eps: float
+) -> tuple[Tensor, Tensor]:
+    _check_types("add_norm", x, branch)
+    stream, normed = torch.empty_like(x), torch.empty_like(branch)
+    vectors = (scale.to(drop.dtype), drop, weight.to(drop.dtype))
+    types = (TYPES[x.dtype], TYPES[branch.dtype])
+    call("ivn_add_norm", x.device, x, branch, *vectors, stream, normed, *x.shape, eps, *types)
+    return stream, normed
 
 
-@torch.library.custom_op("ivn::qk_norm_backward", mutates_args=(), device_types="cpu")
+@operation(
+    fake=lambda qkv, weights: (torch.empty_like(qkv), torch.empty_like(weights)),
+    triton="qk_norm_backward",
+)
 def _qk_norm_backward(
     grad: Tensor, qkv: Tensor, weights: Tensor, eps: float
 ) -> tuple[Tensor, Tensor]:
@@ -191,84 +207,18 @@ def _qk_norm_backward(
     return grad_qkv, grad_weights.sum(0)
 
 
-register_triton(_rms_norm, "rms_norm_forward")
-register_triton(_rms_norm_backward, "rms_norm_backward")
-register_triton(_add_norm, "add_norm_forward")
-register_triton(_add_norm_backward, "add_norm_backward")
-register_triton(_qk_norm, "qk_norm_forward")
-register_triton(_qk_norm_backward, "qk_norm_backward")
-
-
-@_rms_norm.register_fake
-def _(x, weight, eps, dtype):
-    return torch.empty_like(x, dtype=dtype)
-
-
-@_rms_norm_backward.register_fake
-def _(grad, x, weight, eps):
-    return torch.empty_like(x), torch.empty_like(weight)
-
-
-@_add_norm.register_fake
-def _(x, branch, scale, drop, weight, eps):
-    return torch.empty_like(x), torch.empty_like(branch)
-
-
-@_add_norm_backward.register_fake
-def _(grad_stream, grad_normed, stream, branch, scale, drop, weight, eps):
-    vector = drop.new_empty(stream.shape[1])
-    return torch.empty_like(stream), torch.empty_like(branch), vector, torch.empty_like(vector)
-
-
-@_qk_norm.register_fake
-def _(qkv, weights, eps):
-    return torch.empty_like(qkv)
-
-
-@_qk_norm_backward.register_fake
-def _(grad, qkv, weights, eps):
-    return torch.empty_like(qkv), torch.empty_like(weights)
-
-
-def _save_for_rms_norm(ctx, inputs, output) -> None:
-    x, weight, ctx.eps, _ = inputs
-    ctx.save_for_backward(x, weight)
-
-
-def _differentiate_rms_norm(ctx, grad: Tensor):
-    x, weight = ctx.saved_tensors
-    return *_rms_norm_backward(grad.contiguous(), x, weight, ctx.eps), None, None
-
-
-def _save_for_add_norm(ctx, inputs, output) -> None:
-    _, branch, scale, drop, weight, ctx.eps = inputs
-    ctx.save_for_backward(output[0], branch, scale, drop, weight)
-
-
-def _differentiate_add_norm(ctx, grad_stream: Tensor, grad_normed: Tensor):
-    stream, branch, scale, drop, weight = ctx.saved_tensors
-    grad_x, grad_branch, grad_scale, grad_weight = _add_norm_backward(
-        grad_stream.contiguous(), grad_normed.contiguous(), stream, branch, scale, drop, weight,
-        ctx.eps,
-    )  # fmt: skip
-    return (
-        grad_x, grad_branch, grad_scale.to(scale.dtype), None, grad_weight.to(weight.dtype), None,
-    )  # fmt: skip
-
-
-def _save_for_qk_norm(ctx, inputs, output) -> None:
-    qkv, weights, ctx.eps = inputs
-    ctx.save_for_backward(qkv, weights)
-
-
-def _differentiate_qk_norm(ctx, grad: Tensor):
-    qkv, weights = ctx.saved_tensors
-    return *_qk_norm_backward(grad.contiguous(), qkv, weights, ctx.eps), None
-
-
-_rms_norm.register_autograd(_differentiate_rms_norm, setup_context=_save_for_rms_norm)
-_add_norm.register_autograd(_differentiate_add_norm, setup_context=_save_for_add_norm)
-_qk_norm.register_autograd(_differentiate_qk_norm, setup_context=_save_for_qk_norm)
+@operation(
+    fake=lambda qkv: torch.empty_like(qkv),
+    triton="qk_norm_forward",
+    saves="qkv, weights, eps",
+    gradients={"qkv, weights": _qk_norm_backward},
+)
+def _qk_norm(qkv: Tensor, weights: Tensor, eps: float) -> Tensor:
+    _check_types("qk_norm", qkv, qkv)
+    normed = torch.empty_like(qkv)
+    R, _, C = qkv.shape
+    call("ivn_qk_norm", qkv.device, qkv, weights, normed, R, C, eps, TYPES[qkv.dtype])
+    return normed
 
 
 def _check_vectors(op: str, x: Tensor, C: int, **vectors: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""``ivn::gather_patches``: the kept patches of a video, normalised, and no others."""
+"""``ivn::gather_patches``: normalises the kept patches of a video, and no others."""
 
 import ctypes
 from collections.abc import Sequence
@@ -10,12 +10,13 @@ from torch import Tensor
 
 from ._dtype import compiled_dtype
 from ._library import TYPES, call, check_index
+from ._register import operation
 
 MAX_PATCH_SIZE = 64  # kMostPatchSize of csrc/patches.h
 
 
 class Layout(IntEnum):
-    """What a row holds: IVN_EMBEDDING_ROWS and IVN_TARGET_ROWS of csrc/ivn.h."""
+    """The contents of a row: IVN_EMBEDDING_ROWS and IVN_TARGET_ROWS of csrc/ivn.h."""
 
     EMBEDDING = 0
     TARGET = 1
@@ -25,7 +26,8 @@ _OPS = {Layout.EMBEDDING: "gather_patches", Layout.TARGET: "gather_target_patche
 
 
 def row_length(patch_size: int, layout: int = Layout.EMBEDDING) -> int:
-    """Elements of a row: a patch's pixels, for the embedding padded to a multiple of 8."""
+    """Returns the number of elements of a row: a patch's pixels, padded for the embedding to 8s."""
+    # Rows are read and written in packs of 16 bytes; the zeros at their ends have no parameters.
     pixels = 3 * patch_size**2
     return -(-pixels // 8) * 8 if layout == Layout.EMBEDDING else pixels
 
@@ -40,24 +42,24 @@ def gather_patches(
     eps: float = 1e-6,
     dtype: torch.dtype = torch.float32,
 ) -> Tensor:
-    r"""The patches at ``index`` as rows ready for the embedding's matrix product.
+    r"""Returns the patches at ``index`` as rows for the embedding's matrix product.
 
     With the normalised pixels :math:`x = (v / 255 - \mathrm{mean}_c) / \mathrm{std}_c`, a row is
-    :math:`x / \sqrt{\overline{x^2} + \epsilon}`: an RMSNorm whose weight is left to the embedding.
+    :math:`x / \sqrt{\overline{x^2} + \epsilon}`: an RMSNorm whose weight the embedding applies.
 
     Args:
         video: uint8 ``[B, T, H, W, 3]``; ``H`` and ``W`` multiples of ``patch_size``.
         index: int64 ``[B, K]`` into the grid ``(T, H / p, W / p)`` in raster order, columns
-            fastest, none twice in a row. On a CPU another value is a ValueError; a GPU does not
-            look but under ``IVN_CHECK_INDEX=1`` (:func:`check_index`).
-        patch_size: ``p``, at most 64.
-        mean, std: of the pixels, per channel, in units of 255.
-        dtype: of the rows: fp32, bf16, fp16, or fp64. Computed in fp32, in fp64 for fp64.
+            fastest, none twice in a row. On a CPU another value is a ValueError; a GPU checks only
+            under ``IVN_CHECK_INDEX=1`` (:func:`check_index`).
+        patch_size: side of a patch, ``p``, at most 64.
+        mean, std: mean and standard deviation of each channel, in units of 255.
+        dtype: dtype of the rows: fp32, bf16, fp16 or fp64. Computed in fp32, in fp64 for fp64.
 
     Returns:
         ``[B, K, row_length(p)]``: ``p * p * 3`` elements in the order (line, column, channel),
-        channels fastest, then zeros up to a multiple of 8, so that a row of any dtype is whole
-        packs of 16 bytes. No gradient: pixels are integers.
+        channels fastest, then zeros up to a multiple of 8, so that a row of any dtype is a whole
+        number of 16-byte packs. There is no gradient, since pixels are integers.
     """
     return _gather(video, index, patch_size, mean, std, eps, dtype, Layout.EMBEDDING)
 
@@ -71,10 +73,10 @@ def gather_target_patches(
     std: Sequence[float],
     dtype: torch.dtype = torch.float32,
 ) -> Tensor:
-    """The normalised pixels of the patches at ``index``, as targets of a decoder.
+    """Returns the normalised pixels of the patches at ``index``, as targets of a decoder.
 
-    As :func:`gather_patches`, but not divided by the root mean square, and with the elements in
-    the order (channel, line, column), channels slowest, and no padding: ``[B, K, 3 * p * p]``.
+    Unlike :func:`gather_patches` it does not divide by the root mean square and does not pad, and
+    elements are in the order (channel, line, column), channels slowest: ``[B, K, 3 * p * p]``.
     """
     return _gather(video, index, patch_size, mean, std, 0.0, dtype, Layout.TARGET)
 
@@ -89,7 +91,7 @@ def gather_patches_reference(
     dtype: torch.dtype,
     layout: int,
 ) -> Tensor:
-    """What ``ivn::gather_patches`` means, in plain PyTorch."""
+    """Computes ``ivn::gather_patches`` in plain PyTorch."""
     B, T, H, W, _ = video.shape
     p, real = patch_size, torch.float64 if dtype == torch.float64 else torch.float32
     pixels = (video.to(real) / 255 - video.new_tensor(mean, dtype=real)) / video.new_tensor(
@@ -105,7 +107,16 @@ def gather_patches_reference(
     return F.pad(rows, (0, row_length(p, layout) - rows.shape[2])).to(dtype)
 
 
-@torch.library.custom_op("ivn::gather_patches", mutates_args=(), device_types=("cpu", "cuda"))
+@operation(
+    check=lambda video, index, patch_size, layout: check_index(
+        _OPS[Layout(layout)],
+        index,
+        video.shape[1] * (video.shape[2] // patch_size) * (video.shape[3] // patch_size),
+    ),
+    fake=lambda video, index, patch_size, dtype, layout: video.new_empty(
+        *index.shape, row_length(patch_size, layout), dtype=dtype
+    ),
+)
 def _gather_patches(
     video: Tensor,
     index: Tensor,
@@ -118,7 +129,6 @@ def _gather_patches(
 ) -> Tensor:
     B, T, H, W, _ = video.shape
     K = index.shape[1]
-    check_index(_OPS[Layout(layout)], index, T * (H // patch_size) * (W // patch_size))
     rows = video.new_empty(B, K, row_length(patch_size, layout), dtype=dtype)
     scale = [1 / (255 * s) for s in std]
     shift = [-m / s for m, s in zip(mean, std, strict=True)]
@@ -130,11 +140,6 @@ def _gather_patches(
         *(video, index, rows, *sizes, ctypes.addressof(affine), eps, TYPES[dtype], layout),
     )
     return rows
-
-
-@_gather_patches.register_fake
-def _(video, index, patch_size, mean, std, eps, dtype, layout):
-    return video.new_empty(*index.shape, row_length(patch_size, layout), dtype=dtype)
 
 
 def _gather(

@@ -1,4 +1,4 @@
-"""Random numbers that depend on what they are for and on nothing else.
+"""Random numbers that depend only on their purpose and on the sample that they are drawn for.
 
 Every number is a word of Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as
 1, 2, 3", SC 2011). The cipher's key is the run's 64-bit seed. Its counter names the draw:
@@ -15,6 +15,7 @@ from torch import Tensor
 from ivn.keys import Purpose
 
 from ._library import TYPES, call
+from ._register import operation
 
 _MASK = 0xFFFFFFFF
 _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
@@ -23,20 +24,20 @@ _ROUNDS = 10
 
 
 def random_words(keys: Tensor, purpose: Purpose, count: int, *, layer: int = 0) -> Tensor:
-    """Uniform 32-bit words, ``[B, count]`` int64 in ``[0, 2**32)``; the same on every device.
+    """Draws uniform 32-bit words, ``[B, count]`` int64 in ``[0, 2**32)``, the same on every device.
 
     Args:
         keys: ``[B, 4]`` int64, from :func:`make_keys`.
-        purpose: what the words decide; other purposes get independent words.
-        count: words a sample. The first ``n`` words are the same for every ``count >= n``.
-        layer: which layer or view of the purpose, in ``[0, 2**24)``.
+        purpose: decision that the words are for; other purposes get independent words.
+        count: number of words per sample. The first ``n`` are the same for every ``count >= n``.
+        layer: number of the layer or view within the purpose, in ``[0, 2**24)``.
     """
     _check_draws("random_words", keys, count)
     return _random_words(keys.contiguous(), count, draw_kind("random_words", purpose, layer))
 
 
 def random_words_reference(keys: Tensor, count: int, purpose: int) -> Tensor:
-    """What ``ivn::random_words`` means, in plain PyTorch; ``purpose`` holds the layer too."""
+    """Computes ``ivn::random_words`` in plain PyTorch; ``purpose`` holds the layer too."""
     blocks = (count + 3) // 4
     seed, epoch, position, repeat = (column[:, None] for column in keys.unbind(1))
     # 32-bit words are held in int64: products wrap to the right bits, shifts are then masked.
@@ -54,7 +55,7 @@ def random_words_reference(keys: Tensor, count: int, purpose: int) -> Tensor:
 def philox4x32(
     counter: tuple[Tensor, Tensor, Tensor, Tensor], key: tuple[Tensor, Tensor]
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Ten rounds of Philox4x32: four 32-bit words in int64 tensors that broadcast."""
+    """Returns four 32-bit words of ten rounds of Philox4x32; int64 tensors that broadcast."""
     c0, c1, c2, c3 = counter
     k0, k1 = key
     for _ in range(_ROUNDS):
@@ -73,9 +74,9 @@ def uniform(
     layer: int = 0,
     dtype: torch.dtype = torch.float32,
 ) -> Tensor:
-    """Uniform numbers in the open interval (0, 1), ``[B, count]``.
+    """Draws uniform numbers in the open interval (0, 1), ``[B, count]``.
 
-    23 bits of a word in fp32, all 32 in fp64, each plus half a step: exact, never 0 or 1.
+    A number is 23 bits of a word in fp32, all 32 in fp64, plus half a step: exact, never 0 or 1.
     """
     return _uniform(random_words(keys, purpose, count, layer=layer), dtype)
 
@@ -86,9 +87,9 @@ def _uniform(words: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def integers(keys: Tensor, purpose: Purpose, count: int, high: int, *, layer: int = 0) -> Tensor:
-    """Integers in ``[0, high)``, ``[B, count]`` int64; ``high`` at most ``2**31``.
+    """Draws integers in ``[0, high)``, ``[B, count]`` int64; ``high`` is at most ``2**31``.
 
-    A word times ``high``, shifted: the chances of two values differ by less than ``high / 2**32``.
+    The chances of two values differ by less than ``high / 2**32``.
     """
     if not 0 < high <= 2**31:
         raise ValueError(f"integers: high is {high}, expected 1 to 2**31")
@@ -103,9 +104,9 @@ def normal(
     layer: int = 0,
     dtype: torch.dtype = torch.float32,
 ) -> Tensor:
-    """Standard normal numbers, ``[B, count]``, by Box and Muller's transform of word pairs.
+    """Draws standard normal numbers, ``[B, count]``, by Box and Muller's transform of word pairs.
 
-    In fp32, of 23 bits of each word, or fp64, of 32; the same bits on every device.
+    In fp32 23 bits of each word are used, in fp64 all 32. Every device draws the same bits.
     """
     _check_draws("normal", keys, count)
     if dtype not in (torch.float32, torch.float64):
@@ -114,7 +115,7 @@ def normal(
 
 
 def normal_reference(keys: Tensor, count: int, purpose: int, dtype: torch.dtype) -> Tensor:
-    """What ``ivn::normal`` means, in plain PyTorch."""
+    """Computes ``ivn::normal`` in plain PyTorch."""
     even = (count + 1) // 2 * 2
     u = _uniform(random_words_reference(keys, even, purpose), dtype)
     radius = (-2.0 * u[:, 0::2].log()).sqrt()
@@ -122,32 +123,22 @@ def normal_reference(keys: Tensor, count: int, purpose: int, dtype: torch.dtype)
     return torch.stack([radius * angle.cos(), radius * angle.sin()], 2).flatten(1)[:, :count]
 
 
-@torch.library.custom_op("ivn::random_words", mutates_args=(), device_types=("cpu", "cuda"))
+@operation(fake=lambda keys, count: keys.new_empty(keys.shape[0], count))
 def _random_words(keys: Tensor, count: int, purpose: int) -> Tensor:
     words = keys.new_empty(len(keys), count)
     call("ivn_random_words", keys.device, keys, words, len(keys), count, purpose)
     return words
 
 
-@_random_words.register_fake
-def _(keys: Tensor, count: int, purpose: int) -> Tensor:
-    return keys.new_empty(keys.shape[0], count)
-
-
-@torch.library.custom_op("ivn::normal", mutates_args=(), device_types=("cpu", "cuda"))
+@operation(fake=lambda keys, count, dtype: keys.new_empty(keys.shape[0], count, dtype=dtype))
 def _normal(keys: Tensor, count: int, purpose: int, dtype: torch.dtype) -> Tensor:
     out = keys.new_empty(len(keys), count, dtype=dtype)
     call("ivn_normal", keys.device, keys, out, len(keys), count, purpose, TYPES[dtype])
     return out
 
 
-@_normal.register_fake
-def _(keys: Tensor, count: int, purpose: int, dtype: torch.dtype) -> Tensor:
-    return keys.new_empty(keys.shape[0], count, dtype=dtype)
-
-
 def draw_kind(op: str, purpose: Purpose, layer: int = 0) -> int:
-    """The counter's second word: purpose and layer."""
+    """Returns the counter's second word: purpose and layer."""
     if not 0 <= layer < 2**24:
         raise ValueError(f"{op}: layer is {layer}, expected 0 to {2**24 - 1}")
     return int(purpose) << 24 | layer

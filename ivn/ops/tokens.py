@@ -1,6 +1,6 @@
-"""``ivn::gather_tokens`` and its kin: rows of tokens kept, given positions, and put in place.
+"""``ivn::gather_tokens`` and its kin: select tokens, add positions, put tokens in their places.
 
-Legend: B batch, N tokens, M, K, V kept tokens, H heads (cls tokens), P positions, C features.
+Legend: B batch, N tokens, M or K kept tokens, H heads (cls tokens), P positions, C or D features.
 """
 
 import torch
@@ -8,18 +8,19 @@ from torch import Tensor
 
 from ._dtype import compiled_dtype, wide_dtype
 from ._library import TYPES, call, check_index
+from ._register import operation
 
-# Sums of the mask token's gradient kept apart; on a GPU each is a block's.
+# Number of partial sums of the mask token's gradient; on a GPU each is that of a block.
 _PARTS = {"cpu": 32, "cuda": 1024}
 
 
 def gather_tokens(tokens: Tensor, index: Tensor) -> Tensor:
-    """The tokens at ``index``, in its order.
+    """Returns the tokens at ``index``, in its order.
 
     Args:
         tokens: ``[B, N, D]``, any dtype. Differentiable.
         index: ``[B, M]`` int64, each in ``[0, N)`` and at most once per row. On a CPU another
-            value, or a repeated one, is a ValueError; on a GPU neither is looked for but under
+            value, or a repeated one, is a ValueError; a GPU checks only under
             ``IVN_CHECK_INDEX=1`` (:func:`check_index`).
 
     Returns:
@@ -38,19 +39,20 @@ def add_positions(
     clips: int = 1,
     dtype: torch.dtype,
 ) -> Tensor:
-    """Tokens behind some heads, each with its position added.
+    """Returns heads and then tokens, each with its position added.
 
     Row ``h < H`` is ``heads[h] + positions[h]``, row ``H + k`` is ``tokens[b, k] +
     positions[index[b, k] % P]``, computed in fp32, or fp64, and rounded once.
 
     Args:
-        tokens: ``[B, K, C]``; read where it lies, also out of longer rows as ``hidden[:, 4:]``.
+        tokens: ``[B, K, C]``; it may be a part of longer rows, such as ``hidden[:, 4:]``, of which
+            no copy is made.
         index: ``[B, K]`` int64, none twice in a row: rows of the table, or of ``clips`` tables
             laid end to end, in ``[0, clips * P)``. Checked as in :func:`gather_tokens`.
-        positions: ``[P, C]``, in fp32 as a parameter is.
-        heads: ``[H, C]``, likewise; the first ``H`` positions are theirs.
-        clips: how many clips lie end to end in a row of ``tokens``.
-        dtype: of the result: that of ``tokens``, or fp32 where that is narrower.
+        positions: ``[P, C]``, usually an fp32 parameter.
+        heads: ``[H, C]``, usually an fp32 parameter; the first ``H`` positions are theirs.
+        clips: number of clips that lie end to end in a row of ``tokens``.
+        dtype: dtype of the result: that of ``tokens``, or fp32 if that is narrower.
 
     Returns:
         ``[B, H + K, C]``. Differentiable in tokens, positions and heads.
@@ -86,18 +88,18 @@ def add_positions(
 def place_tokens(
     tokens: Tensor, index: Tensor, fill: Tensor, positions: Tensor, *, clips: int = 1
 ) -> Tensor:
-    """A whole sequence made of some tokens: each in its slot, ``fill`` in the others.
+    """Returns whole sequences, with each token in its slot and ``fill`` in the others.
 
-    Row ``n`` is the token whose index is ``n``, else ``fill``, plus ``positions[n % P]``; computed
-    in fp32, or fp64, and rounded once.
+    Row ``n`` is the token whose index is ``n``, or else ``fill``, plus ``positions[n % P]``;
+    computed in fp32, or fp64, and rounded once.
 
     Args:
         tokens: ``[B, K, C]``. Differentiable, as are fill and positions.
         index: ``[B, K]`` int64 in ``[0, clips * P)``, none twice in a row. Checked as in
             :func:`gather_tokens`.
-        fill: ``[C]``, a mask token, in fp32 as a parameter is.
-        positions: ``[P, C]``, likewise.
-        clips: how many clips, of ``P`` slots each, lie end to end in a row.
+        fill: mask token, ``[C]``, usually an fp32 parameter.
+        positions: ``[P, C]``, usually an fp32 parameter.
+        clips: number of clips, of ``P`` slots each, that lie end to end in a row.
 
     Returns:
         ``[B, clips * P, C]`` in the dtype of ``tokens``.
@@ -121,12 +123,12 @@ def place_tokens(
 
 
 def gather_tokens_reference(tokens: Tensor, index: Tensor) -> Tensor:
-    """What ``ivn::gather_tokens`` means, in plain PyTorch."""
+    """Computes ``ivn::gather_tokens`` in plain PyTorch."""
     return tokens.gather(1, index.unsqueeze(-1).expand(-1, -1, tokens.shape[2]))
 
 
 def scatter_tokens_reference(tokens: Tensor, index: Tensor, N: int) -> Tensor:
-    """What ``ivn::scatter_tokens``, the gradient of a gather, means: other rows are zero."""
+    """Computes ``ivn::scatter_tokens``, the gradient of a gather, in plain PyTorch."""
     full = tokens.new_zeros(tokens.shape[0], N, tokens.shape[2])
     return full.scatter(1, index.unsqueeze(-1).expand_as(tokens), tokens)
 
@@ -134,7 +136,7 @@ def scatter_tokens_reference(tokens: Tensor, index: Tensor, N: int) -> Tensor:
 def add_positions_reference(
     tokens: Tensor, index: Tensor, positions: Tensor, heads: Tensor, clips: int, dtype: torch.dtype
 ) -> Tensor:
-    """What ``ivn::add_positions`` means, in plain PyTorch; of ``clips`` it needs nothing."""
+    """Computes ``ivn::add_positions`` in plain PyTorch, where ``clips`` makes no difference."""
     H, real = len(heads), positions.dtype
     places = positions[index % len(positions)]
     cls = (heads + positions[:H]).expand(tokens.shape[0], -1, -1)
@@ -144,29 +146,18 @@ def add_positions_reference(
 def place_tokens_reference(
     tokens: Tensor, index: Tensor, fill: Tensor, positions: Tensor, clips: int
 ) -> Tensor:
-    """What ``ivn::place_tokens`` means, in plain PyTorch."""
+    """Computes ``ivn::place_tokens`` in plain PyTorch."""
     B, _, C = tokens.shape
     full = fill.expand(B, clips * len(positions), C)
     full = full.scatter(1, index[..., None].expand(-1, -1, C), tokens.to(fill.dtype))
     return (full + positions.repeat(clips, 1)).to(tokens.dtype)
 
 
-@torch.library.custom_op("ivn::gather_tokens", mutates_args=(), device_types=("cpu", "cuda"))
-def _gather_tokens(tokens: Tensor, index: Tensor) -> Tensor:
-    B, N, D = tokens.shape
-    check_index("gather_tokens", index, N)
-    kept = tokens.new_empty(*index.shape, D)
-    row_bytes = D * tokens.element_size()
-    call("ivn_gather_tokens", tokens.device, tokens, index, kept, B, N, index.shape[1], row_bytes)
-    return kept
-
-
-@_gather_tokens.register_fake
-def _(tokens: Tensor, index: Tensor) -> Tensor:
-    return tokens.new_empty(*index.shape, tokens.shape[2])
-
-
-@torch.library.custom_op("ivn::scatter_tokens", mutates_args=(), device_types=("cpu", "cuda"))
+@operation(
+    fake=lambda tokens, N: tokens.new_empty(tokens.shape[0], N, tokens.shape[2]),
+    saves="index",
+    gradients={"tokens": lambda grad, index: _gather_tokens(grad, index)},
+)
 def _scatter_tokens(tokens: Tensor, index: Tensor, N: int) -> Tensor:
     B, M, D = tokens.shape
     full = tokens.new_empty(B, N, D)
@@ -176,35 +167,24 @@ def _scatter_tokens(tokens: Tensor, index: Tensor, N: int) -> Tensor:
     return full
 
 
-@_scatter_tokens.register_fake
-def _(tokens: Tensor, index: Tensor, N: int) -> Tensor:
-    return tokens.new_empty(tokens.shape[0], N, tokens.shape[2])
+@operation(
+    check=lambda tokens, index: check_index("gather_tokens", index, tokens.shape[1]),
+    fake=lambda tokens, index: tokens.new_empty(*index.shape, tokens.shape[2]),
+    saves=lambda tokens, index: (index, tokens.shape[1]),
+    gradients={"tokens": _scatter_tokens},
+)
+def _gather_tokens(tokens: Tensor, index: Tensor) -> Tensor:
+    B, N, D = tokens.shape
+    kept = tokens.new_empty(*index.shape, D)
+    row_bytes = D * tokens.element_size()
+    call("ivn_gather_tokens", tokens.device, tokens, index, kept, B, N, index.shape[1], row_bytes)
+    return kept
 
 
-@torch.library.custom_op("ivn::add_positions", mutates_args=(), device_types=("cpu", "cuda"))
-def _add_positions(
-    tokens: Tensor, index: Tensor, positions: Tensor, heads: Tensor, clips: int, dtype: torch.dtype
-) -> Tensor:
-    B, K, C = tokens.shape
-    (P, _), H = positions.shape, len(heads)
-    check_index("add_positions", index, clips * P)
-    if tokens.stride()[1:] != (C, 1):
-        tokens = tokens.contiguous()
-    out = tokens.new_empty(B, H + K, C, dtype=dtype)
-    sizes = (B, K, C, P, H, tokens.stride(0), TYPES[dtype], TYPES[tokens.dtype])
-    rows = tokens.data_ptr()  # of batches that need not follow one another
-    call("ivn_add_positions", tokens.device, rows, index, positions, heads, out, *sizes)
-    return out
-
-
-@_add_positions.register_fake
-def _(tokens, index, positions, heads, clips, dtype):
-    B, K, C = tokens.shape
-    return tokens.new_empty(B, heads.shape[0] + K, C, dtype=dtype)
-
-
-@torch.library.custom_op(
-    "ivn::add_positions_backward", mutates_args=(), device_types=("cpu", "cuda")
+@operation(
+    fake=lambda grad, P, H: tuple(
+        grad.new_empty(rows, grad.shape[2], dtype=wide_dtype(grad.dtype)) for rows in (P, H)
+    )
 )
 def _add_positions_backward(
     grad: Tensor, index: Tensor, P: int, H: int, clips: int
@@ -219,34 +199,44 @@ def _add_positions_backward(
     return positions, heads
 
 
-@_add_positions_backward.register_fake
-def _(grad, index, P, H, clips):
-    real, C = wide_dtype(grad.dtype), grad.shape[2]
-    return grad.new_empty(P, C, dtype=real), grad.new_empty(H, C, dtype=real)
-
-
-@torch.library.custom_op("ivn::place_tokens", mutates_args=(), device_types=("cpu", "cuda"))
-def _place_tokens(
-    tokens: Tensor, index: Tensor, fill: Tensor, positions: Tensor, clips: int
+@operation(
+    check=lambda index, positions, clips: check_index(
+        "add_positions", index, clips * len(positions)
+    ),
+    fake=lambda tokens, heads, dtype: tokens.new_empty(
+        tokens.shape[0], heads.shape[0] + tokens.shape[1], tokens.shape[2], dtype=dtype
+    ),
+    saves=lambda index, positions, heads, clips: (
+        index,
+        positions.shape[0],
+        heads.shape[0],
+        clips,
+    ),
+    gradients={
+        "positions, heads": _add_positions_backward,
+        "tokens": lambda grad, index, P, H, clips: grad[:, H:],
+    },
+)
+def _add_positions(
+    tokens: Tensor, index: Tensor, positions: Tensor, heads: Tensor, clips: int, dtype: torch.dtype
 ) -> Tensor:
     B, K, C = tokens.shape
-    P = len(positions)
-    check_index("place_tokens", index, clips * P)
-    out = tokens.new_empty(B, clips * P, C)
-    inverse = index.new_empty(B, clips * P)
-    sizes = (B, K, C, P, clips, TYPES[tokens.dtype])
-    call("ivn_place_tokens", tokens.device, tokens, index, fill, positions, out, inverse, *sizes)
+    (P, _), H = positions.shape, len(heads)
+    if tokens.stride()[1:] != (C, 1):
+        tokens = tokens.contiguous()
+    out = tokens.new_empty(B, H + K, C, dtype=dtype)
+    sizes = (B, K, C, P, H, tokens.stride(0), TYPES[dtype], TYPES[tokens.dtype])
+    rows = tokens.data_ptr()  # since there may be gaps between batches
+    call("ivn_add_positions", tokens.device, rows, index, positions, heads, out, *sizes)
     return out
 
 
-@_place_tokens.register_fake
-def _(tokens, index, fill, positions, clips):
-    B, _, C = tokens.shape
-    return tokens.new_empty(B, clips * positions.shape[0], C)
-
-
-@torch.library.custom_op(
-    "ivn::place_tokens_backward", mutates_args=(), device_types=("cpu", "cuda")
+@operation(
+    fake=lambda grad, index, P: (
+        grad.new_empty(*index.shape, grad.shape[2]),
+        grad.new_empty(grad.shape[2], dtype=wide_dtype(grad.dtype)),
+        grad.new_empty(P, grad.shape[2], dtype=wide_dtype(grad.dtype)),
+    )
 )
 def _place_tokens_backward(
     grad: Tensor, index: Tensor, P: int, clips: int
@@ -262,65 +252,26 @@ def _place_tokens_backward(
     return tokens, fill.sum(0), positions
 
 
-@_place_tokens_backward.register_fake
-def _(grad, index, P, clips):
-    real, C = wide_dtype(grad.dtype), grad.shape[2]
-    positions = grad.new_empty(P, C, dtype=real)
-    return grad.new_empty(*index.shape, C), grad.new_empty(C, dtype=real), positions
-
-
-def _save_for_gather(ctx, inputs, output) -> None:
-    tokens, index = inputs
-    ctx.N = tokens.shape[1]
-    ctx.save_for_backward(index)
-
-
-def _differentiate_gather(ctx, grad: Tensor):
-    (index,) = ctx.saved_tensors
-    return _scatter_tokens(grad.contiguous(), index, ctx.N), None
-
-
-def _save_for_scatter(ctx, inputs, output) -> None:
-    ctx.save_for_backward(inputs[1])
-
-
-def _differentiate_scatter(ctx, grad: Tensor):
-    (index,) = ctx.saved_tensors
-    return _gather_tokens(grad.contiguous(), index), None, None
-
-
-def _save_for_add(ctx, inputs, output) -> None:
-    tokens, index, positions, heads, ctx.clips, _ = inputs
-    ctx.P, ctx.H, ctx.dtype = positions.shape[0], heads.shape[0], tokens.dtype
-    ctx.save_for_backward(index)
-
-
-def _differentiate_add(ctx, grad: Tensor):
-    (index,) = ctx.saved_tensors
-    positions = heads = None
-    if ctx.needs_input_grad[2] or ctx.needs_input_grad[3]:
-        positions, heads = _add_positions_backward(
-            grad.contiguous(), index, ctx.P, ctx.H, ctx.clips
-        )
-    return grad[:, ctx.H :].to(ctx.dtype), None, positions, heads, None, None
-
-
-def _save_for_place(ctx, inputs, output) -> None:
-    _, index, _, positions, ctx.clips = inputs
-    ctx.P = positions.shape[0]
-    ctx.save_for_backward(index)
-
-
-def _differentiate_place(ctx, grad: Tensor):
-    (index,) = ctx.saved_tensors
-    tokens, fill, positions = _place_tokens_backward(grad.contiguous(), index, ctx.P, ctx.clips)
-    return tokens, None, fill, positions, None
-
-
-_gather_tokens.register_autograd(_differentiate_gather, setup_context=_save_for_gather)
-_scatter_tokens.register_autograd(_differentiate_scatter, setup_context=_save_for_scatter)
-_add_positions.register_autograd(_differentiate_add, setup_context=_save_for_add)
-_place_tokens.register_autograd(_differentiate_place, setup_context=_save_for_place)
+@operation(
+    check=lambda index, positions, clips: check_index(
+        "place_tokens", index, clips * len(positions)
+    ),
+    fake=lambda tokens, positions, clips: tokens.new_empty(
+        tokens.shape[0], clips * positions.shape[0], tokens.shape[2]
+    ),
+    saves=lambda index, positions, clips: (index, positions.shape[0], clips),
+    gradients={"tokens, fill, positions": _place_tokens_backward},
+)
+def _place_tokens(
+    tokens: Tensor, index: Tensor, fill: Tensor, positions: Tensor, clips: int
+) -> Tensor:
+    B, K, C = tokens.shape
+    P = len(positions)
+    out = tokens.new_empty(B, clips * P, C)
+    inverse = index.new_empty(B, clips * P)
+    sizes = (B, K, C, P, clips, TYPES[tokens.dtype])
+    call("ivn_place_tokens", tokens.device, tokens, index, fill, positions, out, inverse, *sizes)
+    return out
 
 
 def _check_rows(op: str, tokens: Tensor, index: Tensor) -> None:

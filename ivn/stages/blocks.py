@@ -60,6 +60,7 @@ class Blocks:
             )
 
 
+# A group counts clips, not sources: with `data.repeats` the clips of one source may lie in two.
 class Group(NamedTuple):
     """Clips side by side that share a count.
 

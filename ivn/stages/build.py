@@ -1,22 +1,26 @@
-"""The two stages of pretraining: which parts they compose, and their objectives."""
+"""Builds the stage of a config, and starts it from other weights; knows no stage by name.
 
-from dataclasses import replace
+A new stage's module is imported here, beside the others, so that its config is known.
+"""
+
 from pathlib import Path
 from typing import NamedTuple
 
 from torch import nn
 
-from ivn.frozen import Teacher, TeacherConfig, build_teacher
-from ivn.model.model import AlignmentSizes, ModelConfig, build_model
+from ivn.frozen import Teacher, build_teacher, frames_seen
+from ivn.model.model import ModelConfig
 from ivn.model.predictor import load_pretrained
 from ivn.model.weights import read_encoder, read_model, recorded
 
-from .semantic import NoTeacher
-from .stage import Stage
-from .stage1 import Stage1, Stage1Config
-from .stage2 import FrozenStart, MomentumTarget, Stage2, Stage2Config
+from . import stage1, stage2
+from .stage import Stage, StageConfig
+from .teachers import STUDENT
 
-StageConfig = Stage1Config | Stage2Config
+__all__ = ["Stage", "StageConfig", "Start", "build_stage", "fitting_teacher", "initialise"]
+
+# Importing them makes their configs known.
+STAGES = (stage1, stage2)
 
 # What may differ between a stage and the weights that it starts from.
 _NO_SIZES = ("drop_path", "layer_scale", "residual_dtype", "init", "source")
@@ -30,14 +34,18 @@ def build_stage(
     batch_size: int,
     pretrained: bool = True,
 ) -> Stage:
-    """The stage of a config, with weights from ``seed``.
+    """Returns the stage of a config, with weights from ``seed``.
 
     Args:
         model: sizes of the student's networks.
-        config: of the stage.
-        seed: of the random weights.
+        config: settings of the stage.
+        seed: seed of the random weights.
         batch_size: clips of the global batch, on which multi-block masks depend.
         pretrained: False skips the text encoder's weights: a checkpoint brings the predictor's.
+
+    Raises:
+        ImportError: a teacher's extra is not installed.
+        ValueError: a teacher cannot be read, or sizes do not fit.
     """
     if config.size % model.encoder.patch_size:
         raise ValueError(
@@ -45,90 +53,51 @@ def build_stage(
             f"{model.encoder.patch_size}"
         )
     side = config.size // model.encoder.patch_size
-    teacher = fitting_teacher(config.teacher, config.needs_teacher, side, "teacher")
-    student_input = isinstance(config, Stage1Config) and config.teacher_input == "student"
-    if student_input and teacher is not None and teacher.frames_for(1) > 1:
-        raise ValueError(
-            f"a {config.teacher.kind} teacher sees {teacher.frames_for(config.frames)} frames, the "
-            f'student {config.frames}: choose stage.teacher_input "decoded"'
-        )
-    if isinstance(config, Stage2Config):
-        answer = config.target
-        if isinstance(answer, TeacherConfig):
-            answer = replace(answer, taps=answer.taps[-1:])
-        target = fitting_teacher(answer, True, side, "target")
-        student = build_model(
-            model,
-            _heads(teacher, layers=config.layers_weight > 0, pooled=False),
-            seed=seed,
-            pretrained=pretrained,
-            latent_width=target.width if target else 0,
-            pixel_decoder=config.pixel_decoder if config.pixels_weight else None,
-        )
-        return Stage2(
-            config, student, global_batch=batch_size, image_teacher=teacher, target=target
-        )
-    second = fitting_teacher(config.second_teacher, config.aligns_second, side, "second_teacher")
-    student = build_model(
-        model,
-        _heads(teacher, layers=config.layers_weight > 0, pooled=config.pools),
-        seed=seed,
-        pretrained=pretrained,
-        predicts=config.pixels_weight > 0,
-        second_alignment=_heads(second, layers=True, pooled=False),
-    )
-    return Stage1(config, student, teacher, second_teacher=second, global_batch=batch_size)
+    teachers = {name: fitting_teacher(config, name, side) for name in config.teachers}
+    return config.build(model, teachers, seed=seed, global_batch=batch_size, pretrained=pretrained)
 
 
-def fitting_teacher(
-    config: TeacherConfig | NoTeacher | FrozenStart | MomentumTarget,
-    needed: bool,
-    side: int,
-    name: str,
-) -> Teacher | None:
-    """The teacher of ``stage.<name>``, if it is needed, for frames of ``side`` tokens.
+def fitting_teacher(config: StageConfig, name: str, side: int) -> Teacher:
+    """Returns the network of ``config.teachers[name]``, for frames of ``side`` tokens a side.
 
     Raises:
-        ImportError, ValueError: it cannot be read, or its frames have another number of tokens.
+        ImportError: the extra of its kind is not installed.
+        ValueError: it cannot be read, or has another number of tokens or of frames.
     """
-    if not (needed and isinstance(config, TeacherConfig)):
-        return None
-    teacher = build_teacher(config)
+    spec = config.teachers[name]
+    teacher = build_teacher(spec.config)
     if teacher.grid != side:
         raise ValueError(
             f"the {name.replace('_', ' ')} sees {teacher.grid} x {teacher.grid} tokens of a frame "
             f"and the student {side} x {side}: choose stage.{name}.image_size or stage.size so "
             "that they agree"
         )
+    frames = frames_seen(spec.config, config.frames)
+    if spec.clip == STUDENT and frames != config.frames:
+        raise ValueError(
+            f"a {spec.config.kind} teacher sees {frames} frames, the student {config.frames}: "
+            'choose stage.teacher_input "decoded"'
+        )
     return teacher
 
 
-def _heads(teacher: Teacher | None, *, layers: bool, pooled: bool) -> AlignmentSizes | None:
-    if teacher is None or not (layers or pooled):
-        return None
-    taps = teacher.num_taps if layers else 0
-    return AlignmentSizes(taps, teacher.width, pooled, teacher.pooled_width)
-
-
 class Start(NamedTuple):
-    """Which of a stage's parts another run brought, and which begin anew."""
+    """The parts of a stage with another run's weights, and those that begin anew."""
 
     taken: list[str]
     new: list[str]
 
 
 def initialise(stage: Stage, source: str | Path) -> Start:
-    """Start ``stage`` from another run's encoder and, where it takes it, predictor, key by key.
-
-    Stage one takes an encoder alone, too: its predictor then begins as without a source.
+    """Fills the parts of ``stage`` that its config inherits with another run's weights.
 
     Args:
-        stage: to fill; see :attr:`Stage.inherited`.
+        stage: the stage to fill; see :attr:`.stage.StageConfig.inherited`.
         source: a run folder, one of its checkpoints, the release's training checkpoint, or any
             other file or folder of weights.
 
     Raises:
-        ValueError: sizes differ, keys are missing or left over.
+        ValueError: sizes differ, or keys are missing or unexpected.
     """
     encoder = stage.encoder.config
     sizes = {
@@ -137,24 +106,24 @@ def initialise(stage: Stage, source: str | Path) -> Start:
         "num_heads": encoder.heads,
         "pool_heads": encoder.pool_heads,
     }
-    taken = [name for name in stage.inherited if name in stage.parts]
+    taken = [name for name in stage.config.inherited if name in stage.parts]
     _check_recorded(stage, Path(source), taken)
-    loaded: dict[str, nn.Module | None] = {}
     if stage.predictor is not None and "predictor" in taken:
         model = read_model(Path(source), sizes, stage.predictor.config)
-        loaded = {"encoder": model.encoder, "predictor": model.predictor}
-    else:
-        loaded["encoder"] = read_encoder(Path(source), sizes)
-    if isinstance(stage, Stage1) and stage.predictor is not None and loaded["predictor"] is None:
-        load_pretrained(stage.predictor)
-        taken.remove("predictor")
-    for name in taken:
-        ours, theirs = stage.parts[name], loaded[name]
-        if theirs is None:
+        loaded: dict[str, nn.Module] = {"encoder": model.encoder}
+        if model.predictor is not None:
+            loaded["predictor"] = model.predictor
+        elif stage.config.needs_predictor:
             raise ValueError(
-                f"{source} has no {name}: give the run folder or a training checkpoint, or start "
-                "from its encoder alone with --set stage.start=encoder"
+                f"{source} has no predictor: give the run folder or a training checkpoint, or "
+                f"{stage.config.needs_predictor}"
             )
+        else:
+            load_pretrained(stage.predictor)
+    else:
+        loaded = {"encoder": read_encoder(Path(source), sizes)}
+    for name, theirs in loaded.items():
+        ours = stage.parts[name]
         expected = {key: tuple(value.shape) for key, value in ours.state_dict().items()}
         given = {key: tuple(value.shape) for key, value in theirs.state_dict().items()}
         for key in expected.keys() | given.keys():
@@ -165,11 +134,11 @@ def initialise(stage: Stage, source: str | Path) -> Start:
                 )
         ours.load_state_dict(theirs.state_dict())
     stage.after_start()
-    return Start(taken, [name for name in stage.parts if name not in taken])
+    return Start([*loaded], [name for name in stage.parts if name not in loaded])
 
 
 def _check_recorded(stage: Stage, source: Path, parts: list[str]) -> None:
-    """Refuse a source whose card tells of other sizes, those too that no tensor's shape shows."""
+    """Raises ValueError where a source's card has other sizes, also such as no tensor shows."""
     card = recorded(source)
     for part in parts:
         ours = getattr(stage, part).config

@@ -1,37 +1,28 @@
-"""What a frozen teacher brings to a stage: attention for its masks, targets for visible tokens.
+"""A frozen teacher's part in a stage: attention for its masks, targets for visible tokens.
 
 Legend: B batch, T frames, V visible tokens, K aligned blocks, C encoder's width, D teacher's width.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ivn.data.batch import Batch, ClipSpec
-from ivn.frozen import Targets, Teacher
+from ivn.data.batch import Batch
+from ivn.frozen import Targets
 from ivn.model.alignment import Alignment
 from ivn.model.encoder import Encoder
 from ivn.model.layers import wide_dtype
 from ivn.model.packed import Index
-from ivn.model.patch import normalised
 from ivn.model.positions import Grid
 from ivn.ops import gather_tokens
 
+from .teachers import StageTeacher
 from .terms import Term, mean_term
 
 AlignmentLoss = Literal["negative_cosine", "two_minus_two_cosine"]
-STUDENT = "student"
-
-
-@dataclass(frozen=True)
-class NoTeacher:
-    """No teacher."""
-
-    kind: Literal["none"] = "none"
 
 
 class AlignmentTargets(NamedTuple):
@@ -42,55 +33,44 @@ class AlignmentTargets(NamedTuple):
 
 
 class SemanticTeacher:
-    """A teacher and the heads that lead to it. It computes what is asked of it and no more.
+    """A teacher and the heads that lead to it; it computes only what masks and heads need.
 
     It owns neither: both move and are saved with the stage.
 
     Args:
-        teacher: None where nothing is asked of one.
+        teacher: the frozen network, or None where nothing needs one.
         heads: the student's alignment heads, or None without alignment.
-        clip: the name of its clips in a batch; "student" shows it the student's pixels, enlarged.
-        attention: whether masks follow its attention.
-        loss: what becomes of a cosine.
-        renormalise_pooled: give the averaged pooled target length one again.
+        attention: whether masks follow the teacher's attention.
+        loss: function of a cosine that the loss is.
+        renormalise_pooled: whether the averaged pooled target is given length one again.
     """
 
     def __init__(
         self,
-        teacher: Teacher | None,
-        heads: Alignment | None,
+        teacher: StageTeacher | None = None,
+        heads: Alignment | None = None,
         *,
-        clip: str,
         attention: bool = False,
         loss: AlignmentLoss = "negative_cosine",
         renormalise_pooled: bool = True,
     ) -> None:
-        self.teacher, self.heads, self.clip = teacher, heads, clip
+        self.teacher, self.heads = teacher, heads
         self.attention, self.renormalise_pooled = attention, renormalise_pooled
         self._negative = loss == "negative_cosine"
         self.blocks = 0 if heads is None else len(heads.layers)
         self.pooled = heads is not None and heads.pooled is not None
 
-    def clip_specs(self, frames: int) -> dict[str, ClipSpec]:
-        """What it sees of a clip of which the student sees ``frames``."""
-        if self.teacher is None or self.clip == STUDENT:
-            return {}
-        return {self.clip: teacher_clip(self.teacher, frames)}
-
     def look(self, batch: Batch) -> Targets:
-        """Its features, pooled vectors and attention; what nothing needs is empty."""
+        """Returns features, pooled vectors and attention; what nothing needs is empty."""
         layers, pooled, attention = self.blocks > 0, self.pooled, self.attention
         if not (layers or pooled or attention):
             nothing = torch.empty(0)
             return Targets(nothing, nothing, nothing)
         assert self.teacher is not None
-        student = self.clip == STUDENT
-        look = self.teacher.from_student if student else self.teacher
-        video = normalised(batch.clips[STUDENT]) if student else batch.clips[self.clip]
-        return look(video, layers=layers, pooled=pooled, attention=attention)
+        return self.teacher.look(batch.clips, layers=layers, pooled=pooled, attention=attention)
 
     def targets(self, seen: Targets, visible: Tensor) -> AlignmentTargets:
-        """Its visible tokens, and its frames' mean direction."""
+        """Returns the features of the visible tokens, and the mean direction of the frames."""
         layers = [gather_tokens(layer, visible) for layer in seen.layers]
         if not self.pooled:
             return AlignmentTargets(layers, seen.pooled)
@@ -107,14 +87,14 @@ class SemanticTeacher:
         visible: Index,
         grid: Grid,
     ) -> tuple[list[Tensor], Tensor]:
-        """What the heads make of the student.
+        """Returns the student's side, as :meth:`terms` takes it.
 
         Args:
-            encoder: the student's, for its pooling head.
-            features: the streams after its last blocks, K or more, ``[B, 4 + V, C]``.
-            hidden: the stream after the last.
-            visible: tokens, ``[B, V]``.
-            grid: of the clip.
+            encoder: the student's encoder, for its pooling head.
+            features: streams after the encoder's last blocks, K or more, ``[B, 4 + V, C]``.
+            hidden: stream after the last block.
+            visible: tokens that the student sees, ``[B, V]``.
+            grid: frames, rows and columns of the clip's tokens.
 
         Returns:
             K blocks with the positions of their heads, ``[B, V, C]``, and the pooled vector in the
@@ -132,7 +112,7 @@ class SemanticTeacher:
     def terms(
         self, layers: Sequence[Tensor], pooled: Tensor, target: AlignmentTargets
     ) -> dict[str, Term]:
-        """The distances of what :meth:`student` gave: ``layers`` and ``pooled``, where asked."""
+        """Returns the terms ``layers`` and ``pooled``, each where there are heads for it."""
         terms = {}
         if self.blocks:
             assert self.heads is not None
@@ -148,11 +128,5 @@ class SemanticTeacher:
         return -cosine if self._negative else 2 - 2 * cosine
 
     def cosines(self, means: Mapping[str, float]) -> dict[str, float]:
-        """The mean cosine behind each mean; ``pooled``'s times its target's length."""
+        """Returns the mean cosine behind each mean; ``pooled`` times the length of its target."""
         return {name: -mean if self._negative else 1 - mean / 2 for name, mean in means.items()}
-
-
-def teacher_clip(teacher: Teacher, frames: int) -> ClipSpec:
-    """What ``teacher`` sees of a clip of which the student sees ``frames``."""
-    network = teacher.network
-    return ClipSpec(teacher.frames_for(frames), network.image_size, network.mean, network.std)

@@ -1,18 +1,23 @@
-"""What both stages are made of: loss terms, parameter groups, and a student."""
+"""The contract of a stage: its config, which answers without any network, and the stage itself.
+
+A new stage is one file: a config (a frozen dataclass under :class:`StageConfig`, with a ``kind`` of
+its own and the decorator :func:`stage_kind`) and the :class:`Stage` that the config builds.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from ivn.data.batch import IMAGENET_MEAN, IMAGENET_STD, Batch, ClipSpec
-from ivn.model.decoder import Decoder, PixelDecoder
+from ivn.frozen import Teacher
+from ivn.model.decoder import Decoder, DiffusionDecoder, PixelDecoder, PixelHead
 from ivn.model.encoder import Encoder
 from ivn.model.layers import wide_dtype
-from ivn.model.model import Model
+from ivn.model.model import Model, ModelConfig
 from ivn.model.packed import Index, take
 from ivn.model.patch import patch_grid, take_patches
 from ivn.model.predictor import Predictor
@@ -20,11 +25,108 @@ from ivn.ops import gather_target_patches
 
 from .masks import Masking
 from .semantic import SemanticTeacher
+from .teachers import STUDENT, StageTeacher, TeacherSpec
 from .terms import Term, mean_term
 
 _TOKENS = ("cls_token", "pos_embed", "mask_token")
 NO_ATTENTION = torch.empty(0)
 _PREDICTOR_TOKENS = ("predictor.pos_embed", "predictor.mask_token")
+
+
+class StageConfig(ABC):
+    """Settings of a stage, and what they say of it before any network is built.
+
+    Every config has the fields ``kind`` (of one possible value), ``frames`` and ``size`` (of the
+    student's clips).
+    """
+
+    if TYPE_CHECKING:  # fields of each stage's own dataclass, in an order of its own
+        kind: str
+        frames: int
+        size: int
+
+    @classmethod
+    def members(cls) -> tuple[type["StageConfig"], ...]:
+        """Returns the configs of all stages; text that is read as a config is one of them."""
+        return tuple(_KINDS.values())
+
+    @property
+    def label(self) -> str:
+        """The stage's name on a page."""
+        return self.kind
+
+    @property
+    def teachers(self) -> Mapping[str, TeacherSpec]:
+        """The frozen networks that a term or a mask asks, by the names of their fields.
+
+        The attention of the one called "teacher" is what semantic masks follow and pages show.
+        """
+        return {}
+
+    @property
+    def clip_specs(self) -> dict[str, ClipSpec]:
+        """What each consumer sees of a clip: the student, and the teachers with their own clips."""
+        own = [spec for spec in self.teachers.values() if spec.clip != STUDENT]
+        specs = {STUDENT: ClipSpec(self.frames, self.size)}
+        return specs | {spec.clip: spec.clip_spec(self.frames) for spec in own}
+
+    @property
+    def needs_start(self) -> str:
+        """The reason why a new run needs weights to start from; "" where it needs none."""
+        return ""
+
+    @property
+    def inherited(self) -> tuple[str, ...]:
+        """The parts that begin with the weights of ``--init``, where they are given."""
+        return ("encoder", "predictor")
+
+    @property
+    def needs_predictor(self) -> str:
+        """What a user does whose weights of ``--init`` lack an inherited predictor.
+
+        "" where an encoder alone serves: the predictor then begins as in a run without ``--init``.
+        """
+        return ""
+
+    @abstractmethod
+    def masking(self, global_batch: int) -> Masking:
+        """Returns the masks for global batches of so many clips."""
+
+    @abstractmethod
+    def build(
+        self,
+        model: ModelConfig,
+        teachers: Mapping[str, Teacher],
+        *,
+        seed: int,
+        global_batch: int,
+        pretrained: bool,
+    ) -> "Stage":
+        """Returns the stage.
+
+        Args:
+            model: sizes of the student's networks.
+            teachers: networks for the config's own ``teachers``, by the same names.
+            seed: seed of the random weights.
+            global_batch: clips of the global batch, on which multi-block masks depend.
+            pretrained: False skips the text encoder's weights in the predictor.
+        """
+
+
+_KINDS: dict[str, type[StageConfig]] = {}
+C = TypeVar("C", bound=type[StageConfig])
+
+
+def stage_kind(config: C) -> C:
+    """Makes the config of a stage known by its kind to presets, files and commands.
+
+    Raises:
+        ValueError: another stage has the same kind.
+    """
+    if _KINDS.setdefault(config.kind, config) is not config:
+        known = _KINDS[config.kind].__name__
+        raise ValueError(f"{config.__name__} is of kind {config.kind!r}, which {known} has already")
+    return config
 
 
 @dataclass(frozen=True)
@@ -37,15 +139,15 @@ class ParameterGroup:
 
 
 class Seen(NamedTuple):
-    """What the student makes of a clip's visible tokens.
+    """The student's answer about a clip's visible tokens.
 
     Attributes:
-        tapped_layers: its last K blocks, each with the positions of its head, ``[B, V, C]``.
-        aligned_pooled: its pooled vector there, ``[B, D]``; without that head ``[B, 0]``.
+        tapped_layers: the last K blocks, each with the positions of its head, ``[B, V, C]``.
+        aligned_pooled: pooled vector in the teacher's space, ``[B, D]``; without that head
+            ``[B, 0]``.
         predicted: the predictor's tokens in the masked places, ``[B, P, W]``, or packed; empty
             where nothing is predicted.
-        features: the streams after its last blocks, as many as any teacher aligns,
-            ``[B, 4 + V, C]``.
+        features: streams after the last blocks, as many as any teacher aligns, ``[B, 4 + V, C]``.
     """
 
     tapped_layers: list[Tensor]
@@ -58,31 +160,60 @@ class Stage(nn.Module, ABC):
     """A student and its objective.
 
     Attributes:
+        config: settings of the stage.
         clip_specs: what each consumer sees of a clip.
-        loss_weights: the weight of each term's mean in the loss.
-        inherited: the parts that begin as those of another run, where one is given.
+        teachers: frozen networks beside the student, by the names that the config gives them.
         masking: which tokens the student sees.
-        semantic: the teacher beside the student, in name only where nothing is asked of it.
-        aligned_blocks: of the encoder's last blocks, how many are aligned with a teacher.
+        loss_weights: weight of each term's mean in the loss.
+        semantic: the teacher that tokens are aligned with; without a network where nothing is.
+        aligned_blocks: how many of the encoder's last blocks are aligned with a teacher.
     """
 
-    clip_specs: dict[str, ClipSpec]
+    config: StageConfig
     loss_weights: dict[str, float]
-    inherited: tuple[str, ...] = ("encoder", "predictor")
-    masking: Masking
-    semantic: SemanticTeacher
-    aligned_blocks: int
 
-    def __init__(self, model: Model, *, predicts: bool, decay_predictor_tokens: bool) -> None:
-        """Without ``predicts`` the stage has neither predictor nor decoder."""
+    def __init__(
+        self,
+        config: StageConfig,
+        model: Model,
+        teachers: Mapping[str, Teacher],
+        *,
+        global_batch: int,
+        predicts: bool,
+        decay_predictor_tokens: bool = False,
+    ) -> None:
+        """Composes the parts that every stage has.
+
+        Args:
+            config: settings of the stage.
+            model: the networks; parts that the config has no use for are left out.
+            teachers: frozen networks; those that the config does not name are left out.
+            global_batch: clips of the global batch, on which multi-block masks depend.
+            predicts: False leaves predictor and decoder out.
+            decay_predictor_tokens: whether the predictor's positions and mask token decay.
+        """
         super().__init__()
+        self.config = config
+        self.clip_specs = config.clip_specs
+        self.masking = config.masking(global_batch)
+        self.masking.check(config.size // model.encoder.config.patch_size)
         self.encoder: Encoder = model.encoder
         self.predictor: Predictor | None = model.predictor if predicts else None
         self.decoder: Decoder | None = model.decoder if predicts else None
+        named = config.teachers
+        self.teachers = {
+            name: StageTeacher(named[name], network)
+            for name, network in teachers.items()
+            if name in named
+        }
+        # For what moves modules; a teacher keeps its weights out of every state_dict.
+        self.frozen = nn.ModuleDict({name: one.network for name, one in self.teachers.items()})
+        self.semantic = SemanticTeacher()
+        self.aligned_blocks = 0
         self._decayed_tokens = _PREDICTOR_TOKENS if decay_predictor_tokens else ()
 
     def align_blocks(self, count: int) -> None:
-        """Tap so many of the encoder's last blocks for the teachers beside it."""
+        """Taps so many of the encoder's last blocks for the teachers."""
         depth = self.encoder.config.depth
         if count > depth:
             raise ValueError(f"{count} aligned layers need as many blocks, the encoder has {depth}")
@@ -94,12 +225,31 @@ class Stage(nn.Module, ABC):
         found = {"encoder": self.encoder, "predictor": self.predictor, "decoder": self.decoder}
         return {name: part for name, part in found.items() if part is not None}
 
+    @property
+    def decoder_of_pixels(self) -> PixelDecoder | None:
+        """The part that draws pixels in the masked places; None where no part does."""
+        decoders = (DiffusionDecoder, PixelHead)
+        return next((part for part in self.parts.values() if isinstance(part, decoders)), None)
+
+    def attention(self, batch: Batch) -> Tensor:
+        """Returns the attention of the teacher called "teacher", ``[B, T, L]``; empty without one.
+
+        Semantic masks follow it, and pages show it.
+        """
+        teacher = self.teachers.get("teacher")
+        if teacher is None:
+            return NO_ATTENTION
+        return teacher.look(batch.clips, layers=False, pooled=False, attention=True).attention
+
     def mask(
         self, batch: Batch, attention: Tensor = NO_ATTENTION, *, view: int = 0
     ) -> tuple[Index, Index]:
-        """The visible tokens ``[B, V]`` and the masked ``[B, P]``, ascending; or both packed.
+        """Returns the visible tokens ``[B, V]`` and the masked ``[B, P]``, ascending, or packed.
 
-        ``attention`` is the teacher's, ``[B, T, L]``; masks that are not semantic never read it.
+        Args:
+            batch: clips and keys.
+            attention: the teacher's, ``[B, T, L]``; masks that are not semantic never read it.
+            view: number of the mask among those of a clip.
         """
         return self.masking.draw(batch, self.encoder, attention, view=view)
 
@@ -112,13 +262,13 @@ class Stage(nn.Module, ABC):
         keys: Tensor | None = None,
         view: int = 0,
     ) -> Seen:
-        """Encode the ``visible`` ``[B, V]``, predict the ``masked`` ``[B, P]``; both may be packed.
+        """Encodes the ``visible`` ``[B, V]``, predicts the ``masked`` ``[B, P]``, or both packed.
 
         Args:
             video: the student's clips.
             visible, masked: tokens of each clip.
-            keys: ``[B, 4]``, of the encoder's stochastic depth.
-            view: which of several passes over the same clips.
+            keys: keys of the encoder's stochastic depth, ``[B, 4]``.
+            view: number of the pass among several over the same clips.
         """
         encoder, dtype = self.encoder, self.encoder.dtype
         grid = patch_grid(video, encoder.config.patch_size)
@@ -141,41 +291,45 @@ class Stage(nn.Module, ABC):
         *,
         layer: int = 0,
     ) -> Term:
-        """``decoder``'s loss on the pixels of the ``masked`` patches; ``layer`` parts its noise."""
-        target = self.pixel_target(batch.clips["student"], masked)
+        """Returns the loss of ``decoder`` on the pixels of the ``masked`` patches.
+
+        Two decodings of one clip draw different noise under different numbers ``layer``.
+        """
+        target = self.pixel_target(batch.clips[STUDENT], masked)
         return mean_term(decoder.loss(target, predicted, batch.keys, layer=layer))
 
     def pixel_target(self, video: Tensor, masked: Tensor) -> Tensor:
-        """What a decoder of pixels reconstructs: ``[B, P, 3 * p * p]`` normalised pixels."""
+        """Returns the normalised pixels that a decoder reconstructs, ``[B, P, 3 * p * p]``."""
         dtype = wide_dtype(self.encoder.dtype)
         return pixel_target(video, masked, self.encoder.config.patch_size, dtype)
 
     @abstractmethod
     def loss(self, batch: Batch) -> dict[str, Term]:
-        """The terms of the objective on a batch."""
+        """Returns the terms of the objective on a batch, by the names in ``loss_weights``."""
 
     def counts(self, batch: Batch) -> dict[str, int]:
-        """How many values each term of ``batch`` is over, where clips have different numbers.
+        """Returns the number of values of each term, where clips have different numbers of tokens.
 
-        Empty where all clips have as many: any of them then tells.
+        Empty where all clips have equally many, so that any part of the batch tells.
         """
         return self._counts(batch) if self.masking.uneven else {}
 
-    @abstractmethod
     def _counts(self, batch: Batch) -> dict[str, int]:
-        """The number of values of every term."""
+        """Returns the number of values of every term; without it micro-batches are taken twice."""
+        return {}
 
     def token_counts(self, batch: Batch, *, view: int = 0) -> tuple[int, int]:
-        """How many tokens of all clips are visible and masked, under multi-block masks."""
+        """Returns how many tokens of all clips are visible and masked, under multi-block masks."""
         patch_size = self.encoder.config.patch_size
         visible = sum(self.masking.lengths(batch, patch_size, view=view))
-        grid = patch_grid(batch.clips["student"], patch_size)
+        grid = patch_grid(batch.clips[STUDENT], patch_size)
         return visible, len(batch) * grid[0] * grid[1] * grid[2] - visible
 
     def parameter_groups(self) -> list[ParameterGroup]:
-        """Every trainable parameter once: by part, positions and tokens apart from the rest.
+        """Returns every trainable parameter once, by part and by whether it may decay.
 
-        Those decay only where a stage's config says so. (Vectors never do: the optimiser's rule.)
+        Positions and tokens decay only where the config says so. (Vectors never decay: that is the
+        optimiser's rule.)
         """
         groups = []
         for part, module in self.parts.items():
@@ -188,33 +342,38 @@ class Stage(nn.Module, ABC):
         return groups
 
     def after_start(self) -> None:
-        """What follows the loading of first weights from another run; nothing, by default."""
+        """Acts when the first weights of another run are loaded; does nothing by default."""
 
     def after_step(self, stepped: Tensor) -> None:
-        """What follows an optimiser step; nothing, with frozen teachers.
+        """Acts after an optimiser step; does nothing by default.
 
-        ``stepped`` is a bool scalar on the device: false where the step was skipped.
+        Args:
+            stepped: bool scalar on the device, false where the step was skipped.
         """
 
     def features(self, batch: Batch) -> Tensor:
-        """The encoder's features of whole clips, ``[B, N, C]``."""
-        return self.encoder(batch.clips["student"])
+        """Returns the encoder's features of whole clips, ``[B, N, C]``."""
+        return self.encoder(batch.clips[STUDENT])
 
-    @abstractmethod
     def cosines(self, means: Mapping[str, float]) -> dict[str, float]:
-        """The mean cosine to the teacher behind each term's mean, of the terms that have one."""
+        """Returns the mean cosine to a target behind a term's mean, for the terms that have one."""
+        return {}
 
 
 def check_clip(frames: int, size: int) -> None:
-    """Refuse a stage's clips of no frames or no pixels."""
+    """Raises ValueError where a stage's clips have no frames or no pixels."""
     if frames < 1 or size < 1:
         raise ValueError(f"frames {frames}, size {size}: expected at least 1 of each")
 
 
 def pixel_target(video: Tensor, index: Tensor, patch_size: int, dtype: torch.dtype) -> Tensor:
-    """Normalised pixels of the patches at ``index``, ``[B, P, 3 * p * p]``, channels slowest.
+    """Returns the normalised pixels of some patches, ``[B, P, 3 * p * p]``, channels slowest.
 
-    ``video`` is uint8 ``[B, T, H, W, 3]``, or ImageNet-normalised float ``[B, 3, T, H, W]``.
+    Args:
+        video: uint8 ``[B, T, H, W, 3]``, or ImageNet-normalised float ``[B, 3, T, H, W]``.
+        index: numbers of the patches, ``[B, P]``.
+        patch_size: side of a patch, p.
+        dtype: number type of the result.
     """
     if video.dtype == torch.uint8:
         return gather_target_patches(

@@ -10,21 +10,23 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from ivn.data.batch import Batch, ClipSpec
+from ivn.data.batch import Batch
 from ivn.frozen import Targets, Teacher, TeacherConfig
 from ivn.model.decoder import PixelDecoder
-from ivn.model.model import Model
+from ivn.model.model import Model, ModelConfig, build_model
 from ivn.model.patch import patch_grid
 
 from .blocks import Blocks
 from .masks import Mask, Masking, check_mask
-from .semantic import STUDENT, AlignmentLoss, AlignmentTargets, NoTeacher, SemanticTeacher
-from .stage import NO_ATTENTION, Seen, Stage, check_clip
+from .semantic import AlignmentLoss, AlignmentTargets, SemanticTeacher
+from .stage import NO_ATTENTION, Seen, Stage, StageConfig, check_clip, stage_kind
+from .teachers import STUDENT, NoTeacher, TeacherSpec, alignment_sizes
 from .terms import Term, added
 
 
+@stage_kind
 @dataclass(frozen=True, kw_only=True)
-class Stage1Config:
+class Stage1Config(StageConfig):
     """Semantic-guided pixel reconstruction.
 
     A term whose weight is 0 is left out, with all that only it needs: networks, teacher, passes.
@@ -58,6 +60,8 @@ class Stage1Config:
             2: 0 aligns only).
         second_weight: factor in the loss on the alignment with the second teacher.
     """
+
+    label = "stage 1"
 
     kind: Literal["stage1"] = "stage1"
     teacher: TeacherConfig
@@ -112,70 +116,87 @@ class Stage1Config:
         return isinstance(self.second_teacher, TeacherConfig) and self.second_weight > 0
 
     @property
-    def needs_teacher(self) -> bool:
-        """Whether a term or the mask asks anything of the teacher."""
-        return self.layers_weight > 0 or self.pools or self.mask.startswith("semantic")
+    def teachers(self) -> dict[str, TeacherSpec]:
+        found = {}
+        if self.layers_weight > 0 or self.pools or self.mask.startswith("semantic"):
+            clip = STUDENT if self.teacher_input == "student" else "teacher"
+            found["teacher"] = TeacherSpec(self.teacher, clip)
+        if isinstance(self.second_teacher, TeacherConfig) and self.aligns_second:
+            found["second_teacher"] = TeacherSpec(self.second_teacher, "second_teacher")
+        return found
 
     def masking(self, global_batch: int) -> Masking:
-        """The masks for global batches of so many clips."""
         return Masking(self.mask, self.mask_ratio, (self.blocks,), global_batch, self.mask_group)
+
+    def build(
+        self,
+        model: ModelConfig,
+        teachers: Mapping[str, Teacher],
+        *,
+        seed: int,
+        global_batch: int,
+        pretrained: bool,
+    ) -> "Stage1":
+        aligns = self.layers_weight > 0
+        student = build_model(
+            model,
+            alignment_sizes(teachers.get("teacher"), layers=aligns, pooled=self.pools),
+            seed=seed,
+            pretrained=pretrained,
+            predicts=self.pixels_weight > 0,
+            second_alignment=alignment_sizes(
+                teachers.get("second_teacher"), layers=True, pooled=False
+            ),
+        )
+        return Stage1(self, student, teachers, global_batch=global_batch)
 
 
 class Stage1(Stage):
-    """The student of stage one beside its teacher.
+    """The student of stage one beside its teachers.
 
     Args:
-        config: of the stage.
-        model: with the parts that the config's terms need.
-        teacher: where the config needs one.
-        second_teacher: where the config has one.
+        config: settings of the stage.
+        model: networks with the parts that the config's terms need.
+        teachers: frozen networks, by the names in ``config.teachers``.
         global_batch: clips of the global batch, on which multi-block masks depend.
     """
 
+    config: Stage1Config
     decoder: PixelDecoder | None
 
     def __init__(
         self,
         config: Stage1Config,
         model: Model,
-        teacher: Teacher | None,
+        teachers: Mapping[str, Teacher],
         *,
-        second_teacher: Teacher | None = None,
         global_batch: int = 1,
     ) -> None:
         aligns = config.layers_weight > 0 or config.pools
         _check_parts(config, model, aligns)
         super().__init__(
+            config,
             model,
+            teachers,
+            global_batch=global_batch,
             predicts=config.pixels_weight > 0,
             decay_predictor_tokens=config.decay_predictor_tokens,
         )
-        self.config = config
-        self.masking = config.masking(global_batch)
-        self.masking.check(config.size // model.encoder.config.patch_size)
         self.alignment = model.alignment if aligns else None
         self.second_alignment = model.second_alignment if config.aligns_second else None
-        self.teacher, self.second_teacher = teacher, second_teacher
         self.semantic = SemanticTeacher(
-            teacher,
+            self.teachers.get("teacher"),
             self.alignment,
-            clip="teacher" if config.teacher_input == "decoded" else STUDENT,
             attention=self.masking.semantic,
             loss=config.alignment_loss,
             renormalise_pooled=config.renormalise_pooled,
         )
         self.second = SemanticTeacher(
-            second_teacher,
-            self.second_alignment,
-            clip="second_teacher",
-            loss=config.alignment_loss,
+            self.teachers.get("second_teacher"), self.second_alignment, loss=config.alignment_loss
         )
         self.align_blocks(max(self.semantic.blocks, self.second.blocks))
         # Only the pooled term reaches the pooling head.
         self.encoder.clip_projector.requires_grad_(config.pools)
-        self.clip_specs = {STUDENT: ClipSpec(config.frames, config.size)}
-        for teaching in (self.semantic, self.second):
-            self.clip_specs |= teaching.clip_specs(config.frames)
         weights = {
             "layers": config.layers_weight,
             "pixels": config.pixels_weight,

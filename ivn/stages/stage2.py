@@ -5,24 +5,25 @@ Legend: B batch, V visible and P masked tokens, C encoder's width, W predictor's
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from ivn.data.batch import Batch, ClipSpec
+from ivn.data.batch import Batch
 from ivn.frozen import Targets, Teacher, TeacherConfig
 from ivn.keys import Purpose
 from ivn.model.decoder import DiffusionConfig, LatentHead, PixelDecoderConfig
 from ivn.model.encoder import CLS_TOKENS, Encoder
-from ivn.model.model import Model
+from ivn.model.model import Model, ModelConfig, build_model
 from ivn.model.packed import Index, take
 
 from .blocks import Blocks
 from .masks import Mask, Masking, check_mask
-from .semantic import STUDENT, NoTeacher, SemanticTeacher, teacher_clip
-from .stage import Stage, check_clip
+from .semantic import SemanticTeacher
+from .stage import Stage, StageConfig, check_clip, stage_kind
+from .teachers import STUDENT, NoTeacher, TeacherSpec, alignment_sizes
 from .terms import Term, added, mean_term
 
 
@@ -49,8 +50,9 @@ class MomentumTarget:
             raise ValueError(f"momentum is {self.momentum}, expected 0 to 1")
 
 
+@stage_kind
 @dataclass(frozen=True, kw_only=True)
-class Stage2Config:
+class Stage2Config(StageConfig):
     """Latent prediction.
 
     Attributes:
@@ -77,6 +79,9 @@ class Stage2Config:
         pixel_decoder: of masked pixels that have a weight (Table 3), beside the decoder of latents.
         decay_predictor_tokens: weight decay on the predictor's positions and mask token.
     """
+
+    label = "stage 2"
+    needs_start = "stage two predicts the features of a stage-one encoder"
 
     kind: Literal["stage2"] = "stage2"
     frames: int = 32
@@ -127,64 +132,95 @@ class Stage2Config:
             raise ValueError("target.taps is empty, expected the block to predict")
 
     @property
-    def needs_teacher(self) -> bool:
-        """Whether a term or the mask asks anything of the image teacher."""
-        return self.layers_weight > 0 or self.mask.startswith("semantic")
+    def teachers(self) -> dict[str, TeacherSpec]:
+        found = {}
+        asked = self.layers_weight > 0 or self.mask.startswith("semantic")
+        if isinstance(self.teacher, TeacherConfig) and asked:
+            found["teacher"] = TeacherSpec(self.teacher, "teacher")
+        if isinstance(self.target, TeacherConfig):
+            last = replace(self.target, taps=self.target.taps[-1:])
+            found["target"] = TeacherSpec(last, "target")
+        return found
+
+    @property
+    def inherited(self) -> tuple[str, ...]:
+        return ("encoder",) if self.start == "encoder" else super().inherited
+
+    @property
+    def needs_predictor(self) -> str:
+        return "start from its encoder alone with --set stage.start=encoder"
 
     def masking(self, global_batch: int) -> Masking:
-        """The masks for global batches of so many clips."""
         return Masking(self.mask, self.mask_ratio, self.views, global_batch, self.mask_group)
+
+    def build(
+        self,
+        model: ModelConfig,
+        teachers: Mapping[str, Teacher],
+        *,
+        seed: int,
+        global_batch: int,
+        pretrained: bool,
+    ) -> "Stage2":
+        aligns = self.layers_weight > 0
+        student = build_model(
+            model,
+            alignment_sizes(teachers.get("teacher"), layers=aligns, pooled=False),
+            seed=seed,
+            pretrained=pretrained,
+            latent_width=teachers["target"].width if "target" in teachers else 0,
+            pixel_decoder=self.pixel_decoder if self.pixels_weight else None,
+        )
+        return Stage2(self, student, teachers, global_batch=global_batch)
 
 
 class Stage2(Stage):
     """The student of stage two beside its target: by default the encoder it starts from, frozen.
 
     Args:
-        config: of the stage.
-        model: with the parts that the config's terms need.
+        config: settings of the stage.
+        model: networks with the parts that the config's terms need.
+        teachers: frozen networks, by the names in ``config.teachers``: an image teacher, and the
+            network to predict where that is not our encoder.
         global_batch: clips of the global batch, on which multi-block masks depend.
-        image_teacher: where the config needs one.
-        target: the network to predict, where the config has another than our encoder.
     """
 
+    config: Stage2Config
     decoder: LatentHead
 
     def __init__(
         self,
         config: Stage2Config,
         model: Model,
+        teachers: Mapping[str, Teacher],
         *,
         global_batch: int,
-        image_teacher: Teacher | None = None,
-        target: Teacher | None = None,
     ) -> None:
         if model.predictor is None or not isinstance(model.decoder, LatentHead):
             raise ValueError(
                 "stage two predicts latents: it needs a predictor, and model.decoder.kind must be "
                 '"latent"'
             )
-        super().__init__(model, predicts=True, decay_predictor_tokens=config.decay_predictor_tokens)
-        self.config = config
-        self.masking = config.masking(global_batch)
-        self.masking.check(config.size // model.encoder.config.patch_size)
-        if config.start == "encoder":
-            self.inherited = ("encoder",)
+        super().__init__(
+            config,
+            model,
+            teachers,
+            global_batch=global_batch,
+            predicts=True,
+            decay_predictor_tokens=config.decay_predictor_tokens,
+        )
         # Nothing of this stage reaches the pooling head.
         self.encoder.clip_projector.requires_grad_(False)
-        self.teacher: Encoder | Teacher
-        self.teacher = copy.deepcopy(self.encoder) if target is None else target
-        self.teacher.requires_grad_(False)
+        # The target, where that is our encoder; checkpoints know it by this name.
+        self.teacher: Encoder | None = None
+        if "target" not in self.teachers:
+            self.teacher = copy.deepcopy(self.encoder).requires_grad_(False)
         self.alignment = model.alignment if config.layers_weight else None
         self.pixel_decoder = model.pixel_decoder if config.pixels_weight else None
-        self.image_teacher = image_teacher
         self.semantic = SemanticTeacher(
-            image_teacher, self.alignment, clip="teacher", attention=self.masking.semantic
+            self.teachers.get("teacher"), self.alignment, attention=self.masking.semantic
         )
         self.align_blocks(self.semantic.blocks)
-        self.clip_specs = {STUDENT: ClipSpec(config.frames, config.size)}
-        self.clip_specs |= self.semantic.clip_specs(config.frames)
-        if target is not None:
-            self.clip_specs["target"] = teacher_clip(target, config.frames)
         self.loss_weights = {f"view{i}": 1.0 for i in range(1, self.masking.views + 1)}
         beside = {"layers": config.layers_weight, "pixels": config.pixels_weight}
         self.loss_weights |= {name: weight for name, weight in beside.items() if weight}
@@ -197,18 +233,20 @@ class Stage2(Stage):
 
     def train(self, mode: bool = True) -> "Stage2":
         super().train(mode)
-        self.teacher.train(mode and self.config.teacher_drop_path)
+        if self.teacher is not None:
+            self.teacher.train(mode and self.config.teacher_drop_path)
         return self
 
     def after_start(self) -> None:
-        """The target is what the encoder now is, where it is one."""
-        if isinstance(self.teacher, Encoder):
+        """Makes the target, where that is our encoder, equal to the encoder as it is now."""
+        if self.teacher is not None:
             self.teacher.load_state_dict(self.encoder.state_dict())
 
     @torch.no_grad()
     def after_step(self, stepped: Tensor) -> None:
-        """The target moves towards the encoder, where it does and the optimiser stepped."""
+        """Moves a momentum target towards the encoder, where the optimiser stepped."""
         if isinstance(self.config.target, MomentumTarget):
+            assert self.teacher is not None
             pairs = zip(self.teacher.parameters(), self.encoder.parameters(), strict=True)
             target, encoder = zip(*pairs, strict=True)
             share = (1 - self.config.target.momentum) * stepped.to(target[0].dtype)
@@ -223,6 +261,7 @@ class Stage2(Stage):
     def _loss(self, batch: Batch) -> dict[str, Term]:
         features, seen_by_teacher = self.target(batch), self.semantic.look(batch)
         views = range(self.masking.views)
+        # Means over the tokens of all views: weights do not depend on how many views there are.
         return added(self._view_terms(batch, view, features, seen_by_teacher) for view in views)
 
     def _view_terms(
@@ -252,15 +291,16 @@ class Stage2(Stage):
         return {name: values[name] for name in self.loss_weights}
 
     def target(self, batch: Batch) -> Tensor:
-        """What is predicted of each token of the whole clip, ``[B, N, C]``, or ``[B, N, D]``."""
-        if isinstance(self.teacher, Encoder):
+        """Returns the features of all tokens to predict, ``[B, N, C]`` or ``[B, N, D]``."""
+        if self.teacher is not None:
             return self.look(batch.clips[STUDENT], batch.keys)
-        return self.teacher(batch.clips["target"], pooled=False, attention=False).layers[-1]
+        seen = self.teachers["target"].look(batch.clips, layers=True, pooled=False, attention=False)
+        return seen.layers[-1]
 
     @torch.no_grad()
     def look(self, video: Tensor, keys: Tensor | None = None) -> Tensor:
-        """The target encoder's features of the whole clip, ``[B, N, C]``."""
-        assert isinstance(self.teacher, Encoder)
+        """Returns the target encoder's features of the whole clip, ``[B, N, C]``."""
+        assert self.teacher is not None
         hidden, _ = self.teacher.hidden(video, keys=keys, purpose=Purpose.TEACHER_DROP_PATH)
         return hidden[:, CLS_TOKENS:]
 
@@ -273,11 +313,16 @@ class Stage2(Stage):
         keys: Tensor | None = None,
         view: int = 0,
     ) -> Tensor:
-        """The predictor's tokens in the ``masked`` places: ``[B, P, W]``, or packed."""
+        """Returns the predictor's tokens in the ``masked`` places, ``[B, P, W]``, or packed."""
         return self.student(video, visible, masked, keys=keys, view=view).predicted
 
     def latent_term(self, predicted: Tensor, target: Tensor) -> Term:
-        """``2 - 2 cos`` of each masked token: the decoder's of ``[B, P, W]``, and ``[B, P, C]``."""
+        """Returns ``2 - 2 cos`` of each masked token.
+
+        Args:
+            predicted: the predictor's tokens, ``[B, P, W]``; the decoder carries them to C.
+            target: features to predict, ``[B, P, C]``.
+        """
         return mean_term(2 * self.decoder.distance(predicted, target))
 
     def cosines(self, means: Mapping[str, float]) -> dict[str, float]:

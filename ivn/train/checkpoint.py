@@ -22,8 +22,8 @@ from torch import nn
 
 from ivn import durable
 from ivn.errors import CheckpointError, DataError, WriteError
-from ivn.model.found import checkpoints
-from ivn.model.found import newest as latest
+from ivn.model.checkpoints import checkpoints
+from ivn.model.checkpoints import newest as latest
 from ivn.provenance import commit, processor, versions
 
 from . import folder

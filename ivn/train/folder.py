@@ -18,7 +18,7 @@ from typing import Any
 from ivn import durable
 from ivn.durable import existing, held, is_temporary, why
 from ivn.errors import FolderInUseError, RunError, WriteError
-from ivn.model.found import CHECKPOINTS
+from ivn.model.checkpoints import CHECKPOINTS
 
 CONFIG = "config.toml"
 SOURCE = "run.json"

@@ -1,38 +1,12 @@
 """Gradients of a batch, whole or in micro-batches: the same to fp32 rounding."""
 
-from collections.abc import Iterable, Mapping
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ivn.data.batch import Batch
-from ivn.train.optimizer import ParameterGroup
-
-
-class Term(Protocol):
-    """A part of a loss: a sum with its gradient, and how many values it is over."""
-
-    @property
-    def total(self) -> Tensor: ...
-    @property
-    def count(self) -> Tensor: ...
-
-
-class Stage(Protocol):
-    """What the loop asks of a stage, beside being a module. Its parts have an ``encoder``."""
-
-    @property
-    def loss_weights(self) -> dict[str, float]: ...
-    @property
-    def parts(self) -> dict[str, nn.Module]: ...
-    def loss(self, batch: Batch) -> Mapping[str, Term]: ...
-    def counts(self, batch: Batch) -> Mapping[str, int]: ...
-    def parameter_groups(self) -> Iterable[ParameterGroup]: ...
-    def after_step(self, stepped: Tensor) -> None: ...
-    def features(self, batch: Batch) -> Tensor: ...
-    def cosines(self, means: Mapping[str, float]) -> dict[str, float]: ...
-    def zero_grad(self) -> None: ...
+from ivn.stages.stage import Stage
 
 
 class Loss(NamedTuple):

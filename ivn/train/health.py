@@ -15,8 +15,7 @@ from torch import Tensor, nn
 
 from ivn.data.batch import Batch
 from ivn.model.layers import wide_dtype
-
-from .gradients import Stage
+from ivn.stages.stage import Stage
 
 # Clips of a batch whose features are looked at: enough to differ, few enough to cost little.
 CLIPS = 8

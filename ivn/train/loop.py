@@ -6,15 +6,16 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ivn.data.batch import Batch
 from ivn.errors import DataError, NotFiniteError, ReplacedError, RunError, one_line
 from ivn.processes import keep_all_freed_memory
+from ivn.stages.stage import Stage
 
 from . import checkpoint, folder
 from .board import Board
-from .gradients import Loss, Stage, compute_gradients
+from .gradients import Loss, compute_gradients
 from .health import CollapseAlarm, HealthCheck
 from .metrics import Log, StepRecord, Window
 from .optimizer import OptimConfig, clip_gradients, load_optimizer, make_optimizer
@@ -44,7 +45,7 @@ class Loader(Protocol):
 
 
 def pretrain(
-    stage: nn.Module,
+    stage: Stage,
     loader: Loader,
     run_dir: Path,
     *,
@@ -81,7 +82,7 @@ def pretrain(
 class _Trainer:
     def __init__(
         self,
-        stage: nn.Module,
+        stage: Stage,
         loader: Loader,
         run_dir: Path,
         config: dict[str, Any],
@@ -94,8 +95,7 @@ class _Trainer:
         self.device = resolve_device(efficiency.device)
         if self.device.type == "cpu":
             keep_all_freed_memory()
-        self.module = stage.to(self.device).train()
-        self.stage: Stage = stage  # type: ignore[assignment]  # a module with a stage's methods
+        self.stage = stage.to(self.device).train()
         self.loader, self.run_dir, self.config = loader, run_dir, config
         self.optim, self.run, self.efficiency = optim, run, efficiency
         self.total = total_steps(optim, loader.steps_per_epoch)
@@ -161,7 +161,7 @@ class _Trainer:
         # of a run that was cut off has the same lines.
         if (self.step + 1) % self.run.log_every == 0 or self.step + 1 == self.total:
             self.health = HealthCheck(self.stage, batch)
-        norm = clip_gradients(self.module.parameters(), self.optim.clip_norm)
+        norm = clip_gradients(self.stage.parameters(), self.optim.clip_norm)
         good = loss.value.isfinite() & norm.isfinite()
         for group in self.optimizer.param_groups:
             group["lr"] = lr
@@ -204,7 +204,7 @@ class _Trainer:
             log.sync()
         state = {
             "step": self.step,
-            "stage": self.module.state_dict(),
+            "stage": self.stage.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "bad_steps": self.bad_steps,
             "bad_in_a_row": self.bad_in_a_row,
@@ -229,7 +229,7 @@ class _Trainer:
             return
         state = checkpoint.load(path)
         try:
-            self.module.load_state_dict(state["stage"])
+            self.stage.load_state_dict(state["stage"])
         except RuntimeError as error:
             raise RunError(f"{path} does not fit the run's config: {one_line(error)}") from error
         load_optimizer(self.optimizer, state["optimizer"])

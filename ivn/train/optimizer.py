@@ -3,21 +3,12 @@
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-
-class ParameterGroup(Protocol):
-    """What the optimiser reads of a stage's group of parameters."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def params(self) -> dict[str, nn.Parameter]: ...
-    @property
-    def weight_decay(self) -> bool: ...
+from ivn.stages.stage import ParameterGroup
 
 
 @dataclass(frozen=True)
@@ -81,6 +72,7 @@ class SkippingAdamW(torch.optim.AdamW):
 
     def step_if(self, good: Tensor) -> None:
         """Takes a step where ``good``, a bool scalar, is true; else changes nothing."""
+        # A skipped step counts: schedule, data and random numbers move on as after any other.
         self.found_inf = (~good).float()
         self.step()
 

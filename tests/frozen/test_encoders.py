@@ -7,7 +7,9 @@ import torch
 import ivn
 from ivn.data.batch import ClipSpec
 from ivn.errors import EncoderError
-from ivn.frozen.encoders import CELLS, FrozenEncoder, FrozenPixels
+from ivn.frozen import Teacher
+from ivn.frozen.encoders import CELLS, FrozenEncoder, FrozenPixels, FrozenTeacher
+from ivn.frozen.protocol import ClipNetwork, ImageNetwork
 from ivn.load import load_frozen
 from ivn.model.encoder import EncoderConfig, build_encoder
 
@@ -86,6 +88,48 @@ def test_raw_features_are_means_and_deviations_of_pixels_and_of_their_change():
     torch.testing.assert_close(frozen.features(video, "mean"), found.mean((1, 2)))
 
 
+class Colours(ImageNetwork):
+    """The mean colour of an image, normalised, as its pooled vector."""
+
+    def __init__(self, side=32):
+        super().__init__()
+        self.image_size, self.grid, self.width, self.taps = side, 1, 3, ()
+        self.bias, self.seen = torch.nn.Parameter(torch.zeros(3)), 0
+
+    def features(self, images, tap, *, pooled, attention):
+        assert pooled and not attention and images.shape[2:] == (self.image_size,) * 2
+        self.seen += len(images)
+        return images.mean((2, 3)) + self.bias, images.new_empty(len(images), 0)
+
+
+def test_a_teachers_features_are_its_vectors_of_single_frames_enlarged_to_its_size():
+    teacher = Teacher(Colours())
+    frozen = FrozenTeacher("t", teacher, ClipSpec(3, 28), frames=3)
+    levels = torch.tensor([[0, 51, 255], [102, 0, 51]], dtype=torch.uint8)
+    video = levels[..., None, None, None].expand(-1, -1, 28, 28, 3)
+    found = frozen.features(video, "frames")
+    assert found.shape == (2, 3, 3) and (frozen.slots, frozen.width) == (3, 3)
+    expected = (levels.double() / 255 - 0.5) / 0.5
+    torch.testing.assert_close(found[..., 0].double(), expected, rtol=0, atol=1e-6)
+    assert torch.equal(frozen.features(video, "mean"), found.mean(1))
+    assert teacher.network.seen == 2 * 4  # frames that clips share are computed once
+    first = FrozenTeacher("t", teacher, ClipSpec(3, 28), frames=1)
+    assert torch.equal(first.features(video, "frames"), found[:, :1])
+    assert len({frozen.identity, first.identity, FrozenPixels("raw", SPEC).identity}) == 3
+
+
+def test_a_teacher_of_clips_or_of_too_many_frames_is_refused():
+    with pytest.raises(ValueError, match="4 frames, expected 1 to the clip's 3"):
+        FrozenTeacher("t", Teacher(Colours()), SPEC, frames=4)
+
+    class Whole(ClipNetwork):
+        def look(self, clips, tap, *, pooled, attention):
+            raise AssertionError
+
+    with pytest.raises(ValueError, match="takes whole clips, expected one of images"):
+        FrozenTeacher("t", Teacher(Whole()), SPEC, frames=3)
+
+
 @pytest.mark.parametrize("kind", ["encoder", "raw"])
 def test_features_do_not_depend_on_the_batch(encoder, kind):
     frozen = FrozenEncoder("e", encoder, SPEC) if kind == "encoder" else FrozenPixels("raw", SPEC)
@@ -122,6 +166,12 @@ def test_the_identity_is_that_of_class_sizes_and_weights(encoder):
     assert one == again and raw[0] == raw[1]
     assert len({one, longer, half, changed, raw[0], raw[2]}) == 6
     assert len(one) == 64
+
+
+def test_identities_are_those_of_earlier_versions():
+    """Caches of features and saved heads are found by them."""
+    expected = "e2c8cebc1cf0f69dd473ef1711762afddfb05bded0d26d1daf9f04dfedad04b5"
+    assert FrozenPixels("raw", ClipSpec(2, 16)).identity == expected
 
 
 def test_a_preset_is_an_encoder_with_random_weights():

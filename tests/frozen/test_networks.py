@@ -30,7 +30,7 @@ MEANS = {"vit": 0.5, "clip": 0.48145466, "ijepa": 0.485}
 
 def normalised(frozen, video: torch.Tensor) -> torch.Tensor:
     """[B, T, 3, S, S], as the network's library wants it."""
-    mean, std = (torch.tensor(x) for x in (frozen.spec.mean, frozen.spec.std))
+    mean, std = (torch.tensor(x) for x in (frozen.network.mean, frozen.network.std))
     return ((video / 255 - mean) / std).permute(0, 1, 4, 2, 3)
 
 
@@ -63,7 +63,7 @@ def test_image_encoders_of_transformers_look_at_every_frame(tmp_path, kind):
     with torch.no_grad():
         hidden = model(normalised(frozen, video).flatten(0, 1), **extra).last_hidden_state
     tokens = hidden[:, prefix:].view(2, 3, 16, 48)
-    assert frozen.spec.mean[0] == MEANS.get(kind, 0.485)
+    assert frozen.network.mean[0] == MEANS.get(kind, 0.485)
     assert (frozen.slots, frozen.width, frozen.spec.size) == (3, 48, 32)
     close(frozen.features(video, "none"), tokens)
     close(frozen.features(video, "frames"), tokens.mean(2))

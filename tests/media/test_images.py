@@ -19,7 +19,7 @@ from ivn.keys import make_keys
 from ivn.media.decode import decode
 from ivn.media.facts import read_facts
 from ivn.media.source import BUNDLED_CLIPS, Source
-from ivn.media.storage import named
+from ivn.media.storage import name_of
 from tests.data.loader.test_loader import assert_equal
 from tests.media.videos import CASES
 
@@ -158,7 +158,7 @@ def test_an_animated_webp_is_refused_with_what_it_is(tmp_path):
         for read in (read_facts, lambda one: decode(one, range)):
             with pytest.raises(DecodeError, match="an animated WebP, which is not read") as caught:
                 read(source)
-            assert named(source) in str(caught.value)
+            assert name_of(source) in str(caught.value)
     # Another that is broken is not called so.
     (tmp_path / "cut.webp").write_bytes(b"RIFF\0\0\0\0WEBPVP8X")
     with pytest.raises(DecodeError, match=r"cannot be decoded|no video") as caught:

@@ -104,13 +104,13 @@ def student(decoder, alignment, encoder=ENCODER, predictor=PREDICTOR):
 def stage1(config: Stage1Config, layers: int, clip, decoder=DIFFUSION, **sizes) -> Stage1:
     network = TwoLayers(clip[1] // PATCH, layers)
     alignment = AlignmentSizes(layers, TEACHER_WIDTH, config.align_pooled)
-    stage = Stage1(config, student(decoder, alignment, **sizes), Teacher(network))
+    stage = Stage1(config, student(decoder, alignment, **sizes), {"teacher": Teacher(network)})
     randomised(stage, 2)
     return stage.train()
 
 
 def stage2(config: Stage2Config, **sizes) -> Stage2:
-    stage = Stage2(config, student(LatentHeadConfig(), None, **sizes), global_batch=B)
+    stage = Stage2(config, student(LatentHeadConfig(), None, **sizes), {}, global_batch=B)
     randomised(stage, 3)  # the teacher too: one that equals its student could stand in for it
     return stage.train()
 
@@ -244,7 +244,7 @@ def test_stage1_gradients(config, layers, clip, sizes):
     plain, p = plain_stage1(stage, batch, video)
     frozen = set() if config.align_pooled else {POOL}
     assert_same_losses_and_gradients(stage, batch, plain, p, frozen)
-    network = stage.teacher.network
+    network = stage.teachers["teacher"].network.network
     assert not any(x.requires_grad or x.grad is not None for x in network.parameters())
     assert not any(name.startswith(IMAGE) for name, _ in stage.named_parameters())
 

@@ -30,7 +30,7 @@ def stage():
     predictor = PredictorConfig(16, 2, 24, layers=2, local_window=3, init="scratch")
     model = build_model(ModelConfig(encoder, predictor, LatentHeadConfig()), None, seed=0)
     config = Stage2Config(frames=T, size=SIDE, views=VIEWS)
-    stage = Stage2(config, model, global_batch=B).double().train()
+    stage = Stage2(config, model, {}, global_batch=B).double().train()
     stage.encoder.compute_dtype = stage.teacher.compute_dtype = torch.float64
     with torch.no_grad():
         for parameter in stage.parameters():  # a start of zeros would hide a lost gradient

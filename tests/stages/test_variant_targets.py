@@ -167,8 +167,9 @@ def test_another_target_is_the_teachers_last_tap_at_the_masked_tokens():
     changes = [*TAUGHT[:-2], "stage.target.taps=[1, 3]", TAUGHT[-1], "model.encoder.drop_path=0"]
     stage = build(S2, *changes)
     batch = random_batch(stage)
-    assert stage.teacher.network.taps == (3,)
-    told = stage.teacher(batch.clips["target"], attention=False).layers[-1]
+    teacher = stage.teachers["target"].network
+    assert stage.teacher is None and teacher.network.taps == (3,)
+    told = teacher(batch.clips["target"], attention=False).layers[-1]
     assert torch.equal(stage.target(batch), told)
     terms = stage.loss(batch)
     for view in (0, 1):

@@ -29,7 +29,7 @@ def test_a_second_teacher_brings_its_own_heads_and_term(rows):
 def test_a_second_teacher_of_weight_zero_is_none(rows):
     row = Row(S1, ALIGN_ONLY, *SECOND, "stage.second_weight=0")
     assert (row.terms, row.trained) == (rows(S1, ALIGN_ONLY).terms, rows(S1, ALIGN_ONLY).trained)
-    assert row.stage.second_teacher is None
+    assert "second_teacher" not in row.stage.teachers
 
 
 def test_the_second_term_is_the_cosine_to_the_second_teacher():
@@ -39,7 +39,7 @@ def test_the_second_term_is_the_cosine_to_the_second_teacher():
     visible, masked = stage.mask(batch, stage.look(batch).attention)
     seen = stage.student(batch.clips["student"], visible, masked, keys=batch.keys)
     term = stage.second_term(batch, seen, visible)
-    told = stage.second_teacher(batch.clips["second_teacher"]).layers
+    told = stage.teachers["second_teacher"].network(batch.clips["second_teacher"]).layers
     heads: Alignment = stage.second_alignment
     cosines = []
     for k, head in enumerate(heads.layers):

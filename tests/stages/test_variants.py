@@ -45,7 +45,7 @@ def test_pixel_only_with_a_mask_that_needs_no_teacher_runs_without_one():
     nowhere = ["stage.teacher.weights=pretrained", "stage.teacher.source=/nowhere"]
     row = Row(S1, PIXEL_ONLY, "stage.mask=tube", *nowhere)
     assert row.terms == {"pixels"}
-    assert row.stage.teacher is None
+    assert not row.stage.teachers
     assert set(row.batch.clips) == {"student"}
 
 
@@ -61,9 +61,10 @@ def test_align_only_has_neither_predictor_nor_decoder(rows):
 def test_a_stage_leaves_out_what_its_model_has_too_much_of(rows):
     """As where another run's whole model is given to it."""
     full = rows(S1).stage
+    teacher = full.teachers["teacher"].network
     model = Model(full.encoder, full.predictor, full.decoder, full.alignment)
     for change, parts in ((ALIGN_ONLY, {"alignment"}), (PIXEL_ONLY, {"predictor", "decoder"})):
-        stage = Stage1(small_config(S1, change).stage, model, full.teacher)
+        stage = Stage1(small_config(S1, change).stage, model, {"teacher": teacher})
         assert set(stage.parts) == {"encoder", *parts}
 
 

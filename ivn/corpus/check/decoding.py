@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from ivn.errors import DecodeError
 from ivn.media.decode import frames_in_order
 from ivn.media.source import Source
-from ivn.media.storage import named
+from ivn.media.storage import name_of
 
 
 def check_one(source: Source, seconds: float) -> str:
@@ -16,7 +16,7 @@ def check_one(source: Source, seconds: float) -> str:
         source: the file and its window.
         seconds: that it may take.
     """
-    began, name = time.monotonic(), named(source)
+    began, name = time.monotonic(), name_of(source)
     try:
         for number, shown in enumerate(frames_in_order(source)):
             if number == 0:

@@ -54,5 +54,6 @@ def _path(place: Place, line: str) -> tuple[str, str]:
 
 def _origin(name: str, label: str) -> str:
     """The film: the same for its parts, however it is written."""
+    # Too large a group costs nothing; two parts of one film on both sides of a split would.
     before = name.partition(f"_{label}_")[0].lower()
     return re.sub(r"_\d+$", "", before)

@@ -85,6 +85,7 @@ def _clip(place: Place, row: dict[str, str], videos: Videos, source: str) -> Row
         return None
     labels = {"label": row.get("label", ""), "split": split_of(place, "split", row["split"])}
     # A file of the bare name is the video as it is on YouTube, of which the clip is a part.
+    # Were it the clip after all, no frame would be found between its times, which shows at once.
     part = Span() if os.path.basename(path).startswith(cut) else times
     return Row(
         path,

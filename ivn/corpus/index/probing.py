@@ -13,7 +13,7 @@ from ivn.data.manifest.table import USABLE
 from ivn.media.decode import route
 from ivn.media.facts import read_facts
 from ivn.media.source import Source
-from ivn.media.storage import hash_of, named
+from ivn.media.storage import hash_of, name_of
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,6 @@ def probed(rows: Iterator[Row], home: Path, function: Look, how: Spread) -> Iter
             if row.status not in USABLE:
                 yield row
             elif outcome.value is None:
-                yield replace(row, status=outcome.reason.removeprefix(f"{named(outcome.item)}: "))
+                yield replace(row, status=outcome.reason.removeprefix(f"{name_of(outcome.item)}: "))
             else:
                 yield replace(row, **outcome.value)

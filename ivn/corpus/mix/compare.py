@@ -23,6 +23,8 @@ _APART = 0.25
 _FEWEST = 8
 # A copy of fewer frames a second shows each of them longer, and one that was cut has its frames
 # at other times: by so many seconds a picture may come early or late.
+# With it, of 64 rendered clips, 29 copies of half the rate are found instead of 4, and 55 cut ones
+# instead of 31; the strongest pair that is no copy has 0.897 instead of 0.890.
 _LATE = 1 / 16
 # Same moment, other encoding: mostly 0.93 and more on real clips down to a third of the size and
 # the worst quality (0.90 at times altered); at most 0.90 for two videos of the same signer before

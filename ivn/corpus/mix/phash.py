@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ivn.errors import DataError
 
+# imagehash computes much the same, but brings SciPy and PyWavelets, and has no search.
 FRAMES = 8
 BITS = 63
 _SIDE, _KEPT = 32, 8

@@ -16,7 +16,7 @@ from ivn.errors import WriteError
 from ivn.media.decode import route
 from ivn.media.facts import read_facts
 from ivn.media.source import Source
-from ivn.media.storage import hash_of, named
+from ivn.media.storage import hash_of, name_of
 
 _STEM = 40  # characters of the original's name that stay readable in that of its copy
 
@@ -71,7 +71,7 @@ def make(task: Task) -> Made | Stopped:
         if not path.exists():
             with new_file(path) as written:
                 put = encode(task.source, str(written), task.encoding, frames=task.frames)
-                verify(str(written), put, named(task.source))
+                verify(str(written), put, name_of(task.source))
             of = put.of
         return Made(columns_of(path), of)
     except (WriteError, OSError) as error:

@@ -16,7 +16,7 @@ from ivn.media.decode import count_frames
 from ivn.media.demux.reading import frames_of, opened_again, read_window
 from ivn.media.orientation import Orientation, orientation_of
 from ivn.media.source import Source
-from ivn.media.storage import named
+from ivn.media.storage import name_of
 
 if TYPE_CHECKING:
     from av import Packet
@@ -120,7 +120,7 @@ def _encode(source: Source, path: str, encoding: Encoding, wanted: range | list[
                 continue
             following = next(keep, -1)
             if shape is None or track is None:
-                shape = _Shape(one.frame, encoding, named(source))
+                shape = _Shape(one.frame, encoding, name_of(source))
                 put.width, put.height = shape.size
                 put.time_base = one.time_base
                 turned = orientation_of(one.frame).on_its_side and one.aspect
@@ -139,7 +139,7 @@ def _encode(source: Source, path: str, encoding: Encoding, wanted: range | list[
             held = one
         put.of = numbers
         if held is None or track is None or shape is None:
-            raise DecodeError(f"{named(source)}: no packet gives a frame")
+            raise DecodeError(f"{name_of(source)}: no packet gives a frame")
         _put(track, shape, held, put.end, put)
         track.close(put.end)
     return put
@@ -312,7 +312,7 @@ def _frames(source: Source) -> Iterator[_Decoded]:
                     break
                 continue
             origin = tick if origin is None else origin
-            length = frame.duration if clock.believed else 0
+            length = frame.duration if clock.trusted else 0
             yield _Decoded(
                 frame, tick - origin, length or clock.step, clock.base, clock.rate, aspect
             )

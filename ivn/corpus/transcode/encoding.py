@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
+# No HEVC: x265 as PyAV bundles it corrupts memory on small frames. No AV1: the GPUs in use (A100,
+# H100) have no decoder for it.
 Codec = Literal["h264", "vp9", "mjpeg"]
 
 # Sides of a frame that all the encoders take.

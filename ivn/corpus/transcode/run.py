@@ -13,7 +13,7 @@ from ivn.data.manifest.table import USABLE
 from ivn.durable import MANIFEST, filling
 from ivn.errors import DataError, RequestError
 from ivn.media.source import Source
-from ivn.media.storage import named
+from ivn.media.storage import name_of
 
 SETTINGS = "transcode.json"
 
@@ -159,5 +159,5 @@ def good(
 def bad(source: Source, reason: str, count: int, tally: Tally, report: Report) -> None:
     """Count the rows of a video that cannot be used, and tell why."""
     tally.bad += count
-    name = named(source)
+    name = name_of(source)
     report(tally, reason if reason.startswith(name) else f"{name}: {reason}")

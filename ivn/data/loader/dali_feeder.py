@@ -14,7 +14,7 @@ from ivn.data.reader import chooser, crops_of
 from ivn.data.sampling.plan import Place, Plan
 from ivn.errors import DecodeError
 from ivn.media.decode import usable
-from ivn.media.decode.dali import Decoder, Request
+from ivn.media.decode.dali import ClipRequest, Decoder
 
 
 class GpuFeeder:
@@ -94,7 +94,7 @@ class GpuFeeder:
         """Write the places' clips; those whose files are broken have another source then."""
         config, broken = self._plan.config, []
         requests = [
-            Request(place.source, chooser(place.source, self._specs, config, place.keys))
+            ClipRequest(place.source, chooser(place.source, self._specs, config, place.keys))
             for place in places
         ]
         for place, video in zip(places, self._decoder.decode(requests), strict=True):

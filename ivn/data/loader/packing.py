@@ -15,6 +15,8 @@ from ivn.data.crop import Cropped
 _CROP_BYTES = 12
 
 
+# Of videos of 256 lines every crop travels for a student of 224 and a teacher of 256. Of 1080 lines
+# none does: the largest would be ten times the bytes of both squares.
 class Packing:
     """What a row holds: a crop's own pixels, or the squares that consumers see, each size once.
 

@@ -21,7 +21,7 @@ from ivn.data.loader.ring import Ring
 from ivn.data.reader import read_crops
 from ivn.errors import DecodeError, WorkerError
 from ivn.media.source import Source
-from ivn.media.storage import named
+from ivn.media.storage import name_of
 
 # One at work and one waiting for it: a worker never waits for the training process.
 TASKS = 2
@@ -180,7 +180,7 @@ class Workers:
         name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
         if name in _CRASHES and worker.tasks and worker.ready:
             return self._replace(worker, f"crashes its decoder ({name})")
-        what = f" at {named(worker.tasks[0].source)}" if worker.tasks else ""
+        what = f" at {name_of(worker.tasks[0].source)}" if worker.tasks else ""
         raise WorkerError(f"{name}{what}")
 
     def _replace(self, worker: _Worker, reason: str) -> list[tuple[Task, str]]:
@@ -195,7 +195,7 @@ class Workers:
         for task in others:
             fresh.tasks.append(task)
             fresh.connection.send(task)
-        return [(first, f"{named(first.source)}: {reason}")]
+        return [(first, f"{name_of(first.source)}: {reason}")]
 
     def close(self) -> None:
         """End the processes, whatever they are doing: they hold nothing that is not to be lost."""

@@ -15,7 +15,7 @@ from ivn.data.sampling.pools import IMAGES_LAYER, Stock, are_images, source_weig
 from ivn.errors import DataError
 from ivn.keys import make_keys
 from ivn.media.source import IMAGE_SUFFIXES, Source
-from ivn.media.storage import named
+from ivn.media.storage import name_of
 
 # Broken files in a row, in one place of a batch, after which the data as a whole is at fault.
 _TRIES = 10
@@ -183,7 +183,7 @@ class Place:
         """
         if not self._broken:
             self._others = self.stock.substitutes(self.keys[:1], self.chosen, _TRIES)
-        self._broken.append((named(self.source), reason))
+        self._broken.append((name_of(self.source), reason))
         if len(self._broken) <= len(self._others):
             return
         reasons = "; ".join(reason for _, reason in self._broken)
@@ -194,5 +194,6 @@ class Place:
     def replaced(self) -> list[Replacement]:
         """The files that were broken, now that :attr:`source` could be used."""
         return [
-            Replacement(path, reason, named(self.source), self.row) for path, reason in self._broken
+            Replacement(path, reason, name_of(self.source), self.row)
+            for path, reason in self._broken
         ]

@@ -1,1 +1,1 @@
-"""Features of clips: computed once, kept on disk."""
+"""Features of clips, computed once and kept on disk."""

@@ -1,7 +1,7 @@
 """Features on disk: computed once, written in shards, found again after a kill.
 
-CACHE/<identity>/<pool>/<shard>.safetensors, a tensor a view, by the key of its file and view. A
-shard appears whole or not at all.
+CACHE/<identity>/<pool>/<shard>.safetensors holds one tensor per view, under the key of its file and
+view. Every shard appears whole or not at all.
 """
 
 import json
@@ -35,29 +35,32 @@ _LARGEST_HALF = 6e4
 
 
 def default_folder() -> Path:
-    """Where features are kept if nobody says where: ``$XDG_CACHE_HOME/ivn/features``."""
+    """Returns the default folder of features: ``$XDG_CACHE_HOME/ivn/features``."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ivn" / "features"
 
 
 def entry(source: Source, view: AnyView) -> str:
-    """The key of a view of a file as it is now: its place, size and time of change, its window.
+    """Returns the key of a view of a file.
 
-    And of our code as it is now: its number.
+    It depends on the file's path, size and time of change, on the window, and on the number of our
+    code, so that features of a file or a code that has changed are computed again.
     """
     real = os.path.realpath(source.path)
     # A file that cannot be read has no features either.
-    found = os.stat(real) if os.path.exists(real) else None
-    state = [found.st_size, found.st_mtime_ns] if found else []
-    # Of several members of one name each has its own place.
-    inside = [source.member, source.offset] if source.member else []
-    said = json.dumps([_VERSION, real, *inside, state, source.start, source.end, view.name])
-    return sha256(said.encode()).hexdigest()[:40]
+    stat = os.stat(real) if os.path.exists(real) else None
+    # Not its content: hashing all files would take as long as decoding them.
+    state = [stat.st_size, stat.st_mtime_ns] if stat else []
+    # A tar may hold several members of one name: offsets tell them apart.
+    member = [source.member, source.offset] if source.member else []
+    text = json.dumps([_VERSION, real, *member, state, source.start, source.end, view.name])
+    return sha256(text.encode()).hexdigest()[:40]
 
 
 def compact(features: Tensor, pool: Pool) -> Tensor:
-    """As features are kept and heads see them: tokens, which are many, in half precision.
+    """Returns features in the dtype in which they are kept and read by heads.
 
-    Numbers that half precision does not hold, and all pooled features, stay in fp32.
+    Tokens, which are many, are kept in half precision. Values beyond its range, and all pooled
+    features, stay in fp32.
     """
     if pool != "none" or features.abs().max() > _LARGEST_HALF:
         return features
@@ -68,20 +71,20 @@ class Store:
     """The features of one encoder in one pool.
 
     Args:
-        root: of all features.
+        root: folder of all features.
         frozen: the encoder.
-        pool: which of its features.
+        pool: the pool of its features.
 
     Attributes:
-        folder: of the shards.
-        damaged: shards that could not be read; what was in them is computed again.
+        folder: folder of the shards.
+        damaged: shards that could not be read; their features are computed again.
     """
 
     def __init__(self, root: Path, frozen: Frozen, pool: Pool) -> None:
         self.folder = root / frozen.identity[:32] / pool
         self.pool: Pool = pool
         self.damaged: list[Path] = []
-        self._place: dict[str, Path] = {}
+        self._shard_of: dict[str, Path] = {}
         self._pending: dict[str, Tensor] = {}
         self._bytes, self._since = 0, time.monotonic()
         self._open: dict[Path, safe_open] = {}
@@ -89,10 +92,10 @@ class Store:
             self._index(shard)
 
     def __contains__(self, key: str) -> bool:
-        return key in self._place or key in self._pending
+        return key in self._shard_of or key in self._pending
 
     def put(self, key: str, features: Tensor) -> None:
-        """Keep the features of one view; written now and then, and by :meth:`flush`."""
+        """Keeps the features of one view; they are written now and then, and by :meth:`flush`."""
         value = compact(features, self.pool).contiguous().clone()
         self._pending[key] = value
         self._bytes += value.nbytes
@@ -101,10 +104,10 @@ class Store:
             self.flush()
 
     def flush(self) -> None:
-        """Write what is pending.
+        """Writes the features that are not on disk yet.
 
         Raises:
-            DataError: it could not be written.
+            DataError: they could not be written.
         """
         self._since = time.monotonic()
         if not self._pending:
@@ -120,14 +123,14 @@ class Store:
                 f"{self.folder}: features could not be written ({why(error, self.folder)}); "
                 "choose another folder with --cache"
             ) from error
-        self._place |= dict.fromkeys(self._pending, shard)
+        self._shard_of |= dict.fromkeys(self._pending, shard)
         self._pending, self._bytes = {}, 0
 
     def get(self, key: str) -> Tensor:
-        """The features of a view, as :func:`compact` gave them."""
+        """Returns the features of a view, as :func:`compact` gave them."""
         if key in self._pending:
             return self._pending[key]
-        shard = self._place[key]
+        shard = self._shard_of[key]
         if shard not in self._open:
             self._open[shard] = safe_open(shard, "pt")
         return self._open[shard].get_tensor(key)
@@ -139,7 +142,7 @@ class Store:
         except (OSError, SafetensorError):
             self.damaged.append(shard)
             return
-        self._place |= dict.fromkeys(keys, shard)
+        self._shard_of |= dict.fromkeys(keys, shard)
 
 
 class Features(Protocol):
@@ -147,10 +150,10 @@ class Features(Protocol):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of one view's features."""
+        """Shape of one view's features."""
 
     def take(self, clips: Tensor, views: Tensor) -> Tensor:
-        """Features of these clips in these views, ``[b] -> [b, ...]``."""
+        """Returns the features of some clips, each in one view, ``[b] -> [b, ...]``."""
 
 
 class HeldFeatures:
@@ -167,17 +170,17 @@ class HeldFeatures:
 class StoredFeatures:
     """Features in a store.
 
-    Held in memory where they take less than 1 GB, else read from disk as they are asked for.
+    They are held in memory where they take less than 1 GB, else read from disk when taken.
 
     Args:
-        store: that has all of them.
-        keys: of each clip's views, ``[n][V]``; None for a view that nobody will ask for.
+        store: a store that holds all of them.
+        keys: keys of each clip's views, ``[n][V]``; None for a view that is never taken.
     """
 
     def __init__(self, store: Store, keys: Sequence[Sequence[str | None]]) -> None:
         self._store = store
-        there = [key for own in keys for key in own if key is not None]
-        row = {key: number for number, key in enumerate(dict.fromkeys(there))}
+        used = [key for own in keys for key in own if key is not None]
+        row = {key: number for number, key in enumerate(dict.fromkeys(used))}
         self._keys = list(row)
         self._row = torch.tensor([[-1 if key is None else row[key] for key in own] for own in keys])
         first = store.get(self._keys[0])

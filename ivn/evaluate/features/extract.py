@@ -1,4 +1,4 @@
-"""Features of many videos by several encoders, from one decode of each and none where cached."""
+"""Features of many videos by several encoders; a file is decoded once, or not at all if cached."""
 
 import itertools
 from collections import deque
@@ -22,12 +22,12 @@ from .views import AnyView, Shape, read_views
 _CLIPS_AT_ONCE = 16
 
 Clips = dict[Shape, Tensor]
-Read = tuple[int, Clips | DecodeError]  # the number of a source, and what it gave
+Read = tuple[int, Clips | DecodeError]  # number of a source, and its clips or why it has none
 
 
 @dataclass(frozen=True)
-class Skipped:
-    """A file that could not be used, and why, in a line that names it."""
+class Unusable:
+    """A file that cannot be used, with the reason in one line that names it."""
 
     path: str
     reason: str
@@ -35,19 +35,19 @@ class Skipped:
 
 @dataclass
 class Extracted:
-    """What :func:`extract` found.
+    """The result of :func:`extract`.
 
     Attributes:
-        features: of each encoder, of each of its pools.
-        kept: which of the sources, ascending; features are in their order.
-        skipped: the others.
-        decoded: files that were read now, not found in the cache.
+        features: per encoder, the features in each of its pools.
+        kept: numbers of the usable sources, ascending; features are in their order.
+        skipped: the unusable files.
+        decoded: number of files that were decoded, because the cache lacked some of their features.
         damaged: shards of the cache that could not be read.
     """
 
     features: list[dict[Pool, Features]]
     kept: list[int]
-    skipped: list[Skipped] = field(default_factory=list)
+    skipped: list[Unusable] = field(default_factory=list)
     decoded: int = 0
     damaged: list[Path] = field(default_factory=list)
 
@@ -61,16 +61,17 @@ def extract(
     cache: Path,
     workers: int,
 ) -> Extracted:
-    """Features of every source in every view, by every encoder, in each of its pools.
+    """Returns the features of every source in every view, by every encoder, in each of its pools.
 
-    A file is decoded once for all of them, on ``workers`` threads, and not at all where the
-    cache has what is wanted. What was computed is kept, however this ends.
+    A file is decoded once for all of them, on ``workers`` threads, and not at all if the cache
+    holds all its features. Features that were computed are kept, however this ends.
 
     Args:
-        wanted: encoders, and which features of each.
+        wanted: encoders, and the pools wanted of each.
         sources: the videos.
-        views: of each video.
-        needed: which of them of each source, bool ``[len(sources), len(views)]``; all without it.
+        views: the views of every video.
+        needed: mask of the views needed of each source, bool ``[len(sources), len(views)]``; all
+            views without it.
         cache: folder of all features.
         workers: threads that decode ahead, at least 1.
 
@@ -96,7 +97,7 @@ def extract(
         for number, own in enumerate(keys)
         if any(key not in store for key in own for store in every)
     ]
-    skipped: dict[int, Skipped] = {}
+    skipped: dict[int, Unusable] = {}
     batch: list[tuple[int, Clips]] = []
     held = 0
 
@@ -113,10 +114,10 @@ def extract(
 
     try:
         shapes = [(frozen.spec.frames, frozen.spec.size) for frozen, _ in wanted]
-        found = _read(sources, todo, theirs, shapes, workers)
-        for number, clips in tracked(found, "features of videos", len(todo), errors=True):
+        read = _read(sources, todo, theirs, shapes, workers)
+        for number, clips in tracked(read, "features of videos", len(todo), errors=True):
             if isinstance(clips, DecodeError):
-                skipped[number] = Skipped(sources[number].path, str(clips))
+                skipped[number] = Unusable(sources[number].path, str(clips))
                 continue
             batch.append((number, clips))
             held += len(theirs[number])
@@ -129,9 +130,9 @@ def extract(
             store.flush()
     kept = [number for number in range(len(sources)) if number not in skipped]
     if not kept:
-        reasons = "; ".join(one.reason for one in itertools.islice(skipped.values(), 3))
+        reasons = "; ".join(file.reason for file in itertools.islice(skipped.values(), 3))
         raise DataError(f"none of {len(sources)} videos can be used: {reasons}")
-    ours = [_placed(keys[number], needed[number]) for number in kept]
+    ours = [_by_view(keys[number], needed[number]) for number in kept]
     return Extracted(
         [{pool: StoredFeatures(store, ours) for pool, store in own.items()} for own in stores],
         kept,
@@ -141,10 +142,10 @@ def extract(
     )
 
 
-def _placed(keys: Sequence[str], needed: np.ndarray) -> list[str | None]:
-    """The keys, each in the place of its view."""
-    left = iter(keys)
-    return [next(left) if wanted else None for wanted in needed]
+def _by_view(keys: Sequence[str], needed: np.ndarray) -> list[str | None]:
+    """Returns one entry per view: its key, or None where the view is not needed."""
+    remaining = iter(keys)
+    return [next(remaining) if wanted else None for wanted in needed]
 
 
 def _compute(
@@ -161,10 +162,10 @@ def _compute(
     tokens = frozen.features(clips, "none") if "none" in pools else None
     for pool in pools:
         if tokens is not None and pool in ("none", "frames", "mean"):
-            found = pooled_tokens(tokens.flatten(1, 2), frozen.slots, pool)
+            pooled = pooled_tokens(tokens.flatten(1, 2), frozen.slots, pool)
         else:
-            found = frozen.features(clips, pool)
-        for (number, key), features in zip(names, found, strict=True):
+            pooled = frozen.features(clips, pool)
+        for (number, key), features in zip(names, pooled, strict=True):
             check_finite(frozen, features, sources[number].path)
             stores[pool].put(key, features)
 
@@ -176,7 +177,7 @@ def _read(
     shapes: Sequence[Shape],
     workers: int,
 ) -> Iterator[Read]:
-    """The views of each source in turn, or what is wrong with it; some are read ahead."""
+    """Yields the views of each source in turn, or its error; some sources are read ahead."""
     with ThreadPoolExecutor(workers) as pool:
         ahead: deque[tuple[int, Future[Clips]]] = deque()
         try:

@@ -1,4 +1,4 @@
-"""Looks at a video: which frames, and which square of them.
+"""Views of a video: which frames of it, and which square of the frames.
 
 Legend: V views, T frames, S side of a frame in pixels.
 """
@@ -23,20 +23,20 @@ from ivn.media.source import Source
 Shape = tuple[int, int]  # T and S of a clip
 
 _HALF = Fraction(1, 2)
-# Decoded frames that are held at a time; eight clips of 16 frames of 720p pass it.
+# Bytes of decoded frames held at a time; eight clips of 16 frames of 720p exceed it.
 _BYTES_AT_ONCE = 2**28
 
 
 @dataclass(frozen=True)
 class View:
-    """A fixed look at a video.
+    """A fixed view of a video.
 
-    The window is cut into T equal parts, and of each one frame is seen: every clip spans the whole
-    window at the same rate, as encoders of sparse frames were trained.
+    The window is cut into T equal parts, and the clip has one frame of each: every clip spans the
+    whole window at the same rate, as in training with sparse frames.
 
     Attributes:
-        phase: which frame of each part, as a share of its length; 1/2 is the middle.
-        place: of the largest square along the longer side; 0 is its start, 1/2 the middle.
+        phase: position of the frame in each part, as a share of its length; 1/2 is the middle.
+        place: position of the largest square along the longer side; 0 is the start, 1/2 the middle.
     """
 
     phase: Fraction = _HALF
@@ -44,28 +44,28 @@ class View:
 
     @property
     def name(self) -> str:
-        """The same for the same view, whatever grid it belongs to."""
+        """Name of the view, the same in every grid."""
         return f"{self.phase} {self.place}"
 
     def frames(self, total: int, frames: int, source: Source) -> list[int]:
-        """Frame numbers of ``frames`` frames of a window of ``total``."""
+        """Returns the numbers of the clip's ``frames`` frames in a window of ``total``."""
         return [int((part + self.phase) * total / frames) for part in range(frames)]
 
     def crop(self, height: int, width: int, source: Source) -> Crop:
-        """The square of a frame."""
+        """Returns the square of a frame."""
         side = min(height, width)
         return Crop(int((height - side) * self.place), int((width - side) * self.place), side, side)
 
 
 @dataclass(frozen=True)
 class RandomView:
-    """A keyed random look: a random frame of each part, one of TSN's crops, never mirrored.
+    """A keyed random view: a random frame of each part, one of TSN's crops, never mirrored.
 
-    It depends on the file's name and window and on nothing else, so that it can be kept.
+    It depends on the file's name and window alone, so that its features can be kept.
 
     Attributes:
-        seed: of the draws.
-        number: of the view; others are independent.
+        seed: seed of the draws.
+        number: number of the view; views of different numbers are independent.
     """
 
     seed: int
@@ -91,13 +91,13 @@ AnyView = View | RandomView
 
 
 def grid(clips: int, crops: int) -> list[View]:
-    """The views of ``clips`` clips, each in ``crops`` crops, clip by clip.
+    """Returns the views of ``clips`` clips, each in ``crops`` crops, clip by clip.
 
-    Clip ``c`` of n sees each part of the window at ``(2 c + 1) / 2 n`` of it; crops lie evenly
-    along the longer side, one in the middle. One clip of one crop is what inference sees.
+    Clip ``c`` of n shows the frame at ``(2 c + 1) / 2 n`` of each part of the window; crops lie
+    evenly along the longer side, one in the middle. One clip of one crop is the view of inference.
 
     Raises:
-        DataError: there are none.
+        DataError: ``clips`` or ``crops`` is below 1.
     """
     if clips < 1 or crops < 1:
         raise DataError(f"{clips} clips x {crops} crops: expected at least 1 of each")
@@ -108,10 +108,10 @@ def grid(clips: int, crops: int) -> list[View]:
 
 
 def training_views(count: int, *, seed: int) -> list[AnyView]:
-    """The central view, and ``count - 1`` keyed random ones.
+    """Returns the central view and ``count - 1`` keyed random ones.
 
     Raises:
-        DataError: there are none.
+        DataError: ``count`` is below 1.
     """
     if count < 1:
         raise DataError(f"{count} training views: expected at least 1")
@@ -121,10 +121,10 @@ def training_views(count: int, *, seed: int) -> list[AnyView]:
 def read_views(
     source: Source, views: Sequence[AnyView], shapes: Iterable[Shape]
 ) -> dict[Shape, Tensor]:
-    """Every view of a video in every shape, uint8 ``[V, T, S, S, 3]`` each.
+    """Returns every view of a video in every shape, uint8 ``[V, T, S, S, 3]`` each.
 
-    One pass over the file serves all, unless their frames would not fit into 256 MB: then views
-    are read some at a time.
+    One pass over the file serves all views, unless their frames would not fit into 256 MB: then
+    some views are read at a time.
 
     Raises:
         DecodeError: the file cannot be used.
@@ -143,9 +143,9 @@ def read_views(
                 for T in {T for T, _ in shapes}
             }
             distinct = sorted({frame for frames in wanted.values() for frame in frames})
-            place = {frame: slot for slot, frame in enumerate(distinct)}
+            slot_of = {frame: slot for slot, frame in enumerate(distinct)}
             slots.clear()
-            slots.update({key: [place[f] for f in frames] for key, frames in wanted.items()})
+            slots.update({key: [slot_of[f] for f in frames] for key, frames in wanted.items()})
             return distinct
 
         video = decode(source, choose)

@@ -1,4 +1,4 @@
-"""AdamW for stacks of heads: each with its own learning rate and weight decay.
+"""AdamW for stacks of heads, each with its own learning rate and weight decay.
 
 Legend: H heads.
 """
@@ -14,14 +14,14 @@ _EPS = 1e-8
 
 
 class StackedAdamW:
-    """AdamW (Loshchilov and Hutter 2019) as ``torch.optim.AdamW`` has it, a head a row.
+    """AdamW (Loshchilov and Hutter 2019) like ``torch.optim.AdamW``, for many heads at once.
 
     Args:
-        parameters: by name, ``[H, ...]`` each; changed in place. Weight decay is for matrices:
-            those of three dimensions and more here.
-        lr: of each head at the start, ``[H]``; it falls to 0 in a half cosine over ``steps``.
-        decay: of each head, ``[H]``.
-        steps: of the whole training.
+        parameters: name -> tensor ``[H, ...]``, changed in place. Weight decay acts on matrices:
+            tensors of three dimensions or more here.
+        lr: learning rate of each head at the start, ``[H]``; it falls to 0 in a half cosine.
+        decay: weight decay of each head, ``[H]``.
+        steps: number of steps in the whole training.
     """
 
     def __init__(
@@ -35,10 +35,10 @@ class StackedAdamW:
 
     @torch.no_grad()
     def step(self) -> None:
-        """Take one step along the gradients, then forget them."""
+        """Takes one step along the gradients, then clears them."""
         lr = self._lr * (0.5 * (1 + math.cos(math.pi * self._step / self._steps)))
         self._step += 1
-        one, two = (1 - beta**self._step for beta in _BETAS)
+        correction1, correction2 = (1 - beta**self._step for beta in _BETAS)
         for name, value in self._parameters.items():
             assert value.grad is not None, name
             rows = [-1] + [1] * (value.ndim - 1)
@@ -46,5 +46,6 @@ class StackedAdamW:
             second = self._second[name].lerp_(value.grad.square(), 1 - _BETAS[1])
             if value.ndim > 2:
                 value.mul_((1 - lr * self._decay).view(rows))
-            value.sub_((lr / one).view(rows) * first / ((second / two).sqrt() + _EPS))
+            scale = (second / correction2).sqrt() + _EPS
+            value.sub_((lr / correction1).view(rows) * first / scale)
             value.grad = None

@@ -1,4 +1,4 @@
-"""Heads on disk: NAME.safetensors with the weights, NAME.json with what they are for."""
+"""Heads on disk: NAME.safetensors holds the weights, NAME.json (the card) describes them."""
 
 import json
 import os
@@ -21,17 +21,17 @@ from ivn.frozen.encoders import Frozen, Pool
 
 from .fitted import Readout, from_state
 
-FORMAT = 2  # 1 has no multi_label: a video had one class
+FORMAT = 2  # format 1 has no multi_label: every video has one class
 FOLDER = "heads"
 
 
 @dataclass(frozen=True)
 class SavedHead:
-    """A head as :func:`load` found it.
+    """A head as :func:`load` reads it.
 
     Attributes:
         card: the JSON beside its weights.
-        readout: itself.
+        readout: the fitted head itself.
     """
 
     card: dict[str, Any]
@@ -39,7 +39,7 @@ class SavedHead:
 
     @property
     def encoder(self) -> str:
-        """Name of the encoder that it was fitted to."""
+        """Name of the encoder that the head was fitted to."""
         return str(self.card["encoder"]["name"])
 
     @property
@@ -51,10 +51,10 @@ class SavedHead:
         return self.card["pool"]
 
     def check(self, frozen: Frozen) -> None:
-        """See that ``frozen`` is the encoder that the head was fitted to.
+        """Checks that ``frozen`` is the encoder that the head was fitted to.
 
         Raises:
-            DataError: it has other sizes or other weights; both are told.
+            DataError: it has other sizes or other weights; the message names both.
         """
         own, other = self.card["encoder"], describe(frozen)
         for name, words in (
@@ -82,20 +82,21 @@ class SavedHead:
 
 
 def save(fitted: Fitted, folder: Path, *, facts: dict[str, Any]) -> Path:
-    """Write a head into ``folder``; gives the path of its weights, whose name nothing else has.
+    """Writes a head into ``folder`` under a new name, and returns the path of its weights.
 
     Args:
         fitted: the head.
-        folder: made if it is not there.
-        facts: of the result that it is part of.
+        folder: folder of heads; it is created if needed.
+        facts: facts of the result that the head is part of.
 
     Raises:
         DataError: it could not be written.
     """
     stem = re.sub(r"[^\w.-]+", "-", Path(fitted.encoder.name).name).strip("-.") or "encoder"
     name = f"{stem}-{fitted.head}"
-    taken = [name, *(f"{name}-{number}" for number in range(2, 1000))]
-    path = next(place for one in taken if not (place := folder / f"{one}.safetensors").exists())
+    names = [name, *(f"{name}-{number}" for number in range(2, 1000))]
+    files = (folder / f"{name}.safetensors" for name in names)
+    path = next(file for file in files if not file.exists())
     try:
         folder.mkdir(parents=True, exist_ok=True)
         # The card first: weights that are there have one.
@@ -130,14 +131,17 @@ def _card(fitted: Fitted, facts: dict[str, Any]) -> dict[str, Any]:
 
 
 def load(path: Path) -> SavedHead:
-    """A head from its weights, its card, or the folder of the result that has it as its best.
+    """Reads a head.
+
+    Args:
+        path: its weights, its card, or the folder of a result, which stands for its best head.
 
     Raises:
-        FileNotFoundError: there is none.
-        DataError: it is damaged, or was changed.
+        FileNotFoundError: there is no head.
+        DataError: the head is damaged, or was changed.
     """
-    place = _best(path) if path.is_dir() else path
-    weights, card_file = place.with_suffix(".safetensors"), place.with_suffix(".json")
+    head = _best(path) if path.is_dir() else path
+    weights, card_file = head.with_suffix(".safetensors"), head.with_suffix(".json")
     for file in (weights, card_file):
         if not file.exists():
             raise FileNotFoundError(
@@ -172,10 +176,10 @@ def load(path: Path) -> SavedHead:
 
 
 def _check_card(card: dict[str, Any]) -> None:
-    """See that all that is read of a card later is there.
+    """Checks that a card has every entry that is read later.
 
     Raises:
-        KeyError, ValueError: something is not, or is something else.
+        KeyError, ValueError: an entry is not there, or is of another type.
     """
     kinds = {"name": str, "identity": str, "frames": int, "size": int, "slots": int, "width": int}
     encoder = card["encoder"]
@@ -193,7 +197,7 @@ def _check_card(card: dict[str, Any]) -> None:
 
 
 def _best(folder: Path) -> Path:
-    """The head that the result in ``folder`` calls its best."""
+    """Returns the path of the head that the result in ``folder`` names as its best."""
     file = folder / "result.json"
     try:
         named = json.loads(file.read_text("utf-8"))["best_head"]
@@ -207,7 +211,7 @@ def _best(folder: Path) -> Path:
 
 
 def _anywhere(name: str) -> str:
-    """A name that means the same from any folder, by the rules of ``ivn.load.load_frozen``."""
+    """Returns a name that means the same from any folder, as ``ivn.load.load_frozen`` reads it."""
     if name == "raw":
         return name
     library, _, rest = name.partition(":")

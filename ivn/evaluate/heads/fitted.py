@@ -1,4 +1,4 @@
-"""Heads that were fitted: classes of clips from their features.
+"""Fitted heads: the classes of clips from their features.
 
 Legend: n clips, V views, b samples, K classes, m training samples, D features.
 """
@@ -37,11 +37,11 @@ class Readout(ABC):
     def probabilities(
         self, features: Features, clips: Tensor, views: Sequence[int], *, device: str = "cpu"
     ) -> Tensor:
-        """Of each class, averaged over ``views``, fp32 ``[len(clips), K]``."""
+        """Returns each class's probability, averaged over ``views``, fp32 ``[len(clips), K]``."""
 
     @abstractmethod
     def state(self) -> dict[str, Tensor]:
-        """All that it has learnt."""
+        """Tensors of the head, by name."""
 
 
 @dataclass(frozen=True)
@@ -49,10 +49,10 @@ class NetworkReadout(Readout):
     """A trained network.
 
     Attributes:
-        head: its kind.
-        parameters: of this one head, ``[1, ...]`` each.
-        standard: applied to features first.
-        objective: of its training, which says what probabilities are.
+        head: the kind of head.
+        parameters: name -> tensor of this one head, ``[1, ...]``.
+        standard: the standardisation that features go through first.
+        objective: the objective of its training, which defines probabilities.
     """
 
     head: Head
@@ -88,10 +88,10 @@ class NearestReadout(Readout):
     Attributes:
         bank: features of the training samples, standardised, of length 1, ``[m, D]``.
         labels: int64 ``[m]``, or bool ``[m, K]``: a neighbour votes for all of its labels.
-        k: how many vote.
-        classes: K.
-        standard: applied to features first: encoders without a last norm have a few large
-            channels, which would be all that the cosine sees.
+        k: number of samples that vote.
+        classes: number of classes, K.
+        standard: the standardisation that features go through first: encoders without a last norm
+            have a few large channels, which would dominate the cosine.
     """
 
     bank: Tensor
@@ -108,8 +108,8 @@ class NearestReadout(Readout):
         for view in views:
             for part in torch.arange(len(clips)).split(_ROWS_AT_ONCE):
                 x = features.take(clips[part], torch.full_like(part, view)).to(device)
-                found = directions(x, self.standard) @ bank.mT
-                share = votes(found, labels, (self.k,), self.classes)[0]
+                cosines = directions(x, self.standard) @ bank.mT
+                share = votes(cosines, labels, (self.k,), self.classes)[0]
                 out[part] += share.cpu() / len(views)
         return out
 
@@ -123,22 +123,22 @@ class NearestReadout(Readout):
 
 
 def directions(features: Tensor, standard: Standard) -> Tensor:
-    """Standardised vectors of length 1, ``[b, ...] -> [b, D]``."""
+    """Returns standardised features as vectors of length 1, ``[b, ...] -> [b, D]``."""
     return F.normalize(standard(features.flatten(1)), dim=1)
 
 
 def votes(cosines: Tensor, labels: Tensor, ks: Sequence[int], classes: int) -> Tensor:
-    """Each class's share of the votes of the nearest, ``[len(ks), b, K]``.
+    """Returns each class's share of the votes of the nearest samples, ``[len(ks), b, K]``.
 
     Args:
-        cosines: to each training sample, ``[b, m]``; minus infinity has no vote.
-        labels: of the training samples, int64 ``[m]``, or bool ``[m, K]``, where a share is that
-            of the nearest which have the label.
-        ks: how many vote; all where there are fewer.
-        classes: K.
+        cosines: cosine to each training sample, ``[b, m]``; a sample at minus infinity has no vote.
+        labels: labels of the training samples, int64 ``[m]``, or bool ``[m, K]``: a sample votes
+            for each of its labels.
+        ks: numbers of samples that vote; all samples vote where there are fewer.
+        classes: number of classes, K.
     """
     near, index = cosines.topk(min(max(ks), cosines.shape[1]), dim=1)
-    # Less the largest: only ratios matter.
+    # The largest cosine is subtracted: only ratios matter.
     weight = ((near - near[:, :1].clamp(min=-1)) / TEMPERATURE).exp()
     voted = labels[index]
     out = []
@@ -160,18 +160,18 @@ def from_state(
     chosen: Any,
     objective: Objective = ONE_CLASS,
 ) -> Readout:
-    """The inverse of :meth:`Readout.state`.
+    """Returns the fitted head of a state: the inverse of :meth:`Readout.state`.
 
     Args:
         kind: "knn" or one of ``HEADS``.
-        state: of a readout of this kind.
-        shape: of one view's features, arranged for the head.
-        classes: K.
-        chosen: what was chosen of the grid; "k" for "knn".
-        objective: of its training.
+        state: state of a readout of this kind.
+        shape: shape of one view's features, arranged for the head.
+        classes: number of classes, K.
+        chosen: the chosen point of the grid; it has "k" for "knn".
+        objective: the objective of its training.
 
     Raises:
-        ValueError, KeyError: these are not the state of such a readout.
+        ValueError, KeyError: the state is not that of such a readout.
     """
     standard = Standard(state["standard.mean"], state["standard.deviation"])
     if kind == "knn":

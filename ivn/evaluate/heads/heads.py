@@ -1,4 +1,4 @@
-"""Heads that read frozen features out, many at once: every parameter has a head a row.
+"""Heads that read frozen features out, many at once: every parameter has one row per head.
 
 Legend: H heads, b samples, N tokens, C width, K classes, A attention heads, d = C / A.
 """
@@ -15,18 +15,18 @@ from torch import Tensor
 from ivn.keys import Purpose, make_keys
 from ivn.ops.random import uniform
 
-Parameters = Mapping[str, Tensor]  # by name, [H, ...] each
+Parameters = Mapping[str, Tensor]  # name -> [H, ...]
 
 ATTENTION_HEADS = 16
-_NARROWEST = 32  # of an attention head
+_NARROWEST = 32  # least width of an attention head
 STD = 0.02
 _BLOCKS = 3
 _MLP_RATIO = 4
 
 
 @dataclass(frozen=True)
-class Start:
-    """How a parameter begins: normal, cut at two deviations, or one value."""
+class InitialValue:
+    """Initial values of a parameter: normal, cut at two deviations, or constant."""
 
     shape: tuple[int, ...]
     std: float = 0.0
@@ -37,8 +37,8 @@ class Head(ABC):
     """A kind of head, for features of one shape.
 
     Args:
-        shape: of one view's features, as :meth:`arranged` gives them.
-        classes: K.
+        shape: shape of one view's features, as :meth:`arranged` gives them.
+        classes: number of classes, K.
     """
 
     def __init__(self, shape: tuple[int, ...], classes: int) -> None:
@@ -47,29 +47,32 @@ class Head(ABC):
     @staticmethod
     @abstractmethod
     def arranged(features: Tensor) -> Tensor:
-        """Features of views, ``[b, ...]``, as the head takes them; channels come last."""
+        """Returns features of views, ``[b, ...]``, as the head takes them; channels come last."""
 
     @abstractmethod
-    def starts(self) -> dict[str, Start]:
-        """Its parameters."""
+    def starts(self) -> dict[str, InitialValue]:
+        """Returns the initial values of its parameters, by name."""
 
     @abstractmethod
     def logits(self, parameters: Parameters, x: Tensor) -> Tensor:
-        """Of every sample by every head, ``[H, b, K]``; ``x`` is arranged and standardised."""
+        """Returns logits of every sample by every head, ``[H, b, K]``.
+
+        ``x`` is arranged and standardised.
+        """
 
     @abstractmethod
     def floats(self) -> int:
-        """Numbers that one head holds of one sample in training, about."""
+        """Returns roughly how many numbers one head holds of one sample in training."""
 
     def held(self) -> int:
-        """Numbers that one head holds in training whatever the samples.
+        """Returns how many numbers one head holds in training, apart from samples.
 
-        Parameters, gradients and AdamW's two moments of each.
+        They are its parameters, their gradients and AdamW's two moments.
         """
         return 4 * sum(math.prod(start.shape) for start in self.starts().values())
 
     def initial(self, *, seed: int, count: int) -> dict[str, Tensor]:
-        """Keyed parameters of ``count`` heads that all start alike, fp32 on the CPU."""
+        """Returns keyed parameters of ``count`` heads that start alike, fp32 on the CPU."""
         key = make_keys(seed, 0, [0])
         out = {}
         for layer, (name, start) in enumerate(self.starts().items()):
@@ -81,15 +84,18 @@ class Head(ABC):
 
 
 class LinearHead(Head):
-    """One matrix on a vector of features."""
+    """A matrix and a bias on a vector of features."""
 
     @staticmethod
     def arranged(features: Tensor) -> Tensor:
         return features.flatten(1)
 
-    def starts(self) -> dict[str, Start]:
+    def starts(self) -> dict[str, InitialValue]:
         (C,) = self.shape
-        return {"weight": Start((self.classes, C), STD), "bias": Start((self.classes,))}
+        return {
+            "weight": InitialValue((self.classes, C), STD),
+            "bias": InitialValue((self.classes,)),
+        }
 
     def logits(self, parameters: Parameters, x: Tensor) -> Tensor:
         return torch.einsum("bc,hkc->hbk", x, parameters["weight"]) + parameters["bias"][:, None]
@@ -98,10 +104,11 @@ class LinearHead(Head):
         return 4 * self.classes
 
 
+# Heads add no positions to tokens: what an image network knows of order stays what it is.
 class AttentiveHead(Head):
     """One cross-attention with one learned query over all tokens, LayerNorm, one matrix.
 
-    Multi-head attention as ``torch.nn.MultiheadAttention`` has it, of a query that is not
+    It is the multi-head attention of ``torch.nn.MultiheadAttention``, of a query that is not
     projected, over normalised tokens. With one query the key matrix can be applied to it instead
     of to every token, and the value matrix to the weighted mean: the same numbers for ``C`` times
     fewer operations, and the large products are shared by all heads.
@@ -115,19 +122,19 @@ class AttentiveHead(Head):
     def arranged(features: Tensor) -> Tensor:
         return features.flatten(1, -2)
 
-    def starts(self) -> dict[str, Start]:
+    def starts(self) -> dict[str, InitialValue]:
         C, K = self.shape[-1], self.classes
         return {
-            "query": Start((C,), STD),
-            "key.weight": Start((C, C), C**-0.5),
-            "value.weight": Start((C, C), C**-0.5),
-            "value.bias": Start((C,)),
-            "out.weight": Start((C, C), C**-0.5),
-            "out.bias": Start((C,)),
-            "norm.weight": Start((C,), value=1.0),
-            "norm.bias": Start((C,)),
-            "weight": Start((K, C), STD),
-            "bias": Start((K,)),
+            "query": InitialValue((C,), STD),
+            "key.weight": InitialValue((C, C), C**-0.5),
+            "value.weight": InitialValue((C, C), C**-0.5),
+            "value.bias": InitialValue((C,)),
+            "out.weight": InitialValue((C, C), C**-0.5),
+            "out.bias": InitialValue((C,)),
+            "norm.weight": InitialValue((C,), value=1.0),
+            "norm.bias": InitialValue((C,)),
+            "weight": InitialValue((K, C), STD),
+            "bias": InitialValue((K,)),
         }
 
     def logits(self, parameters: Parameters, x: Tensor) -> Tensor:
@@ -136,8 +143,8 @@ class AttentiveHead(Head):
         query = p["query"].unflatten(1, (A, -1))  # [H, A, d]
         key, value = (p[f"{name}.weight"].unflatten(1, (A, -1)) for name in ("key", "value"))
         # A bias of the keys would add the same to every token's score, and change nothing.
-        probe = torch.einsum("had,hadc->hac", query, key) * query.shape[2] ** -0.5
-        attention = (x @ probe.flatten(0, 1).mT).softmax(1)  # [b, N, H * A]
+        projected = torch.einsum("had,hadc->hac", query, key) * query.shape[2] ** -0.5
+        attention = (x @ projected.flatten(0, 1).mT).softmax(1)  # [b, N, H * A]
         mean = (attention.mT @ x).unflatten(1, (-1, A))  # [b, H, A, C]
         pooled = torch.einsum("bhac,hadc->hbad", mean, value).flatten(2)
         pooled = pooled + p["value.bias"][:, None]
@@ -164,17 +171,17 @@ class Attentive4Head(Head):
     def arranged(features: Tensor) -> Tensor:
         return features.flatten(1, -2)
 
-    def starts(self) -> dict[str, Start]:
+    def starts(self) -> dict[str, InitialValue]:
         C, hidden = self.shape[-1], _MLP_RATIO * self.shape[-1]
-        out = {"query": Start((C,), STD)}
+        out = {"query": InitialValue((C,), STD)}
 
         def linear(name: str, rows: int, columns: int, std: float = STD) -> None:
-            out[f"{name}.weight"] = Start((rows, columns), std)
-            out[f"{name}.bias"] = Start((rows,))
+            out[f"{name}.weight"] = InitialValue((rows, columns), std)
+            out[f"{name}.bias"] = InitialValue((rows,))
 
         def norm(name: str) -> None:
-            out[f"{name}.weight"] = Start((C,), value=1.0)
-            out[f"{name}.bias"] = Start((C,))
+            out[f"{name}.weight"] = InitialValue((C,), value=1.0)
+            out[f"{name}.bias"] = InitialValue((C,))
 
         for number in range(_BLOCKS):
             smaller = STD * (2 * (number + 1)) ** -0.5
@@ -191,56 +198,60 @@ class Attentive4Head(Head):
         linear("cross.fc1", hidden, C)
         # The release scales it by the number of the last block again, not by its own.
         linear("cross.fc2", C, hidden, STD * (2 * _BLOCKS) ** -0.5)
-        out["weight"], out["bias"] = Start((self.classes, C), STD), Start((self.classes,))
+        out["weight"], out["bias"] = (
+            InitialValue((self.classes, C), STD),
+            InitialValue((self.classes,)),
+        )
         return out
 
     def logits(self, parameters: Parameters, x: Tensor) -> Tensor:
         p, (b, N, C) = parameters, x.shape
         H = len(p["query"])
-        # [H, b * N, C]: a matrix product a head serves all samples.
+        # [H, b * N, C]: one matrix product per head serves all samples.
         x = x.reshape(1, b * N, C).expand(H, -1, -1)
         for number in range(_BLOCKS):
             name = f"blocks.{number}"
             qkv = stacked_linear(stacked_norm(x, p, f"{name}.norm1"), p, f"{name}.qkv")
-            q, k, v = self._apart(qkv, b, 3)
-            x = x + stacked_linear(self._together(q, k, v, H), p, f"{name}.proj")
+            q, k, v = self._split(qkv, b, 3)
+            x = x + stacked_linear(self._attend(q, k, v, H), p, f"{name}.proj")
             x = x + _mlp(x, p, name)
         query = p["query"][:, None]
-        (q,) = self._apart(stacked_linear(query, p, "cross.q").expand(-1, b, -1), b, 1)
-        k, v = self._apart(stacked_linear(stacked_norm(x, p, "cross.norm1"), p, "cross.kv"), b, 2)
-        y = query + self._together(q, k, v, H)
+        (q,) = self._split(stacked_linear(query, p, "cross.q").expand(-1, b, -1), b, 1)
+        k, v = self._split(stacked_linear(stacked_norm(x, p, "cross.norm1"), p, "cross.kv"), b, 2)
+        y = query + self._attend(q, k, v, H)
         y = y + _mlp(y, p, "cross")
         return stacked_linear(y, p, "")
 
     def floats(self) -> int:
         return 40 * self.shape[0] * self.shape[1]
 
-    def _apart(self, x: Tensor, b: int, parts: int) -> tuple[Tensor, ...]:
-        """``[H, b * N, parts * C]`` as ``parts`` of ``[H * b, A, N, d]``."""
+    def _split(self, x: Tensor, b: int, parts: int) -> tuple[Tensor, ...]:
+        """Splits ``[H, b * N, parts * C]`` into ``parts`` tensors ``[H * b, A, N, d]``."""
         x = x.unflatten(2, (parts, self.heads, -1)).unflatten(1, (b, -1)).flatten(0, 1)
         return x.permute(2, 0, 3, 1, 4).unbind(0)
 
     @staticmethod
-    def _together(q: Tensor, k: Tensor, v: Tensor, H: int) -> Tensor:
-        """Attention, as ``[H, b * N, C]``."""
+    def _attend(q: Tensor, k: Tensor, v: Tensor, H: int) -> Tensor:
+        """Returns the output of attention, ``[H, b * N, C]``."""
         out = F.scaled_dot_product_attention(q, k, v)
         return out.transpose(1, 2).flatten(2).unflatten(0, (H, -1)).flatten(1, 2)
 
 
 def attention_heads(width: int) -> int:
-    """As many of 16 as divide the width into parts of at least 32; 1 for narrow features."""
+    """Returns the most attention heads, up to 16, of equal width 32 or more; else 1."""
     fitting = [A for A in range(1, ATTENTION_HEADS + 1) if width % A == 0]
     return max([A for A in fitting if width // A >= _NARROWEST], default=1)
 
 
 def stacked_linear(x: Tensor, parameters: Parameters, name: str) -> Tensor:
-    """``[H, m, C] -> [H, m, D]``, by each head's own matrix."""
+    """Applies each head's own matrix and bias, ``[H, m, C] -> [H, m, D]``."""
     prefix = f"{name}." if name else ""
     bias = parameters[f"{prefix}bias"][:, None]
     return torch.baddbmm(bias, x, parameters[f"{prefix}weight"].mT)
 
 
 def stacked_norm(x: Tensor, parameters: Parameters, name: str) -> Tensor:
+    """Applies each head's own LayerNorm, ``[H, m, C] -> [H, m, C]``."""
     weight, bias = (parameters[f"{name}.{part}"][:, None] for part in ("weight", "bias"))
     return F.layer_norm(x, x.shape[-1:]) * weight + bias
 
@@ -253,7 +264,7 @@ def _mlp(x: Tensor, parameters: Parameters, name: str) -> Tensor:
 
 
 def _cut_normal(key: Tensor, count: int, layer: int) -> Tensor:
-    """Standard normal within two deviations, fp32 ``[count]``."""
+    """Returns standard normal numbers within two deviations, fp32 ``[count]``."""
     u = uniform(key, Purpose.HEAD, count, layer=layer, dtype=torch.float64)[0]
     edge = torch.special.ndtr(torch.tensor(2.0, dtype=torch.float64))
     return torch.special.ndtri(1 - edge + u * (2 * edge - 1)).float()

@@ -1,4 +1,4 @@
-"""The probe of the InternVideo family: the mean of all tokens asks, and is projected.
+"""The attentive probe of the InternVideo family: its query is the mean of all tokens.
 
 Legend: H heads, b samples, N tokens, C width, K classes, A attention heads, d = C / A, P width of
 the pooled vector.
@@ -11,15 +11,15 @@ from torch import Tensor
 from .heads import (
     STD,
     Head,
+    InitialValue,
     Parameters,
-    Start,
     attention_heads,
     stacked_linear,
     stacked_norm,
 )
 
 POOLED = 768
-_FIRST = 1e-3  # of the classifier's usual start
+_SCALE = 1e-3  # factor on the classifier's usual initial weights
 
 
 class MeanQueryHead(Head):
@@ -45,27 +45,27 @@ class MeanQueryHead(Head):
     def arranged(features: Tensor) -> Tensor:
         return features.flatten(1, -2)
 
-    def starts(self) -> dict[str, Start]:
+    def starts(self) -> dict[str, InitialValue]:
         C, K, P = self.shape[-1], self.classes, self.pooled
         # PyTorch's first weights of a linear layer are uniform within P**-0.5.
-        small = _FIRST * (3 * P) ** -0.5
+        small = _SCALE * (3 * P) ** -0.5
         return {
-            "query.norm.weight": Start((C,), value=1.0),
-            "query.norm.bias": Start((C,)),
-            "query.weight": Start((C, C), STD),
-            "query.bias": Start((C,)),
-            "key.norm.weight": Start((C,), value=1.0),
-            "key.weight": Start((C, C), STD),
-            "value.norm.weight": Start((C,), value=1.0),
-            "value.norm.bias": Start((C,)),
-            "value.weight": Start((C, C), STD),
-            "value.bias": Start((C,)),
-            "out.weight": Start((P, C), STD),
-            "out.bias": Start((P,)),
-            "norm.weight": Start((P,), value=1.0),
-            "norm.bias": Start((P,)),
-            "weight": Start((K, P), small),
-            "bias": Start((K,), small),
+            "query.norm.weight": InitialValue((C,), value=1.0),
+            "query.norm.bias": InitialValue((C,)),
+            "query.weight": InitialValue((C, C), STD),
+            "query.bias": InitialValue((C,)),
+            "key.norm.weight": InitialValue((C,), value=1.0),
+            "key.weight": InitialValue((C, C), STD),
+            "value.norm.weight": InitialValue((C,), value=1.0),
+            "value.norm.bias": InitialValue((C,)),
+            "value.weight": InitialValue((C, C), STD),
+            "value.bias": InitialValue((C,)),
+            "out.weight": InitialValue((P, C), STD),
+            "out.bias": InitialValue((P,)),
+            "norm.weight": InitialValue((P,), value=1.0),
+            "norm.bias": InitialValue((P,)),
+            "weight": InitialValue((K, P), small),
+            "bias": InitialValue((K,), small),
         }
 
     def logits(self, parameters: Parameters, x: Tensor) -> Tensor:
@@ -74,7 +74,7 @@ class MeanQueryHead(Head):
         )
 
     def pool(self, parameters: Parameters, x: Tensor) -> Tensor:
-        """The pooled vector of every sample by every head, ``[H, b, P]``."""
+        """Returns the pooled vector of every sample by every head, ``[H, b, P]``."""
         p, A, H = parameters, self.heads, len(parameters["bias"])
         mean = x.mean(1).expand(H, -1, -1)
         query = stacked_linear(stacked_norm(mean, p, "query.norm"), p, "query").unflatten(
@@ -82,13 +82,13 @@ class MeanQueryHead(Head):
         )
         x = F.layer_norm(x, x.shape[-1:])
         key = (p["key.weight"] * p["key.norm.weight"][:, None]).unflatten(1, (A, -1))
-        probe = torch.einsum("hbad,hadc->bhac", query, key) * query.shape[3] ** -0.5
-        attention = (probe.flatten(1, 2) @ x.mT).softmax(2)  # [b, H * A, N]
-        seen = (attention @ x).unflatten(1, (H, A)).transpose(0, 1)  # [H, b, A, C]
-        seen = seen * p["value.norm.weight"][:, None, None] + p["value.norm.bias"][:, None, None]
+        projected = torch.einsum("hbad,hadc->bhac", query, key) * query.shape[3] ** -0.5
+        attention = (projected.flatten(1, 2) @ x.mT).softmax(2)  # [b, H * A, N]
+        mean = (attention @ x).unflatten(1, (H, A)).transpose(0, 1)  # [H, b, A, C]
+        mean = mean * p["value.norm.weight"][:, None, None] + p["value.norm.bias"][:, None, None]
         value = p["value.weight"].unflatten(1, (A, -1))
-        told = torch.einsum("hbac,hadc->hbad", seen, value).flatten(2)
-        return stacked_linear(told + p["value.bias"][:, None], p, "out")
+        pooled = torch.einsum("hbac,hadc->hbad", mean, value).flatten(2)
+        return stacked_linear(pooled + p["value.bias"][:, None], p, "out")
 
     def floats(self) -> int:
         return 4 * self.heads * (self.shape[0] + self.shape[1]) + 4 * self.pooled

@@ -1,4 +1,4 @@
-"""Trains a stack of heads in one pass over the features, and reads features out with them.
+"""Trains a stack of heads in one pass over the features, and computes their probabilities.
 
 Legend: H heads, n clips, s training samples (a clip in a view), V views, K classes.
 """
@@ -17,22 +17,22 @@ from ivn.evaluate.objective import ONE_CLASS, Objective
 from .adamw import StackedAdamW
 from .heads import Head, Parameters
 
-# Numbers that a pass may hold of its heads and samples: 1 GB on a CPU, 8 GB on a GPU.
+# Numbers that the heads and samples of a pass may take: 1 GB on a CPU, 8 GB on a GPU.
 _FLOATS = {"cpu": 2**28, "cuda": 2**31}
 _CLIPS_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
 class Training:
-    """How heads are trained.
+    """The schedule by which heads are trained.
 
     Attributes:
         epochs: passes over the training samples.
-        least_steps: of a training, where those epochs have fewer: small data would be left too
+        least_steps: smallest number of steps, whatever the epochs: on small data they would end too
             early.
-        batch_size: samples of a step.
-        seed: of the first parameters and of the order of samples.
-        device: where heads are trained.
+        batch_size: samples per step.
+        seed: seed of the initial parameters and of the order of samples.
+        device: device on which heads are trained.
     """
 
     epochs: int = 20
@@ -61,12 +61,12 @@ class Standard:
 
 
 @dataclass(frozen=True)
-class Samples:
-    """Training samples: which clips, in which views, of which class.
+class TrainingSamples:
+    """Training samples of heads: clips in views, with their labels.
 
     Attributes:
-        clips, views: int64 ``[s]``.
-        labels: index of the class, int64 ``[s]``; with several labels a clip bool ``[s, K]``.
+        clips, views: numbers of clips and views, int64 ``[s]``.
+        labels: index of the class, int64 ``[s]``; with several labels per clip bool ``[s, K]``.
     """
 
     clips: Tensor
@@ -74,8 +74,8 @@ class Samples:
     labels: Tensor
 
     @classmethod
-    def of(cls, clips: Tensor, views: Sequence[int], labels: Tensor) -> "Samples":
-        """Every one of ``clips`` in every one of ``views``; ``labels`` are theirs."""
+    def of(cls, clips: Tensor, views: Sequence[int], labels: Tensor) -> "TrainingSamples":
+        """Returns each of ``clips``, whose labels are ``labels``, in each of ``views``."""
         count = len(views)
         return cls(
             clips.repeat_interleave(count),
@@ -87,8 +87,11 @@ class Samples:
         return len(self.clips)
 
 
-def standard(head: type[Head], features: Features, samples: Samples) -> Standard:
-    """Of the features of ``samples``; a channel that never changes is left as it is, centred."""
+def standard(head: type[Head], features: Features, samples: TrainingSamples) -> Standard:
+    """Returns the mean and deviation of the samples' features, channel by channel.
+
+    The deviation of a channel that never changes is taken as 1.
+    """
     total = square = torch.zeros(())
     count = 0
     for part in torch.arange(len(samples)).split(_CLIPS_AT_ONCE):
@@ -104,7 +107,7 @@ def standard(head: type[Head], features: Features, samples: Samples) -> Standard
 def train(
     head: Head,
     features: Features,
-    samples: Samples,
+    samples: TrainingSamples,
     weights: Tensor,
     *,
     lr: Tensor,
@@ -113,20 +116,20 @@ def train(
     training: Training,
     objective: Objective = ONE_CLASS,
 ) -> dict[str, Tensor]:
-    """Parameters of H heads, each trained as if alone, on the CPU.
+    """Returns the parameters of H heads, each trained as if alone, on the CPU.
 
-    All see the same samples in the same order; a head's loss is the mean of the errors of those
-    that have weight for it. Where memory does not hold all heads at once, they take turns.
+    All heads read the same samples in the same order; a head's loss is the weighted mean of the
+    samples' errors. Where memory does not hold all heads at once, some are trained at a time.
 
     Args:
-        head: the kind.
-        features: of all clips.
-        samples: s of them.
-        weights: of each sample for each head, ``[H, s]``; 0 leaves it out.
+        head: the kind of head.
+        features: features of all clips.
+        samples: the s training samples.
+        weights: weight of each sample for each head, ``[H, s]``; 0 leaves it out.
         lr, decay: learning rate at the start and weight decay of each head, ``[H]``.
-        standard: applied to features first.
+        standard: the standardisation that features go through first.
         training: the schedule.
-        objective: what an error is.
+        objective: the objective, which defines a sample's error.
     """
     together = _heads_at_once(head, training.device)
     parts = [
@@ -149,7 +152,7 @@ def train(
 def _train(
     head: Head,
     features: Features,
-    samples: Samples,
+    samples: TrainingSamples,
     weights: Tensor,
     lr: Tensor,
     decay: Tensor,
@@ -173,13 +176,13 @@ def _train(
         batch = order[number * size : (number + 1) * size]
         weight = weights[:, batch].to(device)
         weight = weight / weight.sum(1, keepdim=True).clamp(min=1e-12)
-        for place in torch.arange(len(batch)).split(at_once):
-            part = batch[place]
+        for columns in torch.arange(len(batch)).split(at_once):
+            part = batch[columns]
             x = features.take(samples.clips[part], samples.views[part]).to(device)
             logits = head.logits(parameters, standard(head.arranged(x)))
             errors = objective.errors(logits, samples.labels[part].to(device))
             # Heads share nothing: the gradient of the sum is that of each.
-            (errors * weight[:, place.to(device)]).sum().backward()
+            (errors * weight[:, columns.to(device)]).sum().backward()
         optimizer.step()
     return {name: value.detach().cpu() for name, value in parameters.items()}
 
@@ -196,7 +199,10 @@ def probabilities(
     device: str,
     objective: Objective = ONE_CLASS,
 ) -> Tensor:
-    """Of each class, averaged over ``views``, by every head, fp32 ``[H, len(clips), K]``."""
+    """Returns each class's probability by every head, averaged over ``views``.
+
+    The result is fp32 ``[H, len(clips), K]``.
+    """
     heads = torch.arange(len(parameters["bias"]))
     out = torch.zeros(len(heads), len(clips), head.classes)
     for rows in heads.split(_heads_at_once(head, device)):
@@ -205,13 +211,13 @@ def probabilities(
         for view in views:
             for part in torch.arange(len(clips)).split(at_once):
                 x = features.take(clips[part], torch.full_like(part, view)).to(device)
-                found = objective.probabilities(head.logits(here, standard(head.arranged(x))))
-                out[rows[:, None], part] += found.cpu() / len(views)
+                logits = head.logits(here, standard(head.arranged(x)))
+                out[rows[:, None], part] += objective.probabilities(logits).cpu() / len(views)
     return out
 
 
 def _heads_at_once(head: Head, device: str) -> int:
-    """As many as leave at least half for samples; one at least."""
+    """Returns how many heads leave at least half of the memory to samples; at least one."""
     return max(1, _budget(device) // (head.held() + max(head.held(), head.floats())))
 
 

@@ -40,6 +40,28 @@ class Picture:
     key: Tensor
 
 
+@dataclass(frozen=True)
+class BundledPictures:
+    """The bundled pictures: frames of the bundled clips, then drawn ones.
+
+    Attributes:
+        per_scene: frames of each real scene.
+        procedural: drawn pictures.
+        seed: seed of the frames and drawings.
+    """
+
+    per_scene: int = 2
+    procedural: int = 16
+    seed: int = 0
+
+    def __len__(self) -> int:
+        return self.per_scene * len(real_scenes()) + self.procedural
+
+    def __iter__(self) -> Iterator[Picture]:
+        yield from real_pictures(self.per_scene, seed=self.seed)
+        yield from procedural_pictures(self.procedural, seed=self.seed)
+
+
 def real_pictures(per_scene: int, *, seed: int) -> Iterator[Picture]:
     """Keyed frames of the bundled clips, as many of each scene, from its files in turn.
 

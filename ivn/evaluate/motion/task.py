@@ -2,15 +2,16 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from ivn.errors import DataError, DecodeError
 from ivn.evaluate.account import ungrouped_lines
-from ivn.evaluate.features.extract import Skipped
+from ivn.evaluate.features.extract import Unusable
 from ivn.evaluate.linear import FOLDS, check_installed, predict_held_out
 from ivn.evaluate.metrics import confusion, per_class, share
-from ivn.evaluate.results import Result, Row
+from ivn.evaluate.results import Result, ResultRow
 from ivn.evaluate.splits import groups_of
 from ivn.frozen.encoders import Frozen
 from ivn.keys import Purpose, make_keys
@@ -19,7 +20,7 @@ from ivn.media.source import Source
 from ivn.ops.random import random_words
 
 from .clips import MOTIONS, choose_view
-from .features import collect_frozen
+from .features import collect
 from .scenes import Picture
 
 _FRAME_LAYER = 1  # of Purpose.MOTION, as for the bundled clips
@@ -42,7 +43,7 @@ class Frames:
     sources: Sequence[Source]
     seed: int
     frozen: Sequence[Frozen]
-    skipped: list[Skipped] = field(default_factory=list)
+    skipped: list[Unusable] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.sources)
@@ -63,9 +64,9 @@ class Frames:
                 for frames, size in specs:
                     choose_view(picture, frames=frames, size=size)
             except DecodeError as error:
-                self.skipped.append(Skipped(source.path, str(error)))
+                self.skipped.append(Unusable(source.path, str(error)))
             except ValueError as error:
-                self.skipped.append(Skipped(source.path, f"{source.path}: {error}"))
+                self.skipped.append(Unusable(source.path, f"{source.path}: {error}"))
             else:
                 yield picture
 
@@ -77,17 +78,19 @@ def probe_motion(
     seed: int,
     baselines: Sequence[Frozen] = (),
 ) -> Result:
-    """How well a linear readout tells ten motions of a camera, each judged on other scenes.
+    """Returns how well a linear readout tells ten camera motions apart, encoder by encoder.
 
-    A picture gives ten clips, one a motion, that share their middle frame
+    A picture gives ten clips, one per motion, that share their middle frame
     (:mod:`ivn.evaluate.motion.clips`). The features are those of each time slot, averaged over
-    space, in order; the readout is that of :func:`ivn.evaluate.linear.predict_held_out`.
+    space, in time order; the readout is :func:`ivn.evaluate.linear.predict_held_out`, which judges
+    each clip by a classifier of other scenes.
 
     Args:
         frozen: encoders; each sees the same pictures, in clips of its own size.
-        pictures: what the camera moves over.
-        seed: of the intervals.
-        baselines: further encoders; their rows are marked.
+        pictures: the pictures that the camera moves over.
+        seed: seed of the intervals.
+        baselines: further encoders; their rows are marked, and the first encoder is compared with
+            each of them.
 
     Raises:
         DataError: there are too few scenes, or scikit-learn is not installed.
@@ -96,23 +99,36 @@ def probe_motion(
         check_installed()
     except ImportError as error:
         raise DataError(str(error)) from error
-    every = [*frozen, *baselines]
-    samples = collect_frozen(pictures, every)
-    count = len(np.unique(samples.scenes))
+    encoders = [*frozen, *baselines]
+    clips = collect(pictures, encoders)
+    labels, scenes, kinds = clips.labels, clips.scenes, sorted(set(clips.kinds))
+    count = len(np.unique(scenes))
     if count < FOLDS:
         raise DataError(
-            f"{count} scenes that serve, expected at least {FOLDS}: give more videos or larger ones"
+            f"{count} scenes can be used, expected at least {FOLDS}: give more or larger videos"
         )
-    labels, rows, tables = samples.labels, [], []
-    for one in every:
-        told = predict_held_out(samples.features[one.identity], labels, samples.scenes)
-        right = (told == labels).astype(np.float64)
-        kinds = {
-            str(kind): float(right[samples.kinds == kind].mean()) for kind in set(samples.kinds)
-        }
-        scores = {"top1": share(right, samples.scenes, seed=seed), "top5": None}
-        rows.append(Row(one.name, HEAD, scores, {"by_kind": kinds}, baseline=one in baselines))
-        tables.append(confusion(told, labels, len(MOTIONS)))
+    predicted = {
+        identity: predict_held_out(features, labels, scenes)
+        for identity, features in clips.features.items()
+    }
+    right = {
+        identity: (classes == labels).astype(np.float64) for identity, classes in predicted.items()
+    }
+
+    def row(encoder: Frozen) -> ResultRow:
+        hits = right[encoder.identity]
+        by_kind = {str(kind): float(hits[clips.kinds == kind].mean()) for kind in kinds}
+        scores = {"top1": share(hits, scenes, seed=seed), "top5": None}
+        extra = {"by_kind": by_kind}
+        return ResultRow(encoder.name, HEAD, scores, extra, baseline=encoder in baselines)
+
+    def difference(baseline: Frozen) -> dict[str, Any]:
+        """The first encoder's accuracy less the baseline's, on the same clips."""
+        gain = right[encoders[0].identity] - right[baseline.identity]
+        names = {"encoder": encoders[0].name, "baseline": baseline.name}
+        return names | share(gain, scenes, seed=seed).json()
+
+    table = confusion(predicted[encoders[0].identity], labels, len(MOTIONS))
     facts = {
         "label": "camera motion",
         "classes": list(MOTIONS),
@@ -121,14 +137,15 @@ def probe_motion(
         "chance": 1 / len(MOTIONS),
         "majority": 1 / len(MOTIONS),
         "views": {"clips": 1, "crops": 1},
-        "kinds": {str(kind): int((samples.kinds == kind).sum()) for kind in set(samples.kinds)},
-        "confusion": tables[0].tolist(),
-        "confusion_of": {"encoder": rows[0].encoder, "head": HEAD},
-        "per_class": per_class(tables[0], list(MOTIONS)),
+        "kinds": {str(kind): int((clips.kinds == kind).sum()) for kind in kinds},
+        "differences": [difference(baseline) for baseline in baselines],
+        "confusion": table.tolist(),
+        "confusion_of": {"encoder": encoders[0].name, "head": HEAD},
+        "per_class": per_class(table, list(MOTIONS)),
         "split": {"kind": "folds", "folds": FOLDS, "seed": seed, "groups": count},
         "notes": [],
     }
-    return Result("motion", facts, rows, every)
+    return Result("motion", facts, [row(encoder) for encoder in encoders], encoders)
 
 
 def _frame(source: Source, word: int) -> np.ndarray:

@@ -27,10 +27,10 @@ from ivn.evaluate.features.extract import extract
 from ivn.evaluate.features.views import AnyView, grid, training_views
 from ivn.evaluate.heads.fitted import HEADS
 from ivn.evaluate.heads.heads import LinearHead
-from ivn.evaluate.heads.search import Fitted, Kind, Task, arranged_shape, kinds
+from ivn.evaluate.heads.search import Fitted, HeadKind, Labelled, arranged_shape, kinds
 from ivn.evaluate.heads.training import Training
 from ivn.evaluate.objective import SEVERAL_LABELS, Scores
-from ivn.evaluate.results import Result, Row
+from ivn.evaluate.results import Result, ResultRow
 from ivn.evaluate.scores import by_class, guesses, row_scores
 from ivn.frozen.encoders import Frozen, Pool, nearest_pool
 from ivn.media.source import Source
@@ -145,7 +145,7 @@ def classify(
     pairs = list(product(zip(every, pools, extracted.features, strict=True), found))
     for (one, theirs, features), kind in tracked(pairs, "heads", len(pairs), errors=True):
         own = theirs[kind.name]
-        task = Task(
+        task = Labelled(
             features[own],
             torch.from_numpy(data.labels),
             data.groups,
@@ -158,7 +158,7 @@ def classify(
         told.append(probabilities)
         scores = row_scores(probabilities, labels, groups, seed=seed)
         chosen = {**head.point, "validation": head.validation, "pool": own}
-        rows.append(Row(one.name, kind.name, scores, chosen, baseline=one in baselines))
+        rows.append(ResultRow(one.name, kind.name, scores, chosen, baseline=one in baselines))
     best = max(range(len(found) * len(frozen)), key=lambda row: fitted[row].validation)
     facts = {
         "label": label,
@@ -187,8 +187,8 @@ def classify(
 
 
 def _run(
-    kind: Kind,
-    task: Task,
+    kind: HeadKind,
+    task: Labelled,
     splits: Sequence[Split],
     views: Sequence[int],
     encoder: Frozen,
@@ -246,6 +246,6 @@ def _needed(data: Data, views: int, learn: Sequence[int], judge: Sequence[int]) 
     return needed
 
 
-def _pool_of(kind: Kind, pool: Pool, tokens: Pool, baseline: Frozen | None) -> Pool:
+def _pool_of(kind: HeadKind, pool: Pool, tokens: Pool, baseline: Frozen | None) -> Pool:
     own = pool if kind.name in ("linear", "knn") else tokens
     return own if baseline is None else nearest_pool(baseline, own)

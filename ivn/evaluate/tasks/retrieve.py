@@ -18,9 +18,9 @@ from ivn.evaluate.features.cache import Features, default_folder
 from ivn.evaluate.features.extract import extract
 from ivn.evaluate.features.views import grid
 from ivn.evaluate.heads.heads import LinearHead
-from ivn.evaluate.heads.training import Samples, standard
+from ivn.evaluate.heads.training import TrainingSamples, standard
 from ivn.evaluate.metrics import share
-from ivn.evaluate.results import Result, Row
+from ivn.evaluate.results import Result, ResultRow
 from ivn.frozen.encoders import Frozen, Pool, nearest_pool
 from ivn.media.source import Source
 
@@ -93,7 +93,9 @@ def retrieve(
         }
         # What every probe has: the nearest, and one among five.
         scores |= {"top1": scores["recall1"], "top5": scores["recall5"]}
-        rows.append(Row(one.name, "cosine", {**scores}, {"pool": own}, baseline=one in baselines))
+        rows.append(
+            ResultRow(one.name, "cosine", {**scores}, {"pool": own}, baseline=one in baselines)
+        )
     pairs = list(zip(answers[asked].tolist(), same[asked].tolist(), strict=True))
     facts = {
         "label": label,
@@ -145,7 +147,7 @@ def _vectors(features: Features, n: int, views: int) -> Tensor:
     """Of length 1, ``[n, D]``."""
     clips = torch.arange(n)
     moments = standard(
-        LinearHead, features, Samples.of(clips, range(views), torch.zeros_like(clips))
+        LinearHead, features, TrainingSamples.of(clips, range(views), torch.zeros_like(clips))
     )
     parts = []
     for some in clips.split(_QUERIES_AT_ONCE):

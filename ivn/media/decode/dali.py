@@ -1,8 +1,8 @@
-"""DALI: NVIDIA's decoders on a GPU (NVDEC), fed with bytes that lie in memory.
+"""Decodes with DALI, on NVIDIA's decoders (NVDEC), from bytes in memory.
 
-On a machine without a GPU its CPU decoder knows VP8 and VP9. Which frame has which number is
-PyAV's word: every file's packets are read first, and the frames are asked for by number. What
-DALI cannot take goes to PyAV, whose colours differ by rounding (docs/data.md).
+On a machine without a GPU, DALI's CPU decoder reads VP8 and VP9. PyAV's reading of the packets
+numbers the frames, and DALI is asked for them by number. PyAV decodes the files that DALI cannot;
+its colours differ by rounding (docs/data.md).
 """
 
 import functools
@@ -24,7 +24,7 @@ from ivn.media.demux.packets import numbers_are_certain
 from ivn.media.demux.reading import read_window
 from ivn.media.facts import Facts, read_facts
 from ivn.media.source import Source
-from ivn.media.storage import named, read_bytes
+from ivn.media.storage import name_of, read_bytes
 
 if TYPE_CHECKING:
     from nvidia.dali import Pipeline
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 name = "dali"
 _log = logging.getLogger(__name__)
 
-# What NVDEC of A100 and H100 decodes, with the least and the largest side: NVIDIA's Video Codec
-# SDK, support matrix. No AV1, no 4:2:2 and 4:4:4 of H.264. 10 bits are decoded, but rounded to 8
-# by rules of its own.
+# Codecs of NVDEC on A100 and H100, with the smallest and the largest side: NVIDIA's Video Codec
+# SDK, support matrix. No AV1, no 4:2:2 and 4:4:4 of H.264. NVDEC decodes 10 bits, but rounds them
+# to 8 by rules of its own.
 _ON_GPU = {
     "h264": (48, 4096),
     "hevc": (144, 8192),
@@ -47,7 +47,7 @@ _FORMATS = ("yuv420p", "yuvj420p")
 
 @functools.cache
 def available() -> str:
-    """``""``, or why DALI cannot be used here."""
+    """Returns "", or one line that says why DALI is unusable on this machine."""
     try:
         import nvidia.dali  # noqa: F401
     except ImportError:
@@ -58,43 +58,43 @@ def available() -> str:
 
 
 def claims(facts: Facts) -> str:
-    """``""``, or why such a file is better decoded on a CPU."""
+    """Returns "", or one line that says why such a file is better decoded on a CPU."""
     if facts.codec not in _ON_GPU:
         return f"{facts.codec}: no decoder of A100 and H100 for it"
     if facts.pixel_format not in _FORMATS:
         return f"{facts.pixel_format}: only 4:2:0 of 8 bits"
     if facts.variable_rate:
-        return "variable frame rate: frames are not where their number says"
+        return "variable frame rate: DALI numbers its frames by time"
     if facts.rotation:
-        return f"turned by {facts.rotation} degrees: not applied"
+        return f"turned by {facts.rotation} degrees: DALI does not turn frames"
     if facts.mirrored:
-        return "mirrored: not applied"
+        return "mirrored: DALI does not mirror frames"
     if facts.streams > 1:
-        return f"{facts.streams} video streams: it cannot be told which"
-    least, largest = _ON_GPU[facts.codec]
-    if min(facts.width, facts.height) < least or max(facts.width, facts.height) > largest:
-        return f"{facts.width} x {facts.height}: sides must be {least} to {largest}"
+        return f"{facts.streams} video streams: DALI takes no choice"
+    smallest, largest = _ON_GPU[facts.codec]
+    if min(facts.width, facts.height) < smallest or max(facts.width, facts.height) > largest:
+        return f"{facts.width} x {facts.height}: sides must be {smallest} to {largest}"
     return ""
 
 
-class Request(NamedTuple):
-    """A clip that is wanted.
+class ClipRequest(NamedTuple):
+    """A wanted clip.
 
     Attributes:
-        source: the video and its window.
-        choose: its frames, see :func:`ivn.media.decode.decode`.
+        source: video and window.
+        choose: choice of its frames, see :func:`ivn.media.decode.decode`.
     """
 
     source: Source
     choose: Choose
 
 
-class _Checked(NamedTuple):
-    """What DALI is given.
+class _Prepared(NamedTuple):
+    """The input of DALI for one request.
 
     Attributes:
-        data: uint8, the video's bytes.
-        numbers: int32 ``[T]``, of frames in the whole file.
+        data: bytes of the video, uint8.
+        numbers: int32 ``[T]``, numbers of the frames in the whole file.
     """
 
     data: np.ndarray
@@ -102,18 +102,18 @@ class _Checked(NamedTuple):
 
 
 class Decoder:
-    """Decodes batches of requests on a GPU; what does not fit it, on the CPU beside it.
+    """A decoder of batches of requests on a GPU, and of those that do not fit it on the CPU.
 
         with Decoder(device=torch.device("cuda"), batch_size=16, threads=8) as decoder:
-            for frames in decoder.decode([Request(source, choose), ...]): ...
+            for frames in decoder.decode([ClipRequest(source, choose), ...]): ...
 
     Args:
-        device: where frames end up; of a CPU, DALI decodes VP8 and VP9 alone.
-        batch_size: requests at a time, at most.
-        threads: of the CPU: they read files, check them and decode what DALI does not.
+        device: device of the result; on a CPU, DALI decodes only VP8 and VP9.
+        batch_size: largest number of requests at a time.
+        threads: number of CPU threads, which read and check files and decode what DALI does not.
 
     Attributes:
-        substituted: requests that DALI failed on, and PyAV decoded.
+        substituted: number of requests on which DALI failed, and which PyAV decoded.
     """
 
     def __init__(self, *, device: torch.device, batch_size: int, threads: int) -> None:
@@ -130,98 +130,98 @@ class Decoder:
         self.close()
 
     def close(self) -> None:
-        """Free the decoders; decoding again starts new ones."""
+        """Frees the decoders; decoding again starts new ones."""
         self._pipeline = None
         self._pool.shutdown(cancel_futures=True)
 
-    def decode(self, requests: Sequence[Request]) -> list[Tensor | DecodeError]:
-        """For each request its frames, uint8 ``[T, H, W, 3]`` on ``device``, or why there are none.
+    def decode(self, requests: Sequence[ClipRequest]) -> list[Tensor | DecodeError]:
+        """Returns the frames of each request, uint8 ``[T, H, W, 3]`` on ``device``, or its error.
 
         Raises:
-            ValueError: there are more requests than ``batch_size``, or a choice is not one.
+            ValueError: There are more requests than ``batch_size``, or a frame was chosen that the
+                video does not have.
         """
         if len(requests) > self._batch_size:
             raise ValueError(f"{len(requests)} requests in a batch of {self._batch_size}")
-        ready = list(self._pool.map(self._check, requests))
-        # Begun before the GPU's share, so that both run at once.
+        prepared = list(self._pool.map(self._prepare, requests))
+        # The CPU's share begins before the GPU's, so that both run at once.
         others = {
             slot: self._pool.submit(_on_cpu, request)
             for slot, request in enumerate(requests)
-            if ready[slot] is None
+            if prepared[slot] is None
         }
-        given = [slot for slot, one in enumerate(ready) if one is not None]
-        found = self._run_all({slot: one for slot, one in enumerate(ready) if one is not None})
-        for slot in given:
-            if slot not in found:
-                self.substituted += 1
-                place = named(requests[slot].source)
-                self._failed.add(place)
-                _log.warning("%s: DALI cannot decode it, PyAV does", place)
-                others[slot] = self._pool.submit(_on_cpu, requests[slot])
+        wanted = {slot: given for slot, given in enumerate(prepared) if given is not None}
+        results = self._run_all(wanted)
+        for slot in sorted(wanted.keys() - results.keys()):
+            self.substituted += 1
+            name = name_of(requests[slot].source)
+            self._failed.add(name)
+            _log.warning("%s: DALI cannot decode it, PyAV does", name)
+            others[slot] = self._pool.submit(_on_cpu, requests[slot])
         for slot, future in others.items():
             result = future.result()
-            found[slot] = result if isinstance(result, DecodeError) else result.to(self.device)
-        return [found[slot] for slot in range(len(requests))]
+            results[slot] = result if isinstance(result, DecodeError) else result.to(self.device)
+        return [results[slot] for slot in range(len(requests))]
 
-    def _check(self, request: Request) -> _Checked | None:
-        """The file's bytes and the frames' numbers in it, or None where PyAV is to say more."""
+    def _prepare(self, request: ClipRequest) -> _Prepared | None:
+        """Reads the file and numbers the frames; returns None where PyAV should decode it."""
         source = request.source
-        if named(source) in self._failed or not _is_for_dali(source):
+        if name_of(source) in self._failed or not _is_for_dali(source):
             return None
         codecs = _ON_CPU if self.device.type == "cpu" else tuple(_ON_GPU)
         try:
             data = read_bytes(source)
             whole = replace(source, start=0.0, end=-1.0)
-            with read_window(whole, content=data) as read:
-                found, base = read.found, float(read.clock.base)
-                context = read.stream.codec_context
+            with read_window(whole, content=data) as reading:
+                table, base = reading.table, float(reading.clock.base)
+                context = reading.stream.codec_context
                 fits = context.codec.canonical_name in codecs and context.pix_fmt in _FORMATS
-                fits = fits and context.field_order in PROGRESSIVE and not found.restarts
-                fits = fits and not any(unit.turned for unit in found.units)
-                # Nor one that stands behind the picture of a cover.
-                fits = fits and len(video_streams(read.container)) == 1
-                fits = fits and read.stream == read.container.streams.video[0]
+                fits = fits and context.field_order in PROGRESSIVE and not table.restarts
+                fits = fits and not any(picture.rotated for picture in table.pictures)
+                # Nor may the video stream come after a cover picture.
+                fits = fits and len(video_streams(reading.container)) == 1
+                fits = fits and reading.stream == reading.container.streams.video[0]
         except DecodeError:
-            return None  # PyAV says why
-        if not fits or not numbers_are_certain(found) or found.hidden:
+            return None  # PyAV reports it
+        if not fits or not numbers_are_certain(table) or table.hidden:
             return None
-        times, window = [found.times[number] or 0 for number in found.shown], window_of(source)
+        times, window = [table.times[number] or 0 for number in table.shown], window_of(source)
         inside = [
-            place for place, time in enumerate(times) if window.holds((time - times[0]) * base)
+            number for number, time in enumerate(times) if window.holds((time - times[0]) * base)
         ]
         if not inside:
             return None
         numbers = [inside[number] for number in checked(request.choose(len(inside)), len(inside))]
-        return _Checked(np.frombuffer(data, np.uint8), np.array(numbers, np.int32))
+        return _Prepared(np.frombuffer(data, np.uint8), np.array(numbers, np.int32))
 
-    def _run_all(self, wanted: dict[int, _Checked]) -> dict[int, Tensor | DecodeError]:
-        """Those that DALI can decode. One bad file fails its whole batch: then one at a time."""
-        found = self._run(wanted)
-        if found is None:
-            found = {}
-            for slot, one in wanted.items():
-                found |= self._run({slot: one}) or {}
-        return found
+    def _run_all(self, wanted: dict[int, _Prepared]) -> dict[int, Tensor | DecodeError]:
+        """Decodes all that DALI can: together, or one by one where one file fails the batch."""
+        results = self._run(wanted)
+        if results is None:
+            results = {}
+            for slot, given in wanted.items():
+                results |= self._run({slot: given}) or {}
+        return results
 
-    def _run(self, wanted: dict[int, _Checked]) -> dict[int, Tensor | DecodeError] | None:
-        """All of them, or None after a failure, which leaves a pipeline unusable."""
+    def _run(self, wanted: dict[int, _Prepared]) -> dict[int, Tensor | DecodeError] | None:
+        """Decodes all of them; returns None after a failure, which ends the pipeline."""
         if not wanted:
             return {}
         if self._pipeline is None:
             self._pipeline = self._build()
         try:
-            self._pipeline.feed_input("encoded", [one.data for one in wanted.values()])
-            self._pipeline.feed_input("frames", [one.numbers for one in wanted.values()])
+            self._pipeline.feed_input("encoded", [given.data for given in wanted.values()])
+            self._pipeline.feed_input("frames", [given.numbers for given in wanted.values()])
             (output,) = self._pipeline.run()
         except RuntimeError:
             self._pipeline = None
             return None
-        found: dict[int, Tensor | DecodeError] = {}
-        for place, (slot, one) in enumerate(wanted.items()):
-            frames = self._as_tensor(output[place])
-            if frames.ndim == 4 and len(frames) == len(one.numbers) and frames.shape[-1] == 3:
-                found[slot] = frames
-        return found
+        results: dict[int, Tensor | DecodeError] = {}
+        for index, (slot, given) in enumerate(wanted.items()):
+            frames = self._as_tensor(output[index])
+            if frames.ndim == 4 and len(frames) == len(given.numbers) and frames.shape[-1] == 3:
+                results[slot] = frames
+        return results
 
     def _build(self) -> "Pipeline":
         import nvidia.dali as dali
@@ -245,7 +245,7 @@ class Decoder:
         return pipeline
 
     def _as_tensor(self, frames: Any) -> Tensor:
-        """A copy, since the pipeline uses its memory again."""
+        """Returns a copy, since the pipeline reuses its memory."""
         if self.device.type == "cpu":
             return torch.from_numpy(np.array(frames))
         from nvidia.dali.plugin.pytorch import feed_ndarray
@@ -257,7 +257,7 @@ class Decoder:
 
 @functools.lru_cache(maxsize=2**16)
 def _is_for_dali(source: Source) -> bool:
-    """By the manifest's word; by a look at the file where there is none."""
+    """Returns the manifest's choice; without one, whether the file's facts fit DALI."""
     if source.decoder:
         return source.decoder == name
     try:
@@ -266,7 +266,7 @@ def _is_for_dali(source: Source) -> bool:
         return False
 
 
-def _on_cpu(request: Request) -> Tensor | DecodeError:
+def _on_cpu(request: ClipRequest) -> Tensor | DecodeError:
     try:
         return pyav.decode(*request)
     except DecodeError as error:
@@ -280,8 +280,8 @@ def _one_at_a_time() -> Decoder:
 
 
 def decode(source: Source, choose: Choose) -> Tensor:
-    """See :func:`ivn.media.decode.decode`; batches are what :class:`Decoder` is for."""
-    (frames,) = _one_at_a_time().decode([Request(source, choose)])
+    """Returns the chosen frames of one clip; :class:`Decoder` decodes batches."""
+    (frames,) = _one_at_a_time().decode([ClipRequest(source, choose)])
     if isinstance(frames, DecodeError):
         raise frames
     return frames.cpu()

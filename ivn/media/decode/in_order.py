@@ -1,4 +1,4 @@
-"""All frames of a video, one after another."""
+"""Decodes all frames of a video, one after another."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -14,20 +14,21 @@ from ivn.media.decode.pyav import Converter
 from ivn.media.decode.request import as_source
 from ivn.media.demux.reading import frames_of, opened_again, read_window
 from ivn.media.source import Source
-from ivn.media.storage import named
+from ivn.media.storage import name_of
 
 if TYPE_CHECKING:
     from av import VideoFrame
 
 
 @dataclass(frozen=True)
-class Shown:
-    """A decoded frame, not yet converted.
+class TimedFrame:
+    """A decoded frame with its time, not yet converted to RGB.
 
     Attributes:
-        time: seconds from the first frame of the file at which it appears.
-        rate: the stream's frames a second, on average.
-        image: gives uint8 ``[H, W, 3]``, RGB, upright, of the size of the window's first frame.
+        time: time at which it appears, in seconds from the first frame of the file.
+        rate: average number of frames per second of the stream.
+        image: function that returns uint8 ``[H, W, 3]``, RGB, upright, of the size of the window's
+            first frame.
     """
 
     time: float
@@ -37,23 +38,23 @@ class Shown:
 
 def frames_in_order(
     video: Source | str | os.PathLike[str], *, start: float = 0.0, end: float = -1.0
-) -> Iterator[Shown]:
-    """All frames of the window, one after another, in memory that does not grow with the video.
+) -> Iterator[TimedFrame]:
+    """Yields all frames of the window, in memory that does not grow with the video.
 
     Args:
-        video, start, end: as :func:`ivn.media.decode.decode`.
+        video, start, end: video and window, see :func:`ivn.media.decode.decode`.
 
     Raises:
-        DecodeError: as :func:`ivn.media.decode.decode`, before the first frame where packets show
-            it, else when the damage is met.
+        DecodeError: The file is unusable: raised before the first frame where packets show it,
+            otherwise at the damage.
     """
     source = as_source(video, start, end)
     window = window_of(source)
-    with read_window(source, times=True) as read:
+    with read_window(source, times=True) as reading:
         pass
     any_frame = False
-    with opened_again(source, read) as (stream, packets):
-        clock, converter = read.clock, Converter()
+    with opened_again(source, reading) as (stream, packets):
+        clock, converter = reading.clock, Converter()
         _, high = clock.span(window)
         for frame, seconds in clock.inside(frames_of(stream, packets, high), window):
             converter.fits(frame)
@@ -62,21 +63,21 @@ def frames_in_order(
             def image(frame: "VideoFrame" = frame) -> Tensor:
                 return torch.from_numpy(converter.image(frame).copy())
 
-            yield Shown(seconds, float(clock.rate), image)
+            yield TimedFrame(seconds, float(clock.rate), image)
     if not any_frame:
-        raise DecodeError(f"{named(source)}: no packet gives a frame")
+        raise DecodeError(f"{name_of(source)}: no packet gives a frame")
 
 
 def count_frames(
     video: Source | str | os.PathLike[str], *, start: float = 0.0, end: float = -1.0
 ) -> int:
-    """The frames that the file shows between ``start`` and ``end``.
+    """Returns the number of frames that the file shows between ``start`` and ``end``.
 
-    From its packets, where these tell: containers' own counts are zero in WebM and wrong in AVI.
-    Else by decoding.
+    It counts packets, or decoded frames where packets do not tell. The counts in containers are not
+    used: they are zero in WebM and wrong in AVI.
 
     Raises:
-        DecodeError: as :func:`ivn.media.decode.decode`.
+        DecodeError: The file is unusable.
     """
-    with read_window(as_source(video, start, end), count=True) as read:
-        return read.found.count
+    with read_window(as_source(video, start, end), count=True) as reading:
+        return reading.table.count

@@ -1,4 +1,4 @@
-"""What is asked of a back end, and what it may know of a file before it says whether it can."""
+"""The protocol of a decoding back end, and checks of the frames that a caller chooses."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -11,11 +11,11 @@ from ivn.media.source import Source
 
 BackendName = Literal["auto", "pyav", "torchcodec", "dali"]
 
-# FFmpeg's numbers of the orders of fields: unknown, and none.
+# FFmpeg's field orders of progressive video: unknown, and progressive.
 PROGRESSIVE = (0, 1)
 
-# From the number of frames to the wanted frame numbers, in any order, repeats allowed, negative
-# ones counted from the end.
+# A function from the number of frames to the wanted frame numbers, in any order, repeats allowed,
+# negative ones counted from the end.
 Choose = Callable[[int], Sequence[int]]
 
 
@@ -23,26 +23,26 @@ class Backend(Protocol):
     """A module that decodes.
 
     Attributes:
-        name: by which it is asked for.
+        name: name in the config's ``data.decoder`` and in manifests.
     """
 
     name: str
 
     def available(self) -> str:
-        """ "", or why it cannot be used on this machine, in a line."""
+        """Returns "", or one line that says why the back end is unusable on this machine."""
 
     def claims(self, facts: Facts) -> str:
-        """ "", or why it cannot or should not decode such a file, in a line."""
+        """Returns "", or one line that says why the back end should not decode such a file."""
 
     def decode(self, source: Source, choose: Choose) -> Tensor:
-        """See :func:`ivn.media.decode.decode`."""
+        """Returns the chosen frames, see :func:`ivn.media.decode.decode`."""
 
 
 def as_source(video: Source | str | os.PathLike[str], start: float, end: float) -> Source:
-    """The source, or that of a file and a window.
+    """Returns the source itself, or one of a file and a window.
 
     Raises:
-        ValueError: a source and a window.
+        ValueError: Both a source and a window are given.
     """
     if not isinstance(video, Source):
         return Source(os.fspath(video), start=start, end=end)
@@ -52,10 +52,10 @@ def as_source(video: Source | str | os.PathLike[str], start: float, end: float) 
 
 
 def checked(numbers: Sequence[int], total: int) -> list[int]:
-    """The same as numbers from 0 up.
+    """Returns the frame numbers, all counted from 0.
 
     Raises:
-        ValueError: one is not in the video.
+        ValueError: The video has no frame of a chosen number.
     """
     for number in numbers:
         if not -total <= number < total:
@@ -63,10 +63,11 @@ def checked(numbers: Sequence[int], total: int) -> list[int]:
     return [int(number) % total for number in numbers]
 
 
-def asked(choose: Choose, total: int) -> list[int]:
-    """What is chosen, or nothing where the choice is not one: to be made again, and refused.
+def chosen(choose: Choose, total: int) -> list[int]:
+    """Returns the chosen frame numbers; none where the choice is invalid.
 
-    For where an error of the caller's would be taken for one of the file.
+    Inside :func:`ivn.media.container.opened` a ValueError counts as damage of the file: the caller
+    makes an invalid choice again outside, where :func:`checked` raises.
     """
     try:
         return checked(choose(total), total)

@@ -1,8 +1,8 @@
-"""Which back end fits a file, from what its headers and packets tell; decided when it is indexed.
+"""Chooses the back end that fits a file, from its facts, when it is indexed.
 
-The answer goes into the manifest. It matters to those who decode on a GPU (``data.decoder =
-"dali"``): files named ``dali`` go there, all others to PyAV. ``"auto"`` is PyAV for every file, so
-that no pixel depends on what is installed.
+The manifest keeps the choice, which decoding on a GPU (``data.decoder = "dali"``) follows: DALI
+decodes the files with ``dali``, PyAV all others. With ``"auto"`` PyAV decodes every file, so that
+no pixel depends on what is installed.
 """
 
 from ivn.media.decode import dali, pyav
@@ -10,5 +10,5 @@ from ivn.media.facts import Facts
 
 
 def route(facts: Facts) -> str:
-    """``"dali"`` where a GPU can and should decode such a file, else ``"pyav"``."""
+    """Returns ``"dali"`` where a GPU can and should decode such a file, otherwise ``"pyav"``."""
     return pyav.name if dali.claims(facts) else dali.name

@@ -1,1 +1,1 @@
-"""Packets of a stream, in the order and at the times at which their frames are shown."""
+"""Finds when a stream's packets are shown, and which of them a frame needs."""

@@ -1,8 +1,7 @@
-"""What a packet is to the others: a place to begin at, or a frame that no other is made from.
+"""Reads from a packet's header whether decoding can begin at it, and whether it is a reference.
 
-Read from the headers of the units (NAL) that make up a packet of H.264 (ITU-T H.264, 7.3.1 and
-table 7-1) and H.265 (ITU-T H.265, 7.3.1.2 and table 7-1), and from those of VP8's and VP9's frames.
-No pixel is touched.
+The headers are those of the units (NAL) in a packet of H.264 (ITU-T H.264, 7.3.1 and table 7-1) and
+H.265 (ITU-T H.265, 7.3.1.2 and table 7-1), and those of VP8's and VP9's frames. Nothing is decoded.
 """
 
 from collections.abc import Callable, Iterator
@@ -13,39 +12,42 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 _START = b"\0\0\1"
-_DISPLAY_ORIENTATION = 47  # the same in both
+_DISPLAY_ORIENTATION = 47  # the message's number in both standards
 
 
 @dataclass(frozen=True, slots=True)
-class Unit:
-    """One packet, which is one picture.
+class Picture:
+    """The role of the picture in a packet.
 
     Attributes:
-        entry: decoding can begin here; frames shown from this one on need nothing before it.
-        spare: no other picture is made from it, as far as its temporal ``layer`` tells.
-        layer: 0 but for H.265, where pictures of higher layers may be made from lower spare ones.
-        settings: parameter sets that it carries.
-        splice: it shows nothing (VP8, VP9), or pictures around it may be dropped, as where two
-            streams of H.265 were joined: numbers are what decoding gives.
-        turned: a message (SEI) of its own says how it is to be turned and mirrored.
+        entry_point: whether decoding can begin here; frames that are shown later need nothing
+            before.
+        disposable: whether no picture of the same or a lower temporal ``layer`` refers to it.
+        layer: temporal layer; 0 but for H.265, where higher layers may refer to disposable pictures
+            of lower ones.
+        parameter_sets: bytes of the parameter sets in the packet.
+        splice: whether the packet shows nothing (VP8, VP9), or decoders may drop pictures around
+            it, as where two streams of H.265 were joined: only decoding tells how many frames there
+            are.
+        rotated: whether a message (SEI) says how the picture is to be turned and mirrored.
     """
 
-    entry: bool
-    spare: bool
+    entry_point: bool
+    disposable: bool
     layer: int = 0
-    settings: tuple[bytes, ...] = ()
+    parameter_sets: tuple[bytes, ...] = ()
     splice: bool = False
-    turned: bool = False
+    rotated: bool = False
 
 
-Read = Callable[[bytes], Unit]
+ReadPicture = Callable[[bytes], Picture]
 
 
-def unit_reader(stream: "VideoStream") -> Read | None:
-    """Reads the packets of a stream, or None where only decoding tells what they are."""
+def picture_reader(stream: "VideoStream") -> ReadPicture | None:
+    """Returns a function from a packet's bytes to its role; None where headers do not tell it."""
     context = stream.codec_context
     if context.codec.intra_only:
-        return lambda _: Unit(entry=True, spare=True)
+        return lambda _: Picture(entry_point=True, disposable=True)
     extra = context.extradata or b""
     name = context.codec.canonical_name
     if name == "h264":
@@ -55,79 +57,93 @@ def unit_reader(stream: "VideoStream") -> Read | None:
     if name == "hevc":
         length = (extra[21] & 3) + 1 if len(extra) > 21 and extra[0] == 1 else 0
         return lambda data: _h265(data, length)
-    if name == "vp8":  # RFC 6386, 9.1: key_frame, which is 0 where it is one, and show_frame
-        return lambda data: Unit(not data[0] & 1, False, splice=not data[0] & 0x10)
+    if name == "vp8":  # RFC 6386, 9.1: key_frame, which is 0 for a key frame, and show_frame
+        return lambda data: Picture(not data[0] & 1, False, splice=not data[0] & 0x10)
     return _vp9 if name == "vp9" else None
 
 
-def _vp9(data: bytes) -> Unit:
-    """VP9 bitstream specification, 6.2: show_existing_frame, frame_type and show_frame; annex B:
-    several frames in a packet, of which the last is shown."""
+def _vp9(data: bytes) -> Picture:
+    """Reads show_existing_frame, frame_type and show_frame (VP9 bitstream specification, 6.2).
+
+    A packet may hold several frames, of which the last is shown (annex B).
+    """
     profile = data[0] >> 5 & 1 | data[0] >> 3 & 2
     flags = data[0] >> (profile < 3)
     shown = flags & 0x05 or data[-1] & 0xE0 == 0xC0
-    return Unit(entry=not flags & 0x06, spare=False, splice=not shown)
+    return Picture(entry_point=not flags & 0x06, disposable=False, splice=not shown)
 
 
-def _h264(data: bytes, length: int) -> Unit:
-    slices = plain = referred = turned = 0
-    settings = []
+def _h264(data: bytes, length: int) -> Picture:
+    slices = inter = references = rotations = 0
+    parameter_sets = []
     for start, stop in units_of(data, length):
         kind = data[start] & 31
         if kind in (1, 2, 5):
             slices += 1
-            plain += kind != 5
-            referred += bool(data[start] & 0x60)
+            inter += kind != 5
+            references += bool(data[start] & 0x60)
         elif kind == 6:
-            turned += _DISPLAY_ORIENTATION in _messages(data[start + 1 : stop])
+            rotations += _DISPLAY_ORIENTATION in _messages(data[start + 1 : stop])
         elif kind in (7, 8, 13, 15):
-            settings.append(data[start:stop])
-    entry, spare = slices > 0 and not plain, slices > 0 and not referred
-    return Unit(entry, spare, 0, tuple(settings), turned=turned > 0)
+            parameter_sets.append(data[start:stop])
+    entry_point, disposable = slices > 0 and not inter, slices > 0 and not references
+    return Picture(entry_point, disposable, 0, tuple(parameter_sets), rotated=rotations > 0)
 
 
-def _h265(data: bytes, length: int) -> Unit:
-    slices = entries = spare = layer = splices = turned = 0
-    settings = []
+def _h265(data: bytes, length: int) -> Picture:
+    slices = entry_points = disposable = layer = splices = rotations = 0
+    parameter_sets = []
     for start, stop in units_of(data, length):
         kind = data[start] >> 1 & 63
         if kind < 32:
             slices += 1
-            entries += 16 <= kind <= 21
-            # Even numbers below 16: not referred to by their own layer.
-            spare += kind < 16 and kind % 2 == 0
+            entry_points += 16 <= kind <= 21
+            # Not FFmpeg's skip_frame, which skips pictures that higher layers refer to.
+            # Even numbers below 16: pictures that their own layer does not refer to.
+            disposable += kind < 16 and kind % 2 == 0
             layer = max(layer, (data[start + 1] & 7) - 1 if start + 1 < stop else 0)
         elif kind in (32, 33, 34):
-            settings.append(data[start:stop])
+            parameter_sets.append(data[start:stop])
         elif kind in (39, 40):
-            turned += _DISPLAY_ORIENTATION in _messages(data[start + 2 : stop])
+            rotations += _DISPLAY_ORIENTATION in _messages(data[start + 2 : stop])
         splices += 16 <= kind <= 18 or kind in (36, 37)  # broken links, ends of sequences
-    whole = slices > 0
-    entry, spare_too = whole and entries == slices, whole and spare == slices
-    return Unit(entry, spare_too, layer, tuple(settings), splices > 0, turned > 0)
+    return Picture(
+        slices > 0 and entry_points == slices,
+        slices > 0 and disposable == slices,
+        layer,
+        tuple(parameter_sets),
+        splices > 0,
+        rotations > 0,
+    )
 
 
 def _messages(data: bytes) -> Iterator[int]:
-    """The kinds of the messages in a unit of them (H.264, 7.3.2.3.1; H.265, 7.3.5)."""
-    data, place = data.replace(b"\0\0\3", b"\0\0"), 0
-    # The last byte holds nothing but the bit that ends the unit.
-    while place < len(data) - 1:
-        kind, place = _number(data, place)
-        size, place = _number(data, place)
+    """Yields the kind of each message in a unit (H.264, 7.3.2.3.1; H.265, 7.3.5)."""
+    data, position = data.replace(b"\0\0\3", b"\0\0"), 0
+    # The last byte has only the bit that ends the unit.
+    while position < len(data) - 1:
+        kind, position = _number(data, position)
+        size, position = _number(data, position)
         yield kind
-        place += size
+        position += size
 
 
-def _number(data: bytes, place: int) -> tuple[int, int]:
-    """A number written as bytes to be added up, all but the last of which are 255; and its end."""
+def _number(data: bytes, position: int) -> tuple[int, int]:
+    """Returns the sum of bytes up to the first that is not 255, and the position after it."""
     number = 0
-    while data[place : place + 1] == b"\xff":
-        number, place = number + 255, place + 1
-    return number + sum(data[place : place + 1]), place + 1
+    while data[position : position + 1] == b"\xff":
+        number, position = number + 255, position + 1
+    return number + sum(data[position : position + 1]), position + 1
 
 
 def units_of(data: bytes, length: int) -> Iterator[tuple[int, int]]:
-    """Where each unit starts and stops: parted by start codes, or led by ``length`` bytes."""
+    """Yields where each unit starts and stops.
+
+    Args:
+        data: bytes of a packet.
+        length: number of bytes before each unit that give its size; 0 where start codes separate
+            the units.
+    """
     if length == 0:
         start = data.find(_START)
         while start >= 0:
@@ -138,9 +154,9 @@ def units_of(data: bytes, length: int) -> Iterator[tuple[int, int]]:
                 yield start, stop
             start = following
         return
-    place = 0
-    while place + length < len(data):
-        start = place + length
-        place = start + int.from_bytes(data[place:start], "big")
-        if start < place:
-            yield start, min(place, len(data))
+    stop = 0
+    while stop + length < len(data):
+        start = stop + length
+        stop = start + int.from_bytes(data[stop:start], "big")
+        if start < stop:
+            yield start, min(stop, len(data))

@@ -1,4 +1,4 @@
-"""When frames appear, in seconds from the first one that is shown."""
+"""Computes when frames appear, in seconds from the first one that is shown."""
 
 import itertools
 import math
@@ -7,17 +7,17 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from ivn.media.container import Window
+from ivn.media.container import TimeWindow
 
 if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
-# Nearer to the start than this, a seek gains nothing.
+# Windows that start earlier are read from the first packet: seeking would gain nothing.
 _SEEK_FROM_SECONDS = 5.0
 
 
 class Stamped(Protocol):
-    """A frame, or what is left of it."""
+    """A frame, or anything else with its time stamp."""
 
     @property
     def pts(self) -> int | None:
@@ -29,44 +29,44 @@ Frame = TypeVar("Frame", bound=Stamped)
 
 @dataclass(frozen=True)
 class Clock:
-    """How it is told when a frame appears.
+    """The rule by which a frame's time follows from its time stamp or its number.
 
     Attributes:
-        base: seconds a tick.
-        stamp: seconds a tick of the stream's time stamps.
-        rate: the stream's frames a second, on average.
-        believed: whether time stamps are display times; else frames follow one another at ``rate``.
-        origin: time stamp of the first frame that is shown; None: the first that comes is it.
+        base: seconds per tick of this clock.
+        stamp: seconds per tick of the stream's time stamps.
+        rate: average number of frames per second of the stream.
+        trusted: whether time stamps are display times; otherwise frames follow at ``rate``.
+        origin: time stamp of the first frame that is shown; None where that is the first to come.
     """
 
     base: Fraction
     stamp: Fraction
     rate: Fraction
-    believed: bool = True
+    trusted: bool = True
     origin: int | None = None
 
     @property
     def step(self) -> int:
-        """Ticks of a frame at the average rate."""
+        """Ticks per frame at the average rate."""
         return max(1, round(1 / (self.rate * self.base)))
 
     def without_stamps(self) -> "Clock":
-        """The clock of a stream whose time stamps are not believed: a tick is a frame."""
-        return replace(self, base=1 / self.rate, believed=False, origin=None)
+        """Returns the clock of a stream whose time stamps are not trusted: one tick per frame."""
+        return replace(self, base=1 / self.rate, trusted=False, origin=None)
 
     def at_rate_of(self, decoded: list[int]) -> "Clock":
-        """A clock without time stamps, at the rate at which packets are decoded.
+        """Returns a clock without time stamps at the rate at which packets are decoded.
 
-        The stream's own word stands where it is right to a hundredth, and where decoding times do
-        not ascend. AVI has empty packets between those with data, which its own rate counts. The
-        step behind the first packet plays no part: encoders that hold frames back leave it empty.
+        The declared rate stays where it is right to 1%, and where decoding times do not ascend. AVI
+        counts empty packets between those with data in its rate. The step after the first packet is
+        ignored: encoders that delay frames leave a gap there.
 
         Args:
-            decoded: decoding times of all packets with data, in the stream's ticks.
+            decoded: decoding time of each packet with data, in the stream's ticks.
         """
         decoded = decoded[1:]
         span = (decoded[-1] - decoded[0]) * self.stamp if decoded else Fraction(0)
-        if span <= 0 or any(one >= other for one, other in itertools.pairwise(decoded)):
+        if span <= 0 or any(first >= second for first, second in itertools.pairwise(decoded)):
             return self
         rate = (len(decoded) - 1) / span
         return (
@@ -74,12 +74,15 @@ class Clock:
         )
 
     def seconds(self, tick: int) -> float:
-        """From the first frame on."""
+        """Returns the time of a tick, in seconds from the first frame."""
         return float(tick * self.base)
 
-    def span(self, window: Window) -> tuple[float, float]:
-        """First time stamp inside the window and first one after, as far as they are known."""
-        if window == Window() or not self.believed or self.origin is None:
+    def span(self, window: TimeWindow) -> tuple[float, float]:
+        """Returns the first time stamp inside the window and the first after it.
+
+        They are infinite where the window or the origin of the clock sets no bound.
+        """
+        if window == TimeWindow() or not self.trusted or self.origin is None:
             return -math.inf, math.inf
         start, end = (
             self.origin + (seconds - 1e-3) / float(self.base)
@@ -87,13 +90,13 @@ class Clock:
         )
         return start, end
 
-    def near(self, window: Window) -> float | None:
-        """The time stamp near which reading may begin; None where that is at the first packet."""
+    def near(self, window: TimeWindow) -> float | None:
+        """Returns the time stamp near which reading may begin; None for the first packet."""
         low, _ = self.span(window)
         return low if low > -math.inf and window.start >= _SEEK_FROM_SECONDS else None
 
-    def inside(self, frames: Iterable[Frame], window: Window) -> Iterator[tuple[Frame, float]]:
-        """The frames that appear in the window, each with its seconds from the first frame on."""
+    def inside(self, frames: Iterable[Frame], window: TimeWindow) -> Iterator[tuple[Frame, float]]:
+        """Yields the frames that appear in the window, with their seconds from the first frame."""
         for frame, tick in self.ticks(frames):
             seconds = self.seconds(tick)
             if window.holds(seconds):
@@ -102,15 +105,15 @@ class Clock:
                 return
 
     def ticks(self, frames: Iterable[Frame]) -> Iterator[tuple[Frame, int]]:
-        """The frames in the order of display, each with its tick from the first frame on.
+        """Yields the frames, which come in display order, with their ticks from the first frame.
 
-        A frame without a time stamp follows the one before, and so does one whose time stamp goes
-        back.
+        A frame without a time stamp, or whose time stamp goes back, is one step after the frame
+        before it.
         """
         origin, step = self.origin, self.step
         last: int | None = None
         for frame in frames:
-            if not self.believed or frame.pts is None:
+            if not self.trusted or frame.pts is None:
                 tick = 0 if last is None else last + step
             else:
                 origin = frame.pts if origin is None else origin
@@ -122,7 +125,7 @@ class Clock:
 
 
 def clock_of_stream(stream: "VideoStream") -> Clock:
-    """The clock of a stream whose time stamps are believed."""
+    """Returns the clock of a stream whose time stamps are trusted."""
     rate = stream.average_rate or stream.guessed_rate or Fraction(25)
     base = stream.time_base or Fraction(1, 25)
     return Clock(base, base, Fraction(rate))

@@ -11,13 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ivn.frozen import Teacher
 from ivn.model.encoder import Encoder
-from ivn.model.patch import normalised
 from ivn.report.draw.picture import pca_colours
 from ivn.report.page.content import Film, Neighbours
-from ivn.stages.stage1 import Stage1
-from ivn.stages.stage2 import Stage2
+from ivn.stages.teachers import STUDENT, StageTeacher
 
 from .clips import Clip, Views
 from .opened import Opened
@@ -52,13 +49,13 @@ def eyes(runs: Sequence[Opened], given: Sequence[str]) -> list[Eye]:
     found: list[Eye] = []
     seen: list[tuple[str, object]] = []
     for run in runs:
-        for kind, config, teacher, clip in _teachers(run):
-            if (kind, config) not in seen:
-                seen.append((kind, config))
-                label = (
-                    kind if [name for name, _ in seen].count(kind) == 1 else f"{kind}, {run.name}"
-                )
-                found.append(_teacher(teacher, clip, label, run))
+        for key, teacher in run.stage.teachers.items() if run.stage is not None else ():
+            known = (key, teacher.spec.config)
+            if known not in seen and teacher.network.num_taps:
+                seen.append(known)
+                name = key.replace("_", " ")
+                alone = [one for one, _ in seen].count(key) == 1
+                found.append(_teacher(teacher, name if alone else f"{name}, {run.name}", run))
     twins: list[object] = []
     for run in runs:
         sizes = run.config.model.encoder
@@ -66,35 +63,15 @@ def eyes(runs: Sequence[Opened], given: Sequence[str]) -> list[Eye]:
             twins.append(sizes)
             label = "random" if len(twins) == 1 else f"random, as {run.name}"
             found.append(_encoder(run.untrained(), label, run.name))
-    kinds = [run.config.stage.kind for run in runs]
+    labels = [run.config.stage.label for run in runs]
     for run in runs:
         if run.encoder is not None:
-            kind = run.config.stage.kind
-            alone = kinds.count(kind) == 1 and run.name in given
-            label = {"stage1": "stage 1", "stage2": "stage 2"}[kind]
+            label = run.config.stage.label
+            alone = labels.count(label) == 1 and run.name in given
             found.append(
                 _encoder(run.encoder, label if alone else f"{label}, {run.name}", run.name)
             )
     return found
-
-
-def _teachers(run: Opened) -> list[tuple[str, object, Teacher, str]]:
-    """What a run calls its teachers, their configs, themselves and the clips that they see."""
-    stage = run.stage
-    found: list[tuple[str, object, Teacher | None, str]] = []
-    if stage is not None:
-        semantic = stage.semantic
-        found.append(("teacher", run.config.stage.teacher, semantic.teacher, semantic.clip))
-    if isinstance(stage, Stage1):
-        config = stage.config.second_teacher
-        found.append(("second teacher", config, stage.second_teacher, stage.second.clip))
-    if isinstance(stage, Stage2) and isinstance(stage.teacher, Teacher):
-        found.append(("target", stage.config.target, stage.teacher, "target"))
-    return [
-        (kind, config, teacher, clip)
-        for kind, config, teacher, clip in found
-        if teacher is not None and teacher.num_taps
-    ]
 
 
 def film(eye: Eye, features: Floats) -> Film:
@@ -132,19 +109,18 @@ def neighbours(eye: Eye, means: Sequence[Floats], queries: Sequence[int], count:
 @torch.no_grad()
 def _see_encoder(encoder: Encoder, views: Views) -> Tensor:
     where = next(encoder.parameters()).device
-    video = views["student"].to(where)
+    video = views[STUDENT].to(where)
     side = video.shape[3] // encoder.config.patch_size
     return encoder(video)[0].unflatten(0, (-1, side, side))
 
 
 @torch.no_grad()
-def _see_teacher(teacher: Teacher, clip: str, views: Views, where: torch.device) -> Tensor:
-    if clip in views and clip != "student":
-        targets = teacher(views[clip].to(where), pooled=False, attention=False)
-    else:
-        video = normalised(views["student"].to(where))
-        targets = teacher.from_student(video, pooled=False, attention=False)
-    return targets.layers[-1][0].unflatten(0, (-1, teacher.grid, teacher.grid))
+def _see_teacher(teacher: StageTeacher, views: Views) -> Tensor:
+    network = teacher.network
+    where = next(network.network.parameters()).device
+    clips = {teacher.spec.clip: views[teacher.spec.clip].to(where)}
+    found = teacher.look(clips, layers=True, pooled=False, attention=False)
+    return found.layers[-1][0].unflatten(0, (-1, network.grid, network.grid))
 
 
 def _encoder(encoder: Encoder, label: str, group: str) -> Eye:
@@ -153,11 +129,11 @@ def _encoder(encoder: Encoder, label: str, group: str) -> Eye:
     return Eye(label, group, lambda views: _see_encoder(encoder, views), cost)
 
 
-def _teacher(teacher: Teacher, clip: str, label: str, run: Opened) -> Eye:
-    where = next(teacher.network.parameters()).device
-    tokens = run.config.stage.frames * teacher.grid**2
-    cost = 2.0 * sum(p.numel() for p in teacher.network.parameters()) * tokens
-    return Eye(label, run.name, lambda views: _see_teacher(teacher, clip, views, where), cost)
+def _teacher(teacher: StageTeacher, label: str, run: Opened) -> Eye:
+    network = teacher.network
+    tokens = run.config.stage.frames * network.grid**2
+    cost = 2.0 * sum(p.numel() for p in network.network.parameters()) * tokens
+    return Eye(label, run.name, lambda views: _see_teacher(teacher, views), cost)
 
 
 def cost(found: Sequence[Eye]) -> float:

@@ -11,7 +11,7 @@ from torch import nn
 
 from ivn.config.run import Config, read
 from ivn.model.encoder import Encoder, build_encoder
-from ivn.model.state import check_weight, read_state
+from ivn.model.state_dict import check_weight, read_state
 from ivn.report.page.content import Missing
 from ivn.stages.build import build_stage
 from ivn.stages.stage import Stage

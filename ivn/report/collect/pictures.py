@@ -5,16 +5,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ivn.data.batch import ClipSpec
 from ivn.media.source import Source
 from ivn.report.draw.images import heat, thumbnail
 from ivn.report.page.content import Film, Gallery, Missing, Strip
+from ivn.stages.teachers import STUDENT
 
 from . import features
 from .clips import Clip, Specs, read_some
 from .features import Eye, Floats
 from .opened import FAILURES, Opened, device
-from .reconstructions import decoder_of, reconstructions
+from .reconstructions import reconstructions
 from .views import Look, look, mask_films
 
 SHOWN = 3  # clips of masks, reconstructions and features
@@ -90,10 +90,8 @@ def _placed(runs: Sequence[Opened], missing: list[Missing]) -> list[Opened]:
 
 
 def _specs(run: Opened) -> Specs:
-    if run.stage is not None:
-        return run.stage.clip_specs
-    sizes = run.config.stage
-    return {"student": ClipSpec(sizes.frames, sizes.size)}
+    specs = run.config.stage.clip_specs
+    return specs if run.stage is not None else {STUDENT: specs[STUDENT]}
 
 
 def _affordable(seeing: Sequence[Eye]) -> int:
@@ -133,7 +131,7 @@ def _reconstructions(
     able = [
         run
         for run in runs
-        if run.stage is not None and run.encoder is not None and decoder_of(run.stage) is not None
+        if run.stage is not None and run.encoder is not None and run.stage.decoder_of_pixels
     ]
     # Noise does not compress: a clip of each of many runs is a page's worth of it.
     clips = shown if len(able) <= _SEVERAL else shown[:1]
@@ -199,7 +197,7 @@ def _gallery(
 
 def _frames(clip: Clip) -> np.ndarray:
     views = next(iter(clip.views.values()))
-    return views["student"][0].numpy()
+    return views[STUDENT][0].numpy()
 
 
 def _middle(clip: Clip) -> np.ndarray:

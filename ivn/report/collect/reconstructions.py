@@ -15,15 +15,13 @@ from torch import Tensor
 
 from ivn.data.batch import IMAGENET_MEAN, IMAGENET_STD
 from ivn.keys import Purpose
-from ivn.model.decoder import DiffusionDecoder, PixelDecoder, PixelHead
+from ivn.model.decoder import DiffusionDecoder, PixelHead
 from ivn.model.diffusion import STEPS, cosine_schedule, predicted_target
 from ivn.model.patch import patch_grid
 from ivn.ops.random import normal
 from ivn.report.draw.images import Pixels
 from ivn.report.draw.picture import grey_out, paste_patches
 from ivn.report.page.content import Film, Strip
-from ivn.stages.stage import Stage
-from ivn.stages.stage2 import Stage2
 
 from .clips import Clip
 from .opened import Opened
@@ -69,17 +67,11 @@ class Frame:
         return Film(label, frame, note)
 
 
-def decoder_of(stage: Stage) -> PixelDecoder | None:
-    """The stage's decoder of pixels, if it has one."""
-    decoder = stage.pixel_decoder if isinstance(stage, Stage2) else stage.decoder
-    return decoder if isinstance(decoder, (DiffusionDecoder, PixelHead)) else None
-
-
 @torch.no_grad()
 def reconstructions(run: Opened, clips: Sequence[Clip]) -> list[Strip]:
     """The middle frame of each clip, drawn by the run's decoder of pixels."""
     assert run.stage is not None
-    decoder = decoder_of(run.stage)
+    decoder = run.stage.decoder_of_pixels
     assert decoder is not None
     frames = [_frame(run, clip, number) for number, clip in enumerate(clips)]
     keys = torch.cat([frame.key for frame in frames])
@@ -116,7 +108,7 @@ def _frame(run: Opened, clip: Clip, number: int) -> Frame:
     stage, batch = run.stage, batch_of(run, clip, number)
     assert stage is not None
     video, p = batch.clips["student"], run.config.model.encoder.patch_size
-    visible, masked = stage.mask(batch, stage.semantic.look(batch).attention)
+    visible, masked = stage.mask(batch, stage.attention(batch))
     # Masks without truncation go with no decoder of pixels: the config refuses them.
     assert isinstance(visible, Tensor) and isinstance(masked, Tensor)
     predicted = stage.student(video, visible, masked).predicted

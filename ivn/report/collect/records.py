@@ -42,7 +42,7 @@ def read_run(path: Path) -> tuple[Run, Config | None, dict[str, Any]]:
     preset = config.name if config is not None and config.name in PRESETS else ""
     run = Run(
         name=path.name,
-        stage=config.stage.kind if config is not None else "",
+        stage=config.stage.label if config is not None else "",
         facts=_facts(path, config, source, log, saved, card),
         log=log,
         seconds_per_step=_seconds(log, config),

@@ -14,12 +14,11 @@ from ivn.data.batch import Batch
 from ivn.keys import make_keys
 from ivn.model.encoder import Encoder
 from ivn.model.packed import Index, Packed
-from ivn.model.patch import normalised, patch_grid
+from ivn.model.patch import patch_grid
 from ivn.report.draw.images import Pixels
 from ivn.report.draw.picture import grey_out
 from ivn.report.page.content import Film
 from ivn.stages.masks import Masking
-from ivn.stages.stage import Stage
 
 from .clips import Clip
 from .opened import Opened
@@ -47,11 +46,10 @@ def look(run: Opened, clip: Clip, number: int) -> Look:
     assert stage is not None
     video = batch.clips["student"]
     grid = patch_grid(video, run.config.model.encoder.patch_size)
-    told = stage.semantic.look(batch).attention
-    masks = drawn_masks(stage.masking, stage.encoder, batch, told)
-    heat = _attention(stage, batch, told)
+    heat = stage.attention(batch)
+    masks = drawn_masks(stage.masking, stage.encoder, batch, heat)
     frames = video[0].cpu().numpy()
-    if heat is None or heat.shape[2] != grid[1] * grid[2]:
+    if not heat.numel() or heat.shape[2] != grid[1] * grid[2]:
         return Look(frames, masks, None)
     return Look(frames, masks, heat[0].unflatten(1, grid[1:]).float().cpu().numpy())
 
@@ -83,17 +81,6 @@ def batch_of(run: Opened, clip: Clip, number: int) -> Batch:
     where, data = next(run.stage.parameters()).device, run.config.data
     keys = make_keys(data.seed, 0, [number])
     return Batch(dict(clip.views[run.name]), keys, repeats=data.repeats).to(where)
-
-
-def _attention(stage: Stage, batch: Batch, seen: Tensor) -> Tensor | None:
-    """The teacher's attention ``[B, T, n]``; asked for where the mask did without it."""
-    teacher, clip = stage.semantic.teacher, stage.semantic.clip
-    if teacher is None or seen.numel():
-        return seen if seen.numel() else None
-    if clip in batch.clips and clip != "student":
-        return teacher(batch.clips[clip], layers=False, pooled=False).attention
-    pixels = normalised(batch.clips["student"])
-    return teacher.from_student(pixels, layers=False, pooled=False).attention
 
 
 def _tokens(index: Index) -> NDArray[np.int64]:

@@ -1,21 +1,22 @@
-"""``ivn data view``: a contact sheet of the first samples of a training, as PNG."""
+"""``ivn data view``: a contact sheet of the first samples of a training, as a page."""
 
 import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 
 from ivn.config.run import Config
 from ivn.data.manifest.listing import list_clips
 from ivn.data.sampling.plan import Plan
-from ivn.durable import check_absent, new_file
+from ivn.durable import check_absent, write_text
 from ivn.errors import DataError, RequestError
 from ivn.media.source import Source
 from ivn.report.contact.masks import Looking, looking
 from ivn.report.contact.samples import Sample, first_samples
+from ivn.report.contact.sheet import Cell, contact_sheet
 from ivn.report.draw.picture import grey_out
-from ivn.report.draw.sheet import Cell, contact_sheet
 
 _LABELS = 3  # of a clip that are told
 _NAMED = 5  # broken files that the sheet itself names
@@ -26,7 +27,7 @@ def view(data: str, out: str, config: Config, *, run: Path | None, clips: int) -
 
     Args:
         data: a folder, a list or a manifest.
-        out: a new .png file.
+        out: a new .html file.
         config: of the training; its seed decides what is drawn.
         run: whose newest weights masks follow where they follow the student's; None takes those
             that the training begins with.
@@ -57,9 +58,10 @@ def view(data: str, out: str, config: Config, *, run: Path | None, clips: int) -
         more = ", ..." if len(broken) > _NAMED else ""
         notes.append(f"{_broken(broken)} replaced, as in training: {some}{more}")
     cells = [_cell(sample, look) for sample in samples]
-    sheet = contact_sheet(cells, title=_title(config, sources, data), notes=notes)
-    with new_file(place) as temporary:
-        sheet.save(temporary, format="PNG")
+    made_by = f"ivn {version('ivn')}"
+    title = _title(config, sources, data)
+    sheet = contact_sheet(cells, title=title, notes=notes, made_by=made_by)
+    write_text(place, sheet)
     for note in (few, look.missing and f"no masks: {look.missing}"):
         if note:
             print(note, file=sys.stderr)
@@ -73,8 +75,8 @@ def _broken(files: Mapping[str, str]) -> str:
 
 
 def _check(place: Path, clips: int) -> None:
-    if place.suffix.lower() != ".png":
-        raise RequestError(f"{place}: expected a name that ends in .png")
+    if place.suffix.lower() != ".html":
+        raise RequestError(f"{place}: the sheet is a page, expected a name that ends in .html")
     check_absent(place)
     if not place.parent.is_dir():
         raise DataError(f"{place.parent}: no such folder")
@@ -120,12 +122,12 @@ def _cell(sample: Sample, look: Looking) -> Cell:
     lines.append(f"{crop.width} x {crop.height} of {w} x {h}{mirrored}")
     if shares:
         lines.append(f"{', '.join(shares)} of the tokens visible")
+    lines.append(f"frames at {', '.join(f'{time:.2f}' for time in sample.times)} s")
     return Cell(
         os.path.basename(source.member or source.path),
         lines,
         sample.whole,
         (crop.left, crop.top, crop.width, crop.height),
-        sample.times,
         films,
     )
 

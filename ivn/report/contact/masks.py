@@ -1,83 +1,74 @@
-"""What the stage of a config sees of clips: who looks at them, and the masks of each."""
+"""The masks that a stage draws for clips, from its config or from a run's newest weights."""
 
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from ivn.config.run import Config
 from ivn.data.batch import Batch, ClipSpec
-from ivn.frozen import Teacher, TeacherConfig, frames_seen
 from ivn.load import load_encoder
 from ivn.model.encoder import Encoder, build_encoder
 from ivn.report.collect.opened import FAILURES
 from ivn.report.collect.views import Mask, drawn_masks
 from ivn.report.contact.hub import hub_or_cache
 from ivn.stages.build import fitting_teacher
-from ivn.stages.semantic import STUDENT, SemanticTeacher
 from ivn.stages.stage import NO_ATTENTION
-from ivn.stages.stage1 import Stage1Config
+from ivn.stages.teachers import StageTeacher
 
 
 @dataclass(frozen=True)
 class Looking:
-    """What of a stage decides what it sees.
+    """The networks that a stage's masks follow.
 
     Attributes:
-        config: of the run.
-        encoder: the student's; without weights where no mask asks for any.
-        semantic: the teacher whose attention masks follow, None where they follow none.
-        missing: "", or why there are no masks, in a line.
+        config: the run's config.
+        encoder: the student's encoder; without weights where no mask follows its embeddings.
+        teacher: the teacher whose attention masks follow; None where they follow none.
+        missing: reason, in a line, why there are no masks; "" where there are.
     """
 
     config: Config
     encoder: Encoder
-    semantic: SemanticTeacher | None
+    teacher: StageTeacher | None
     missing: str
 
     @property
     def specs(self) -> dict[str, ClipSpec]:
-        """What each consumer sees, of those that decide which frames and pixels the student sees.
+        """What each consumer sees of a clip.
 
-        A teacher of clips may see twice the frames, of which the student gets every other.
+        Teachers decide the student's frames, too: it gets every other of twice as many.
         """
-        stage = self.config.stage
-        specs = {STUDENT: ClipSpec(stage.frames, stage.size)}
-        if self.semantic is not None:
-            specs |= self.semantic.clip_specs(stage.frames)
-        for teacher in _beside(self.config):
-            if (frames := frames_seen(teacher, stage.frames)) > stage.frames:
-                specs["of more frames"] = ClipSpec(frames, stage.size)
-        return specs
+        return self.config.stage.clip_specs
 
     @torch.no_grad()
     def masks(self, batch: Batch) -> list[Mask]:
-        """Those of a clip, a batch of one; none where they are missing."""
+        """Returns the masks of a clip, a batch of one; none where they are missing."""
         if self.missing:
             return []
-        told: Tensor = (
-            NO_ATTENTION if self.semantic is None else self.semantic.look(batch).attention
-        )
+        attention = NO_ATTENTION
+        if self.teacher is not None:
+            seen = self.teacher.look(batch.clips, layers=False, pooled=False, attention=True)
+            attention = seen.attention
         masking = self.config.stage.masking(self.config.optim.batch_size)
-        return drawn_masks(masking, self.encoder, batch, told)
+        return drawn_masks(masking, self.encoder, batch, attention)
 
 
 def looking(config: Config, run: Path | None) -> Looking:
-    """What the stage of a config, or of a run at its newest checkpoint, looks at clips with."""
+    """Returns the networks for the masks of a config, or of a run at its newest checkpoint."""
     masking = config.stage.masking(config.optim.batch_size)
-    semantic, missing = None, ""
+    teacher, missing = None, ""
     if masking.semantic:
-        teacher = config.stage.teacher
-        assert isinstance(teacher, TeacherConfig)
+        spec = config.stage.teachers["teacher"]
+        source = spec.config.source
         side = config.stage.size // config.model.encoder.patch_size
-        from_hub = bool(teacher.source) and not Path(teacher.source).exists()
+        from_hub = bool(source) and not Path(source).exists()
         with hub_or_cache() if from_hub else nullcontext("") as away:
             try:
-                semantic = _semantic(config, fitting_teacher(teacher, True, side, "teacher"))
+                teacher = StageTeacher(spec, fitting_teacher(config.stage, "teacher", side))
             except FAILURES as error:
-                name = f"{teacher.kind} {teacher.source}".strip()
+                name = f"{spec.config.kind} {source}".strip()
                 reason = " ".join([*str(error).split(), *[f"({away})"] * bool(away)])
                 missing = f"the mask {masking.kind} follows the attention of {name}: {reason}"
     with torch.device("meta"):
@@ -86,23 +77,4 @@ def looking(config: Config, run: Path | None) -> Looking:
         encoder = build_encoder(config.model.encoder, seed=config.data.seed)
         if run is not None:
             encoder = load_encoder(run)
-    return Looking(config, encoder, semantic, missing)
-
-
-def _semantic(config: Config, teacher: Teacher | None) -> SemanticTeacher:
-    stage = config.stage
-    as_student = isinstance(stage, Stage1Config) and stage.teacher_input == "student"
-    clip = STUDENT if as_student else "teacher"
-    return SemanticTeacher(teacher, None, clip=clip, attention=True)
-
-
-def _beside(config: Config) -> list[TeacherConfig]:
-    """The teachers that get clips of their own, without reading any."""
-    stage = config.stage
-    found: list[object]
-    if isinstance(stage, Stage1Config):
-        decoded = stage.needs_teacher and stage.teacher_input == "decoded"
-        found = [stage.teacher] * decoded + [stage.second_teacher] * stage.aligns_second
-    else:
-        found = [stage.teacher] * stage.needs_teacher + [stage.target]
-    return [one for one in found if isinstance(one, TeacherConfig)]
+    return Looking(config, encoder, teacher, missing)

@@ -30,6 +30,7 @@ def coarse(pixels: Pixels) -> bool:
     return pixels.shape[-2] <= _COARSE
 
 
+# Strips that a script moves, not animated images: all keep the same time and can be stopped.
 def strip_uri(film: Pixels) -> tuple[str, int]:
     """A film's frames beside one another as a data URI, and how many: evenly spread ones.
 

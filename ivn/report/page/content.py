@@ -55,6 +55,18 @@ class Log:
     warnings: Sequence[tuple[int, str]]
     replaced: Mapping[tuple[str, str], int]
 
+    def losses(self) -> dict[str, tuple[float, float]]:
+        """Means of the loss and of each of its terms, in the first and the last tenth of steps."""
+        means = {}
+        for name, series in self.series.items():
+            if name == "loss" or name.startswith("terms."):
+                tenth = max(1, len(series.values) // 10)
+                first, last = (
+                    sum(part) / tenth for part in (series.values[:tenth], series.values[-tenth:])
+                )
+                means[name.removeprefix("terms.")] = (first, last)
+        return means
+
 
 @dataclass(frozen=True)
 class Run:
@@ -62,7 +74,7 @@ class Run:
 
     Attributes:
         name: short, and different for each run of a page.
-        stage: "stage1", "stage2" or "" where the config cannot be read.
+        stage: name of its stage, such as "stage 1"; "" where the config cannot be read.
         facts: (what, value) about the run, in the order in which they are shown.
         log: None without one.
         seconds_per_step: (waiting for data, everything else), means; None without a log.

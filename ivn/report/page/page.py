@@ -15,31 +15,44 @@ _FEW = 14  # rows of a table that is open from the start
 
 
 def render(content: Content) -> str:
-    """The whole page as HTML."""
+    """The whole page of some runs as HTML."""
+    names = ", ".join(run.name for run in content.runs)
+    sections = [section for section in _sections(content) if section is not None]
+    return document(
+        f"ivn report: {names}",
+        header("ivn report", names),
+        bar([(anchor, title) for anchor, title, _ in sections]),
+        tag("main", {}, *(_section(*section) for section in sections)),
+        generator=GENERATOR,
+        made_by=content.made_by,
+    )
+
+
+def document(title: str, *parts: Html, generator: str, made_by: str) -> str:
+    """A page of its own with the report's style and script, as HTML.
+
+    Args:
+        title: title of the window.
+        parts: header, bar and main part; the script needs :func:`bar`.
+        generator: the command that makes it.
+        made_by: the program and its versions.
+    """
     script = Html((_HERE / "script.js").read_text("utf-8"))
     style = Html((_HERE / "style.css").read_text("utf-8"))
-    title = f"ivn report: {', '.join(run.name for run in content.runs)}"
     head = tag(
         "head",
         {},
         tag("meta", {"charset": "utf-8"}),
         tag("meta", {"http-equiv": "Content-Security-Policy", "content": _policy(script)}),
         tag("meta", {"name": "viewport", "content": "width=device-width, initial-scale=1"}),
-        tag("meta", {"name": "generator", "content": GENERATOR}),
+        tag("meta", {"name": "generator", "content": generator}),
         tag("meta", {"name": "referrer", "content": "no-referrer"}),
         tag("title", {}, title),
         tag("style", {}, style),
     )
-    sections = [section for section in _sections(content) if section is not None]
-    body = tag(
-        "body",
-        {},
-        _header(content),
-        _bar([(anchor, title) for anchor, title, _ in sections]),
-        tag("main", {}, *(_section(*section) for section in sections)),
-        tag("footer", {}, _footer(content)),
-        tag("script", {}, script),
-    )
+    made = tag("p", {}, f"Made by {made_by}. This file asks no host for anything.")
+    footer = tag("footer", {}, made)
+    body = tag("body", {}, *parts, footer, tag("script", {}, script))
     return f"<!doctype html>\n{tag('html', {'lang': 'en'}, head, body)}\n"
 
 
@@ -80,13 +93,14 @@ def _section(anchor: str, title: str, inside: Html) -> Html:
     return tag("section", {"id": anchor, "aria-labelledby": name}, head, inside)
 
 
-def _header(content: Content) -> Html:
-    names = ", ".join(run.name for run in content.runs)
-    kicker = tag("p", {"class": "kicker"}, "ivn report")
-    return tag("header", {}, tag("div", {}, kicker, tag("h1", {}, names)))
+def header(kicker: str, title: str) -> Html:
+    """The head of a page: its title under a few words in small letters."""
+    inside = tag("div", {}, tag("p", {"class": "kicker"}, kicker), tag("h1", {}, title))
+    return tag("header", {}, inside)
 
 
-def _bar(sections: Sequence[tuple[str, str]]) -> Html:
+def bar(sections: Sequence[tuple[str, str]]) -> Html:
+    """Links to sections, by (anchor, title), and the controls of all films."""
     links = [tag("a", {"href": f"#{anchor}"}, title) for anchor, title in sections]
     slider = {"type": "range", "id": "when", "min": 0, "max": 31, "value": 0}
     tools = [
@@ -100,10 +114,6 @@ def _bar(sections: Sequence[tuple[str, str]]) -> Html:
     )
 
 
-def _footer(content: Content) -> Html:
-    return tag("p", {}, f"Made by {content.made_by}. This file asks no host for anything.")
-
-
 def _runs(content: Content) -> Html:
     cards = [_run(number, run) for number, run in enumerate(content.runs)]
     inside = [tag("div", {"class": "cards"}, *cards)]
@@ -113,15 +123,16 @@ def _runs(content: Content) -> Html:
 
 
 def _run(number: int, run: Run) -> Html:
-    stage = {"stage1": "stage 1", "stage2": "stage 2"}.get(run.stage, "config unreadable")
     head = tag(
         "h3",
         {},
         tag("span", {"class": f"key c{number % 8}"}, ""),
         tag("span", {}, run.name),
-        tag("span", {"class": "badge"}, stage),
+        tag("span", {"class": "badge"}, run.stage or "config unreadable"),
     )
-    facts = [*run.facts, *_losses(run)]
+    means = run.log.losses() if run.log else {}
+    losses = [(name, f"{first:.3g} \u2192 {last:.3g}") for name, (first, last) in means.items()]
+    facts = [*run.facts, *losses]
     listed = join(join([tag("dt", {}, name), tag("dd", {}, value)]) for name, value in facts)
     parts = [head, tag("dl", {"class": "facts"}, listed)]
     if run.log is not None:
@@ -129,19 +140,6 @@ def _run(number: int, run: Run) -> Html:
     if run.missing:
         parts.append(_missing(run.missing))
     return tag("article", {"class": "card"}, *parts)
-
-
-def _losses(run: Run) -> list[tuple[str, str]]:
-    """Each term's mean over the first and the last tenth of the steps."""
-    found = []
-    for name, series in (run.log.series if run.log else {}).items():
-        if name == "loss" or name.startswith("terms."):
-            tenth = max(1, len(series.values) // 10)
-            first = sum(series.values[:tenth]) / tenth
-            last = sum(series.values[-tenth:]) / tenth
-            change = f"{first:.3g} \u2192 {last:.3g}"
-            found.append((name.removeprefix("terms."), change))
-    return found
 
 
 def _notes(run: Run) -> Html:
@@ -184,7 +182,7 @@ def _reconstruction(content: Content) -> Html:
         "steps). Decibels are those of the drawn patches against the original; visible patches are "
         "the original's."
     )
-    none = "No run here has a trained decoder of pixels: stage two predicts features."
+    none = "No run here has a trained decoder of pixels."
     return _pictures(said, films.strips(content.reconstructions), none)
 
 

@@ -8,7 +8,14 @@ from ivn.evaluate.features.cache import HeldFeatures
 from ivn.evaluate.heads.adamw import StackedAdamW
 from ivn.evaluate.heads.heads import Attentive4Head, AttentiveHead, LinearHead, attention_heads
 from ivn.evaluate.heads.meanquery import MeanQueryHead
-from ivn.evaluate.heads.training import Samples, Standard, Training, probabilities, standard, train
+from ivn.evaluate.heads.training import (
+    Standard,
+    Training,
+    TrainingSamples,
+    probabilities,
+    standard,
+    train,
+)
 from tests.evaluate.planted import draw
 
 KINDS = [
@@ -100,7 +107,7 @@ def test_the_head_of_four_blocks_starts_as_vjepa2s():
 def test_a_stack_trains_as_each_of_its_heads_alone(kind, shape):
     n, K = 20, 3
     features = HeldFeatures(3 * draw(n, 2, *shape) + 1)
-    samples = Samples.of(torch.arange(n), (0, 1), torch.arange(n) % K)
+    samples = TrainingSamples.of(torch.arange(n), (0, 1), torch.arange(n) % K)
     moments, head = standard(kind, features, samples), kind(shape, K)
     lr, decay = torch.tensor([1e-2, 1e-3, 3e-3]), torch.tensor([0.1, 0.5, 0.0])
     weights = torch.stack([torch.ones(2 * n), (samples.clips % 4 > 0).float(), torch.ones(2 * n)])
@@ -132,7 +139,7 @@ def test_samples_without_weight_teach_nothing():
     found = []
     for last in (0, 1):
         labels[6:] = last
-        samples = Samples.of(torch.arange(8), (0,), labels)
+        samples = TrainingSamples.of(torch.arange(8), (0,), labels)
         found.append(train(LinearHead((4,), 2), features, samples, weights, **options)["weight"])
     assert torch.equal(*found)
 
@@ -141,7 +148,7 @@ def test_memory_bounds_change_nothing(monkeypatch):
     from ivn.evaluate.heads import training as module
 
     head, features = AttentiveHead((6, 64), 3), HeldFeatures(draw(12, 1, 6, 64))
-    samples = Samples.of(torch.arange(12), (0,), torch.arange(12) % 3)
+    samples = TrainingSamples.of(torch.arange(12), (0,), torch.arange(12) % 3)
     moments = standard(AttentiveHead, features, samples)
 
     def run():
@@ -171,7 +178,7 @@ def test_parameters_and_moments_are_within_the_memory_too(kind, monkeypatch):
 
     shape = (256,) if kind is LinearHead else (4, 64)
     head, features = kind(shape, 9), HeldFeatures(draw(12, 1, *shape))
-    samples = Samples.of(torch.arange(12), (0,), torch.arange(12) % 9)
+    samples = TrainingSamples.of(torch.arange(12), (0,), torch.arange(12) % 9)
     budget = 2 * 5 * head.held()
     monkeypatch.setattr(module, "_FLOATS", {"cpu": budget, "cuda": 0})
     passes = []
@@ -248,7 +255,7 @@ def test_probabilities_are_the_mean_over_views():
 def test_features_are_standardised_by_the_training_samples_alone():
     x = draw(6, 1, 3, 2, 4) * 5 + 2
     x[..., 3] = 7.0  # says nothing
-    samples = Samples.of(torch.arange(4), (0,), torch.zeros(4))
+    samples = TrainingSamples.of(torch.arange(4), (0,), torch.zeros(4))
     moments = standard(AttentiveHead, HeldFeatures(x), samples)
     seen = moments(x[:4]).flatten(0, -2)
     torch.testing.assert_close(seen.mean(0), torch.zeros(4), rtol=0, atol=1e-5)

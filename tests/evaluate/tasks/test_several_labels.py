@@ -122,7 +122,7 @@ def test_shuffled_labels_are_at_chance():
     features = draw(300, 1, 16)
     labels = torch.rand(300, 4, generator=torch.Generator().manual_seed(1)) < 0.4
     labels[:, 0] = True  # at least one each
-    one = fit.Task(
+    one = fit.Labelled(
         task(features, torch.zeros(300, dtype=torch.long), torch.arange(300)).features,
         labels,
         np.arange(300),

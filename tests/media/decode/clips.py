@@ -114,10 +114,10 @@ class Facts:
 
 def facts_of(path):
     """Of a video that can be decoded."""
-    with read_window(Source(str(path))) as read:
-        times = read.found
+    with read_window(Source(str(path))) as reading:
+        times = reading.table
         gaps = np.diff(sorted(times.times[number] for number in times.shown))
-        context = read.stream.codec_context
+        context = reading.stream.codec_context
         codec, kind = context.codec.canonical_name, context.pix_fmt
     with opened(path) as (container, stream, _):
         frame = next(container.decode(stream))

@@ -119,11 +119,11 @@ def test_dali_gives_the_same_frames_of_what_its_cpu_decoder_knows(file, monkeypa
     facts, expected = facts_of(file), decode(file, some)
     with dali.Decoder(device=torch.device("cpu"), batch_size=1, threads=1) as decoder:
         if facts.codec not in ("vp8", "vp9"):
-            (frames,) = decoder.decode([dali.Request(Source(str(file)), some)])
+            (frames,) = decoder.decode([dali.ClipRequest(Source(str(file)), some)])
             assert torch.equal(frames, expected)
             return
         alone(monkeypatch, dali)
-        (frames,) = decoder.decode([dali.Request(Source(str(file)), some)])
+        (frames,) = decoder.decode([dali.ClipRequest(Source(str(file)), some)])
     close(frames, expected)
 
 
@@ -135,7 +135,7 @@ def test_dali_gives_the_same_frames_of_what_a_gpu_decodes(file, monkeypatch):
     if why := dali.claims(facts):
         pytest.skip(why)
     with dali.Decoder(device=torch.device("cuda"), batch_size=1, threads=2) as decoder:
-        (frames,) = decoder.decode([dali.Request(Source(str(file)), some)])
+        (frames,) = decoder.decode([dali.ClipRequest(Source(str(file)), some)])
         assert frames.is_cuda
         assert decoder.substituted == 0
     close(frames.cpu(), expected)
@@ -154,13 +154,13 @@ def test_one_batch_is_decoded_by_whoever_can_and_a_bad_file_is_told(tmp_path, de
     expected = [decode(file, some) for file in (webm, mp4)]
     with dali.Decoder(device=torch.device(device), batch_size=5, threads=2) as decoder:
         for _ in range(2):
-            found = decoder.decode([dali.Request(Source(str(file)), some) for file in files])
+            found = decoder.decode([dali.ClipRequest(Source(str(file)), some) for file in files])
             assert isinstance(found[2], DecodeError) and str(missing) in str(found[2])
             for frames in (found[0], found[4]):
                 close(frames.cpu(), expected[0])
             close(found[1].cpu(), expected[1])
         with pytest.raises(ValueError, match="6 requests in a batch of 5"):
-            decoder.decode([dali.Request(Source(str(webm)), some)] * 6)
+            decoder.decode([dali.ClipRequest(Source(str(webm)), some)] * 6)
 
 
 @needs_dali
@@ -170,7 +170,7 @@ def test_a_pipeline_that_failed_is_built_anew_and_the_culprit_goes_to_pyav(monke
     mp4 = bundled(".mp4")
     # H.264 on the CPU decoder: DALI fails the whole batch.
     monkeypatch.setattr(dali, "_ON_CPU", ("vp8", "vp9", "h264"))
-    requests = [dali.Request(Source(str(file)), some) for file in (webm, mp4, webm)]
+    requests = [dali.ClipRequest(Source(str(file)), some) for file in (webm, mp4, webm)]
     built, build = [], dali.Decoder._build
     monkeypatch.setattr(dali.Decoder, "_build", lambda self: built.append(0) or build(self))
     with dali.Decoder(device=torch.device("cpu"), batch_size=3, threads=1) as decoder:

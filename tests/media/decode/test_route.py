@@ -47,8 +47,8 @@ def test_a_refusal_says_why_in_a_line():
     refused += [torchcodec.claims(Facts("mpeg4")), torchcodec.claims(Facts("h264", "yuv420p10le"))]
     assert all("\n" not in why and "Facts" not in why for why in refused)
     assert dali.claims(Facts("av1")) == "av1: no decoder of A100 and H100 for it"
-    assert dali.claims(Facts(rotation=90)) == "turned by 90 degrees: not applied"
-    assert dali.claims(Facts(mirrored=True)) == "mirrored: not applied"
+    assert dali.claims(Facts(rotation=90)) == "turned by 90 degrees: DALI does not turn frames"
+    assert dali.claims(Facts(mirrored=True)) == "mirrored: DALI does not mirror frames"
     assert torchcodec.claims(Facts("mpeg4")).startswith("mpeg4: ")
 
 

@@ -133,11 +133,11 @@ def test_a_member_of_a_tar_has_the_frames_of_the_file(tmp_path):
 def test_dali_leaves_videos_to_pyav_whose_packets_do_not_tell_which_frame_is_which(name):
     with dali.Decoder(device=torch.device("cuda"), batch_size=1, threads=1) as decoder:
         plain = Source(str(CASES / "plain.mp4"), start=2.0, end=3.0, decoder="dali")
-        checked = decoder._check(dali.Request(plain, range))
+        checked = decoder._prepare(dali.ClipRequest(plain, range))
         assert checked is not None and checked.numbers.tolist() == list(range(20, 30))
         for file in (name, "clock-restarts.ts"):
-            request = dali.Request(Source(str(CASES / file), decoder="dali"), range)
-            assert decoder._check(request) is None
+            request = dali.ClipRequest(Source(str(CASES / file), decoder="dali"), range)
+            assert decoder._prepare(request) is None
 
 
 @pytest.mark.parametrize("kind", ["plain", "pyramid", "open groups", "hevc", "mpeg4"])

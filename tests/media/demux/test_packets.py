@@ -13,8 +13,8 @@ import torch
 from ivn.errors import DecodeError
 from ivn.media.decode import decode, frames_in_order, pyav, torchcodec
 from ivn.media.demux import packets
-from ivn.media.demux.bitstream import Unit, _h264, _h265, _vp9
-from ivn.media.demux.packets import Packets, numbers_are_certain, runs_to
+from ivn.media.demux.bitstream import Picture, _h264, _h265, _vp9
+from ivn.media.demux.packets import PacketTable, decoding_runs, numbers_are_certain
 from ivn.media.demux.reading import read_window
 from ivn.media.source import Source
 from tests.media.decode.clips import KINDS, moving, needs, plain_frames, write_kind
@@ -53,7 +53,7 @@ def selections(monkeypatch):
 
 def read(path):
     with read_window(Source(str(path))) as found:
-        return found.found
+        return found.table
 
 
 def draws(count, seed):
@@ -100,34 +100,35 @@ def test_any_choice_of_a_real_clip_gives_the_frames_of_decoding_everything(file)
 
 def test_what_nothing_is_made_from_is_left_out(coded):
     found = read(coded("no references to B", ".mp4"))
-    spare = sum(unit.spare for unit in found.units)
+    spare = sum(picture.disposable for picture in found.pictures)
     assert 20 < spare < 40
-    (run,) = runs_to(found, {found.shown[29]})
+    (run,) = decoding_runs(found, {found.shown[29]})
     assert len(run.numbers) <= 30 - spare // 2
-    (run,) = runs_to(found, set(found.shown[:30]))
+    (run,) = decoding_runs(found, set(found.shown[:30]))
     assert len(run.numbers) == 30
 
 
 def test_groups_of_pictures_without_a_wanted_frame_are_passed_over(coded):
     found = read(coded("pyramid", ".mp4"))
-    assert sum(unit.entry for unit in found.units) == 4
-    runs = runs_to(found, {found.shown[0], found.shown[37]})
+    assert sum(picture.entry_point for picture in found.pictures) == 4
+    runs = decoding_runs(found, {found.shown[0], found.shown[37]})
     assert [run.numbers for run in runs] == [[0], [36, *runs[1].numbers[1:]]]
-    (run,) = runs_to(read(coded("key frames alone", ".mp4")), {40})
+    (run,) = decoding_runs(read(coded("key frames alone", ".mp4")), {40})
     assert run.numbers == [40]
 
 
 def test_frames_before_an_open_entry_begin_at_the_entry_before(coded):
     found = read(coded("hevc layers", ".mp4"))
-    entries = [number for number, unit in enumerate(found.units) if unit.entry]
+    entries = [number for number, picture in enumerate(found.pictures) if picture.entry_point]
     leading = next(
         n for n, time in enumerate(found.times) if entries[1] < n and time < found.times[entries[1]]
     )
-    (run,) = runs_to(found, {leading})
+    (run,) = decoding_runs(found, {leading})
     assert run.numbers[0] == entries[0]
     behind = max(found.shown[:30], key=found.times.__getitem__)
     assert all(
-        found.times[n] >= found.times[run.numbers[0]] for n in runs_to(found, {behind})[0].numbers
+        found.times[n] >= found.times[run.numbers[0]]
+        for n in decoding_runs(found, {behind})[0].numbers
     )
 
 
@@ -137,7 +138,7 @@ def test_frames_that_a_cut_file_no_longer_shows_have_no_number(coded, tmp_path, 
 
     whole, cut = coded(kind, ".mkv"), tmp_path / "cut.mkv"
     found = read(whole)
-    begin = [number for number, unit in enumerate(found.units) if unit.entry][1]
+    begin = [number for number, picture in enumerate(found.pictures) if picture.entry_point][1]
     assert any(time < found.times[begin] for time in found.times[begin:])
     with av.open(str(whole)) as source, av.open(str(cut), "w") as container:
         stream = container.add_stream_from_template(source.streams.video[0])
@@ -165,14 +166,14 @@ def test_frames_that_a_cut_file_no_longer_shows_have_no_number(coded, tmp_path, 
     ],
 )
 def test_headers_of_vp9_tell_what_is_shown(data, entry, hidden):
-    unit = _vp9(data)
-    assert (unit.entry, unit.splice) == (entry, hidden)
+    picture = _vp9(data)
+    assert (picture.entry_point, picture.splice) == (entry, hidden)
 
 
 @pytest.mark.parametrize(("read", "header"), [(_h264, b"\x06"), (_h265, b"\x4e\x01")])
 def test_a_message_of_orientation_is_found_among_others(read, header):
     def turned(*messages):
-        return read(b"\0\0\1" + header + b"".join(messages) + b"\x80", 0).turned
+        return read(b"\0\0\1" + header + b"".join(messages) + b"\x80", 0).rotated
 
     orientation = b"\x2f\x02\xc0\x01"
     # 47 bytes of text, and a message of kind 47 + 255.
@@ -183,18 +184,23 @@ def test_a_message_of_orientation_is_found_among_others(read, header):
 
 
 def test_a_packet_that_shows_nothing_leaves_numbers_to_decoding():
-    units = [Unit(True, False), Unit(False, False, splice=True), Unit(False, False)]
-    found = Packets(3, [0, 1, 2], units, frozenset(), [0, 1, 2], [])
-    assert not numbers_are_certain(found) and runs_to(found, {2}) == []
-    assert numbers_are_certain(replace(found, units=[Unit(True, False)] * 3))
-    assert not numbers_are_certain(replace(found, units=[Unit(False, False)] * 3))
-    assert numbers_are_certain(replace(found, units=[]))
+    pictures = [Picture(True, False), Picture(False, False, splice=True), Picture(False, False)]
+    found = PacketTable(3, [0, 1, 2], pictures, frozenset(), [0, 1, 2], [])
+    assert not numbers_are_certain(found) and decoding_runs(found, {2}) == []
+    assert numbers_are_certain(replace(found, pictures=[Picture(True, False)] * 3))
+    assert not numbers_are_certain(replace(found, pictures=[Picture(False, False)] * 3))
+    assert numbers_are_certain(replace(found, pictures=[]))
 
 
 def test_a_picture_of_a_lower_layer_is_kept_for_those_of_higher_ones():
-    units = [Unit(True, False), Unit(False, True, 0), Unit(False, True, 1), Unit(False, True, 1)]
-    found = Packets(4, [0, 2, 1, 3], units, frozenset(), [0, 2, 1, 3], [])
-    assert [run.numbers for run in runs_to(found, {3})] == [[0, 1, 3]]
+    pictures = [
+        Picture(True, False),
+        Picture(False, True, 0),
+        Picture(False, True, 1),
+        Picture(False, True, 1),
+    ]
+    found = PacketTable(4, [0, 2, 1, 3], pictures, frozenset(), [0, 2, 1, 3], [])
+    assert [run.numbers for run in decoding_runs(found, {3})] == [[0, 1, 3]]
 
 
 def test_frames_that_were_patched_up_are_those_of_decoding_everything(
@@ -217,7 +223,7 @@ def test_frames_that_were_patched_up_are_those_of_decoding_everything(
             continue
         selected = selections[-1]
         with monkeypatch.context() as everything:
-            everything.setattr(pyav, "runs_to", lambda *_: [])
+            everything.setattr(pyav, "decoding_runs", lambda *_: [])
             try:
                 expected = decode(file, late)
             except DecodeError:
@@ -251,7 +257,7 @@ def both_ways(tmp_path, monkeypatch):
         except DecodeError:
             selected = None
         with monkeypatch.context() as everything:
-            everything.setattr(pyav, "runs_to", lambda *_: [])
+            everything.setattr(pyav, "decoding_runs", lambda *_: [])
             try:
                 return selected, decode(file, some)
             except DecodeError:
@@ -302,7 +308,7 @@ def test_late_frames_of_444_are_right_though_the_first_packet_is_passed_over(bac
 
 def test_long_windows_are_read_twice_instead_of_held(coded, selections, monkeypatch):
     expected = plain_frames(coded("pyramid", ".mp4"))
-    monkeypatch.setattr(packets, "_HELD", 100)
+    monkeypatch.setattr(packets, "_MAX_HELD_BYTES", 100)
     assert not read(coded("pyramid", ".mp4")).held
     for kind in ("pyramid", "mpeg4"):
         file = coded(kind, ".mp4")
@@ -337,26 +343,28 @@ def test_still_pictures_that_change_size_come_at_the_size_of_the_first(tmp_path)
         assert np.array_equal(decode(file, lambda total, n=numbers: n), expected[numbers])
 
 
-@pytest.mark.parametrize("amiss", ["spare", "entry"])
+@pytest.mark.parametrize("amiss", ["disposable", "entry_point"])
 def test_packets_that_are_not_what_they_say_cost_time_and_no_frame(
     coded, selections, monkeypatch, amiss
 ):
     """What would be wrong frames if the packets' word were all there is."""
     file = coded("pyramid", ".mp4")
     expected = plain_frames(file)
-    unit_reader = packets.unit_reader
+    picture_reader = packets.picture_reader
 
     def lying(stream):
-        read = unit_reader(stream)
+        read = picture_reader(stream)
 
         def lie(data):
-            unit = read(data)
-            changed = {"entry": unit.entry, "spare": unit.spare} | {amiss: True}
-            return packets.Unit(**changed)
+            picture = read(data)
+            changed = {"entry_point": picture.entry_point, "disposable": picture.disposable} | {
+                amiss: True
+            }
+            return packets.Picture(**changed)
 
         return lie
 
-    monkeypatch.setattr(packets, "unit_reader", lying)
+    monkeypatch.setattr(packets, "picture_reader", lying)
     for numbers in ([5], [30], [47], [7, 8, 20]):
         frames = decode(file, lambda total, numbers=numbers: numbers)
         assert np.array_equal(frames, expected[numbers])

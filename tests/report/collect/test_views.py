@@ -20,7 +20,6 @@ from ivn.report.collect.pictures import pictures
 from ivn.report.collect.reconstructions import (
     SAMPLING_STEPS,
     affordable,
-    decoder_of,
     reconstructions,
 )
 from ivn.report.collect.views import look, mask_films
@@ -75,7 +74,7 @@ def test_every_view_of_stage_two_is_drawn_without_a_teacher():
     run, clip = run_of("stage2-tiny")
     found = look(run, clip, 0)
     assert [mask.label for mask in found.masks] == ["visible, view 1", "visible, view 2"]
-    assert found.attention is None and decoder_of(run.stage) is None
+    assert found.attention is None and run.stage.decoder_of_pixels is None
 
 
 @pytest.mark.parametrize(
@@ -107,7 +106,7 @@ def test_visible_patches_of_a_reconstruction_are_the_originals(changes, labels):
 
 def test_a_cpu_is_not_asked_for_long_samples_of_large_decoders():
     run, _ = run_of("stage1-tiny")
-    decoder = decoder_of(run.stage)
+    decoder = run.stage.decoder_of_pixels
     assert affordable(decoder, 100, torch.device("cpu")) == SAMPLING_STEPS
     assert affordable(decoder, 10**9, torch.device("cpu")) == SAMPLING_STEPS[:1]
     assert affordable(decoder, 10**9, torch.device("cuda")) == SAMPLING_STEPS

@@ -8,8 +8,8 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from ivn.model.files import read_file
-from ivn.model.state import read_state
+from ivn.model.formats import read_file
+from ivn.model.state_dict import read_state
 
 STATE = {"a.weight": torch.arange(6.0).view(2, 3), "a.bias": torch.ones(2), "b": torch.zeros(1)}
 LEGACY = {"_use_new_zipfile_serialization": False}

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from .files import INDEX, index_of, is_shard
+from .formats import INDEX, index_of, is_shard
 
 CHECKPOINTS = "checkpoints"
 # Of a whole model, as hubs have them: the first that is there is taken.
@@ -28,6 +28,7 @@ def checkpoints(run: Path) -> list[Path]:
 
 def newest(run: Path) -> Path | None:
     """The checkpoint that a run goes on from and is judged by; None before the first."""
+    # Even if it is damaged: an older one would be another result.
     return next(reversed(checkpoints(run)), None)
 
 

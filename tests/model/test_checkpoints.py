@@ -2,7 +2,7 @@
 
 import pytest
 
-from ivn.model.found import checkpoints, newest, weights_file
+from ivn.model.checkpoints import checkpoints, newest, weights_file
 from ivn.train import checkpoint
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .files import check_dtype, read_file
+from .formats import check_dtype, read_file
 
 State = dict[str, Tensor]
 
@@ -44,7 +44,7 @@ def read_state(file: Path) -> State:
     """The tensors of a file of weights, or of all shards of an index, out of any wrapper.
 
     Raises:
-        FileNotFoundError, ValueError: as :func:`ivn.model.files.read_file`, or it holds no
+        FileNotFoundError, ValueError: as :func:`ivn.model.formats.read_file`, or it holds no
             dictionary of tensors.
     """
     loaded = read_file(file)

@@ -1,0 +1,81 @@
+"""Frozen networks beside a student: which they are, which clips they see, and their answers."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+
+from ivn.data.batch import ClipSpec
+from ivn.frozen import Targets, Teacher, TeacherConfig, frames_seen
+from ivn.model.model import AlignmentSizes
+from ivn.model.patch import normalised
+
+STUDENT = "student"
+
+
+@dataclass(frozen=True)
+class NoTeacher:
+    """No teacher."""
+
+    kind: Literal["none"] = "none"
+
+
+@dataclass(frozen=True)
+class TeacherSpec:
+    """A frozen network that a stage asks, before it is built.
+
+    Attributes:
+        config: the network.
+        clip: name of its clips in a batch; "student" shows it the student's pixels, enlarged.
+    """
+
+    config: TeacherConfig
+    clip: str
+
+    def clip_spec(self, frames: int) -> ClipSpec:
+        """Returns what the network sees of a clip of which the student sees ``frames``."""
+        return ClipSpec(frames_seen(self.config, frames), self.config.image_size)
+
+
+@dataclass(frozen=True)
+class StageTeacher:
+    """A frozen network that a stage asks.
+
+    Attributes:
+        spec: its config and the name of its clips.
+        network: the network; it moves with the stage.
+    """
+
+    spec: TeacherSpec
+    network: Teacher
+
+    def look(
+        self, clips: Mapping[str, Tensor], *, layers: bool, pooled: bool, attention: bool
+    ) -> Targets:
+        """Returns the network's answers about a batch's clips, without gradients.
+
+        Args:
+            clips: consumer -> uint8 ``[B, T, H, W, 3]``.
+            layers, pooled, attention: what to compute; the rest is empty.
+        """
+        student = self.spec.clip == STUDENT
+        look = self.network.from_student if student else self.network
+        video = normalised(clips[STUDENT]) if student else clips[self.spec.clip]
+        return look(video, layers=layers, pooled=pooled, attention=attention)
+
+
+def alignment_sizes(
+    teacher: Teacher | None, *, layers: bool, pooled: bool
+) -> AlignmentSizes | None:
+    """Returns the heads that a student needs to be aligned with ``teacher``; None for none.
+
+    Args:
+        teacher: the network, or None without one.
+        layers: whether the tokens of its tapped layers are aligned.
+        pooled: whether its pooled vector is aligned.
+    """
+    if teacher is None or not (layers or pooled):
+        return None
+    taps = teacher.num_taps if layers else 0
+    return AlignmentSizes(taps, teacher.width, pooled, teacher.pooled_width)
