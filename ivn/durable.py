@@ -333,7 +333,7 @@ def _writing(
 
     Args:
         path: the file or folder.
-        written: where it is written for the time being.
+        written: path of the temporary file or folder.
         failures: see :func:`new_file`.
         unnamed: whether an OSError that names no file is of ``path``.
     """

@@ -73,7 +73,7 @@ class LibraryError(UserError, RuntimeError):
 
     Attributes:
         why: the reason.
-        fix: what makes it usable.
+        fix: remedy.
     """
 
     def __init__(self, why: str, fix: str) -> None:

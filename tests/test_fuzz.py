@@ -21,7 +21,7 @@ from ivn.config.presets import PRESETS
 from ivn.config.run import from_toml, to_toml
 from ivn.corpus.check.decoding import check_one
 from ivn.corpus.index.found import found_at
-from ivn.corpus.index.refused import Refused, Remark
+from ivn.corpus.index.items import Refused, Remark
 from ivn.corpus.pool import in_processes
 from ivn.corpus.progress import line_of, printable
 from ivn.data.batch import ClipSpec

@@ -246,14 +246,14 @@ def run_shard(
         max_bad: fail where more than this share of the rows have a video that cannot be used.
     """
     from ivn.corpus.shard.command import shard_manifest
-    from ivn.corpus.shard.run import Packing
+    from ivn.corpus.shard.run import ShardSettings
     from ivn.corpus.transcode.encoding import Encoding, usual_crf
     from ivn.corpus.transcode.run import Limits
     from ivn.processes import cores
 
     encoding = Encoding(codec, usual_crf(codec) if crf == -1 else crf, short, 1)
     limits = Limits(workers or cores(), seconds, max_bad)
-    return shard_manifest(manifest, out, Packing(size, frames, encoding), limits)
+    return shard_manifest(manifest, out, ShardSettings(size, frames, encoding), limits)
 
 
 @data.command(name="view")

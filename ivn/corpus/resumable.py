@@ -40,17 +40,17 @@ class Passed:
 
     Attributes:
         rows: all rows.
-        bad: rows whose status says why they cannot be used.
+        unusable: rows with an unusable status.
         earlier: rows taken from parts that an earlier call finished.
     """
 
     rows: int = 0
-    bad: int = 0
+    unusable: int = 0
     earlier: int = 0
 
     def add(self, row: Row) -> None:
         self.rows += 1
-        self.bad += row.status not in USABLE
+        self.unusable += row.status not in USABLE
 
 
 Report = Callable[[Passed, Row | None], None]
@@ -127,7 +127,7 @@ def _passed(parts: Parts, rows: Iterator[Row], counts: Passed, report: Report) -
             return itertools.chain(some, rows)
         counts.rows += len(some)
         counts.earlier += len(some)
-        counts.bad += count_bad(part)
+        counts.unusable += count_bad(part)
         report(counts, None)
     return rows
 

@@ -18,7 +18,7 @@ from ivn.media.source import Source
 
 
 @dataclass(frozen=True)
-class Part:
+class WindowPart:
     """Some windows, W.
 
     Attributes:
@@ -47,7 +47,7 @@ class Part:
         return digest((sources[video].path, number) for video, number in windows)
 
 
-def add(parts: Parts, part: Part, sources: Sequence[Source]) -> None:
+def add(parts: Parts, part: WindowPart, sources: Sequence[Source]) -> None:
     """Writes a part of the features of ``sources`` to disk."""
     # By a stream: numpy adds a suffix to a path.
     with parts.add(part.digest(sources), ".npz") as path, path.open("wb") as stream:
@@ -64,7 +64,7 @@ def add(parts: Parts, part: Part, sources: Sequence[Source]) -> None:
         )
 
 
-def finished(parts: Parts, sources: Sequence[Source]) -> list[Part]:
+def finished(parts: Parts, sources: Sequence[Source]) -> list[WindowPart]:
     """Returns the parts that an earlier call finished, without their features, which are ``[0]``.
 
     Raises:
@@ -79,7 +79,7 @@ def finished(parts: Parts, sources: Sequence[Source]) -> list[Part]:
     return found
 
 
-def read(path: Path, *, features: bool) -> Part:
+def read(path: Path, *, features: bool) -> WindowPart:
     """Returns a part; without ``features`` they are ``[0]``.
 
     Raises:
@@ -88,7 +88,7 @@ def read(path: Path, *, features: bool) -> Part:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             unusable = json.loads(str(arrays["unusable"]))
-            return Part(
+            return WindowPart(
                 arrays["features"] if features else np.empty(0, np.float32),
                 arrays["video"],
                 arrays["number"],

@@ -19,7 +19,7 @@ from ivn.data.manifest.listing import left_out, list_clips
 from ivn.data.sliding import Tail, Window, Windows, windows_of
 from ivn.durable import Parts, check_absent, parts_of
 from ivn.embed.files import Table, writer_for
-from ivn.embed.parts import Part, add, finished, read
+from ivn.embed.parts import WindowPart, add, finished, read
 from ivn.errors import DataError, DecodeError, RequestError
 from ivn.frozen.encoders import Frozen, Pool, check_finite
 from ivn.load import load_frozen
@@ -258,7 +258,7 @@ class _Growing:
         if self._rows:
             features = np.concatenate(self._features)
             video, number, start, end, frames, left = map(np.array, zip(*self._rows, strict=True))
-            part = Part(features, video, number, start, end, frames, left, self._unusable)
+            part = WindowPart(features, video, number, start, end, frames, left, self._unusable)
             add(self._held, part, self._sources)
         self._rows, self._features, self._since = [], [], time.monotonic()
 

@@ -77,7 +77,7 @@ def save(
         step: steps taken.
         state: all that the next step depends on: tensors, numbers, strings, lists and dicts.
         parts: networks to write apart, by name.
-        config: of the run, for the card.
+        config: config of the run, for the card.
         keep_last: checkpoints to keep, this one among them.
 
     Raises:

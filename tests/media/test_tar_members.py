@@ -9,7 +9,7 @@ import tarfile
 import pytest
 
 from ivn.corpus.index.found import found_at
-from ivn.corpus.index.refused import Refused
+from ivn.corpus.index.items import Refused
 from ivn.errors import DecodeError
 from ivn.media.source import Source
 from ivn.media.storage import read_bytes

@@ -79,12 +79,12 @@ def check(request: Request) -> int:
     earlier = f", {counts.earlier} from before" if counts.earlier else ""
     console.print(
         f"{counts.rows} rows checked{earlier}, "
-        f"{(counts.rows - counts.earlier) / seconds:.1f} rows/s; {counts.bad} cannot be used"
-        + (f": {bad_list.as_posix()}" if counts.bad else ""),
+        f"{(counts.rows - counts.earlier) / seconds:.1f} rows/s; {counts.unusable} cannot be used"
+        + (f": {bad_list.as_posix()}" if counts.unusable else ""),
         markup=False,
     )
     console.print(place.as_posix(), markup=False)
-    return verdict(console, counts.bad, counts.rows, request.max_bad, what="are bad")
+    return verdict(console, counts.unusable, counts.rows, request.max_bad, what="are unusable")
 
 
 def checked(rows: Iterator[Row], home: Path, function: DecodeAll, how: Spread) -> Iterator[Row]:

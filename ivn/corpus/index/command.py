@@ -7,8 +7,8 @@ from pathlib import Path
 
 from ivn.corpus.cluster import spread
 from ivn.corpus.index.found import counted, found_at, found_by
+from ivn.corpus.index.items import Items, Remark, UnusableItem
 from ivn.corpus.index.probing import probed
-from ivn.corpus.index.refused import Found, Refused, Remark
 from ivn.corpus.progress import printable, verdict, watching
 from ivn.corpus.resumable import Passed, Work, pass_through
 from ivn.data.manifest.parquet import Row
@@ -61,7 +61,7 @@ def index(request: Request) -> int:
         "seconds": request.seconds,
     }
     console = output()
-    refused: list[Refused] = []
+    refused: list[UnusableItem] = []
     began = time.monotonic()
 
     def say(line: str) -> None:
@@ -81,21 +81,21 @@ def index(request: Request) -> int:
 
         def report(counts: Passed, row: Row | None) -> None:
             more = len(refused)
-            bar(replace(counts, rows=counts.rows + more, bad=counts.bad + more), row)
+            bar(replace(counts, rows=counts.rows + more, unusable=counts.unusable + more), row)
 
         counts = pass_through(place, rows(), _work(request), settings=settings, report=report)
         report(counts, None)  # with what was refused behind the last row
     seconds = time.monotonic() - began
-    bad, every = counts.bad + len(refused), counts.rows + len(refused)
+    bad, every = counts.unusable + len(refused), counts.rows + len(refused)
     earlier = f", {counts.earlier} from before" if counts.earlier else ""
     rate = f", {(counts.rows - counts.earlier) / seconds:.1f} rows/s"
     console.print(
-        f"{counts.rows} rows{earlier}{rate}; {counts.bad} of them cannot be used, "
+        f"{counts.rows} rows{earlier}{rate}; {counts.unusable} of them cannot be used, "
         f"{len(refused)} items are no rows",
         markup=False,
     )
     console.print(place.as_posix(), markup=False)
-    return verdict(console, bad, every, request.max_bad, what="are bad")
+    return verdict(console, bad, every, request.max_bad, what="are unusable")
 
 
 def _total(request: Request) -> int | None:
@@ -109,15 +109,15 @@ def _work(request: Request) -> Work:
     """What becomes of the rows."""
     if not request.probe and not request.hashed:
         return lambda rows: rows
-    from ivn.corpus.index.probing import Look
+    from ivn.corpus.index.probing import FactsReader
 
-    look = Look(request.probe, request.hashed)
+    look = FactsReader(request.probe, request.hashed)
     how = spread(workers=request.workers or cores(), seconds=request.seconds, ray=request.ray)
     home = Path(request.out).parent.absolute()
     return lambda rows: probed(rows, home, look, how)
 
 
-def _found(request: Request, manifest: Path, say: Callable[[str], None]) -> Found:
+def _found(request: Request, manifest: Path, say: Callable[[str], None]) -> Items:
     if request.form:
         yield from found_by(request.form, request.places, request.videos, manifest, say)
         return

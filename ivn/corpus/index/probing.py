@@ -1,4 +1,4 @@
-"""Facts of files into rows, by many processes."""
+"""Facts of files, read into rows by many processes."""
 
 import collections
 import itertools
@@ -17,12 +17,12 @@ from ivn.media.storage import hash_of, name_of
 
 
 @dataclass(frozen=True)
-class Look:
-    """A function for other processes: what is known of a file, as columns of its row.
+class FactsReader:
+    """A function for other processes, which returns columns of a file's row.
 
     Attributes:
-        facts: read its packets.
-        hashed: read all of its bytes.
+        facts: whether to read its packets.
+        hashed: whether to read all of its bytes.
     """
 
     facts: bool
@@ -36,11 +36,10 @@ class Look:
         return found | ({"hash": hash_of(source)} if self.hashed else {})
 
 
-def probed(rows: Iterator[Row], home: Path, function: Look, how: Spread) -> Iterator[Row]:
-    """The rows with facts, hash and back end of their files; why not, in the status.
+def probed(rows: Iterator[Row], home: Path, function: FactsReader, how: Spread) -> Iterator[Row]:
+    """Yields the rows with facts, hash and back end of their files, or a status that says why not.
 
-    Rows that follow one another and are of one file have it read once. Rows that cannot be used
-    are left as they are.
+    A file whose rows follow one another is read once. Unusable rows stay as they are.
     """
     groups: collections.deque[list[Row]] = collections.deque()
 

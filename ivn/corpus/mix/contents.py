@@ -1,4 +1,4 @@
-"""What clips contain: a hash of the bytes, a perceptual one of frames, and comparisons of two.
+"""Contents of clips: a hash of the bytes, a perceptual hash of frames, comparisons of two clips.
 
 Each is done in processes that may hang or crash, and kept among the answers. What cannot be read
 has a reason instead.
@@ -30,7 +30,7 @@ class Finding:
 
 
 def perceptual_hash(source: Source) -> str:
-    """As in the column ``phash``.
+    """Returns the perceptual hash of a clip, as in the column ``phash``.
 
     Raises:
         DecodeError: the clip cannot be decoded.

@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from ivn.corpus.shard.run import Packing, shard
+from ivn.corpus.shard.run import ShardSettings, shard
 from ivn.corpus.transcode.command import told
 from ivn.corpus.transcode.run import Limits
 from ivn.data.manifest.parquet import manifest_at
 
 
-def shard_manifest(manifest: str, out: str, packing: Packing, limits: Limits) -> int:
+def shard_manifest(manifest: str, out: str, packing: ShardSettings, limits: Limits) -> int:
     """Pack the videos and say what came of it; gives 0.
 
     Raises:

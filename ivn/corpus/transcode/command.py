@@ -57,7 +57,7 @@ def _showing(manifest: Path) -> Iterator[tuple[Console, Report]]:
         def report(tally: Tally, line: str) -> None:
             bar.update(tally.done)
             if line:
-                console.print(f"left out: {line}", markup=False)
+                console.print(f"unusable: {line}", markup=False)
 
         yield console, report
 
@@ -67,8 +67,8 @@ def _summary(console: Console, tally: Tally, what: str, seconds: float) -> None:
     parts = [f"{tally.made} {what}, {tally.made / seconds:.1f}/s"]
     if tally.kept:
         parts.append(f"{tally.kept} from before")
-    if tally.bad:
-        parts.append(f"{tally.bad} bad")
+    if tally.unusable:
+        parts.append(f"{tally.unusable} unusable")
     if tally.left_out:
         parts.append(f"{tally.left_out} left out: their status says why")
     console.print("; ".join(parts), markup=False)

@@ -126,7 +126,7 @@ def test_a_list_keeps_all_that_it_says_and_its_wrong_lines_are_named(folder, tmp
     for line, reason in ((3, "starts at 2.0 s and ends at 1.0 s"), (5, "is a URL"), (8, "no path")):
         (said,) = [text for text in out.splitlines() if f"l.csv, line {line}: " in text]
         assert reason in said
-    assert "3 of 6 are bad" in out
+    assert "3 of 6 are unusable" in out
 
 
 def test_the_releases_line_keeps_its_data_set_and_a_windows_file_is_read_once(folder, tmp_path):

@@ -9,7 +9,7 @@ import tarfile
 import pytest
 import torch
 
-from ivn.corpus.shard.tar import Packed, Shard, verify
+from ivn.corpus.shard.tar import PackedClip, Shard, verify
 from ivn.data.manifest.parquet import Row, read_manifest, read_rows, write_manifest
 from ivn.errors import DataError
 from ivn.media.decode import decode
@@ -190,7 +190,7 @@ def test_bad_files_are_left_out_by_name_also_when_the_command_goes_on(tmp_path):
         assert out.count(str(file)) == 1
     assert not (tmp_path / "out" / "manifest.parquet").exists()
     code, out, err = shard(tmp_path, "--size", 1, "--max-bad", 0.6)
-    assert (code, err) == (0, "") and "0 clips packed, 0.0/s; 2 from before; 3 bad" in out
+    assert (code, err) == (0, "") and "0 clips packed, 0.0/s; 2 from before; 3 unusable" in out
     assert [row.member for row in index(tmp_path)] == ["000000000.mp4", "000000004.mp4"]
 
 
@@ -238,7 +238,7 @@ def test_members_of_hostile_tars_stay_inside(tmp_path):
             "data", what, inside / "M.parquet", "--out", out, "--max-bad", 0.5, *options
         )
         assert (code, err) == (0, ""), err
-        assert told.count("link.mp4") == 1 and "1 bad" in told
+        assert told.count("link.mp4") == 1 and "1 unusable" in told
         assert len(read_manifest(out / "manifest.parquet")) == len(names)
     after = {
         file for file in tmp_path.rglob("*") if not {"out-shard", "out-transcode"} & {*file.parts}
@@ -269,9 +269,9 @@ def test_a_tar_that_is_not_as_it_was_written_is_found(tmp_path):
     verify(tmp_path / "a.tar", packed)
     (one,) = packed
     other = {
-        "2 members, expected 4": [one, Packed("2.mp4", 0, 1, "")],
-        "1.mp4 is at 512": [Packed(one.member, 1024, one.bytes, one.hash)],
-        "1.mp4 has other bytes": [Packed(one.member, one.offset, one.bytes, "sha256:0")],
+        "2 members, expected 4": [one, PackedClip("2.mp4", 0, 1, "")],
+        "1.mp4 is at 512": [PackedClip(one.member, 1024, one.bytes, one.hash)],
+        "1.mp4 has other bytes": [PackedClip(one.member, one.offset, one.bytes, "sha256:0")],
     }
     for said, expected in other.items():
         with pytest.raises(DataError, match=said):
