@@ -79,7 +79,7 @@ def test_broken_files_are_named_once_with_their_reason_and_the_rest_is_indexed(f
         (line,) = [line for line in lines if line.startswith(f"videos/{broken[name].name}: ")]
         assert reason in line
         assert statuses[str(broken[name])] in line
-    assert "6 of 8 are bad, more than --max-bad 0.05" in out
+    assert "6 of 8 are unusable, more than --max-bad 0.05" in out
     assert len(read_manifest(tmp_path / "m.parquet")) == 2
     code, *_ = index(folder, "-o", tmp_path / "n.parquet", "--workers", 1, "--max-bad", "0.8")
     assert code == 0
@@ -336,7 +336,7 @@ def test_the_bar_knows_its_end_where_all_sources_can_be_counted(folder, tmp_path
     @contextmanager
     def watching(_, *, total):
         counts = []
-        yield lambda passed, row: counts.append((passed.rows, passed.bad))
+        yield lambda passed, row: counts.append((passed.rows, passed.unusable))
         seen.append((total, counts[-1]))
 
     monkeypatch.setattr(index_command, "watching", watching)

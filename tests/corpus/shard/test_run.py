@@ -149,7 +149,7 @@ def test_tars_that_are_missing_are_written_and_the_others_kept(videos):
     (videos / "cut" / "manifest.parquet").unlink()
     (videos / "cut" / "shard-000002.tar").unlink()
     (videos / "cut" / ".tmp-77-shard-000002.tar").write_bytes(b"half")
-    (videos / "cut" / ".manifest.parquet.77").write_bytes(b"half")
+    (videos / "cut" / ".tmp-77-manifest.parquet").write_bytes(b"half")
     before = (videos / "cut" / "shard-000001.tar").stat().st_mtime_ns
     code, out, _ = shard(videos, "--size", 1, out="cut")
     assert code == 0 and " from before" in out
