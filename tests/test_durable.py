@@ -168,6 +168,7 @@ def test_parts_of_the_same_input_are_kept_up_to_the_first_other(tmp_path):
         added(parts, "other")
         with parts.completed() as whole:
             whole.write_text("".join(path.read_text() for path in parts.paths))
+            assert not file.exists()
     assert file.read_text() == "oneother" and os.listdir(tmp_path) == ["f"]
 
 
@@ -251,14 +252,24 @@ def content(index: int) -> bytes:
     return bytes([index]) * (2**14 + index)
 
 
+def write(path: Path, data: bytes) -> None:
+    """Write a file in two halves, so that kills fall in between."""
+    with path.open("wb") as file:
+        file.write(data[: len(data) // 2])
+        file.flush()
+        time.sleep(0.002)
+        file.write(data[len(data) // 2 :])
+
+
 # Makes a file of parts, fills a folder and replaces a file, for as long as it is left alone.
 WORK = f"""
 import sys
+import time
 from pathlib import Path
 from ivn.durable import digest, filling, new_file, new_folder, parts_of, remove_folder, write_bytes
 
 ROUNDS = {ROUNDS}
-{inspect.getsource(content)}
+{inspect.getsource(content)}{inspect.getsource(write)}
 home = Path(sys.argv[1])
 print("begun", flush=True)
 if not (home / "whole").exists():
@@ -268,10 +279,10 @@ if not (home / "whole").exists():
                 if parts.keep(index, digest(content(index))):
                     continue
             with parts.add(digest(content(index)), ".txt") as path:
-                path.write_bytes(content(index))
+                write(path, content(index))
             write_bytes(home / "replaced", content(index), overwrite=True)
         with parts.completed() as whole:
-            whole.write_bytes(b"".join(path.read_bytes() for path in parts.paths))
+            write(whole, b"".join(path.read_bytes() for path in parts.paths))
 if not (home / "out" / "manifest.parquet").exists():
     with filling((home / "out").absolute(), {{}}, "made.json", below=("files",)):
         (home / "out" / "files").mkdir(exist_ok=True)
@@ -279,15 +290,15 @@ if not (home / "out" / "manifest.parquet").exists():
             if (home / "out" / "files" / str(index)).exists():
                 continue
             with new_file(home / "out" / "files" / str(index)) as file:
-                file.write_bytes(content(index))
+                write(file, content(index))
             folder = home / "out" / "folders" / str(index % 4)
             if folder.exists():
                 remove_folder(folder)
             with new_folder(folder) as made:
                 for name in "abc":
-                    (made / name).write_bytes(content(index))
+                    write(made / name, content(index))
         with new_file(home / "out" / "manifest.parquet") as file:
-            file.write_bytes(b"")
+            write(file, b"")
 """
 
 
