@@ -2,18 +2,18 @@
 # Builds ivn on a bare GPU machine, tests it there and measures it; nothing is downloaded, and
 # nothing installed outside a temporary folder.
 #
-# Needs torch (CUDA), triton, numpy, safetensors, transformers, pytest, setuptools >= 70.1, cmake and
-# ninja in the Python that $PYTHON names (default python3), a C++ compiler and nvcc; uses
-# compute-sanitizer, pytest-xdist, PyAV, tyro and DALI where they are. $IVN_COMMIT names the commit
-# where this is no git checkout.
+# Needs torch (CUDA), triton, numpy, safetensors, transformers, pytest, setuptools >= 70.1, cmake
+# and ninja in the Python that $PYTHON names (default python3), a C++ compiler and nvcc; uses
+# compute-sanitizer, pytest-xdist, PyAV, tyro and DALI if they are installed. $IVN_COMMIT names the
+# commit if this is no git checkout.
 #
 # DIR gets one file, results.tar.gz: summary.txt, one log for each step, results as JSON. It is
-# written anew after each step and when this script is stopped, so it is there however it ends. A
-# failing step does not stop the others, but the exit code is then 1; 2 if there is nothing to run on.
+# rewritten after each step and when this script is stopped, so that it exists in any case. A
+# failing step does not stop the others, but makes the exit code 1; it is 2 without a GPU to run on.
 set -uo pipefail
 
-# Each part, and for how many seconds it runs at most: it is stopped then, and the next begins.
-# What is asked for is done in this order: what tells most comes first.
+# Each part, and its time limit in seconds, after which it is stopped and the next one begins. Parts
+# run in this order, the most informative first.
 parts=(
   step-stage1-large:75 step-stage2-large:75 tests:100
   tests-compile:85 tests-opcheck:85
@@ -30,16 +30,16 @@ usage() {
   cat << END
 usage: benchmarks/gpu.sh [--first | --only PART,...] [--wheels DIR] [--dry] --out DIR
 
-  --first       in 6 minutes: ${first[*]}
-  --only PART   these parts, commas between them; "ops" stands for all that begin with "ops-"
-  --wheels DIR  install the wheels in DIR into a folder of this run's own; "pretrain" needs those of
-                av, tyro, docstring-parser and tomli-w
+  --first       run, in 6 minutes: ${first[*]}
+  --only PART   run these parts, separated by commas; "ops" is all that begin with "ops-"
+  --wheels DIR  install the wheels in DIR into a temporary folder; "pretrain" needs those of av,
+                tyro, docstring-parser and tomli-w
   --dry         needs no GPU and measures nothing: tests are collected, the rest runs small on the
                 CPU, and limits are ten times as long; stage one needs efficientnet-lite-pytorch
   --out DIR     where results.tar.gz goes
 
-Without --first and --only all parts run. Each is preceded once by the build, of 50 s at most. The
-parts, in their order, with the seconds that each takes at most:
+Without --first and --only all parts run. The build comes first and takes at most 50 s. The parts,
+in their order, with the time limit of each:
 
 END
   printf '  %s s\n' "${parts[@]/:/ }"
@@ -47,7 +47,7 @@ END
 
 python=${PYTHON:-python3}
 wanted=all dry= wheels= out=
-# Past that many seconds no step is begun, and what runs is stopped.
+# After this number of seconds no step begins, and the running one is stopped.
 deadline=1000000
 while [ $# -gt 0 ]; do
   case $1 in
@@ -63,7 +63,7 @@ while [ $# -gt 0 ]; do
 done
 [ -n "$out" ] || { usage >&2; exit 2; }
 
-# What is no part's own name stands for all that begin with it.
+# A name that is not that of a part stands for all parts that begin with it.
 asked=() patterns=()
 IFS=, read -ra names <<< "$wanted"
 for name in "${names[@]}"; do
@@ -91,7 +91,7 @@ if [ -n "$dry" ]; then
 else
   device=cuda
   nvidia-smi > /dev/null 2>&1 || { echo "no GPU here: nvidia-smi does not run" >&2; exit 2; }
-  # Code for the GPU that is here alone: others would double what nvcc has to do.
+  # Code for this GPU only, since other architectures would double the work of nvcc.
   arch=$("$python" -c 'import torch; print("%d%d" % torch.cuda.get_device_capability())') || {
     echo "no usable GPU here: torch.cuda.get_device_capability() fails in $python" >&2
     exit 2
@@ -123,7 +123,7 @@ finish() {
   trap '' TERM INT HUP
   if [ -n "$running" ]; then
     kill "$running"
-    say "FAILED  $current: stopped after $((SECONDS - start)) s, and all behind it left out"
+    say "FAILED  $current: stopped after $((SECONDS - start)) s, and all after it skipped"
   fi
   pack
   rm -rf "$scratch"
@@ -133,8 +133,8 @@ trap 'exit 143' TERM
 trap 'exit 130' INT
 trap 'exit 129' HUP
 
-# step SECONDS NAME COMMAND...: run it for so long at most, its output in NAME.log, and go on
-# whatever happens. In the background: a signal is heeded only while the shell waits.
+# step SECONDS NAME COMMAND...: runs a command with a time limit and its output in NAME.log, and
+# continues whatever happens. It runs in the background: signals reach only a shell that waits.
 step() {
   local limit=$(($1 * longer)) name=$2 left=$((deadline - SECONDS)) code
   shift 2
@@ -168,7 +168,7 @@ environment() {
   return 0
 }
 
-# To be known before a decoder is chosen, but no failure: containers often lack it.
+# Reported before a decoder is chosen, but no failure, since containers often lack the library.
 libnvcuvid() {
   "$python" - << 'END'
 import ctypes
@@ -191,7 +191,7 @@ sanitizer() {
   done
 }
 
-# run_tests SECONDS NAME FILTER: what needs no GPU is tested without one.
+# run_tests SECONDS NAME FILTER: runs the tests that need a GPU.
 run_tests() {
   local parallel=()
   if has xdist; then parallel=(-n 8); fi
@@ -201,9 +201,8 @@ run_tests() {
     --continue-on-collection-errors --durations=10 --junitxml "$results/$2.xml"
 }
 
-# sanitize SECONDS NAME TOOL NOUN: tests under a tool. Each tensor is an allocation of its own. (No
-# initcheck: the tests fill new memory with NaN themselves, and so see what is read before it is
-# written.)
+# sanitize SECONDS NAME TOOL NOUN: runs tests under a tool, with an allocation for each tensor.
+# There is no initcheck: the tests fill new memory with NaN, which shows reads before writes.
 sanitize() {
   local checker collect=()
   local plain="not opcheck and not compile and not captured and not differences"
@@ -237,11 +236,11 @@ bench_ops() {
   [ ! -e "$scratch/$2/ops.json" ] || mv "$scratch/$2/ops.json" "$results/$2.json"
 }
 
-# Steps that the loader feeds from real clips, to a checkpoint.
+# Trains on real clips from the loader, up to a checkpoint.
 pretrain() {
   local preset=stage1-base batch=16
   if ! { has av && has tyro && has tomli_w; }; then
-    say "left out  pretrain: av, tyro and tomli-w are not all installed; --wheels brings them"
+    say "skipped  pretrain: av, tyro and tomli-w are not all installed; --wheels brings them"
     return
   fi
   [ -z "$dry" ] || preset=stage1-tiny batch=2
@@ -252,11 +251,11 @@ pretrain() {
   [ ! -e "$scratch/run/log.jsonl" ] || cp "$scratch/run/log.jsonl" "$results/pretrain.jsonl"
 }
 
-# DALI's wheels are large and GPU machines often without network: where it is missing, what is said
-# of libnvcuvid tells whether the driver would let it decode.
+# DALI's wheels are large, and GPU machines often have no network. If it is missing, the line on
+# libnvcuvid says whether the driver could decode.
 decode() {
   if ! { has nvidia.dali && has av; }; then
-    say "left out  decode: nvidia-dali-cuda130 and av are not both installed; see libnvcuvid above"
+    say "skipped  decode: nvidia-dali-cuda130 and av are not both installed; see libnvcuvid above"
     return
   fi
   step $(($1 / 2)) decode-tests "$python" -m pytest -q -m gpu tests/data/loader/test_dali_feeder.py \
@@ -275,7 +274,7 @@ fi
 step 50 build env "CUDAARCHS=$arch" "$python" -m pip install . --no-deps --no-build-isolation \
   --target "$site" -v || exit 1
 export PYTHONSAFEPATH=1
-# Its exit code speaks of the whole core; a bare machine has no video decoder.
+# Its exit code is ignored: it is about the whole core, and a bare machine has no video decoder.
 step 20 doctor bash -c '"$0" -c "from ivn.doctor import doctor; doctor(json=True)" > "$1" || true' \
   "$python" "$results/doctor.json"
 

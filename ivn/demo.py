@@ -31,6 +31,7 @@ from ivn.report.collect.reconstructions import BRIGHTEST
 from ivn.report.collect.records import PROBES, read_run
 from ivn.report.collect.write import report
 from ivn.report.draw.picture import ClipView, demo_picture, shown_frames
+from ivn.report.options import Report
 from ivn.report.page.content import Missing
 from ivn.train import folder
 
@@ -47,7 +48,7 @@ LABELS = (
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much the demo does of everything.
+    """Amounts of work in the demo.
 
     Attributes:
         stage1_steps, stage2_steps: training steps of each stage.
@@ -79,7 +80,7 @@ def demo(out: Path, sizes: Sizes = FULL) -> int:
 
     Args:
         out: a new folder; it gets ``stage1/``, ``stage2/``, ``demo.png`` and ``report.html``.
-        sizes: how much to do of everything.
+        sizes: amounts of work.
 
     Returns:
         The exit code: 0, or that of the run that was stopped.
@@ -117,7 +118,8 @@ def demo(out: Path, sizes: Sizes = FULL) -> int:
     result = measure(first, out / "stage2", sizes)
     results.write(result, out / "stage2" / PROBES / "motion")
     print("\nthe page", flush=True)
-    report([out / stage for stage in sizes.steps], out=str(out / "report.html"))
+    runs = tuple(str(out / stage) for stage in sizes.steps)
+    report(Report(runs=runs, out=str(out / "report.html")))
     print(f"\n{motion_table(result)}")
     print("pretraining saw the real clips, without labels; procedural scenes are new to it\n")
     print(json.dumps(result.json()))
@@ -138,9 +140,9 @@ def draw(first: Opened, out: Path, sizes: Sizes) -> Path:
     Args:
         first: the run of stage one.
         out: the demo's folder.
-        sizes: how much to do of everything.
+        sizes: amounts of work.
     """
-    stage, encoder = first.stage, first.config.model.encoder
+    stage, patch_size = first.stage, first.config.model.encoder.patch_size
     assert stage is not None and isinstance(stage.decoder, DiffusionDecoder)
     encoders = {
         "random": first.untrained(),
@@ -149,7 +151,8 @@ def draw(first: Opened, out: Path, sizes: Sizes) -> Path:
     }
     views = []
     for number, name in enumerate(SHOWN):
-        clips = _clip(BUNDLED_CLIPS / name, stage.clip_specs)
+        source = Source(str(BUNDLED_CLIPS / name))
+        clips = {key: read_centre(source, spec)[None] for key, spec in stage.clip_specs.items()}
         batch = Batch(clips, make_keys(0, 0, [number]))
         video = clips["student"]
         targets = stage.semantic.look(batch)
@@ -157,13 +160,22 @@ def draw(first: Opened, out: Path, sizes: Sizes) -> Path:
         assert isinstance(visible, Tensor) and isinstance(masked, Tensor)
         z = stage.student(video, visible, masked).predicted
         # Patches are drawn one by one: only those that the picture shows are.
-        T, rows, columns = patch_grid(video, encoder.patch_size)
+        T, rows, columns = patch_grid(video, patch_size)
         here = torch.isin(masked[0] // (rows * columns), torch.from_numpy(shown_frames(T)))
         z, masked = z[:, here], masked[:, here]
         patches = stage.decoder.sample(z, batch.keys, steps=sizes.sampling_steps, limit=BRIGHTEST)
         features = {label: encoder(video) for label, encoder in encoders.items()}
         features["teacher"] = targets.layers[-1]
-        views.append(_view(name, video, visible, masked, patches, features))
+        views.append(
+            ClipView(
+                title=name,
+                frames=video[0].numpy(),
+                visible_index=visible[0].numpy(),
+                predicted_index=masked[0].numpy(),
+                predicted=patches[0].numpy(),
+                features={label: tokens[0].numpy() for label, tokens in features.items()},
+            )
+        )
     path = out / "demo.png"
     steps = f"{sizes.stage1_steps} + {sizes.stage2_steps} steps of a tiny model on a few clips"
     demo_picture(
@@ -173,7 +185,7 @@ def draw(first: Opened, out: Path, sizes: Sizes) -> Path:
 
 
 def measure(first: Opened, run_dir: Path, sizes: Sizes) -> results.Result:
-    """Returns how well frozen features tell camera motions apart, as ``ivn probe motion`` does.
+    """Returns how well frozen features tell camera motions apart, as ``ivn evaluate motion`` does.
 
     The encoder after stage two stands beside one with random weights, and beside stage one's image
     teacher, frame by frame and by its first frame alone: what a still picture gives away.
@@ -181,7 +193,7 @@ def measure(first: Opened, run_dir: Path, sizes: Sizes) -> results.Result:
     Args:
         first: the run of stage one.
         run_dir: the run of stage two.
-        sizes: how much to do of everything.
+        sizes: amounts of work.
     """
     config = first.config
     assert first.stage is not None
@@ -209,26 +221,4 @@ def _config(stage: str, sizes: Sizes) -> Config:
         PRESETS[f"{stage}-tiny"](),
         f"optim.steps={sizes.steps[stage]}",
         "run.log_every=10",
-    )
-
-
-def _clip(path: Path, specs: dict[str, ClipSpec]) -> dict[str, Tensor]:
-    return {name: read_centre(Source(str(path)), spec)[None] for name, spec in specs.items()}
-
-
-def _view(
-    name: str,
-    video: Tensor,
-    visible: Tensor,
-    masked: Tensor,
-    patches: Tensor,
-    features: dict[str, Tensor],
-) -> ClipView:
-    return ClipView(
-        title=name,
-        frames=video[0].numpy(),
-        visible_index=visible[0].numpy(),
-        predicted_index=masked[0].numpy(),
-        predicted=patches[0].numpy(),
-        features={label: tokens[0].numpy() for label, tokens in features.items()},
     )

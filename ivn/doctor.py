@@ -1,4 +1,4 @@
-"""What of ivn works on this machine, and what to do about the rest."""
+"""Reports which parts of ivn work on this machine, and how to fix the others."""
 
 import ctypes
 import dataclasses
@@ -16,7 +16,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 OLDEST_TORCH = (2, 11)
-# The oldest Linux driver that a statically linked CUDA runtime of each major version works with.
+# The oldest Linux driver for a statically linked CUDA runtime of each major version.
 OLDEST_DRIVER = {11: 450, 12: 525, 13: 580}
 NO_GPU = "no CUDA device is usable"
 GET_GPU = "as for the GPU above"
@@ -25,18 +25,27 @@ IMPORT_FAILURES = (ImportError, OSError, RuntimeError)  # torchcodec: RuntimeErr
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at."""
+    """One checked part.
+
+    Attributes:
+        group: heading of the part, such as "core".
+        name: name of the part.
+        usable: whether the part works.
+        detail: version or features; for an unusable part, the reason.
+        fix: command that makes it usable.
+        core: whether nothing works without it.
+    """
 
     group: str
     name: str
     usable: bool
-    detail: str  # version or what it offers; why not, where it is not usable
-    fix: str = ""  # the command that makes it usable
-    core: bool = False  # nothing works without it
+    detail: str
+    fix: str = ""
+    core: bool = False
 
 
 def doctor(*, json: bool = False) -> int:
-    """Print what :func:`report` finds; 0 when the core works, 1 otherwise."""
+    """Prints :func:`report`; returns 0 where the core works, otherwise 1."""
     checks = report()
     works = all(check.usable for check in checks if check.core)
     if json:
@@ -53,7 +62,7 @@ def doctor(*, json: bool = False) -> int:
 
 
 def report() -> list[Check]:
-    """Every check, in the order in which a reader would ask. Loads the packages that it tests."""
+    """Returns every check, after loading the packages that it tests."""
     groups = (_core, _devices, _kernels, _decoders, _attention, _extras)
     return [check for group in groups for check in group()]
 
@@ -180,7 +189,7 @@ def _on_gpu(check: Check) -> Check:
 
 
 def _library_on(device: str) -> Check:
-    """Whether ``libivn.so`` gives a right answer on ``device``, and how it was built."""
+    """Checks whether ``libivn.so`` computes correctly on ``device``, and how it was built."""
     group, core = ("core", True) if device == "cpu" else ("kernels", False)
     name = f"libivn.so on {device.upper()}"
     torch = _loaded("torch")
@@ -219,7 +228,7 @@ def _library_on(device: str) -> Check:
 
 
 def _gpus() -> list[tuple[str, int, int, float]]:
-    """Name, compute capability and GiB of memory of each device that torch can use."""
+    """Returns name, compute capability and GiB of memory of each device that torch can use."""
     torch = _loaded("torch")
     if torch is None or not torch.cuda.is_available():
         return []
@@ -228,7 +237,7 @@ def _gpus() -> list[tuple[str, int, int, float]]:
 
 
 def _driver() -> str:
-    """The version of the NVIDIA driver, ``""`` without one."""
+    """Returns the version of the NVIDIA driver; "" without one."""
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return ""

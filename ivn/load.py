@@ -1,4 +1,4 @@
-"""Finds what a user calls an encoder: a file, a folder, a preset's name or a hub id."""
+"""Loads an encoder from a file, a folder, a preset's name or a hub id."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -35,7 +35,7 @@ def load_encoder(
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
 ) -> Encoder:
-    """An encoder in evaluation mode.
+    """Returns an encoder in evaluation mode.
 
     >>> encoder = ivn.load_encoder("stage1-tiny")     # random weights of a preset's sizes
     >>> encoder = ivn.load_encoder("my-run")          # the newest checkpoint of a run
@@ -48,17 +48,17 @@ def load_encoder(
         image_size: pixels of the checkpoint's position table, one number or (height, width).
         num_frames: frames of that table.
         num_heads, pool_heads: attention heads of the blocks and of the pooling head.
-            These four are taken from the ``config.json`` beside the weights, or from here where
-            there is none (a released InternVideo2 needs none), and of a preset in place of its
-            own; clips of other sizes and lengths are then simply passed in.
-        device: where the encoder goes; the CPU without it.
-        dtype: of its parameters and its arithmetic, float32, bfloat16 or float64, on a GPU also
-            float16; fp32 without it.
+            These four are needed only for weights without a ``config.json`` beside them (a released
+            InternVideo2 needs none), and replace a preset's own. The encoder takes clips of other
+            sizes and lengths, too.
+        device: device of the encoder; the CPU without it.
+        dtype: number type of parameters and arithmetic: float32, bfloat16 or float64, on a GPU also
+            float16; float32 without it.
 
     Raises:
-        FileNotFoundError: there is nothing of that name.
-        ValueError: a size is missing or wrong, or is not that of the ``config.json``; a key is
-            missing or unexpected; a weight is an integer or not finite. It is named.
+        FileNotFoundError: Nothing has that name.
+        ValueError: A size is missing or wrong, or differs from the ``config.json``; a key is
+            missing or unexpected; a weight is an integer or not finite. The message names it.
     """
     sizes = _given(image_size, num_frames, num_heads, pool_heads)
     number = _dtype(dtype, device)
@@ -81,13 +81,13 @@ def load_model(
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
 ) -> Model:
-    """Encoder, predictor, decoder and alignment heads, each None where ``source`` has none.
+    """Returns encoder, predictor, decoder and alignment heads, each None where there is none.
 
-    Reads our runs and checkpoints, and the release's training checkpoints.
+    Reads runs and checkpoints of ivn, and the release's training checkpoints.
 
     Args:
-        source, image_size, num_frames, num_heads, pool_heads, device, dtype: as
-            :func:`load_encoder`, presets excepted.
+        source, image_size, num_frames, num_heads, pool_heads, device, dtype: arguments of
+            :func:`load_encoder`; ``source`` is no preset.
         predictor: the predictor's sizes; without them those of the ``config.json`` beside the
             weights, or of ModernBERT-large's last layers.
     """
@@ -110,29 +110,28 @@ def load_frozen(
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
 ) -> Frozen:
-    """Any encoder, frozen, behind one function: see :class:`ivn.frozen.encoders.Frozen`.
+    """Returns any encoder, frozen, behind one function: :class:`ivn.frozen.encoders.Frozen`.
 
     >>> frozen = ivn.load_frozen("my-run")
     >>> frozen.features(clips, "mean")                # uint8 [B, T, S, S, 3] -> [B, C]
 
     Args:
-        source: what :func:`load_encoder` takes; "timm:NAME" (or timm:hf-hub:ID, timm:FOLDER) for
+        source: a ``source`` of :func:`load_encoder`; "timm:NAME" (timm:hf-hub:ID, timm:FOLDER) for
             a vision transformer of timm; "hf:ID" or "hf:FOLDER" for a video or image encoder of
             transformers (VideoMAE, V-JEPA 2, SigLIP, CLIP, DINOv2, ViT and others), each with
             "@random" behind it for random weights; "raw" for statistics of raw pixels.
-        frames: of the clips that it will see; without it the encoder's own number, and 16 where
-            it takes any.
-        size: side of their frames, in pixels; the encoder's own without it.
-        layer: block behind which its tokens are taken, counted from 0 or back from -1; of networks
-            of other libraries and of "raw" there is the last alone.
+        frames: frames of the clips; without it the encoder's own number, or 16 where it takes any.
+        size: side of the clips' frames, in pixels; the encoder's own without it.
+        layer: block behind which tokens are taken, counted from 0 or back from -1; networks of
+            other libraries and "raw" have the last alone.
         image_size, num_frames, num_heads, pool_heads: sizes of the encoder itself, as
-            :func:`load_encoder` takes them; nothing that other libraries or pixels have.
-        device: where the encoder computes; the CPU without it.
-        dtype: of its parameters and its arithmetic; fp32 without it. "raw" has none to choose.
+            :func:`load_encoder` takes them; not for other libraries' networks or "raw".
+        device: device that the encoder computes on; the CPU without it.
+        dtype: number type of parameters and arithmetic; float32 without it. "raw" has no choice.
 
     Raises:
-        FileNotFoundError: there is nothing of that name.
-        EncoderError: it cannot be loaded, or does not take such clips; in a line.
+        FileNotFoundError: Nothing has that name.
+        EncoderError: The encoder cannot be loaded, or does not take such clips.
     """
     try:
         sizes = _given(image_size, num_frames, num_heads, pool_heads)
@@ -186,7 +185,7 @@ def _given(
 
 
 def _resized(config: EncoderConfig, sizes: Sizes, where: str) -> EncoderConfig:
-    """The config with the sizes that are given."""
+    """Returns the config with the given sizes."""
     check_given(sizes, where)
     height, width = both_sides(sizes.get("image_size", (config.image_height, config.image_width)))
     if height % config.patch_size or width % config.patch_size:
@@ -215,10 +214,10 @@ def _device(device: torch.device | str | None) -> torch.device | str:
 
 
 def _dtype(dtype: torch.dtype | None, device: torch.device | str | None) -> torch.dtype:
-    """The dtype to compute in, which the device must know.
+    """Returns the number type to compute in.
 
     Raises:
-        ValueError: it does not.
+        ValueError: The device does not compute in it.
     """
     if dtype is None:
         return torch.float32
@@ -233,11 +232,11 @@ def _dtype(dtype: torch.dtype | None, device: torch.device | str | None) -> torc
 
 
 def local(source: str | Path) -> Path:
-    """Where the weights that ``source`` means are on this machine, fetched if it is a hub id.
+    """Returns the file or folder of weights that ``source`` means; a hub id is fetched first.
 
     Raises:
-        FileNotFoundError: there is nothing of that name.
-        ValueError: it is a preset's name, or the hub's client is not installed.
+        FileNotFoundError: Nothing has that name.
+        ValueError: The name is a preset's, or the hub's client is not installed.
     """
     path, name = Path(source), str(source)
     if path.exists():

@@ -1,18 +1,18 @@
-"""What a misspelt setting, or a value in another language's spelling, was meant to be."""
+"""Suggests what a misspelt setting, or a value in another language's spelling, was meant to be."""
 
 import difflib
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-_MOST = 3  # suggestions
+_MOST = 3  # suggestions in a message
 _EMPTY = ("", "none", "null", "nan")
-# What others call a value that looks like none of ours, or like a wrong one.
+# Names of other programs for a value that looks like none of ours, or like a wrong one.
 _OTHERS = {"gpu": "cuda"}
 
 
 def near(word: Any, names: Iterable[Any], path: str = "") -> str:
-    """The one of ``names`` that looks most like ``word``, as a question; "" where none does."""
+    """Returns the one of ``names`` that looks most like ``word``, as a question, or ""."""
     words = {name.lower(): name for name in names if isinstance(name, str)}
     given = str(word).lower()
     close = difflib.get_close_matches(_OTHERS.get(given, given), words, n=1, cutoff=0.5)
@@ -21,13 +21,13 @@ def near(word: Any, names: Iterable[Any], path: str = "") -> str:
 
 
 def key(given: str, unknown: str, names: Iterable[str], every: Sequence[str]) -> str:
-    """Which setting was meant by a dotted key, as a question; else which there are.
+    """Returns the settings that a dotted key may mean, as a question, else the existing names.
 
     Args:
         given: the whole key.
         unknown: its part up to the first name that does not exist.
-        names: what there is in the place of that name.
-        every: all dotted keys that there are.
+        names: the names that exist in the place of that one.
+        every: all dotted keys of the config.
     """
     path, _, word = unknown.rpartition(".")
     names = list(names)
@@ -36,7 +36,7 @@ def key(given: str, unknown: str, names: Iterable[str], every: Sequence[str]) ->
     if given in every:
         return f"; another kind of {path} has it, this one has {', '.join(names)}"
     beside = near(word, names, path)
-    # A whole end of a key, and then one name, says more than what a word looks like.
+    # The whole end of a key, or else its last name, says more than the likeness of a word.
     found = [each for each in every if f".{each}".endswith(f".{given}")]
     if not found and given != unknown and beside:
         whole = beside.removeprefix("; did you mean ")[:-1] + given[len(unknown) :]
@@ -54,18 +54,18 @@ def key(given: str, unknown: str, names: Iterable[str], every: Sequence[str]) ->
 
 
 def value(given: Any, hint: Any) -> str:
-    """How the value that was meant is written, as a question; "" where that cannot be told.
+    """Returns how the value is written in TOML, as a question, or "" where that is unknown.
 
     Args:
-        given: what there is, of another type than it should be.
-        hint: that type: bool, int, float, str.
+        given: the value, of another type than expected.
+        hint: the expected type: bool, int, float or str.
     """
     text = _plain(given, hint)
     return f"; did you mean {text}?" if text else ""
 
 
 def line(text: str, error: str) -> str:
-    """The line of a TOML ``text`` that the parser's error names, and what may be wrong with it."""
+    """Returns the line of a TOML ``text`` that the parser's error names, and how to mend it."""
     if not (found := re.search(r"at line (\d+)", error)):
         return ""
     there = text.splitlines()[int(found[1]) - 1].strip()
@@ -83,11 +83,11 @@ def line(text: str, error: str) -> str:
 
 
 def example(given: Any, hints: tuple[Any, ...]) -> str:
-    """How a list is written, by what was given where that can be; "" for lists of tables.
+    """Returns an example of a list, made of the given values if they fit; "" for lists of tables.
 
     Args:
-        given: what there is instead of a list.
-        hints: types of the list's values; one and ``...`` for any number of it.
+        given: the value that stands instead of a list.
+        hints: types of the list's values; one type and ``...`` for any number of values.
     """
     more = len(hints) == 2 and hints[1] is Ellipsis
     if isinstance(given, dict) or hints[0] not in (bool, int, float, str):
@@ -104,7 +104,7 @@ def example(given: Any, hints: tuple[Any, ...]) -> str:
 
 
 def _plain(given: Any, hint: Any) -> str:
-    """``given`` as TOML writes a ``hint``, or ""."""
+    """Returns ``given`` as TOML writes a ``hint``, or ""."""
     word = str(given).strip().lower()
     if hint is str:
         return repr(str(given))
@@ -140,7 +140,7 @@ def _last(key: str) -> str:
 
 
 def _alike(name: str, word: str) -> bool:
-    """Whether one abbreviates the other, is a part of it, or they look alike."""
+    """Returns whether one abbreviates the other, is a part of it, or they look alike."""
     initials = ["".join(part[:1] for part in one.split("_")) for one in (name, word)]
     if (len(word) > 1 and initials[0] == word) or (len(name) > 1 and initials[1] == name):
         return True

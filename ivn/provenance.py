@@ -1,6 +1,6 @@
-"""What numbers belong to: the machine, and the versions of all that computed them.
+"""The origin of measured numbers: the machine and the versions of all that computed them.
 
-No name of the machine or of its user is among it.
+It has no name of the machine or its user.
 """
 
 import functools
@@ -15,7 +15,7 @@ import torch
 
 
 def provenance(device: torch.device) -> dict[str, str]:
-    """Hardware, versions and commit; "" for what there is not."""
+    """Returns hardware, versions and commit; "" for those that are unknown."""
     cuda = (torch.version.cuda or "") if device.type == "cuda" else ""
     found = {"hardware": hardware(device), "python": platform.python_version()}
     found |= versions("torch", "triton") | {"cuda": cuda} | versions("ivn")
@@ -23,12 +23,12 @@ def provenance(device: torch.device) -> dict[str, str]:
 
 
 def in_words(about: dict[str, str]) -> str:
-    """The same in a line."""
+    """Returns :func:`provenance` in one line."""
     return ", ".join(f"{key} {value}" for key, value in about.items() if value)
 
 
 def hardware(device: torch.device) -> str:
-    """The GPU's name, or the CPU's with how many threads compute."""
+    """Returns the GPU's name, or the CPU's with the number of threads that compute."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     threads = torch.get_num_threads()
@@ -37,7 +37,7 @@ def hardware(device: torch.device) -> str:
 
 @functools.cache
 def processor() -> str:
-    """The CPU's name."""
+    """Returns the CPU's name."""
     file = Path("/proc/cpuinfo")
     lines = file.read_text("utf-8", "replace").splitlines() if file.exists() else []
     names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
@@ -45,7 +45,7 @@ def processor() -> str:
 
 
 def versions(*packages: str) -> dict[str, str]:
-    """The installed version of each; "" for those that are not."""
+    """Returns the installed version of each package; "" for one that is not installed."""
     found = {}
     for package in packages:
         try:
@@ -57,11 +57,11 @@ def versions(*packages: str) -> dict[str, str]:
 
 @functools.cache
 def commit() -> str:
-    """Of the sources, where they are a git checkout, or what ``IVN_COMMIT`` says; else ""."""
+    """Returns ``IVN_COMMIT``, or the commit of a git checkout; "" where there is neither."""
     root = Path(__file__).parents[1]
-    told = os.environ.get("IVN_COMMIT", "")
+    given = os.environ.get("IVN_COMMIT", "")
     # An installed package may lie inside a checkout of something else.
-    if told or not (root / "setup.py").exists() or shutil.which("git") is None:
-        return told
+    if given or not (root / "setup.py").exists() or shutil.which("git") is None:
+        return given
     git = ["git", "-C", str(root), "describe", "--always", "--dirty"]
     return subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()

@@ -1,4 +1,4 @@
-"""Starts a run from a config, and takes one up again."""
+"""Starts a run from a config, and resumes it from its newest checkpoint."""
 
 import contextlib
 import os
@@ -11,7 +11,7 @@ import torch
 from ivn.config.run import HARMLESS, Config, override, read, to_dict, to_toml
 from ivn.data.loader.loader import ClipLoader
 from ivn.data.manifest.identity import first_difference, recorded
-from ivn.data.manifest.listing import left_out, list_clips
+from ivn.data.manifest.listing import list_clips, unusable_rows
 from ivn.data.sampling.pools import drawn_fingerprint
 from ivn.errors import ConfigError, RunError
 from ivn.load import local
@@ -37,18 +37,18 @@ def start(
     """Trains from the beginning.
 
     Args:
-        config: of the run.
+        config: the run's config.
         data: a folder of videos, a video, or a list of them.
         out: the run's folder: new, or empty.
-        init: where the encoder and predictor come from, whatever :func:`ivn.load.load_encoder`
-            reads weights from; "" leaves their own first weights.
-        show_config: print the whole config first.
+        init: weights of the encoder and the predictor to start from, given in any form that
+            :func:`ivn.load.load_encoder` reads weights from; "" for random ones.
+        show_config: whether to print the whole config first.
 
     Returns:
         The exit code of :func:`ivn.train.loop.pretrain`.
 
     Raises:
-        RunError, OSError: what is wrong, in a line, with the input or with the run.
+        RunError, OSError: The input or the run cannot be used; the message is one line.
     """
     run = Path(out)
     folder.check_free(run)
@@ -83,14 +83,14 @@ def resume(out: str | Path, *, data: str | Path = "", changes: Sequence[str] = (
 
     Args:
         out: the run's folder.
-        data: where the run's clips are by now; "" for where they were. It is noted in the run.
-        changes: ``key=value`` in groups that cannot change a result, for this time.
+        data: the run's clips, if they have moved; "" for their old place. The run remembers it.
+        changes: ``key=value`` in groups that cannot change a result, for this start alone.
 
     Returns:
         The exit code of :func:`ivn.train.loop.pretrain`.
 
     Raises:
-        RunError, OSError: what is wrong, in a line, with the input or with the run.
+        RunError, OSError: The input or the run cannot be used; the message is one line.
     """
     run = Path(out)
     for change in changes:
@@ -128,18 +128,18 @@ def _check_same(
     found: str,
     clips: bytes,
 ) -> None:
-    """Sees that the clips at ``place`` are those that ``run`` started with.
+    """Checks that the clips at ``place`` are those that ``run`` started with.
 
     Args:
         run: the run's folder.
-        source: what it says of its clips.
-        place: where these are.
-        sources: these.
-        found, clips: what :func:`ivn.data.manifest.identity.recorded` gives of them.
+        source: the run's record of its data.
+        place: folder or list of the clips.
+        sources: the clips.
+        found, clips: their fingerprint and record, by :func:`ivn.data.manifest.identity.recorded`.
 
     Raises:
-        ValueError: they are not; the first that differs is named.
-        RunError: the record of the run's clips is not as it was written.
+        ValueError: The clips differ; the first that does is named.
+        RunError: The record of the run's clips is damaged.
     """
     if source.get("format") == _FORMAT:
         same = found == source["fingerprint"]
@@ -167,8 +167,8 @@ def _check_same(
 def _parts(
     config: Config, sources: Sequence[Any], init: str, *, fresh: bool
 ) -> tuple[Stage, ClipLoader]:
-    """The stage, with the weights it starts from if ``fresh``, and its loader."""
-    if line := left_out(sources):
+    """Returns the stage, with the weights that it starts from if ``fresh``, and its loader."""
+    if line := unusable_rows(sources):
         print(line)
     device = resolve_device(config.efficiency.device)
     if config.run.tensorboard:
@@ -224,7 +224,7 @@ def _pretrain(config: Config, stage: Stage, loader: ClipLoader, run: Path) -> in
 
 @contextlib.contextmanager
 def _input_errors() -> Iterator[None]:
-    """Marks what functions say of their arguments as said of the user's input."""
+    """Turns errors about arguments into errors about the user's input."""
     try:
         yield
     except (ValueError, ImportError) as error:

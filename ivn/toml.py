@@ -1,10 +1,10 @@
-"""Frozen dataclasses to TOML and back, strictly: an unknown key or a wrong type is an error.
+"""Reads frozen dataclasses from TOML and writes them, and refuses unknown keys and wrong types.
 
 Fields may be bool, int, float, str, Literal, tuple, another dataclass, or a union of dataclasses
 that are told apart by their field ``kind: Literal[...]``. A base class with a class method
 ``members`` stands for the union of the dataclasses that the method returns at the time. A table
-without a kind is of the class whose ``kind`` says so (``metadata=WITHOUT_KIND``), if one does: it
-was written before there were others.
+without a kind is of the class whose ``kind`` has ``metadata=WITHOUT_KIND``, if there is one:
+configs that were saved before the field had other kinds do not state it.
 """
 
 import dataclasses
@@ -20,13 +20,23 @@ from ivn.errors import ConfigError
 
 from . import meant
 
+# Not pydantic: making one sentence of its errors takes more lines than decoding does here, its
+# strict mode reads JSON, in which a date has become a string, and a machine that has torch alone
+# reads the predictor's config of a checkpoint by this module.
 T = TypeVar("T")
 
 WITHOUT_KIND = {"without_kind": True}
 
 
 class _UnknownKeyError(ConfigError):
-    """A key that is not there; arguments as :func:`ivn.meant.key`."""
+    """A key does not exist.
+
+    Args:
+        given: the whole dotted key.
+        unknown: its part up to the first name that does not exist.
+        names: the names that exist in the place of that one.
+        every: all dotted keys of the config, among which the meant one is looked for.
+    """
 
     def __init__(
         self, given: str, unknown: str, names: Iterable[str], every: Sequence[str] = ()
@@ -36,17 +46,17 @@ class _UnknownKeyError(ConfigError):
 
 
 def dumps(value: Any) -> str:
-    """``value``, a dataclass, as TOML; :func:`loads` gives an equal one back."""
-    import tomli_w  # needed by nothing that a bare GPU machine does
+    """Returns the dataclass ``value`` as TOML, from which :func:`loads` makes an equal one."""
+    import tomli_w  # imported here: a GPU machine that only runs kernels and steps lacks it
 
     return tomli_w.dumps(encode(value))
 
 
 def loads(text: str, cls: type[T]) -> T:
-    """The ``cls`` that ``text`` describes; fields left out take their defaults.
+    """Returns the ``cls`` that ``text`` describes; absent fields take their defaults.
 
     Raises:
-        ConfigError: not TOML, an unknown or missing key, or a value of the wrong type.
+        ConfigError: the text is not TOML, a key is unknown or missing, or a value does not fit.
     """
     try:
         table = tomllib.loads(text)
@@ -60,23 +70,24 @@ def loads(text: str, cls: type[T]) -> T:
 
 
 def differences(one: Any, other: Any) -> list[tuple[str, str, str]]:
-    """Each field in which two dataclasses differ: dotted key and both values, as TOML.
+    """Returns each field in which two dataclasses differ: dotted key and both values, as TOML.
 
-    A field that one of them lacks, being of another kind or shorter, is ``absent`` there.
+    The value of a field that one of them lacks, being of another kind or shorter, is ``absent``.
     """
     ours, theirs = dict(_leaves(encode(one))), dict(_leaves(encode(other)))
-    keys = [*ours, *(key for key in theirs if key not in ours)]
+    keys = dict.fromkeys([*ours, *theirs])
     pairs = [(key, ours.get(key, "absent"), theirs.get(key, "absent")) for key in keys]
     return [pair for pair in pairs if pair[1] != pair[2]]
 
 
 def override(value: T, *assignments: str) -> T:
-    """``value`` with fields replaced, each by ``dotted.key=value``; judged when all are in place.
+    """Returns ``value`` with fields replaced, each as ``dotted.key=value`` says.
 
-    A new ``kind`` replaces its whole group by that kind's defaults.
+    The result is checked once, after all assignments. A new ``kind`` replaces its whole group by
+    that kind's defaults.
 
     Raises:
-        ConfigError: as :func:`loads`.
+        ConfigError: a key is unknown, or a value does not fit.
     """
     table = encode(value)
     for assignment in assignments:
@@ -84,8 +95,124 @@ def override(value: T, *assignments: str) -> T:
     return decode(table, type(value))
 
 
+def encode(value: Any) -> Any:
+    """Returns dataclasses as dicts, tuples as lists, and everything else as it is."""
+    if dataclasses.is_dataclass(value):
+        hints = typing.get_type_hints(type(value))
+        items = {name: getattr(value, name) for name in hints}
+        # 50 in a field of floats is written as 50.0, as it would be read.
+        return {
+            name: float(item) if hints[name] is float else encode(item)
+            for name, item in items.items()
+        }
+    if isinstance(value, tuple):
+        return [encode(item) for item in value]
+    return value
+
+
+def decode(value: Any, hint: Any, path: str = "") -> Any:
+    """Returns ``value``, as TOML reads it, as the type ``hint``.
+
+    Args:
+        value: nested dicts, lists and plain values.
+        hint: a dataclass, or the type of a dataclass's field.
+        path: dotted key of the value, for messages.
+
+    Raises:
+        ConfigError: the value does not fit.
+    """
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin is tuple:
+        return _decode_tuple(value, args, path)
+    if classes(hint):
+        return _decode_table(value, hint, path)
+    if origin is Literal:
+        if value not in args or type(value) is not type(args[args.index(value)]):
+            raise ConfigError(
+                f"{path} is {value!r}, expected {_choices(args)}{meant.near(value, args)}"
+            )
+        return value
+    if hint is float and type(value) is int:
+        return float(value)
+    if hint is float and type(value) is float and not math.isfinite(value):
+        raise ConfigError(f"{path} is {value}, expected a finite number")
+    if type(value) is not hint:
+        near = meant.value(value, hint)
+        raise ConfigError(f"{path} is {value!r}, expected {hint.__name__}{near}")
+    return value
+
+
+def classes(hint: Any) -> tuple[Any, ...]:
+    """Returns the dataclasses that a field of type ``hint`` may hold, also inside a tuple."""
+    if dataclasses.is_dataclass(hint):
+        return (hint,)
+    if hasattr(hint, "members"):
+        return hint.members()
+    if typing.get_origin(hint) in (Union, types.UnionType, tuple):
+        return tuple(cls for arg in typing.get_args(hint) for cls in classes(arg))
+    return ()
+
+
+def kinds(cls: Any) -> tuple[str, ...]:
+    """Returns the values that the field ``kind`` of a dataclass can take."""
+    return typing.get_args(typing.get_type_hints(cls)["kind"])
+
+
+def unstated_kind(hint: Any) -> str | None:
+    """Returns the kind of a table that states none, or None where it has to be stated."""
+    for cls in classes(hint):
+        if any(field.metadata == WITHOUT_KIND for field in dataclasses.fields(cls)):
+            return kinds(cls)[0]
+    return None
+
+
+def _decode_table(value: Any, hint: Any, path: str) -> Any:
+    """Returns a dataclass, the one that ``kind`` names where ``hint`` is a union of several."""
+    cls = hint
+    if not dataclasses.is_dataclass(hint):
+        known = {kind: cls for cls in classes(hint) for kind in kinds(cls)}
+        expected = _choices(tuple(known))
+        if not isinstance(value, dict):
+            raise ConfigError(f"{path} is {value!r}, expected a table with kind {expected}")
+        kind = value.get("kind", unstated_kind(hint))
+        if not isinstance(kind, str) or kind not in known:
+            near = meant.near(kind, known)
+            raise ConfigError(f"{path}.kind is {kind!r}, expected {expected}{near}")
+        cls = known[kind]
+    if not isinstance(value, dict):
+        raise ConfigError(f"{path} is {value!r}, expected a table of {cls.__name__}'s fields")
+    hints = typing.get_type_hints(cls)
+    for key in value:
+        if key not in hints:
+            raise _UnknownKeyError(_join(path, key), _join(path, key), hints)
+    values = {key: decode(item, hints[key], _join(path, key)) for key, item in value.items()}
+    for field in dataclasses.fields(cls):
+        required = field.default is field.default_factory is dataclasses.MISSING
+        if required and field.name not in value:
+            raise ConfigError(f"{_join(path, field.name)} is missing and has no default")
+    try:
+        return cls(**values)
+    except ConfigError:
+        raise
+    except ValueError as error:
+        own = str(error).partition(" ")[0].partition(".")[0] in hints
+        raise ConfigError(f"{path}{'.' if own else ': '}{error}" if path else str(error)) from None
+
+
+def _decode_tuple(value: Any, args: tuple[Any, ...], path: str) -> tuple[Any, ...]:
+    if not isinstance(value, list):
+        example = meant.example(value, args)
+        raise ConfigError(f"{path} is {value!r}, expected a list{example}")
+    if len(args) == 2 and args[1] is Ellipsis:
+        args = (args[0],) * len(value)
+    if len(args) != len(value):
+        raise ConfigError(f"{path} is {value!r}, expected {len(args)} values")
+    pairs = enumerate(zip(value, args, strict=True))
+    return tuple(decode(item, hint, f"{path}.{i}") for i, (item, hint) in pairs)
+
+
 def _assign(table: dict[str, Any], assignment: str, cls: Any) -> None:
-    """Put one field into the ``table`` of a ``cls``."""
+    """Puts one field into the ``table`` of a ``cls``."""
     dotted, equals, text = assignment.partition("=")
     path = dotted.strip().split(".")
     if not equals or not all(path):
@@ -116,145 +243,28 @@ def _assign(table: dict[str, Any], assignment: str, cls: Any) -> None:
 
 
 def _hint(hint: Any, group: Any, key: str) -> Any:
-    """The type of what is under ``key`` in ``group``, which is of the type ``hint``."""
+    """Returns the type of the entry ``key`` in ``group``, which is of the type ``hint``."""
     if typing.get_origin(hint) is tuple:
         return typing.get_args(hint)[0]
-    return hints_of(_class(hint, group))[key]
+    return typing.get_type_hints(_class(hint, group))[key]
 
 
 def _class(hint: Any, group: dict[str, Any]) -> Any:
-    """The dataclass that the table ``group`` of the type ``hint`` describes."""
-    if typing.get_origin(hint) not in (Union, types.UnionType):
-        return hint
-    return next(cls for cls in typing.get_args(hint) if group["kind"] in kinds(cls))
-
-
-def hints_of(cls: Any) -> dict[str, Any]:
-    """Returns the type of each field of a dataclass, unions in place of open families."""
-    return {name: _union(hint) for name, hint in typing.get_type_hints(cls).items()}
-
-
-def _union(hint: Any) -> Any:
-    family = isinstance(hint, type) and not dataclasses.is_dataclass(hint)
-    return Union[hint.members()] if family and hasattr(hint, "members") else hint  # noqa: UP007
-
-
-def encode(value: Any) -> Any:
-    """Dataclasses as dicts, tuples as lists, everything else as it is."""
-    if dataclasses.is_dataclass(value):
-        hints = hints_of(type(value))
-        items = {name: getattr(value, name) for name in hints}
-        # 50 in a field of floats is written as 50.0, as it would be read.
-        return {
-            name: float(item) if hints[name] is float else encode(item)
-            for name, item in items.items()
-        }
-    if isinstance(value, tuple):
-        return [encode(item) for item in value]
-    return value
-
-
-def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
-    """Every plain value in nested dicts and lists of dicts, by its dotted key, as TOML."""
-    tables = isinstance(value, list) and value and isinstance(value[0], dict)
-    if isinstance(value, dict) or tables:
-        items = value.items() if isinstance(value, dict) else enumerate(value)
-        for key, item in items:
-            yield from _leaves(item, _join(path, str(key)))
-    else:
-        yield path, json.dumps(value, ensure_ascii=False)
-
-
-def decode(value: Any, hint: Any, path: str = "") -> Any:
-    """``value``, as TOML reads it, as the type ``hint``; ``path`` is its dotted key.
-
-    Raises:
-        ConfigError: it does not fit.
-    """
-    origin, args = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (Union, types.UnionType):
-        return _decode_union(value, args, path)
+    """Returns the dataclass that the table ``group`` of the type ``hint`` describes."""
     if dataclasses.is_dataclass(hint):
-        return _decode_dataclass(value, hint, path)
-    if origin is Literal:
-        if value not in args or type(value) is not type(args[args.index(value)]):
-            raise ConfigError(
-                f"{path} is {value!r}, expected {_choices(args)}{meant.near(value, args)}"
-            )
-        return value
-    if origin is tuple:
-        return _decode_tuple(value, args, path)
-    if hint is float and type(value) is int:
-        return float(value)
-    if hint is float and type(value) is float and not math.isfinite(value):
-        raise ConfigError(f"{path} is {value}, expected a finite number")
-    if type(value) is not hint:
-        near = meant.value(value, hint)
-        raise ConfigError(f"{path} is {value!r}, expected {hint.__name__}{near}")
-    return value
-
-
-def _decode_dataclass(value: Any, cls: Any, path: str) -> Any:
-    if not isinstance(value, dict):
-        raise ConfigError(f"{path} is {value!r}, expected a table of {cls.__name__}'s fields")
-    hints = hints_of(cls)
-    fields = {field.name: field for field in dataclasses.fields(cls)}
-    for key in value:
-        if key not in fields:
-            raise _UnknownKeyError(_join(path, key), _join(path, key), fields)
-    values = {key: decode(item, hints[key], _join(path, key)) for key, item in value.items()}
-    for name, field in fields.items():
-        defaults = (field.default, field.default_factory)
-        if name not in value and defaults == (dataclasses.MISSING, dataclasses.MISSING):
-            raise ConfigError(f"{_join(path, name)} is missing and has no default")
-    try:
-        return cls(**values)
-    except ConfigError:
-        raise
-    except ValueError as error:
-        own = str(error).partition(" ")[0] in fields
-        raise ConfigError(f"{path}{'.' if own else ': '}{error}" if path else str(error)) from None
-
-
-def _decode_union(value: Any, classes: tuple[Any, ...], path: str) -> Any:
-    known = {kind: cls for cls in classes for kind in kinds(cls)}
-    expected = _choices(tuple(known))
-    if not isinstance(value, dict):
-        raise ConfigError(f"{path} is {value!r}, expected a table with kind {expected}")
-    kind = value.get("kind", _unspoken(classes))
-    if not isinstance(kind, str) or kind not in known:
-        raise ConfigError(f"{path}.kind is {kind!r}, expected {expected}{meant.near(kind, known)}")
-    return _decode_dataclass(value, known[kind], path)
-
-
-def _decode_tuple(value: Any, args: tuple[Any, ...], path: str) -> tuple[Any, ...]:
-    if not isinstance(value, list):
-        example = meant.example(value, args)
-        raise ConfigError(f"{path} is {value!r}, expected a list{example}")
-    if len(args) == 2 and args[1] is Ellipsis:
-        args = (args[0],) * len(value)
-    if len(args) != len(value):
-        raise ConfigError(f"{path} is {value!r}, expected {len(args)} values")
-    pairs = enumerate(zip(value, args, strict=True))
-    return tuple(decode(item, hint, f"{path}.{i}") for i, (item, hint) in pairs)
-
-
-def kinds(cls: Any) -> tuple[str, ...]:
-    """What the field ``kind`` of a dataclass may be."""
-    return typing.get_args(typing.get_type_hints(cls)["kind"])
-
-
-def _unspoken(classes: tuple[Any, ...]) -> str | None:
-    """The kind of a table that has none, or None where each has to say its own."""
-    for cls in classes:
-        (field,) = (field for field in dataclasses.fields(cls) if field.name == "kind")
-        if field.metadata == WITHOUT_KIND:
-            return kinds(cls)[0]
-    return None
+        return hint
+    return next(cls for cls in classes(hint) if group["kind"] in kinds(cls))
 
 
 def _child(group: Any, path: list[str], whole: list[str], every: Sequence[str]) -> Any:
-    """What is at ``path``, the last of it in ``group``; ``whole`` is all that was given."""
+    """Returns the entry of ``group`` under the last name of ``path``.
+
+    Args:
+        group: a table, a list or a plain value.
+        path: names up to the entry.
+        whole: names of the whole key that was given, for messages.
+        every: all dotted keys of the config, among which a meant one is looked for.
+    """
     key, dotted = path[-1], ".".join(path)
     if isinstance(group, list) and key.isdecimal() and int(key) < len(group):
         return group[int(key)]
@@ -269,27 +279,25 @@ def _child(group: Any, path: list[str], whole: list[str], every: Sequence[str]) 
     raise ConfigError(f"{dotted}: unknown key; {place} is one value, not a table")
 
 
-def _keys(hint: Any, path: str = "") -> Iterator[str]:
-    """The dotted key of every plain field of a dataclass, in lists of tables of the first."""
-    origin, args = typing.get_origin(hint), typing.get_args(hint)
-    classes = args if origin in (Union, types.UnionType, tuple) else (hint,)
-    if origin is tuple and args:
-        if any(dataclasses.is_dataclass(one) for one in _members(args[0])):
-            yield from _keys(args[0], f"{path}.0")
-        else:
-            yield path
-        return
-    for cls in classes:
-        if not dataclasses.is_dataclass(cls):
-            yield path
-            continue
-        for name, inner in hints_of(cls).items():
-            yield from _keys(inner, _join(path, name))
+def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    """Yields the dotted key and the TOML of every plain value in nested dicts and lists."""
+    tables = isinstance(value, list) and value and isinstance(value[0], dict)
+    if isinstance(value, dict) or tables:
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        for key, item in items:
+            yield from _leaves(item, _join(path, str(key)))
+    else:
+        yield path, json.dumps(value, ensure_ascii=False)
 
 
-def _members(hint: Any) -> tuple[Any, ...]:
-    union = typing.get_origin(hint) in (Union, types.UnionType)
-    return typing.get_args(hint) if union else (hint,)
+def _keys(cls: Any, path: str = "") -> Iterator[str]:
+    """Yields the dotted key of every plain field of a dataclass, of all kinds of its tables."""
+    for name, hint in typing.get_type_hints(cls).items():
+        key = _join(path, name)
+        if not classes(hint):
+            yield key
+        for one in classes(hint):
+            yield from _keys(one, f"{key}.0" if typing.get_origin(hint) is tuple else key)
 
 
 def _parse(text: str) -> Any:

@@ -68,7 +68,7 @@ def test_help_of_pretrain_shows_how_and_every_setting(ivn, monkeypatch):
     for line in ("$ ivn pretrain PRESET --data FOLDER --out RUN", "$ ivn pretrain --resume RUN"):
         assert line in out.splitlines()
     assert "[PRESET]" in out
-    assert "default" not in out.partition("settings, for --set")[0]
+    assert "(default" not in out.partition("settings, for --set")[0]
 
 
 def test_configs_are_compared_a_line_a_field(ivn, tmp_path):
@@ -159,7 +159,7 @@ def test_rows_that_a_manifest_calls_unusable_are_told_before_training(ivn, tmp_p
     write_manifest(tmp_path / "m.parquet", rows)
     small = ["--out", tmp_path / "run", "--set", *SMALL, *STAGE1, "optim.batch_size=3"]
     code, out, err = ivn("pretrain", "stage1-tiny", "--data", tmp_path / "m.parquet", *small)
-    assert (code, out) == (1, "2 rows of 4 left out: their status says why\n")
+    assert (code, out) == (1, "2 of 4 rows are unusable: their status says why\n")
     assert "2 clips are fewer than one batch of 3" in err
 
 

@@ -1,1 +1,1 @@
-"""What data commands find."""
+"""Benchmarks of the commands that prepare data."""

@@ -1,10 +1,11 @@
-"""How many altered copies ``ivn data mix`` finds, and what else it takes for copies.
+"""Counts the altered copies that ``ivn data mix`` finds, and the videos that it mistakes for some.
 
 python benchmarks/corpus/near_copies.py VIDEO... --out NEW_FOLDER [--seconds 4] [--parts 4]
 
-Each video is cut into parts that follow one another, which are other videos to each other: of one
-room, one film or one person. Of each part a copy of every kind is made; then all parts, and the
-copies of one kind at a time, are hashed and compared as the command does it. It takes minutes.
+Each video is cut into parts that follow one another. The parts count as different videos, though
+they show one room, one film or one person. A copy of every kind is made of each part; then all
+parts, and the copies of one kind at a time, are hashed and compared like in the command. It takes
+minutes.
 """
 
 import argparse
@@ -25,7 +26,7 @@ from ivn.media.source import Source
 
 # Frames uint8 [T, H, W, 3] and their rate, altered.
 Alter = Callable[[np.ndarray, Fraction], tuple[np.ndarray, Fraction]]
-_SHORT = 288  # of the parts at most, which are encoded at crf 18
+_SHORT = 288  # longest short side of the parts, which are encoded at crf 18
 
 
 def cropped(share: float) -> Alter:
@@ -53,7 +54,7 @@ def plain(frames: np.ndarray, rate: Fraction) -> tuple[np.ndarray, Fraction]:
     return frames, rate
 
 
-# Name -> what is done to the frames, scale of the encoded frames, crf.
+# Name -> function that alters the frames, scale of the encoded frames, crf.
 KINDS: dict[str, tuple[Alter, float, int]] = {
     "encoded anew, crf 36": (plain, 1, 36),
     "half the size": (plain, 0.5, 28),
@@ -69,7 +70,7 @@ KINDS: dict[str, tuple[Alter, float, int]] = {
 
 
 def parts_of(video: Path, seconds: float, most: int) -> Iterator[tuple[np.ndarray, Fraction]]:
-    """Frames of parts of ``seconds``, at most ``most``; all of a shorter video is one."""
+    """Yields the frames of at most ``most`` parts of ``seconds``; a shorter video is one part."""
     kept: list[np.ndarray] = []
     made, rate = 0, Fraction(25)
     for shown in frames_in_order(Source(str(video))):
@@ -97,7 +98,7 @@ def write(file: Path, frames: np.ndarray, rate: Fraction, scale: float, crf: int
 
 
 def make(videos: list[Path], out: Path, seconds: float, most: int) -> int:
-    """Write ``KIND/NUMBER.mp4``, the parts themselves as kind -1; gives how many parts."""
+    """Writes ``KIND/NUMBER.mp4``, the parts as kind -1, and returns the number of parts."""
     number = 0
     for name in range(-1, len(KINDS)):
         (out / str(name)).mkdir(parents=True)

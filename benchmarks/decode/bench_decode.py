@@ -1,13 +1,13 @@
-"""Chosen frames of real files: our decoding and our loader against each library's own best loop.
+"""Compares decoding of real files by ours and our loader with each library's own best loop.
 
     ivn bench decode M.parquet --processes 1,2 --clips-per-second 28
     python -m ivn.benchmarks.decode.bench_decode M.parquet ...     where tyro is not installed
 
-The same frames of the same files for all, compared before anything is timed: a file that one of
-them cannot decode so is left out for all, and told. Rounds go through all in turn; medians count.
+All ways decode the same frames of the same files, which are compared before anything is timed. A
+file that one of them decodes differently, or cannot decode, is skipped for all and named. A round
+times each way in turn; results are medians.
 """
 
-import argparse
 import contextlib
 import functools
 import json
@@ -15,13 +15,14 @@ import math
 import statistics
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from ivn.benchmarks.harness import script
 from ivn.data.batch import ClipSpec
 from ivn.data.config import DataConfig
 from ivn.data.loader.loader import ClipLoader
@@ -31,10 +32,12 @@ from ivn.durable import write_text
 from ivn.errors import BenchError, DecodeError
 from ivn.media.decode import decode
 from ivn.media.source import Source
+from ivn.options import parse
 from ivn.processes import cores
 from ivn.provenance import in_words, provenance, versions
 
 from .decoders import DALI, OURS, PACKAGES, Dali, same, ways
+from .options import BenchDecode
 from .workers import Job, Workers
 
 LOADER, SHARDS = "our loader", "our loader, from shards"
@@ -44,36 +47,8 @@ _SHARE = 0.5
 _WARM, _EPOCHS = 2, 3
 
 
-@dataclass(frozen=True)
-class Options:
-    """What to measure.
-
-    Attributes:
-        data: a manifest, list, folder or video.
-        clips: how many of its files, evenly spread.
-        frames: of a clip, evenly spread over the file.
-        size: of the loader's crops, in pixels.
-        processes, threads: how many decode, and threads in each; all pairs are measured.
-        rounds: through all ways.
-        clips_per_second: that a GPU takes; 0 does not ask.
-        shards: manifest of ``data`` packed by ``ivn data shard``, for the loader; "" is none.
-        out: a folder for decode.json; "" writes none.
-    """
-
-    data: str
-    clips: int = 16
-    frames: int = 16
-    size: int = 224
-    processes: Sequence[int] = ()
-    threads: Sequence[int] = (1,)
-    rounds: int = 3
-    clips_per_second: float = 0.0
-    shards: str = ""
-    out: str = ""
-
-
-def bench(options: Options) -> None:
-    """Measure, print and write.
+def bench(options: BenchDecode) -> int:
+    """Measure, print and write; gives 0.
 
     Raises:
         BenchError: the options make no sense, or nothing can be compared.
@@ -99,16 +74,17 @@ def bench(options: Options) -> None:
     advice = _advice(rows, options.clips_per_second)
     print(advice["in_words"])
     if options.out:
-        # Names alone: results are shown to others, folders are this machine's.
+        # Only names, since results are published and folders are private.
         shards = Path(options.shards).name
         told = asdict(options) | {"data": Path(options.data).name, "shards": shards, "out": ""}
         found = about | {"options": told, "files": [Path(path).name for path, _ in jobs]}
         found |= {"notes": notes, "rows": rows, "advice": advice}
         text = json.dumps(found, indent=1, default=list) + "\n"
         write_text(Path(options.out) / "decode.json", text, overwrite=True)
+    return 0
 
 
-def _check(options: Options) -> None:
+def _check(options: BenchDecode) -> None:
     counts = {"clips": options.clips, "frames": options.frames, "rounds": options.rounds}
     counts |= {"processes": min(options.processes, default=1), "size": options.size}
     counts |= {"threads": min(options.threads, default=0)}
@@ -128,12 +104,12 @@ def _check(options: Options) -> None:
 
 
 def _processes() -> list[int]:
-    """1, 2, 4 ... and all cores."""
+    """Returns 1, 2, 4 ... and the number of cores."""
     most = cores()
     return sorted({most, *(2**n for n in range(most.bit_length()) if 2**n <= most)})
 
 
-def _compared(options: Options) -> tuple[list[Job], list[str], dict[str, str]]:
+def _compared(options: BenchDecode) -> tuple[list[Job], list[str], dict[str, str]]:
     """The jobs that all can do, who they are, and who cannot do what."""
     found, notes = ways()
     sources = list_clips(options.data)
@@ -150,20 +126,20 @@ def _compared(options: Options) -> tuple[list[Job], list[str], dict[str, str]]:
     for name in list(found):
         failed = [path for path in wrong if name in wrong[path]]
         if len(failed) > _SHARE * len(jobs):
-            why = f"left out: {len(failed)} of {len(jobs)} files, {wrong[failed[0]][name]}"
+            why = f"skipped: {len(failed)} of {len(jobs)} files, {wrong[failed[0]][name]}"
             notes[name] = why
             del found[name]
     kept = [job for job in jobs if not wrong[job[0]].keys() & found.keys()]
     for path, reasons in wrong.items():
         for name in reasons.keys() & found.keys():
-            notes[path] = f"left out: {name} gives {reasons[name]}"
+            notes[path] = f"skipped: {name} gives {reasons[name]}"
     if not kept:
         raise BenchError(f"{options.data}: no file that all decode alike")
     return kept, list(found), notes
 
 
 def _job(source: Source, frames: int) -> Job | None:
-    """The whole file and its middle frames, if that is what the source is and it can be used."""
+    """Returns a file and its middle frames; None if the source is no whole file, or unusable."""
     numbers: list[int] = []
 
     def choose(total: int) -> list[int]:
@@ -180,19 +156,19 @@ def _job(source: Source, frames: int) -> Job | None:
 
 
 def _wrong(job: Job, found: dict) -> dict[str, str]:
-    """Name -> what is wrong with its frames."""
+    """Returns, by name, what is wrong with a way's frames."""
     frames: dict[str, np.ndarray] = {}
     failed = {}
     for name, way in found.items():
         try:
             frames[name] = way(*job)
-        # Each library has errors of its own: decord's are RuntimeErrors, OpenCV's cv2.error.
+        # Each library raises its own errors: decord RuntimeErrors, OpenCV cv2.error.
         except (RuntimeError, ValueError, IndexError, OSError, TypeError) as error:
             failed[name] = f"an error ({str(error).strip().partition(chr(10))[0][:80]})"
     return failed | same(frames)
 
 
-def _packed(jobs: list[Job], options: Options) -> list[Source]:
+def _packed(jobs: list[Job], options: BenchDecode) -> list[Source]:
     """The clips of the shards that were made of the jobs' files."""
     sources, packed = list_clips(options.data), list_clips(options.shards)
     if len(sources) != len(packed):
@@ -208,11 +184,11 @@ def _measured(
     jobs: list[Job],
     names: list[str],
     loaded: Mapping[str, list[Source]],
-    options: Options,
+    options: BenchDecode,
     processes: int,
     threads: int,
 ) -> list[dict]:
-    """A row for each way with so many processes and threads, printed as they come."""
+    """Measures and prints a row for each way with these numbers of processes and threads."""
     with contextlib.ExitStack() as stack:
         workers = stack.enter_context(
             contextlib.closing(Workers(jobs, processes=processes, threads=threads))
@@ -231,7 +207,7 @@ def _measured(
         for number in range(options.rounds + 1):
             for name, seconds_of in timed.items():
                 seconds = seconds_of()
-                if number:  # the first round finds files and libraries cold
+                if number:  # the first round is slower: files and libraries are not in memory yet
                     taken[name].append(seconds)
     ours = statistics.median(taken[OURS])
     frames = sum(len(numbers) for _, numbers in jobs)
@@ -257,14 +233,14 @@ def _measured(
     return rows
 
 
-def _seconds_of(sources: list[Source], options: Options, processes: int) -> float:
+def _seconds_of(sources: list[Source], options: BenchDecode, processes: int) -> float:
     """How long the loader takes for an epoch of these clips; it crops and resizes, too."""
     config = DataConfig(augmentation="centre", decode_seconds=3600.0)
     specs = {"clip": ClipSpec(options.frames, options.size)}
     size = len(sources)
-    # Closed after each turn: it works ahead, in the time of others.
+    # Closed after each turn, since it prefetches, in the time of others.
     with ClipLoader(sources, specs, config, batch_size=size, workers=processes) as loader:
-        # Until its processes are there, and what was made while they came is used up.
+        # Until its processes have started, and the batches made meanwhile are used up.
         for _ in range(_WARM):
             next(loader)
         started = time.perf_counter()
@@ -274,7 +250,7 @@ def _seconds_of(sources: list[Source], options: Options, processes: int) -> floa
 
 
 def _advice(rows: list[dict], wanted: float) -> dict:
-    """The setting that decodes most, and the cores that a rate needs at that speed."""
+    """Returns the fastest setting, and the number of cores that a rate needs at its speed."""
     mine = [row for row in rows if row["way"] == OURS]
     best = max(mine, key=lambda row: row["clips_per_second"])
     used = min(cores(), best["processes"] * best["threads"])
@@ -293,26 +269,8 @@ def _advice(rows: list[dict], wanted: float) -> dict:
 
 
 def main() -> int:
-    """The same as ``ivn bench decode``, read with argparse."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("data", help="a manifest, list, folder or video")
-    for name in ("clips", "frames", "size", "rounds"):
-        parser.add_argument(f"--{name}", type=int, default=getattr(Options, name), metavar="N")
-    parser.add_argument("--processes", type=_counts, default=(), metavar="N,...")
-    parser.add_argument("--threads", type=_counts, default=(1,), metavar="N,...")
-    parser.add_argument("--clips-per-second", type=float, default=0.0, metavar="R")
-    parser.add_argument("--shards", default="", metavar="M.parquet", help="the same data, packed")
-    parser.add_argument("--out", default="", metavar="DIR", help="write decode.json there")
-    try:
-        bench(Options(**vars(parser.parse_args())))
-    except (BenchError, ValueError, OSError) as error:
-        print(f"{parser.prog}: {error}", file=sys.stderr)
-        return error.code if isinstance(error, BenchError) else 1
-    return 0
-
-
-def _counts(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in text.split(","))
+    """The same as ``ivn bench decode``, read without tyro."""
+    return script.run(lambda: bench(parse(BenchDecode)))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """Ways to decode chosen frames of a file: ours, each library's own best loop, other libraries.
 
-Each takes a path and ascending frame numbers and gives uint8 ``[T, H, W, 3]``, RGB. Those that are
-not installed say so.
+Each takes a path and ascending frame numbers and returns uint8 ``[T, H, W, 3]``, RGB.
 """
 
 import functools
@@ -18,15 +17,15 @@ from ivn.media.source import Source
 
 Decode = Callable[[str, Sequence[int]], np.ndarray]
 OURS, DALI = "ours", "DALI"
-# Requests that DALI gets at a time.
+# Number of requests in a batch for DALI.
 BATCH = 16
-# By the names of their packages.
+# Names of the libraries' packages.
 PACKAGES = ("av", "torchcodec", "nvidia-dali-cuda130", "decord", "opencv-python-headless")
 PACKAGES += ("opencv-python", "torchvision")
 
 
 def ways() -> tuple[dict[str, Decode], dict[str, str]]:
-    """Name -> way, ours first; and name -> why it is not among them."""
+    """Returns the ways by name, ours first, and why others are not available, by name."""
     found: dict[str, Decode] = {OURS: functools.partial(_ours, "pyav")}
     missing = {}
     if why := BACKENDS["torchcodec"].available():
@@ -62,7 +61,7 @@ class Dali:
         self._decoder = Decoder(device=device, batch_size=BATCH, threads=threads)
 
     def seconds(self, jobs: Sequence[tuple[str, list[int]]]) -> float:
-        """How long they take."""
+        """Returns the seconds that all jobs take."""
         started = time.perf_counter()
         for first in range(0, len(jobs), BATCH):
             self._decoder.decode(
@@ -76,12 +75,12 @@ class Dali:
         return time.perf_counter() - started
 
     def close(self) -> None:
-        """Free the decoders."""
+        """Frees the decoders."""
         self._decoder.close()
 
 
 def same(found: Mapping[str, np.ndarray]) -> dict[str, str]:
-    """Name -> how its frames are not ours: of another size, or further off than rounding."""
+    """Returns, by name, how frames differ from ours in size, or by more than rounding."""
     wrong, ours = {}, found[OURS].astype(np.int16)
     for name, frames in found.items():
         if frames.shape != ours.shape:
@@ -96,7 +95,7 @@ def _ours(backend: str, path: str, numbers: Sequence[int]) -> np.ndarray:
 
 
 def _pyav(path: str, numbers: Sequence[int]) -> np.ndarray:
-    """What a careful user of PyAV writes: one pass, one thread, no more frames than needed."""
+    """Decodes like a careful user of PyAV: one pass, one thread, no more frames than needed."""
     import av
 
     wanted, out = set(numbers), []
@@ -125,7 +124,7 @@ def _decord(path: str, numbers: Sequence[int]) -> np.ndarray:
 
 
 def _opencv(path: str, numbers: Sequence[int]) -> np.ndarray:
-    """One pass; only the wanted frames are converted."""
+    """Decodes in one pass, and converts only the wanted frames."""
     import cv2
 
     cv2.setNumThreads(1)

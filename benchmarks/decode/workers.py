@@ -1,4 +1,4 @@
-"""Processes that decode the same files in turn by every way, for all to be timed alike."""
+"""Processes that decode the same files by every way in turn, so that all are timed alike."""
 
 import time
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ Job = tuple[str, list[int]]  # a file, and the numbers of the frames
 
 
 class Workers:
-    """``processes`` that each have their share of the jobs, and decode it when told."""
+    """Processes that each decode a share of the jobs on request."""
 
     def __init__(self, jobs: Sequence[Job], *, processes: int, threads: int) -> None:
         self._pipes: list[Connection] = []
@@ -30,7 +30,7 @@ class Workers:
             self._processes.append(process)
 
     def seconds(self, way: str) -> float:
-        """How long all jobs take by a way: until the last process is done."""
+        """Returns the seconds that all jobs take by a way, until the last process is done."""
         started = time.perf_counter()
         for pipe in self._pipes:
             pipe.send(way)
@@ -39,7 +39,7 @@ class Workers:
         return time.perf_counter() - started
 
     def close(self) -> None:
-        """End the processes."""
+        """Ends the processes."""
         for pipe in self._pipes:
             pipe.close()
         for process in self._processes:

@@ -1,1 +1,1 @@
-"""How anything is measured and its results are shown."""
+"""Timers, profilers and tables for all benchmarks."""

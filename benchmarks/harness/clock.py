@@ -1,4 +1,4 @@
-"""Which part of a step its time goes to."""
+"""Measures the time of the parts of a step."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -8,16 +8,16 @@ from unittest.mock import patch
 
 import torch
 
-# Part -> the functions that it is, each as (object, name of its attribute).
+# Part -> its functions, each as (object, name of its attribute).
 Parts = Mapping[str, Sequence[tuple[Any, str]]]
 
 
-# Nothing inside it is told apart.
+# The part whose inner parts are not measured apart.
 WHOLE = "teacher"
 
 
 class Clock:
-    """Adds up the milliseconds of named parts; what is inside another part is not the other's.
+    """Adds up the milliseconds of named parts; an inner part's do not count for the outer one.
 
     Attributes:
         spans: name, start and stop of every piece of a part: seconds on a CPU, events on CUDA.
@@ -42,7 +42,7 @@ class Clock:
 
     @contextmanager
     def watching(self, parts: Parts) -> Iterator[None]:
-        """Make the functions of ``parts`` parts of that name while the context lasts."""
+        """Measures the functions of ``parts`` under those names while the context lasts."""
         with ExitStack() as stack:
             for name, found in parts.items():
                 for owner, attribute in found:
@@ -61,7 +61,7 @@ class Clock:
         return found
 
     def _turn(self) -> None:
-        """Ends the piece that runs, and begins the next."""
+        """Ends the current piece, and begins the next."""
         now = self._now()
         if self._open:
             self.spans.append((self._open[-1], self._since, now))

@@ -1,4 +1,4 @@
-"""Which kernels the time of a function goes to, as ``torch.profiler`` sees it."""
+"""Measures the kernels of a function with ``torch.profiler``."""
 
 from collections.abc import Callable, Iterable
 
@@ -6,14 +6,14 @@ import torch
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity
 
-# How many of them are printed, and how much of a name: attention kernels say late what they are.
+# Number of rows that are printed, and of characters of a name: names of attention kernels are long.
 SHOWN, NAME = 40, 110
 
 
 def measure(step: Callable[[], None], device: torch.device, rounds: int) -> list[dict]:
-    """The kernels of ``rounds`` calls of ``step``, as rows of `rows`.
+    """Returns the kernels of ``rounds`` calls of ``step``, in the form of :func:`rows`.
 
-    On a CPU, which has no kernels, its operators.
+    On a CPU, which has no kernels, these are operators.
     """
     cuda = device.type == "cuda"
     activity = ProfilerActivity.CUDA if cuda else ProfilerActivity.CPU
@@ -26,13 +26,13 @@ def measure(step: Callable[[], None], device: torch.device, rounds: int) -> list
 
 
 def rows(events: Iterable, cuda: bool, rounds: int) -> list[dict]:
-    """Name, calls and own milliseconds a round, and share of the sum; the longest first.
+    """Returns names, calls and own milliseconds per round, and shares of the sum, longest first.
 
     Args:
         events: sums over the calls of one name, from torch.profiler.
-        cuda: whether kernels are counted, or operators of the CPU. Operators have the time of the
-            kernels that they launch, too, and ranges that a program names that of all inside.
-        rounds: how often the function ran.
+        cuda: whether to count kernels, or else operators of the CPU. Operators also have the time
+            of the kernels that they launch, and named ranges the time of all that is inside.
+        rounds: number of times that the function ran.
     """
     device = DeviceType.CUDA if cuda else DeviceType.CPU
     times = [

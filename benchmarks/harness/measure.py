@@ -1,8 +1,8 @@
-"""How one operation at one shape is measured: the answer first, then the times, side by side.
+"""Measures one operation at one shape: compares answers, then times implementations in turn.
 
-On a CPU an implementation is called as it is; read the results as ratios. On CUDA it is captured in
-a graph, so that the host's share is left out for all alike, and each replay finds the caches cold.
-A copy that moves as many bytes runs in the same rounds: the yardstick of whatever memory bounds.
+On a CPU an implementation is called directly; read the results as ratios. On CUDA it is captured in
+a graph, so that no time of the host counts, and each replay starts with cold caches. A copy that
+moves as many bytes runs in the same rounds: it is the limit for operations bound by memory.
 """
 
 import statistics
@@ -19,7 +19,7 @@ from torch import Tensor
 Result = Tensor | Sequence[Tensor]
 Call = Callable[[], Result]
 OURS, COPY, EMPTY = "ours", "copy", "empty graph"
-# A CPU's clock and the call itself do not show in so many milliseconds.
+# Milliseconds in which the resolution of a CPU's clock and the cost of a call do not show.
 _LONG_ENOUGH = 0.3
 
 
@@ -29,19 +29,19 @@ class Case:
 
     Attributes:
         case: operation and size, such as "gather_tokens, base".
-        shape: in words.
-        dtype: that it computes in.
+        shape: sizes in words.
+        dtype: dtype of the computation.
         direction: "forward" or "with backward".
         implementations: name -> a call without arguments; the first is "ours".
-        expected: what each must give.
-        slack: by how many epsilons of ``dtype``, times the largest magnitude expected, an answer
-            may be off; 0 asks for the same bits.
+        expected: the right answer.
+        slack: allowed error of an answer, in epsilons of ``dtype`` times the largest expected
+            magnitude; 0 asks for the same bits.
         moved: bytes that any implementation must read and write.
-        others: as ``implementations``, of which no more than shapes can be compared: they draw
-            other random numbers.
-        notes: name -> why an implementation is not here.
-        uncaptured: name -> why it cannot be in a CUDA graph: it is launched by the host there. A
-            capture that fails would leave PyTorch's allocator and generator in doubt.
+        others: further implementations, which draw other random numbers, so that only shapes can
+            be compared.
+        notes: name -> why an implementation is missing.
+        uncaptured: name -> why an implementation cannot be in a CUDA graph; the host launches it.
+            A capture that fails would leave PyTorch's allocator and generator in doubt.
     """
 
     case: str
@@ -58,14 +58,14 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Found:
-    """What was measured of a case.
+class Measured:
+    """The results of measuring a case.
 
     Attributes:
         milliseconds: median of each implementation, of the copy and, on CUDA, of an empty graph.
         peak: bytes of memory that each implementation takes beyond its inputs; CUDA only.
-        notes: those of the case, and what could not be captured or run.
-        wrong: how an implementation's answer is off; it is not timed.
+        notes: notes of the case, and on implementations that could not be captured or run.
+        wrong: name -> difference of a wrong answer; its implementation is not timed.
     """
 
     milliseconds: dict[str, float]
@@ -74,8 +74,8 @@ class Found:
     wrong: dict[str, str]
 
 
-def measure(case: Case, device: torch.device, *, rounds: int) -> Found:
-    """Check every implementation of ``case``, then time those that are right in turn."""
+def measure(case: Case, device: torch.device, *, rounds: int) -> Measured:
+    """Checks every implementation of ``case``, then times those that are right in turn."""
     notes, wrong, right = dict(case.notes), {}, {}
     peak: dict[str, int] = {}
     for name, call in {**case.implementations, **case.others}.items():
@@ -96,12 +96,12 @@ def measure(case: Case, device: torch.device, *, rounds: int) -> Found:
             if device.type == "cuda":
                 peak[name] = _peak_memory(call, device)
     if not right:
-        return Found({}, peak, notes, wrong)
+        return Measured({}, peak, notes, wrong)
     right[COPY] = _copy(case.moved, device)
     times, not_captured = interleaved_medians(
         right, device, rounds=rounds, uncaptured=case.uncaptured
     )
-    return Found(times, peak, notes | not_captured, wrong)
+    return Measured(times, peak, notes | not_captured, wrong)
 
 
 def interleaved_medians(
@@ -111,10 +111,10 @@ def interleaved_medians(
     rounds: int,
     uncaptured: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[dict[str, float], dict[str, str]]:
-    """Median milliseconds of each, called in turn so that drift hits all alike; and notes.
+    """Returns median milliseconds of calls, made in turn so that drift hits all alike, and notes.
 
-    On CUDA they are graph replays, with an empty graph's among them; the notes say why one was
-    launched by the host instead, as those of ``uncaptured`` are.
+    On CUDA calls are replays of graphs, and an empty graph is timed, too. Notes say why the host
+    launched a call instead, as it does those of ``uncaptured``.
     """
     if device.type == "cuda":
         return _graph_times(calls, device, rounds, uncaptured)
@@ -164,17 +164,17 @@ def _graph_times(
         try:
             launches[name] = _captured(call, device)
         except RuntimeError as error:
-            torch.cuda.set_stream(before)  # a failed capture leaves its own
+            torch.cuda.set_stream(before)  # a failed capture leaves its own stream
             torch.cuda.synchronize(device)
-            if name == OURS:  # it must be fit for capture; what it is compared with, need not
+            if name == OURS:  # ours must be capturable; what it is compared with need not be
                 raise
             launches[name] = call
             notes[name] = (
                 f"its capture failed ({first_line(error)}): launched by the host, and doubt this "
                 "row and those after it, for PyTorch does not mend its state"
             )
-    # Written over, so that no input is left in the L2 cache; the GPU is still busy with it when
-    # the graph is launched, so that the host's share is hidden as it is in training.
+    # Overwritten, so that no input stays in the L2 cache. The GPU is still busy with it when the
+    # graph is launched, so that the host's time is hidden, as it is in training.
     other = torch.empty(2**28, dtype=torch.uint8, device=device)
 
     def sample(launch: Callable) -> float:
@@ -192,7 +192,7 @@ def _graph_times(
 
 
 def _captured(call: Call, device: torch.device) -> Callable[[], None]:
-    """A launch of ``call`` as a CUDA graph."""
+    """Captures ``call`` in a CUDA graph, and returns its launch."""
     beside = torch.cuda.Stream(device)
     beside.wait_stream(torch.cuda.current_stream(device))
     with torch.cuda.stream(beside):
@@ -209,7 +209,7 @@ def _captured(call: Call, device: torch.device) -> Callable[[], None]:
 
 
 def _copy(moved: int, device: torch.device) -> Call:
-    """A copy that reads half of ``moved`` bytes and writes the other half."""
+    """Returns a copy that reads half of ``moved`` bytes and writes the other half."""
     source = torch.randint(256, (max(1, moved // 2),), dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
     return lambda: target.copy_(source)
@@ -224,7 +224,7 @@ def _peak_memory(call: Call, device: torch.device) -> int:
 
 
 def _difference(result: Result, case: Case, *, shapes_only: bool) -> str:
-    """How ``result`` differs from what ``case`` expects, in words; nothing where it does not."""
+    """Returns how ``result`` differs from the right answer of ``case``, or ""."""
     actual, expected = (
         x if isinstance(x, (tuple, list)) else (x,) for x in (result, case.expected)
     )
@@ -249,7 +249,7 @@ def _difference(result: Result, case: Case, *, shapes_only: bool) -> str:
 
 @contextmanager
 def _poisoned_memory() -> Iterator[None]:
-    """Fills torch.empty with NaN: an element that is never written then shows."""
+    """Fills torch.empty with NaN, so that an element that is never written shows."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         torch.use_deterministic_algorithms(True, warn_only=True)

@@ -1,17 +1,17 @@
-"""The picture of ``ops.json``: how near each operation comes to a copy of the same bytes."""
+"""Draws ``ops.json``: the speed of each operation as a share of a copy's of the same bytes."""
 
 from pathlib import Path
 
 from ivn.durable import new_file
 from ivn.provenance import in_words
 
-# Ours first; the others share colours by what they are.
+# Libraries share a colour.
 _COLOURS = {"ours": "tab:blue", "eager": "tab:gray", "compiled": "tab:orange"}
 _OTHERS = "tab:green"
 
 
 def draw(found: dict, file: Path) -> None:
-    """Bars for every row of ``found``: the share of the copy's speed, implementation by name."""
+    """Draws bars for every row of ``found``: each implementation's share of the copy's speed."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

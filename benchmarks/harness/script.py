@@ -1,20 +1,24 @@
-"""What the benchmarks that are no operation's share: their options, and where results go."""
+"""Options and results of the benchmarks of steps."""
 
 import argparse
 import json
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
+from ivn.errors import UserError
 from ivn.provenance import in_words, provenance
 
 
 def parser(doc: str, *, rounds: int, on_gpus: bool) -> argparse.ArgumentParser:
-    """The options that all have; ``rounds`` is the default.
+    """Returns a parser of the options that all scripts have.
 
     Args:
-        doc: the script's docstring, whose first line describes it.
-        on_gpus: whether it runs there, too: the option ``--device``.
+        doc: docstring of the script; its first line is the description.
+        rounds: default of ``--rounds``.
+        on_gpus: whether the script runs on GPUs, too, and has the option ``--device``.
     """
     made = argparse.ArgumentParser(description=doc.splitlines()[0])
     if on_gpus:
@@ -27,15 +31,27 @@ def parser(doc: str, *, rounds: int, on_gpus: bool) -> argparse.ArgumentParser:
     made.add_argument("--quick", action="store_true", help="few rounds")
     made.add_argument(
         "--threads", type=int, default=1,
-        help="CPU threads, the same for all sides (default 1, which others disturb least)",
+        help="CPU threads, the same for all sides (default 1, which other programs disturb least)",
     )  # fmt: skip
-    made.add_argument("--check", action="store_true", help="fail where the goal is missed")
+    made.add_argument("--check", action="store_true", help="fail if the goal is missed")
     made.add_argument("--json", type=Path, metavar="FILE", help="write the results there too")
     return made
 
 
+def run(command: Callable[[], int]) -> int:
+    """Runs a command; gives its exit code, after a line of what is wrong if anything is."""
+    try:
+        return command()
+    except UserError as error:
+        print(f"{Path(sys.argv[0]).name}: {error}", file=sys.stderr)
+        return error.code
+    except (ValueError, OSError) as error:
+        print(f"{Path(sys.argv[0]).name}: {error}", file=sys.stderr)
+        return 1
+
+
 def started(options: argparse.Namespace) -> dict:
-    """What the results belong to, said and returned; threads are set."""
+    """Sets threads, and prints and returns the provenance of the results."""
     torch.set_num_threads(options.threads)
     about = provenance(torch.device(options.device))
     print(in_words(about))
@@ -43,6 +59,6 @@ def started(options: argparse.Namespace) -> dict:
 
 
 def write(found: dict, options: argparse.Namespace) -> None:
-    """As JSON, where a file is asked for."""
+    """Writes ``found`` as JSON to the file of ``--json``, if there is one."""
     if options.json:
         options.json.write_text(json.dumps(found, indent=1) + "\n")

@@ -1,4 +1,4 @@
-"""Ways to take a step, timed in turn by their parts."""
+"""Times the parts of several ways to take a step, in turn."""
 
 import statistics
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from .clock import Clock, Parts
 
 @dataclass(frozen=True)
 class Side:
-    """One way to take a step: which functions are its parts, its loss, and its update."""
+    """One way to take a step: the functions of its parts, its loss and its update."""
 
     parts: Parts
     loss: Callable[[], Tensor]
@@ -20,7 +20,7 @@ class Side:
 
 
 def one_step(device: torch.device, side: Side, rest: str) -> dict[str, float]:
-    """Milliseconds of each part of forward, backward and update; ``rest`` of forward's rest."""
+    """Returns milliseconds of each part; ``rest`` names the rest of the forward pass."""
     clock = Clock(device)
     with clock.part(rest), clock.watching(side.parts):
         value = side.loss()
@@ -32,7 +32,7 @@ def one_step(device: torch.device, side: Side, rest: str) -> dict[str, float]:
 
 
 def medians(steps: list[dict[str, float]], names: tuple[str, ...]) -> dict[str, float]:
-    """Of each part over the steps, and of the whole step."""
+    """Returns the median of each part over the steps, and of the whole step."""
     found = {name: statistics.median(step.get(name, 0.0) for step in steps) for name in names}
     return found | {"step": statistics.median(sum(step.values()) for step in steps)}
 
@@ -40,7 +40,7 @@ def medians(steps: list[dict[str, float]], names: tuple[str, ...]) -> dict[str, 
 def compare(
     device: torch.device, sides: dict[str, Side], names: tuple[str, ...], warm: int, rounds: int
 ) -> dict[str, dict[str, float]]:
-    """Medians of every side's parts, the sides taken in turn."""
+    """Returns the medians of each side's parts; the sides take steps in turn."""
     rest = next(name for name in names if "losses" in name)
     times: dict[str, list[dict[str, float]]] = {name: [] for name in sides}
     for _ in range(warm + rounds):

@@ -1,12 +1,11 @@
 """Writes the tables of README.md and docs/ from the results that are committed.
 
 python benchmarks/harness/tables.py           write them
-python benchmarks/harness/tables.py --check   fail where they are not what the results say
+python benchmarks/harness/tables.py --check   fail if a table does not agree with the results
 
-``benchmarks/results/<machine>/`` holds a machine's ``ops.json``, or the same by nouns in
-``ops-<noun>.json``, ``step-<preset>.json``,
-``decode.json`` and ``table-<name>.json`` of ``ivn ablate``; "cpu" is a machine without a GPU. What
-a document shows of them stands between ``<!-- NAME -->`` and ``<!-- end -->``.
+``benchmarks/results/<machine>/`` holds a machine's ``ops.json``, or ``ops-<noun>.json`` for each
+noun, ``step-<preset>.json``, ``decode.json``, and ``table-<name>.json`` of ``ivn ablate``; "cpu" is
+a machine without a GPU. A table in a document is between ``<!-- NAME -->`` and ``<!-- end -->``.
 """
 
 import argparse
@@ -24,22 +23,22 @@ ROOT = Path(__file__).parents[2]
 DOCUMENTS = ("docs/performance.md", "docs/experiments.md", "README.md")
 NOT_YET = "Not measured yet."
 CPU = "cpu"
-# A part of less than this share of a step is set in italics: its own speed does not matter.
+# A part with less than this share of a step is in italics, since its speed does not matter.
 SMALL = 0.03
 _COMPARED = ("eager", "compiled")
 _ABOUT = ("hardware", "torch", "triton", "cuda", "ivn", "commit")
 _LIBRARIES = ("av", "torchcodec", "decord", "opencv-python-headless")
 _BLOCK = re.compile(r"(<!-- ([a-z0-9 -]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
-# machine -> file's stem -> its contents
+# machine -> stem of a file -> its contents
 Results = dict[str, dict[str, dict]]
 
 
 def read(folder: Path = ROOT / "benchmarks" / "results") -> Results:
-    """Every machine's results.
+    """Returns every machine's results.
 
     Raises:
-        ValueError: operations that were measured apart are of different versions or hardware.
+        ValueError: operations were measured with different versions or hardware.
     """
     found: Results = {}
     for machine in sorted(folder.iterdir()) if folder.exists() else []:
@@ -59,7 +58,7 @@ def read(folder: Path = ROOT / "benchmarks" / "results") -> Results:
 
 
 def written(text: str, results: Results) -> str:
-    """A document's ``text`` with its tables made anew."""
+    """Returns a document's ``text`` with new tables."""
 
     def block(match: re.Match[str]) -> str:
         start, name, end = match.groups()
@@ -69,7 +68,7 @@ def written(text: str, results: Results) -> str:
 
 
 def cpu_profile(results: Results) -> str:
-    """The parts of every preset's step: milliseconds, and shares of the step."""
+    """Returns the parts of every preset's step, in milliseconds and shares of the step."""
     return _profiles(results.get(CPU, {}))
 
 
@@ -78,7 +77,7 @@ def cpu_reference(results: Results) -> str:
 
 
 def cpu_ops(results: Results) -> str:
-    """Ratios alone: a CPU's milliseconds are its own."""
+    """Returns only ratios, since milliseconds depend on the CPU."""
     found = results.get(CPU, {}).get("ops")
     if found is None:
         return NOT_YET
@@ -92,7 +91,7 @@ def cpu_ops(results: Results) -> str:
 
 
 def cpu_decode(results: Results) -> str:
-    """How fast each way decodes, PyAV's own loop being 1, and the loader."""
+    """Returns the speed of each way of decoding and of the loader; a loop of PyAV has speed 1."""
     found = results.get(CPU, {}).get("decode")
     if found is None:
         return NOT_YET
@@ -108,7 +107,7 @@ def gpu_ops(results: Results) -> str:
 
 
 def gpu_summary(results: Results) -> str:
-    """For a front page: shares and ratios, and the plots."""
+    """Returns shares, ratios and plots for a front page."""
     return _of_gpus(results, _gpu_summary)
 
 
@@ -117,7 +116,7 @@ def gpu_profile(results: Results) -> str:
 
 
 def ablation(name: str, results: Results) -> str:
-    """One of the paper's tables as ``ivn ablate`` found it, on every machine that ran it."""
+    """Returns one of the paper's tables by ``ivn ablate``, for every machine that ran it."""
     stem = f"table-{name}"
     found = [machine[stem] for machine in results.values() if stem in machine]
     return "\n\n".join(f"{_about(one['about'])}\n\n{shown(one)}" for one in found) or NOT_YET
@@ -179,7 +178,7 @@ def _measured(found: dict) -> list[dict]:
 
 
 def _failed(found: dict) -> list[str]:
-    """A line on the rows in which ours was wrong or failed, if there are any."""
+    """Returns a line on the rows in which ours was wrong or failed, if there are any."""
     rows = [row for row in found["rows"] if "ours" not in row["implementations"]]
     told = [
         f"{row['case']} {row['direction']} ({'; '.join(row['wrong'].values())})" for row in rows
@@ -188,7 +187,7 @@ def _failed(found: dict) -> list[str]:
 
 
 def _times_ours(row: dict) -> dict[str, float]:
-    """How many times as long as ours each other takes."""
+    """Returns the time of each other implementation as a multiple of ours."""
     cells = row["implementations"]
     ours = cells["ours"]["milliseconds"]
     return {name: c["milliseconds"] / ours for name, c in cells.items() if name != "ours"}
@@ -254,7 +253,9 @@ def _table(header: list[str], rows: Iterable[list[str]]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--check", action="store_true", help="write nothing, fail if it is needed")
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing, and fail if a table is out of date"
+    )
     options = parser.parse_args()
     results = read()
     for name in DOCUMENTS:

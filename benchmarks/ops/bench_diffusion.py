@@ -1,4 +1,4 @@
-"""What surrounds the denoiser's network: ``noisy_target``, and ``diffusion_loss`` with gradient."""
+"""The denoiser's input and loss: ``noisy_target``, and ``diffusion_loss`` with its gradient."""
 
 from collections.abc import Iterator
 
@@ -22,7 +22,7 @@ from ivn.ops.diffusion import (
 
 D = 588
 _WORD = Purpose.NOISE << 24
-# name, clips, masked tokens of each: stage one's
+# name, clips, masked tokens of each in stage one
 SIZES = {
     "cpu": [("tiny", 8, 408), ("base", 1, 3264)],
     "cuda": [("stage 1", 16, 3264), ("stage 1, 48 clips", 48, 3264)],
@@ -38,7 +38,7 @@ def cases(size: tuple, device: torch.device, dtype: torch.dtype) -> Iterator[Cas
     given = [target, keys, timestep, steps]
 
     def stored(dtype: torch.dtype) -> Tensor:
-        """With PyTorch's own random numbers, which are written and read."""
+        """Computes the loss with PyTorch's own random numbers, which are written and read."""
         noise = torch.randn(R, D, device=device)
         x_t = add_noise(target, noise, timestep, steps)
         return torch.nn.functional.pad(x_t, (0, -D % ALIGNED)).to(dtype)
@@ -57,7 +57,7 @@ def cases(size: tuple, device: torch.device, dtype: torch.dtype) -> Iterator[Cas
     )
 
     output = torch.randn(R, 2 * D, device=device).to(dtype)
-    # The target matters in step 0 alone: one row of a thousand.
+    # The target matters only in step 0: in one row of a thousand.
     little = total_bytes(keys, timestep, steps) + 8 * R
     noise = torch.randn(R, D, device=device)
     yield from both_directions(

@@ -9,8 +9,8 @@ from ivn.benchmarks.ops.subjects import cases as both_directions
 from ivn.keys import make_keys
 from ivn.ops import masking
 
-# name, B, frames and side of the grid, kept of a frame; frames, blocks, side of a block and kept
-# of a clip: stage one's masks and stage two's
+# name, B, frames and side of the grid, tokens kept of a frame; frames, blocks, side of a block and
+# tokens kept of a clip, for the masks of stage one and stage two
 SIZES = {
     "cpu": [
         ("tiny", 8, 8, 8, 13, 8, 8, 3, 100),

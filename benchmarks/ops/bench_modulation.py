@@ -30,7 +30,7 @@ def eager_modulate(x: Tensor, shift: Tensor, scale: Tensor, weight: Tensor, bias
 
 
 def library_modulate(x: Tensor, shift: Tensor, scale: Tensor, weight: Tensor, bias: Tensor):
-    """With PyTorch's own fused LayerNorm."""
+    """Computes ``modulate`` with PyTorch's own fused LayerNorm."""
     normed = F.layer_norm(x, weight.shape, weight.to(x.dtype), bias.to(x.dtype), EPS)
     return normed * (1 + scale) + shift
 
@@ -52,7 +52,7 @@ def cases(size: tuple, device: torch.device, dtype: torch.dtype) -> Iterator[Cas
     weight, bias = (1 + 0.1 * torch.randn(2, W, device=device)).unbind()
     x, gate, branch, shift, scale = (one.to(dtype) for one in (x, gate, branch, shift, scale))
     row, vectors = x.nbytes, total_bytes(weight, bias)
-    # Gradients of weight and bias are sums over all rows, in whatever order.
+    # Gradients of weight and bias are sums over all rows, in any order.
     sums = {"slack_back": max(ROUNDINGS, R**0.5)}
     yield from both_directions(
         f"modulate, {name}",
@@ -66,7 +66,7 @@ def cases(size: tuple, device: torch.device, dtype: torch.dtype) -> Iterator[Cas
         dtype=dtype,
         moved=4 * row + vectors,
         trained=[0, 1, 2, 3, 4],
-        # Read: gradient, x, scale. Written: those of x and scale; the shift's is the one given.
+        # Read: gradient, x, scale. Written: those of x and scale; the shift's is the incoming one.
         moved_back=5 * row + vectors,
         **sums,
     )
@@ -82,7 +82,7 @@ def cases(size: tuple, device: torch.device, dtype: torch.dtype) -> Iterator[Cas
         dtype=dtype,
         moved=7 * row + vectors,
         trained=[0, 1, 2, 3, 4, 5, 6],
-        # Read: two gradients, stream, gate, branch, scale. Written: those of all but the shift.
+        # Read: two gradients, stream, gate, branch, scale. Written: gradients of all but the shift.
         moved_back=10 * row + vectors,
         **sums,
     )

@@ -45,7 +45,7 @@ def torch_rms_norm(x: Tensor, weight: Tensor) -> Tensor:
 def liger_rms_norm(x: Tensor, weight: Tensor) -> Tensor:
     from liger_kernel.ops.rms_norm import LigerRMSNormFunction
 
-    # Not in place: it would write over the gradient that it is given.
+    # Not in place, which would overwrite the incoming gradient.
     return LigerRMSNormFunction.apply(x.contiguous(), weight, EPS, 0.0, "llama", False)
 
 
@@ -56,7 +56,7 @@ def flash_rms_norm(x: Tensor, weight: Tensor) -> Tensor:
 
 
 def library_norms(device: torch.device) -> dict[str, RMSNorm]:
-    """The fused RMSNorms that are installed."""
+    """Returns the fused RMSNorms of installed libraries."""
     found: dict[str, RMSNorm] = {"F.rms_norm": torch_rms_norm}
     if device.type == "cuda":
         others = {"liger_kernel": liger_rms_norm, "flash_attn": flash_rms_norm}
@@ -87,7 +87,7 @@ def cases(size: tuple, device: torch.device, dtype: torch.dtype) -> Iterator[Cas
     scale, weight = (1 + 0.1 * torch.randn(2, C, device=device)).unbind()
     drop = torch.ones(R, device=device)
     row, norms = x.nbytes, library_norms(device)
-    # Gradients of weights are sums over all rows, in whatever order: their rounding grows so.
+    # Gradients of weights are sums over all rows, in any order, so their rounding error grows.
     slack_back = max(ROUNDINGS, R**0.5)
     yield from both_directions(
         f"rms_norm, {name}",
@@ -134,7 +134,7 @@ def cases(size: tuple, device: torch.device, dtype: torch.dtype) -> Iterator[Cas
         dtype=dtype,
         moved=6 * row,
         trained=[0, 1, 2],
-        # The gradient in and out; of the input, queries and keys alone.
+        # The gradient in and out; of the input only queries and keys.
         moved_back=8 * row,
         slack_back=slack_back,
     )

@@ -1,4 +1,4 @@
-"""From uint8 video to rows: ``gather_patches`` and ``gather_target_patches``."""
+"""Patches of uint8 video as rows: ``gather_patches`` and ``gather_target_patches``."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -16,7 +16,7 @@ from ivn.ops import gather_patches, gather_target_patches
 from ivn.ops.patches import row_length
 
 PATCH, EPS = 14, 1e-6
-# name, B, T, size, kept of a frame, layout: stage one's visible patches and its targets
+# name, B, T, size, patches kept of a frame, layout: stage one's visible patches and its targets
 SIZES = {
     "cpu": [
         ("tiny", 8, 8, 112, 13, "embedding"),
@@ -33,13 +33,13 @@ SIZES = {
 
 
 def embedding_rows(rows: Tensor) -> Tensor:
-    """Divided by their root mean square, and padded to whole packs of 16 bytes."""
+    """Divides rows by their root mean square, and pads them to whole packs of 16 bytes."""
     unit = rows * (rows.square().mean(-1, keepdim=True) + EPS).rsqrt()
     return F.pad(unit, (0, row_length(PATCH) - unit.shape[2]))
 
 
 def kept_first(dtype: torch.dtype, layout: str, video: Tensor, index: Tensor, affine: Tensor):
-    """Plain PyTorch at its best: bytes are gathered before anything is computed."""
+    """Gathers bytes before anything is computed: plain PyTorch at its best."""
     B, T, H, W, _ = video.shape
     grid = video.view(B, T, H // PATCH, PATCH, W // PATCH, PATCH, 3).permute(0, 1, 2, 4, 3, 5, 6)
     time, line, column = (
@@ -55,7 +55,7 @@ def kept_first(dtype: torch.dtype, layout: str, video: Tensor, index: Tensor, af
 
 
 def whole_video(dtype: torch.dtype, layout: str, video: Tensor, index: Tensor, affine: Tensor):
-    """As the released code does: everything normalised, then most of it dropped."""
+    """Normalises everything, then drops most of it, like the released code."""
     B, T, H, W, _ = video.shape
     pixels = (video.float() / 255 - affine[0]) / affine[1]
     grid = pixels.view(B, T, H // PATCH, PATCH, W // PATCH, PATCH, 3).permute(0, 1, 2, 4, 3, 5, 6)
@@ -72,7 +72,7 @@ def cases(size: tuple, device: torch.device, dtype: torch.dtype) -> Iterator[Cas
     frame = (side // PATCH) ** 2
     index = random_index(B, T * frame, T * kept, device)
     affine = torch.tensor([MEAN, STD], device=device)
-    # The diffusion's targets are wide.
+    # Targets of the diffusion decoder are fp32.
     made = dtype if layout == "embedding" else torch.float32
 
     def ours(video: Tensor, index: Tensor, affine: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from ivn.ops.random import (
     random_words_reference,
 )
 
-# name, B, numbers a clip: the noise of stage one's masked patches
+# name, B, numbers per clip: the noise of stage one's masked patches
 SIZES = {
     "cpu": [("tiny", 8, 408 * 588), ("base", 1, 3264 * 588)],
     "cuda": [("stage 1, 48 clips", 48, 3264 * 588)],

@@ -1,4 +1,4 @@
-"""Moving token rows: ``gather_tokens``, ``add_positions`` and ``place_tokens``, with gradients."""
+"""Rows of tokens: ``gather_tokens``, ``add_positions`` and ``place_tokens``, with gradients."""
 
 from collections.abc import Iterator
 
@@ -16,7 +16,7 @@ from ivn.ops.tokens import (
 )
 
 HEADS = 4
-# name, B, N, D, kept: what stage one sees, and what both stages predict
+# name, B, N, D, kept: tokens that stage one sees, and tokens that both stages predict
 SIZES = {
     "cpu": [("tiny", 8, 512, 192, 104), ("base", 2, 4096, 768, 832)],
     "cuda": [
@@ -40,7 +40,7 @@ def cases(size: tuple, device: torch.device, dtype: torch.dtype) -> Iterator[Cas
     tokens = torch.randn(B, kept, D, device=device).to(dtype)
     places = index + HEADS
     # The table's gradient is a sum over the clips, that of the heads and of the mask token over
-    # many more rows, in whatever order.
+    # many more rows, in any order.
     sums = {"slack_back": max(ROUNDINGS, (B * N) ** 0.5)}
     out = B * (HEADS + kept) * D * dtype.itemsize
     yield from both_directions(
@@ -54,7 +54,7 @@ def cases(size: tuple, device: torch.device, dtype: torch.dtype) -> Iterator[Cas
         dtype=dtype,
         moved=total_bytes(tokens, places, positions, heads) + out,
         trained=[0, 2, 3],
-        # The tokens' gradient is a part of the one given: no bytes.
+        # The tokens' gradient is a part of the incoming one: no bytes are moved.
         moved_back=out + total_bytes(places, positions, heads),
         **sums,
     )
@@ -105,7 +105,7 @@ def gathered(
 
 
 def random_index(B: int, N: int, kept: int, device: torch.device) -> Tensor:
-    """Ascending tokens of each row, ``[B, kept]``."""
+    """Draws ascending tokens of each row, ``[B, kept]``."""
     return torch.rand(B, N, device=device).argsort(1)[:, :kept].sort(1).values
 
 

@@ -1,70 +1,48 @@
-"""Every operation against eager and compiled PyTorch and the best library that is installed.
+"""Compares every operation with eager and compiled PyTorch and the best installed library.
 
     ivn bench ops --only tokens,norm --out DIR --plot
-    python -m ivn.benchmarks.ops.run ...        the same where tyro is not installed
+    python -m ivn.benchmarks.ops.run ...        the same without tyro
     python benchmarks/ops/bench_tokens.py ...   one noun of a checkout
 
 Answers are compared before anything is timed. GB/s are of the bytes that any implementation must
-move; "of copy" is the time of a copy that moves as many, measured in turn with the rest, over ours.
+move. "of copy" is the time of a copy of as many bytes, measured in turn with the rest, over ours.
 """
 
-import argparse
 import importlib
 import importlib.util
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from ivn.benchmarks.harness.measure import COPY, EMPTY, Case, Found, first_line, measure
+from ivn.benchmarks.harness import script
+from ivn.benchmarks.harness.measure import COPY, EMPTY, Case, Measured, first_line, measure
+from ivn.benchmarks.ops.options import BenchOps
 from ivn.durable import write_text
 from ivn.errors import BenchError
+from ivn.options import parse
 from ivn.processes import keep_all_freed_memory
 from ivn.provenance import in_words, provenance
 
 NOUNS = ("patches", "tokens", "masking", "random", "norm", "modulation", "diffusion", "distance")
-DTYPES = ("bfloat16", "float32")
 # Below this many bytes a GPU's launches cost more than the bytes do.
 SMALL = 16 << 20
 
 
-@dataclass(frozen=True)
-class Options:
-    """What to measure, where, and where the results go.
-
-    Attributes:
-        device: "cpu" or "cuda"; "auto" takes the GPU where there is one.
-        dtype: of the activations.
-        only: nouns; () measures all.
-        quick: the first size of each operation, few rounds.
-        threads: of the CPU.
-        out: a folder for ops.json, and ops.png; "" writes neither.
-        plot: draw ops.png, too.
-    """
-
-    device: str = "auto"
-    dtype: str = DTYPES[0]
-    only: Sequence[str] = ()
-    quick: bool = False
-    threads: int = 1
-    out: str = ""
-    plot: bool = False
-
-
-def bench(options: Options) -> None:
-    """Measure, print and write.
+def bench(options: BenchOps) -> int:
+    """Measure, print and write; gives 0.
 
     Raises:
-        BenchError: it cannot be done here, or an answer was wrong, or ours failed (the rest is
-            measured first).
+        BenchError: the device or a library is missing, an answer was wrong, or ours failed; the
+            rest is measured first.
     """
     device = _check(options)
     torch.set_num_threads(options.threads)
     if device.type == "cpu":
-        keep_all_freed_memory()  # as a run does
+        keep_all_freed_memory()  # like a training run
     about = provenance(device) | {"dtype": options.dtype}
     print(in_words(about), flush=True)
     rows: list[dict] = []
@@ -73,20 +51,21 @@ def bench(options: Options) -> None:
         for case in _cases(noun, device, getattr(torch, options.dtype), options.quick):
             try:
                 found = measure(case, device, rounds=7 if options.quick else 30)
-            except RuntimeError as error:  # out of memory, not compiled, not fit for a CUDA graph
-                found = Found({}, {}, case.notes, {"all": first_line(error)})
+            except RuntimeError as error:  # out of memory, not compiled, or not capturable
+                found = Measured({}, {}, case.notes, {"all": first_line(error)})
             rows.append(row := _row(noun, case, found))
             print(line(row), flush=True)
             wrong += [f"{noun}: {case.case} {case.direction}: {name}" for name in found.wrong]
             del case
-        if options.out:  # after each noun: whoever has no more time still has the rest
+        if options.out:  # after each noun, so that an interrupted run has the others' results
             _write(about | {"rows": rows}, options)
     if wrong:
         raise BenchError(f"wrong or failed, not timed: {'; '.join(wrong)}")
+    return 0
 
 
 def line(row: dict) -> str:
-    """A row as text: ours in milliseconds, the others as multiples of it."""
+    """Returns a row as text: ours in milliseconds, the others as multiples of ours."""
     head = f"{row['noun']:10} {row['case']:34} {row['shape']:26} {row['direction']:13}"
     found, ours = row["implementations"], row["implementations"].get("ours")
     if ours is None:
@@ -106,7 +85,7 @@ def line(row: dict) -> str:
     return "\n".join([f"{head} {'  '.join(cells)}", *told])
 
 
-def _write(found: dict, options: Options) -> None:
+def _write(found: dict, options: BenchOps) -> None:
     """ops.json, and the picture; whole at any time."""
     file = Path(options.out) / "ops.json"
     write_text(file, json.dumps(found, indent=1) + "\n", overwrite=True)
@@ -116,7 +95,7 @@ def _write(found: dict, options: Options) -> None:
         draw(found, file.with_suffix(".png"))
 
 
-def _check(options: Options) -> torch.device:
+def _check(options: BenchOps) -> torch.device:
     unknown = [noun for noun in options.only if noun not in NOUNS]
     if unknown:
         raise BenchError(
@@ -132,7 +111,7 @@ def _check(options: Options) -> torch.device:
     if options.device == "cuda" and not cuda:
         raise BenchError("device is cuda, but PyTorch sees no GPU; ivn doctor says why")
     if options.out:
-        try:  # before minutes are spent on what has nowhere to go
+        try:  # before minutes are spent on results that cannot be written
             Path(options.out).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             why = (error.strerror or str(error)).lower()
@@ -153,14 +132,14 @@ def _cases(noun: str, device: torch.device, dtype: torch.dtype, quick: bool) -> 
 
 
 def _uncompiled(case: Case) -> Case:
-    """Without ``torch.compile``, which takes seconds a case, and a GPU's minutes are few."""
+    """Returns cases without ``torch.compile``, which takes seconds for each."""
     kept = {name: call for name, call in case.implementations.items() if name != "compiled"}
-    why = {"compiled": "left out: measured at the noun's first and last size"}
+    why = {"compiled": "skipped: measured at the noun's first and last size"}
     return replace(case, implementations=kept, notes=why | case.notes)
 
 
-def _row(noun: str, case: Case, found: Found) -> dict:
-    """A row of the JSON."""
+def _row(noun: str, case: Case, found: Measured) -> dict:
+    """Returns a row of the JSON."""
     times = dict(found.milliseconds)
     copy, empty = times.pop(COPY, 0.0), times.pop(EMPTY, 0.0)
     implementations = {}
@@ -189,24 +168,9 @@ def _row(noun: str, case: Case, found: Found) -> dict:
 
 
 def main(only: Sequence[str] = ()) -> int:
-    """The same as ``ivn bench ops``, read with argparse; with ``only``, of these nouns."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
-    parser.add_argument("--dtype", default=DTYPES[0], choices=DTYPES)
-    if not only:
-        parser.add_argument("--only", default="", metavar="NOUN,...", help=", ".join(NOUNS))
-    parser.add_argument("--quick", action="store_true", help="the first sizes, few rounds")
-    parser.add_argument("--threads", type=int, default=1, help="of the CPU (default 1)")
-    parser.add_argument("--out", default="", metavar="DIR", help="write ops.json there")
-    parser.add_argument("--plot", action="store_true", help="and ops.png")
-    given = vars(parser.parse_args())
-    nouns = tuple(only) or tuple(filter(None, given.pop("only").split(",")))
-    try:
-        bench(Options(**given, only=nouns))
-    except (BenchError, OSError) as error:
-        print(f"{parser.prog}: {error}", file=sys.stderr)
-        return error.code if isinstance(error, BenchError) else 1
-    return 0
+    """The same as ``ivn bench ops``, read without tyro; with ``only``, of these nouns."""
+    fixed = {"only": tuple(only)} if only else {}
+    return script.run(lambda: bench(parse(BenchOps, **fixed)))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""From an operation and its inputs to the cases that are measured."""
+"""Makes cases to measure from an operation and its inputs."""
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -9,7 +9,7 @@ from torch import Tensor
 from ivn.benchmarks.harness.measure import Call, Case
 
 Function = Callable[..., Tensor | Sequence[Tensor]]
-# An elementwise result may be a few roundings off.
+# An elementwise result may be off by a few roundings.
 ROUNDINGS = 8
 
 
@@ -29,23 +29,23 @@ def cases(
     uncompiled: str = "",
     uncaptured: dict[str, str] | None = None,
 ) -> Iterator[Case]:
-    """The forward case of an operation, and the one with its backward where it has one.
+    """Returns the forward case of an operation and, if it has a gradient, the case with backward.
 
     Args:
         case, shape, dtype: see :class:`Case`.
-        functions: name -> what takes ``inputs``; "ours" first, "eager" says what is right and is
-            compiled, too.
-        inputs: of every function, in its order.
-        moved: bytes of the forward that any implementation must read and write.
+        functions: name -> function of ``inputs``; "ours" is first, "eager" gives the right answer
+            and is compiled, too.
+        inputs: arguments of every function.
+        moved: bytes that any implementation of the forward must read and write.
         slack: see :class:`Case`.
-        trained: which inputs have gradients.
-        moved_back: bytes that the backward must read and write besides.
-        slack_back: as ``slack``, of the gradients.
+        trained: numbers of the inputs that have gradients.
+        moved_back: further bytes that the backward must read and write.
+        slack_back: ``slack`` of the gradients.
         others: see :class:`Case`.
-        uncompiled: why "eager" is not compiled; "" compiles it.
+        uncompiled: reason not to compile "eager"; "" compiles it.
         uncaptured: see :class:`Case`.
     """
-    notes = {"compiled": f"left out: {uncompiled}"} if uncompiled else {}
+    notes = {"compiled": f"skipped: {uncompiled}"} if uncompiled else {}
     if not uncompiled:
         functions = functions | {"compiled": _compiled(functions["eager"])}
     with torch.no_grad():
@@ -82,7 +82,7 @@ def total_bytes(*tensors: Tensor) -> int:
 
 
 def _compiled(function: Function) -> Function:
-    # Forgets other shapes: after some of them PyTorch would quietly stop compiling.
+    # Forgets other shapes: after several PyTorch would silently stop compiling.
     torch.compiler.reset()
     return torch.compile(function, dynamic=False, fullgraph=True)
 

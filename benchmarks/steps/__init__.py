@@ -1,1 +1,1 @@
-"""Whole training steps, and what they are compared with."""
+"""Whole training steps, and the steps that they are compared with."""

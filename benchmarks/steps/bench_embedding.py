@@ -1,9 +1,9 @@
-"""The embedding of a quarter of the tokens, beside one that embeds all and then drops the rest.
+"""Compares the embedding of a quarter of the tokens with embedding all and dropping the rest.
 
 python benchmarks/steps/bench_embedding.py --check
 
-Not of one operation, but of what several are for: that a dropped patch costs nothing, in pixels,
-norms, products with weights or positions, forward or back.
+It measures the purpose of several operations: a dropped patch costs nothing, in pixels, norms,
+products with weights or positions, forward or backward.
 """
 
 import argparse
@@ -19,12 +19,12 @@ from ivn.keys import make_keys
 from ivn.model.encoder import EncoderConfig, build_encoder
 from ivn.stages import masks
 
-# Ours over plain, at a quarter of the tokens kept.
+# Highest time of ours over plain, with a quarter of the tokens kept.
 LIMITS = {"forward": 0.35, "forward and backward": 0.20}
 
 
 def bench_embedding(options: argparse.Namespace) -> dict:
-    """Patch embedding with its norms, positions and cls tokens, a quarter of the tokens kept."""
+    """Measures patch embedding with norms, positions and cls tokens for a quarter of the tokens."""
     B, grid, device = 2, (8, 16, 16), torch.device(options.device)
     N = grid[0] * grid[1] * grid[2]
     config = EncoderConfig(768, 0, 12, 3072, num_frames=grid[0])  # an encoder without its blocks
@@ -84,7 +84,7 @@ def bench_embedding(options: argparse.Namespace) -> dict:
 
 
 def assert_as_good(name: str, ours: Tensor, baseline: Tensor, exact: Tensor) -> None:
-    """Ours errs from fp64 at most twice as far as plain fp32 does, and four epsilons."""
+    """Checks that our error against fp64 is at most twice that of plain fp32, and four epsilons."""
     floor = 4 * torch.finfo(ours.dtype).eps * exact.abs().max()
     allowed = 2 * (baseline.double() - exact).abs().max() + floor
     error = (ours.double() - exact).abs().max()

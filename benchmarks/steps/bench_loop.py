@@ -1,17 +1,17 @@
-"""The training loop's own share of a step on the CPU; its health and checkpoints apart.
+"""Measures the training loop's own share of a step on the CPU, without health and checkpoints.
 
 python benchmarks/steps/bench_loop.py --check
 
-Real steps of stage1-tiny on the bundled clips, each fetched, logged and shown (run.log_every=1,
-the most that the loop can have to do). The loop's own is all of a step but
+These are real steps of stage1-tiny on the bundled clips, each fetched, logged and shown
+(run.log_every=1, which is the most work for the loop). The loop's own part is all of a step but
 
     model       the stage's loss, its teacher in it, and the backward pass
     optimizer   clipping and AdamW
-    wait        for the batch, which is decoded here: no workers compete for the cores
-    health      of the step, which a run has every run.log_every steps
-    checkpoint  which a run writes every run.save_every steps
+    wait        until the batch is decoded, in this process: no workers compete for the cores
+    health      health of the step, measured in a run every run.log_every steps
+    checkpoint  checkpoint, written in a run every run.save_every steps
 
-and the share is that of a step without the last three: of one that never waits.
+and its share is that of a step without the last three, which never waits.
 """
 
 import argparse
@@ -31,15 +31,16 @@ from ivn.config.presets import PRESETS
 from ivn.config.run import Config, override
 from ivn.data.loader.loader import ClipLoader
 from ivn.media.source import BUNDLED_CLIPS
-from ivn.stages.stage1 import Stage1
+from ivn.stages.build import build_stage
 from ivn.train import loop
 from ivn.train.health import HealthCheck
 from ivn.train.optimizer import SkippingAdamW
 
 LIMIT = 0.03
 WARM = 2
+PRESET = PRESETS["stage1-tiny"]
+# What a step's spans are, but for the model, whose class the preset's config knows.
 PARTS = {
-    "model": [(Stage1, "loss"), (torch.Tensor, "backward")],
     "optimizer": [(loop, "clip_gradients"), (SkippingAdamW, "step_if")],
     "wait": [(ClipLoader, "__next__")],
     "health": [(HealthCheck, name) for name in ("__init__", "stepped", "fetch")],
@@ -48,11 +49,11 @@ PARTS = {
 
 
 def steps_of(spans: list[tuple[str, float, float]]) -> list[dict[str, float]]:
-    """Milliseconds of each part of every step but the last; a step begins with its wait."""
+    """Returns milliseconds of each part of every step but the last; a step begins with its wait."""
     starts = [start for name, start, _ in spans if name == "wait"]
     found = []
     for begin, end in itertools.pairwise(starts):
-        step = dict.fromkeys(PARTS, 0.0)
+        step = dict.fromkeys(["model", *PARTS], 0.0)
         for name, start, stop in spans:
             if begin <= start < end:
                 step[name] += (stop - start) * 1e3
@@ -61,12 +62,14 @@ def steps_of(spans: list[tuple[str, float, float]]) -> list[dict[str, float]]:
 
 
 def train(config: Config) -> list[dict[str, float]]:
-    """Milliseconds of each part of a run's steps."""
+    """Trains, and returns milliseconds of each part of the steps."""
     clock = Clock(torch.device("cpu"))
+    stage = type(build_stage(config.model, config.stage, seed=0, batch_size=1, pretrained=False))
+    parts = PARTS | {"model": [(stage, "loss"), (torch.Tensor, "backward")]}
     with (
         tempfile.TemporaryDirectory() as place,
         contextlib.redirect_stdout(io.StringIO()),
-        clock.watching(PARTS),
+        clock.watching(parts),
     ):
         code = run.start(config, data=BUNDLED_CLIPS, out=Path(place) / "run")
     assert code == 0
@@ -74,7 +77,7 @@ def train(config: Config) -> list[dict[str, float]]:
 
 
 def bench(options: argparse.Namespace) -> dict:
-    preset = PRESETS["stage1-tiny"]()
+    preset = PRESET()
     steps = WARM + (3 if options.quick else options.rounds) + 1
     config = override(
         preset,

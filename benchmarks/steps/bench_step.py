@@ -1,32 +1,31 @@
-"""Where the time of a training step goes, and how it compares.
+"""Measures the parts of a training step, and compares the step with others.
 
 python benchmarks/steps/bench_step.py --preset stage1-tiny --batch 8 --reference --check --json FILE
 python benchmarks/steps/bench_step.py --preset stage1-base --device cuda --batch 16 --plain
 --reference
 
-The profile is of ours alone, fed by the real loader from the bundled clips: milliseconds of
+The profile is that of our step on batches of the real loader from the bundled clips, in ms:
 
     decode wait  until the batch is there
-    teacher      its features, and for stage one its attention
-    mask         which tokens are visible
-    patches      from bytes to rows of pixels, the student's and the targets
-    encoder      all else of the student's encoder
-    predictor    from visible to all tokens
-    decoder      the networks behind it: the decoder's, and stage one's alignment heads
-    losses       all else of the forward pass: noise, norms and distances, sums
+    teacher      the teacher's features, and for stage one its attention
+    mask         the choice of visible tokens
+    patches      bytes to rows of pixels, for the student and the targets
+    encoder      the rest of the student's encoder
+    predictor    visible to all tokens
+    decoder      the networks after it: the decoder, and stage one's alignment heads
+    losses       the rest of the forward pass: noise, norms and distances, sums
     backward
     optimizer    clipping and AdamW
 
-On a GPU the peak of the memory held is told, too, as PyTorch's allocator counts it.
+On a GPU it also prints the peak of the memory in use, as PyTorch's allocator counts it.
 
-``--kernels`` lists what takes the time inside further steps, as torch.profiler sees it: the GPU's
-kernels by name, or on a CPU the operators.
+``--kernels`` lists the kernels of further steps, or on a CPU the operators, by torch.profiler.
 
-``--reference`` times it against the same model with every operation replaced by its reference,
-with and without the teacher; ``--plain`` against a plain eager step (``plain_step.py``), whose
-clips are float and normalised already. Losses are found equal first. Teachers have the real class
-and random weights. Milliseconds mean something on a machine that does nothing else; on a CPU read
-the ratios and shares.
+``--reference`` compares it with the same model in which every operation is replaced by its
+reference, with and without the teacher; ``--plain`` with a plain eager step (``plain_step.py``),
+whose clips are already float and normalised. Losses are compared first. Teachers have the real
+class and random weights. Milliseconds are meaningful on a machine that does nothing else; on a CPU
+read the ratios and shares.
 """
 
 import importlib.util
@@ -39,7 +38,7 @@ from torch import Tensor
 from ivn.benchmarks.harness import kernel_times, script
 from ivn.benchmarks.harness.clock import Clock, Parts
 from ivn.benchmarks.harness.sides import Side, compare, medians, one_step, print_table
-from ivn.benchmarks.steps.plain_step import Native, PlainStep, Same
+from ivn.benchmarks.steps.plain_step import Native, Same, plain_step
 from ivn.benchmarks.steps.preset_step import PresetStep, computing_in, weighted
 from ivn.benchmarks.steps.reference_ops import reference_ops
 from ivn.config.presets import PRESETS
@@ -53,9 +52,9 @@ PARTS = (
     *("decode wait", "teacher", "mask", "patches", "encoder", "predictor", "decoder", "losses"),
     *("backward", "optimizer"),
 )
-# The plain step's embedding and decoder have no seams where ours have.
+# The plain step's embedding and decoder are not divided into ours' parts.
 COARSE = ("teacher", "mask", "encoder", "predictor", "decoder and losses", "backward", "optimizer")
-# How many times as fast as on the reference ops a step without its teacher is to be.
+# Goal for a step without its teacher: times as fast as on the reference ops.
 GOAL = 1.2
 
 
@@ -66,7 +65,9 @@ def assert_equal(
     dtype: torch.dtype,
     other: str,
 ) -> dict[str, float]:
-    """Terms are means of cosines and of squared errors of unit scale; each residual block may round
+    """Checks that losses are equal, up to rounding.
+
+    Terms are means of cosines and of squared errors of unit scale; each residual block may round
     them by an epsilon of the dtype.
     """
     blocks = 2 * (run.stage.encoder.config.depth + run.stage.predictor.config.layers)
@@ -82,7 +83,7 @@ def assert_equal(
 
 
 def profile(run: PresetStep, warm: int, rounds: int) -> dict:
-    """The parts of our step on the loader's batches, as ``ivn pretrain`` takes it."""
+    """Measures the parts of our step on the loader's batches, taken like in ``ivn pretrain``."""
     if importlib.util.find_spec("av") is None:
         print("decode wait is not measured: PyAV is not installed")
         return _profile(run, itertools.repeat(run.batch), warm, rounds)
@@ -120,8 +121,8 @@ def _profile(run: PresetStep, batches: Iterator[Batch], warm: int, rounds: int) 
 
 
 def kernels(run: PresetStep, warm: int, rounds: int) -> list[dict]:
-    """What takes the time inside at most three of our steps, the most first."""
-    del warm  # the profiled steps before these were
+    """Lists the kernels of at most three of our steps, the slowest first."""
+    del warm  # the profiled steps before these have warmed up
 
     def step() -> None:
         run.loss().backward()
@@ -133,7 +134,7 @@ def kernels(run: PresetStep, warm: int, rounds: int) -> list[dict]:
 
 
 def against_reference(run: PresetStep, warm: int, rounds: int) -> dict:
-    """Ours and the same model on reference ops, with and without the teacher."""
+    """Compares ours with the same model on reference ops, with and without the teacher."""
     dtype = getattr(torch, run.config.model.dtype)
     with torch.no_grad():
         ours = run.terms(run.batch)
@@ -146,7 +147,7 @@ def against_reference(run: PresetStep, warm: int, rounds: int) -> dict:
         "reference": Side(parts, run.reference_loss, run.update),
     }
     median = {"with teacher": compare(run.device, sides, PARTS[1:], warm, rounds)}
-    with run.told():
+    with run.stored_teacher():
         parts = run.parts()
         sides = {
             "ours": Side(parts, run.loss, run.update),
@@ -162,9 +163,9 @@ def against_reference(run: PresetStep, warm: int, rounds: int) -> dict:
 
 
 def against_plain(run: PresetStep, warm: int, rounds: int) -> dict:
-    """Ours and a plain eager step."""
+    """Compares ours with a plain eager step."""
     stage, batch = run.stage, run.batch
-    other, dtype = PlainStep(stage, batch), getattr(torch, run.config.model.dtype)
+    other, dtype = plain_step(stage, batch), getattr(torch, run.config.model.dtype)
     losses = {}
     for same in {torch.float32, dtype}:
         with computing_in(stage, same):
@@ -182,7 +183,7 @@ def against_plain(run: PresetStep, warm: int, rounds: int) -> dict:
     coarse = {name: found for name, found in run.parts().items() if name in COARSE}
     parts: Parts = {
         "teacher": [(other, "look"), (other.model, "look")],
-        "mask": [(other, "mask"), (other, "mask_view")],
+        "mask": [(other, "mask")],
         "encoder": [(other.model, "encode")],
         "predictor": [(other.model, "predict")],
     }
@@ -210,7 +211,7 @@ def main() -> None:
     found = script.started(options)
     device = torch.device(options.device)
     if device.type == "cpu":
-        keep_all_freed_memory()  # as a run does
+        keep_all_freed_memory()  # like a training run
     rounds = (1, 2) if options.quick else (options.warm, options.rounds)
     run = PresetStep(PRESETS[options.preset](), options.batch, device)
     dtype = run.config.model.dtype
@@ -225,7 +226,7 @@ def main() -> None:
         measured["reference"] = against_reference
     for name, measure in measured.items():
         found[name] = measure(run, *rounds)
-        script.write(found, options)  # what fails later leaves what was found
+        script.write(found, options)  # so that a later failure leaves these results
     if options.check:
         fast = found["reference"]["times_as_fast"]["without teacher"]
         if fast < GOAL:

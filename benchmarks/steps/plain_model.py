@@ -1,8 +1,8 @@
-"""Both stages once more, plainly: every token is embedded, boolean masks choose, tensors are whole.
+"""Both stages in plain PyTorch: all tokens are embedded, masks are boolean, tensors are whole.
 
-Tests compare gradients with these and benchmarks compare time. Nothing of ``ivn`` is imported:
-parameters are a dict under the names of ``stage.named_parameters()``, so that gradients land on
-leaves of one's own; sizes are read off the fields of the configs.
+Tests compare gradients with these, and benchmarks compare time. Nothing of ``ivn`` is imported:
+parameters are a dict with the names of ``stage.named_parameters()``, so that they are leaves with
+gradients of their own; sizes are fields of the configs.
 
 Legend: B batch, T frames, N tokens of a clip, V visible and M masked ones, C encoder width,
 W predictor width, H heads, D features (of a head, a teacher, a patch), R = B * M rows.
@@ -22,20 +22,21 @@ STEPS = 1000
 
 
 def normalise(video: Tensor, dtype: torch.dtype) -> Tensor:
-    """uint8 ``[B, T, H, W, 3]`` as ImageNet-normalised ``[B, 3, T, H, W]``."""
+    """Returns uint8 ``[B, T, H, W, 3]`` as ImageNet-normalised ``[B, 3, T, H, W]``."""
     mean, std = (torch.tensor(v, dtype=dtype, device=video.device) for v in (MEAN, STD))
     return ((video.to(dtype) / 255 - mean) / std).permute(0, 4, 1, 2, 3).contiguous()
 
 
 def to_mask(index: Tensor, N: int) -> Tensor:
-    """``[B, V]`` indices as ``[B, N]`` booleans."""
+    """Returns ``[B, V]`` indices as ``[B, N]`` booleans."""
     return torch.zeros(len(index), N, dtype=torch.bool, device=index.device).scatter(1, index, True)
 
 
 def drop_factors(u: Tensor, rate: float) -> Tensor:
-    """Stochastic depth from ``[B, 2 * depth]`` numbers in (0, 1), as ``[B, depth, 2]`` factors.
+    """Returns stochastic depth, ``[B, depth, 2]``, from ``[B, 2 * depth]`` numbers in (0, 1).
 
-    Block i drops a branch at ``rate * i / (depth - 1)``, and else divides it by the chance to stay.
+    Block i drops a branch with probability ``rate * i / (depth - 1)``, or else divides it by the
+    probability to stay.
     """
     u = u.unflatten(1, (-1, 2))
     depth = u.shape[1]
@@ -44,7 +45,7 @@ def drop_factors(u: Tensor, rate: float) -> Tensor:
 
 
 def softmax_attention(query: Tensor, key: Tensor, value: Tensor, allowed: Tensor | None) -> Tensor:
-    """Attention written out: ``[B, H, N, D]`` each; ``allowed`` ``[N, N]`` booleans or none."""
+    """Returns attention, written out, of ``[B, H, N, D]``; ``allowed`` is ``[N, N]`` or None."""
     scores = query @ key.mT / math.sqrt(query.shape[-1])
     if allowed is not None:
         scores = scores.masked_fill(~allowed, -torch.inf)
@@ -79,12 +80,12 @@ class PlainModel:
         return F.layer_norm(x, x.shape[-1:], weight, bias, eps)
 
     def project(self, name: str, x: Tensor) -> Tensor:
-        """Linear, GELU, Linear, LayerNorm."""
+        """Applies Linear, GELU, Linear, LayerNorm."""
         hidden = F.gelu(self.linear(f"{name}.head.0", x))
         return self.layer_norm(f"{name}.norm", self.linear(f"{name}.head.2", hidden))
 
     def count(self, prefix: str, suffix: str) -> int:
-        """How many parameters ``prefix{0, 1, ...}suffix`` there are."""
+        """Returns the number of parameters ``prefix{0, 1, ...}suffix``."""
         return sum(name.startswith(prefix) and name.endswith(suffix) for name in self.p)
 
     # Encoder.
@@ -94,7 +95,7 @@ class PlainModel:
         return video.shape[2], video.shape[3] // size, video.shape[4] // size
 
     def positions(self, name: str, grid: tuple[int, int, int]) -> Tensor:
-        """The table of ``name`` at ``grid``, ``[1, 4 + N, C]``."""
+        """Returns the table ``name`` at ``grid``, ``[1, 4 + N, C]``."""
         size = self.encoder.patch_size
         frames = self.encoder.num_frames
         rows, columns = self.encoder.image_height // size, self.encoder.image_width // size
@@ -111,7 +112,7 @@ class PlainModel:
         return torch.cat([cls, table.reshape(1, -1, C)], dim=1)
 
     def embed(self, video: Tensor, visible: Tensor | None, part: str = "encoder") -> Tensor:
-        """All tokens of ``[B, 3, T, H, W]``, then those of ``visible`` ``[B, N]``: with cls."""
+        """Embeds all of ``[B, 3, T, H, W]``, then selects cls and ``visible`` ``[B, N]``."""
         size, (B, _, T, H, W) = self.encoder.patch_size, video.shape
         h, w = H // size, W // size
         patches = video.view(B, 3, T, h, size, w, size).permute(0, 2, 3, 5, 4, 6, 1)
@@ -134,9 +135,9 @@ class PlainModel:
         drop: Tensor | None,
         part: str = "encoder",
     ) -> list[Tensor]:
-        """The stream after every block, each ``[B, 4 + V, C]``.
+        """Returns the stream after every block, each ``[B, 4 + V, C]``.
 
-        ``drop`` ``[B, depth, 2]`` are the factors of the two branches of each block.
+        ``drop`` ``[B, depth, 2]`` holds the factors of the two branches of each block.
         """
         x, streams = self.embed(video, visible, part), []
         for i in range(self.encoder.depth):
@@ -149,7 +150,7 @@ class PlainModel:
 
     @torch.no_grad()
     def look(self, video: Tensor, drop: Tensor | None) -> Tensor:
-        """Stage two's teacher: its features of the whole clip, ``[B, N, C]``."""
+        """Returns the features of stage two's teacher for the whole clip, ``[B, N, C]``."""
         return self.encode(video, None, drop, part="teacher")[-1][:, CLS:]
 
     def _attention_branch(self, name: str, x: Tensor) -> Tensor:
@@ -168,12 +169,12 @@ class PlainModel:
     def _heads(
         self, query: Tensor, key: Tensor, value: Tensor, H: int, allowed: Tensor | None
     ) -> Tensor:
-        """``[B, N, C]`` each, attended to in ``H`` parts of the features."""
+        """Returns multi-head attention of ``[B, N, C]``, in ``H`` parts of the features."""
         split = (x.unflatten(2, (H, -1)).transpose(1, 2) for x in (query, key, value))
         return self.attend(*split, allowed).transpose(1, 2).flatten(2)
 
     def pool(self, hidden: Tensor) -> Tensor:
-        """``[B, 4 + V, C] -> [B, D]``."""
+        """Returns ``[B, D]`` for ``[B, 4 + V, C]``."""
         name = "encoder.clip_projector"
         inputs = {"q": hidden.mean(1, keepdim=True), "k": hidden, "v": hidden}
         projected = [
@@ -187,7 +188,7 @@ class PlainModel:
     # Predictor: the last layers of a ModernBERT.
 
     def predict(self, hidden: Tensor, visible: Tensor, grid: tuple[int, int, int]) -> Tensor:
-        """``[B, 4 + V, C]`` and ``[B, N]`` booleans to ``[B, N, W]``."""
+        """Returns ``[B, N, W]`` for ``[B, 4 + V, C]`` and ``[B, N]`` booleans."""
         B, N = visible.shape
         tokens = self.p["predictor.mask_token"].expand(B, N, -1).clone()
         tokens[visible] = hidden[:, CLS:].flatten(0, 1).to(tokens.dtype)
@@ -218,7 +219,7 @@ class PlainModel:
     # Decoders.
 
     def denoise(self, x: Tensor, timestep: Tensor, z: Tensor) -> Tensor:
-        """``[R, D]``, ``[R]``, ``[R, W]`` to noise and variance, ``[R, 2 * D]``."""
+        """Returns noise and variance, ``[R, 2 * D]``, for ``[R, D]``, ``[R]`` and ``[R, W]``."""
         net, half = "decoder.net", 128
         power = torch.arange(half, dtype=torch.float64, device=x.device) / half
         angle = timestep[:, None] / 10000**power
@@ -237,7 +238,7 @@ class PlainModel:
         return self.linear(f"{net}.final_layer.linear", y)
 
     def diffusion_loss(self, target: Tensor, z: Tensor, timestep: Tensor, noise: Tensor) -> Tensor:
-        """Squared error of the noise plus the variational term in bits, of each row ``[R]``."""
+        """Returns the squared error of the noise plus the variational term in bits, ``[R]``."""
         tables = {
             name: torch.tensor(values, dtype=target.dtype, device=target.device)[timestep, None]
             for name, values in diffusion_tables().items()
@@ -261,7 +262,7 @@ class PlainModel:
         return error + bits
 
     def pixel_loss(self, target: Tensor, z: Tensor) -> Tensor:
-        """Squared error of a linear layer, or an MLP with GELU between, of each row ``[R]``."""
+        """Returns the squared error of a linear layer or an MLP with GELU, ``[R]``."""
         depth = self.count("decoder.net.", ".weight")
         for i in range(depth):
             z = self.linear(f"decoder.net.{2 * i}", F.gelu(z) if i else z)
@@ -269,7 +270,7 @@ class PlainModel:
 
 
 def rotary(x: Tensor, theta: float) -> Tensor:
-    """``[B, N, H, D]`` turned by the token's place, as ModernBERT's ``rotate_half`` does."""
+    """Returns ``[B, N, H, D]`` with rotary positions, like ModernBERT's ``rotate_half``."""
     N, D = x.shape[1], x.shape[3]
     rate = 1 / theta ** (torch.arange(0, D, 2, dtype=torch.float64, device=x.device) / D)
     angle = torch.outer(torch.arange(N, dtype=torch.float64, device=x.device), rate).repeat(1, 2)
@@ -281,7 +282,7 @@ def rotary(x: Tensor, theta: float) -> Tensor:
 
 @functools.cache
 def diffusion_tables() -> dict[str, list[float]]:
-    """What the 1000 steps of the cosine schedule need, step by step."""
+    """Returns tables for the 1000 steps of the cosine schedule."""
 
     def signal_at(time: float) -> float:
         return math.cos((time + 0.008) / 1.008 * math.pi / 2) ** 2
@@ -306,14 +307,14 @@ def diffusion_tables() -> dict[str, list[float]]:
 
 
 def binned_gaussian(x: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
-    """Log-probability of the bin of 2/255 around ``x``; the outermost bins of [-1, 1] are open."""
+    """Returns the log-probability of the 2/255 bin around ``x``; the outermost bins are open."""
 
     def below(edge: Tensor) -> Tensor:
         y = edge / deviation  # (1 + tanh) / 2 is a sigmoid, which keeps its digits far below 0
         return torch.sigmoid(2 * math.sqrt(2 / math.pi) * (y + 0.044715 * y.pow(3)))
 
     off = x - mean
-    outside = -off.abs()  # of two bins as far off the mean, the lower
+    outside = -off.abs()  # the lower of two bins equally far from the mean
     inside = below(outside + 1 / 255) - below(outside - 1 / 255)
     lowest, highest = below(off + 1 / 255), below(1 / 255 - off)
     probability = torch.where(x < -0.999, lowest, torch.where(x > 0.999, highest, inside))
@@ -321,7 +322,7 @@ def binned_gaussian(x: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
 
 
 def cosine(ours: Tensor, theirs: Tensor, eps: float = 1e-6) -> Tensor:
-    """Of the angle between matching rows, in at least fp32; norms count as ``eps`` at least."""
+    """Returns the cosine between matching rows, in at least fp32; norms are at least ``eps``."""
     wide = torch.promote_types(ours.dtype, torch.float32)
     ours, theirs = ours.to(wide), theirs.detach().to(wide)
     return (F.normalize(ours, dim=-1, eps=eps) * F.normalize(theirs, dim=-1, eps=eps)).sum(-1)
@@ -339,7 +340,7 @@ def stage1_losses(
     noise: Tensor,
     drop: Tensor | None,
 ) -> dict[str, Tensor]:
-    """The mean of every term.
+    """Returns the mean of every term of stage one.
 
     Args:
         video: normalised ``[B, 3, T, H, W]``.
@@ -392,7 +393,7 @@ def stage2_losses(
     drop: list[Tensor | None],
     teacher_drop: Tensor | None,
 ) -> dict[str, Tensor]:
-    """The mean of every view's term; ``visible`` ``[B, N]`` and ``drop`` are of each view."""
+    """Returns the mean of each view's term; each view has ``visible`` ``[B, N]`` and ``drop``."""
     features = model.look(video, teacher_drop)
     losses = {}
     for view, (seen, factors) in enumerate(zip(visible, drop, strict=True), start=1):

@@ -1,9 +1,12 @@
-"""The other side of ``bench_step.py``: a stage's step in plain eager PyTorch.
+"""A stage's step in plain eager PyTorch, to which ``bench_step.py`` compares ours.
 
 The networks are those of ``plain_model.py``, with PyTorch's own fused attention, automatic
-mixed precision and random numbers, as somebody who writes such a step today would have them.
+mixed precision and random numbers, as somebody who writes such a step today would have them. The
+step of a stage of kind K is ``Plain`` in ``plain_K.py``.
 """
 
+import importlib
+from abc import ABC, abstractmethod
 from typing import Protocol
 
 import torch
@@ -11,18 +14,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ivn.data.batch import Batch
-from ivn.frozen import Targets, Teacher
+from ivn.frozen import Targets
 from ivn.keys import Purpose
 from ivn.ops.random import integers, normal, uniform
 from ivn.stages.stage import Stage
-from ivn.stages.stage1 import Stage1
-from ivn.stages.stage2 import Stage2
 
 from . import plain_model as plain
 
 
 class Draws(Protocol):
-    """Where a step's random numbers and its mask's saliency come from."""
+    """The source of a step's random numbers and of its mask's saliency."""
 
     def uniform(self, purpose: Purpose, count: int, view: int) -> Tensor: ...
     def timestep(self, count: int) -> Tensor: ...
@@ -31,7 +32,7 @@ class Draws(Protocol):
 
 
 class Native:
-    """PyTorch's generator, and the saliency that the plain teacher gave: for timing."""
+    """PyTorch's generator, and the saliency of the plain teacher, for timing."""
 
     def __init__(self, batch: Batch) -> None:
         self.B, self.device = len(batch), batch.keys.device
@@ -50,7 +51,7 @@ class Native:
 
 
 class Same:
-    """What the stage itself draws and sees, so that both must find the same losses."""
+    """The stage's own draws and views, so that both steps must find the same losses."""
 
     def __init__(self, stage: Stage, batch: Batch) -> None:
         self.stage, self.batch = stage, batch
@@ -66,14 +67,18 @@ class Same:
         return numbers.view(-1, features)
 
     def attention(self, seen: Targets) -> Tensor:
-        assert isinstance(self.stage, Stage1)
-        return self.stage.look(self.batch).attention
+        return self.stage.attention(self.batch)
 
 
-class PlainStep:
+def plain_step(stage: Stage, batch: Batch) -> "PlainStep":
+    """The plain step of a stage, found by the stage's kind."""
+    return importlib.import_module(f"{__package__}.plain_{stage.config.kind}").Plain(stage, batch)
+
+
+class PlainStep(ABC):
     """A stage's objective on one batch, on parameters of its own.
 
-    Clips are float and normalised before the clock starts: this side pays for no conversion.
+    Clips are float and normalised before the clock starts, so conversion takes no time here.
     """
 
     def __init__(self, stage: Stage, batch: Batch) -> None:
@@ -90,106 +95,36 @@ class PlainStep:
             self.images = (pixels - 0.5) / 0.5
 
     def loss(self, draws: Draws, dtype: torch.dtype) -> tuple[Tensor, dict[str, Tensor]]:
-        """The weighted sum and its terms, computed in ``dtype`` where that is narrower."""
+        """Returns the weighted sum and its terms, computed in ``dtype`` if that is narrower."""
         narrow = dtype != torch.float32
         with torch.autocast(self.video.device.type, dtype=torch.bfloat16, enabled=narrow):
-            terms = self.stage1(draws) if isinstance(self.stage, Stage1) else self.stage2(draws)
+            terms = self.terms(draws)
         weights = self.stage.loss_weights
         return sum(weights[name] * term for name, term in terms.items()), terms
 
-    def stage1(self, draws: Draws) -> dict[str, Tensor]:
-        seen = self.look()
-        visible = self.mask(draws.attention(seen))
-        masked, features = int((~visible[0]).sum()), 3 * self.model.encoder.patch_size**2
-        return plain.stage1_losses(
-            self.model,
-            self.stage.config,
-            self.video,
-            visible,
-            layers=seen.layers,
-            pooled=seen.pooled,
-            timestep=draws.timestep(masked),
-            noise=draws.noise(masked, features),
-            drop=self._drop(draws, Purpose.DROP_PATH, 0),
-        )
+    @abstractmethod
+    def terms(self, draws: Draws) -> dict[str, Tensor]:
+        """The mean of every term."""
 
-    def stage2(self, draws: Draws) -> dict[str, Tensor]:
-        assert isinstance(self.stage, Stage2)
-        views = range(len(self.stage.config.views))
-        taught = self.stage.config.teacher_drop_path
-        return plain.stage2_losses(
-            self.model,
-            self.video,
-            [self.mask_view(view) for view in views],
-            drop=[self._drop(draws, Purpose.DROP_PATH, view) for view in views],
-            teacher_drop=self._drop(draws, Purpose.TEACHER_DROP_PATH, 0) if taught else None,
-        )
-
-    @torch.no_grad()
     def look(self) -> Targets:
-        """The image teacher in full: every block, every token, everything kept until the end."""
-        assert isinstance(self.stage, Stage1) and self.stage.teacher is not None
-        teacher = self.stage.teacher
-        images = self.images if "teacher" in self.batch.clips else self._enlarged(teacher)
-        network = teacher.network
-        run = siglip if hasattr(network, "blocks") else efficientnet
-        layers, pooled, attention = run(network, images.to(teacher.dtype))
-        B = len(self.video)
-        return Targets(
-            torch.stack([layer.unflatten(0, (B, -1)).flatten(1, 2) for layer in layers]),
-            pooled.unflatten(0, (B, -1)),
-            attention.unflatten(0, (B, -1)),
-        )
+        """The image teacher's answer, of a stage that has one."""
+        raise NotImplementedError
 
-    def mask(self, attention: Tensor) -> Tensor:
-        """Stage one's visible tokens as booleans; drawn as the stage does."""
-        assert isinstance(self.stage, Stage1)
-        visible, _ = self.stage.mask(self.batch, attention.float())
-        return plain.to_mask(visible, attention[0].numel())
-
-    def mask_view(self, view: int) -> Tensor:
-        """A view's visible tokens of stage two as booleans; drawn as the stage does."""
-        assert isinstance(self.stage, Stage2)
+    def mask(self, attention: Tensor, view: int = 0) -> Tensor:
+        """A view's visible tokens as booleans ``[B, N]``; drawn as the stage does."""
         grid = self.model.grid(self.video)
-        visible, _ = self.stage.mask(self.batch, view=view)
+        visible, _ = self.stage.mask(self.batch, attention, view=view)
         assert isinstance(visible, Tensor)
         return plain.to_mask(visible, grid[0] * grid[1] * grid[2])
 
-    def _drop(self, draws: Draws, purpose: Purpose, view: int) -> Tensor | None:
+    def drop(self, draws: Draws, purpose: Purpose, view: int) -> Tensor | None:
         sizes = self.model.encoder
         if sizes.drop_path == 0:
             return None
         return plain.drop_factors(draws.uniform(purpose, 2 * sizes.depth, view), sizes.drop_path)
 
-    def _enlarged(self, teacher: Teacher) -> Tensor:
-        mean, std = (self.video.new_tensor(v)[:, None, None] for v in (plain.MEAN, plain.STD))
-        pixels = self.video.transpose(1, 2).flatten(0, 1) * std + mean
-        size = (teacher.image_size, teacher.image_size)
-        if pixels.shape[2:] != size:
-            pixels = F.interpolate(pixels, size, mode="bicubic", align_corners=False)
-        return (pixels - 0.5) / 0.5
-
 
 def fused_attention(query: Tensor, key: Tensor, value: Tensor, allowed: Tensor | None) -> Tensor:
-    """PyTorch's own; written out, the scores of ``base`` would not fit on a GPU."""
-    dtype = value.dtype  # rotary positions widen the others under mixed precision
+    """Returns PyTorch's own attention; written out, scores of ``base`` would not fit on a GPU."""
+    dtype = value.dtype  # under mixed precision rotary positions widen queries and keys
     return F.scaled_dot_product_attention(query.to(dtype), key.to(dtype), value, attn_mask=allowed)
-
-
-def siglip(network, images: Tensor) -> tuple[list[Tensor], Tensor, Tensor]:
-    """Tapped layers, pooled vector and pooling attention by transformers' own modules."""
-    streams = [network.patch_embedding(images).flatten(2).transpose(1, 2) + network.positions]
-    for block in network.blocks:
-        streams.append(block(streams[-1], None))
-    tokens, head = network.post_layernorm(streams[-1]), network.head
-    pooled, attention = head.attention(
-        head.probe.expand(len(tokens), -1, -1).to(tokens.dtype), tokens, tokens
-    )
-    pooled = pooled + head.mlp(head.layernorm(pooled))
-    return [streams[tap] for tap in network.taps], pooled[:, 0], attention[:, 0]
-
-
-def efficientnet(network, images: Tensor) -> tuple[list[Tensor], Tensor, Tensor]:
-    """The last map as tokens, its mean, and its norm."""
-    tokens = network.model.extract_features(images).flatten(2).transpose(1, 2)
-    return [tokens], tokens.mean(1), tokens.norm(dim=2)

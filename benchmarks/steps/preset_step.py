@@ -1,38 +1,36 @@
-"""The step that a preset takes, with a teacher of random weights, on a batch of random videos."""
+"""A preset's training step, with a teacher of random weights, on a batch of random videos."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from unittest.mock import patch
 
 import torch
 from torch import Tensor
 
 from ivn.benchmarks.harness.clock import Parts
-from ivn.config.run import Config
+from ivn.config.run import Config, override
 from ivn.data.batch import Batch
 from ivn.keys import make_keys
 from ivn.model import patch as model_patch
 from ivn.model.encoder import Encoder
+from ivn.model.layers import ProjectionHead
 from ivn.stages import stage as stage_parts
 from ivn.stages.build import build_stage
 from ivn.stages.stage import Stage
-from ivn.stages.stage1 import Stage1, Stage1Config
 from ivn.train.optimizer import clip_gradients, make_optimizer
 
 from .reference_ops import reference_ops
 
 
 class PresetStep:
-    """A stage, a batch and what updates the stage, as a preset has them."""
+    """A stage, a batch and the optimizer of a preset."""
 
     def __init__(self, config: Config, batch: int, device: torch.device) -> None:
         self.config, self.device = config, device
         # All rows of one count, as where a process's clips are of one group: plain steps need that.
-        settings = replace(config.stage, mask_group=0)
-        if isinstance(settings, Stage1Config):
-            settings = replace(settings, teacher=replace(settings.teacher, weights="random"))
-        stage = build_stage(config.model, settings, seed=0, batch_size=batch, pretrained=False)
+        random = [f"stage.{name}.weights=random" for name in config.stage.teachers]
+        config = override(config, "stage.mask_group=0", *random)
+        stage = build_stage(config.model, config.stage, seed=0, batch_size=batch, pretrained=False)
         leave_no_zeros(stage)
         self.stage = stage.to(device).train()
         self.batch = random_batch(self.stage, batch, device)
@@ -41,12 +39,16 @@ class PresetStep:
 
     def parts(self) -> Parts:
         stage = self.stage
-        if isinstance(stage, Stage1):
-            # The heads' norms belong to the distances.
-            heads = [head.head for head in stage.alignment.layers]
-            networks = [stage.decoder.net, *heads]
-        else:
-            networks = [stage.decoder.head]
+        behind = [
+            part for name, part in stage.parts.items() if name not in ("encoder", "predictor")
+        ]
+        # The heads' norms belong to the distances.
+        heads = [
+            one for part in behind for one in part.modules() if isinstance(one, ProjectionHead)
+        ]
+        networks = [head.head for head in heads]
+        if stage.decoder_of_pixels is not None:
+            networks.append(stage.decoder_of_pixels.net)
         return {
             "teacher": [(stage, "look")],
             "mask": [(stage, "mask")],
@@ -75,10 +77,15 @@ class PresetStep:
     @contextmanager
     def told(self) -> Iterator[None]:
         """The teacher's answer is known while this lasts."""
-        look, batch = self.stage.look, self.batch
-        stage1 = isinstance(self.stage, Stage1)
-        answer = look(batch) if stage1 else look(batch.clips["student"], batch.keys)
-        with patch.object(self.stage, "look", lambda *_: answer):
+        look, answers = self.stage.look, []
+
+        def known(*arguments: object) -> object:
+            if not answers:
+                answers.append(look(*arguments))
+            return answers[0]
+
+        with patch.object(self.stage, "look", known):
+            self.loss()
             yield
 
 
@@ -98,7 +105,7 @@ def random_batch(stage: Stage, B: int, device: torch.device) -> Batch:
 
 
 def leave_no_zeros(stage: Stage) -> None:
-    """Move LayerScale and the layers that start at zero, so that all parts show in the losses."""
+    """Changes LayerScale and layers that start at zero, so that all parts affect the losses."""
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for name, parameter in stage.named_parameters():
@@ -108,7 +115,7 @@ def leave_no_zeros(stage: Stage) -> None:
 
 @contextmanager
 def computing_in(stage: Stage, dtype: torch.dtype) -> Iterator[None]:
-    """The student's dtype, which the rest of it follows, and that of stage two's teacher."""
+    """Sets the dtype of the student and of stage two's teacher."""
     encoders = [module for module in stage.modules() if isinstance(module, Encoder)]
     kept = [encoder.compute_dtype for encoder in encoders]
     for encoder in encoders:

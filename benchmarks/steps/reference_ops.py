@@ -1,4 +1,4 @@
-"""The same model with every operation replaced by its reference in plain PyTorch."""
+"""Replaces every operation of a model by its reference in plain PyTorch."""
 
 import importlib
 import pkgutil
@@ -13,10 +13,10 @@ import ivn.ops
 
 
 def replaced() -> dict[tuple[str, str], str]:
-    """(module, operator) -> its reference, for every operator that has one.
+    """Returns (module, operator) -> reference, for every operator that has one.
 
-    The convention of ``ivn.ops``: ``_name`` is the operator, ``name_reference`` what it means, and
-    public functions call it by its name in the module.
+    By the convention of ``ivn.ops`` ``_name`` is the operator and ``name_reference`` its reference,
+    and public functions call it by its name in the module.
     """
     return {
         (module.__name__, name): f"{name[1:]}_reference"
@@ -28,7 +28,7 @@ def replaced() -> dict[tuple[str, str], str]:
 
 @contextmanager
 def reference_ops() -> Iterator[None]:
-    """While it lasts, ``ivn.ops`` computes by its references; gradients are plain autograd's."""
+    """Makes ``ivn.ops`` compute by its references, with autograd's gradients, in the context."""
     with ExitStack() as stack:
         for (module_name, name), reference in replaced().items():
             module = importlib.import_module(module_name)

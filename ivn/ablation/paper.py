@@ -1,6 +1,6 @@
-"""The rows of the paper's ablation tables: its numbers, and the settings that make each row.
+"""The rows of the paper's ablation tables: its numbers, and the settings of each row.
 
-The paper: ViT-B on Kinetics-710, 8 frames, 30 epochs a stage at batch 1024, SigLIP2-L as teacher,
+The paper: ViT-B on Kinetics-710, 8 frames, 30 epochs per stage at batch 1024, SigLIP2-L as teacher,
 linear probes on K400 and SSv2, a cross-attention probe on ScanNet (its section 4.1, Tables 1-4).
 """
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from .recipes import Part, Scale, Settings, Spelling, moved, spelling
+from .recipes import Choice, Choices, Scale, Settings, choices, moved
 
 _KINETICS = "K400"
 _MOTION = "SSv2"
@@ -16,17 +16,17 @@ _DEPTH = "ScanNet δ1"
 
 
 @dataclass(frozen=True)
-class Row:
-    """One row.
+class PaperRow:
+    """A row of the paper's tables.
 
     Attributes:
-        name: as the paper has it.
-        paper: its accuracies in per cent, a value a column.
-        settings: what ``--set`` changes in the preset, beyond the recipe of the scale.
-        stage: of the preset that it changes.
-        start: name of the row whose run a stage-two row goes on from.
-        teacher: where the row has the scale's own teacher; "" where it has none.
-        missing: why it cannot run at this scale; "" where it can.
+        name: name of the row in the paper.
+        paper: the paper's accuracies in per cent, one per column.
+        settings: settings of the preset (``--set``), beyond the recipe of the scale.
+        stage: stage of the preset.
+        start: name of the row whose run a stage-two row starts from.
+        teacher: key of the config under which the row has the scale's own teacher; "" without it.
+        missing: reason why the row cannot run at this scale; "" if it can.
     """
 
     name: str
@@ -39,61 +39,62 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Table:
-    """One table, or one of its panels.
+class PaperTable:
+    """A table of the paper, or one of its panels.
 
     Attributes:
-        name: as ``ivn ablate`` takes it.
-        title: what it varies.
-        columns: what the paper measures.
-        rows: in its order.
-        notes: what differs from the paper at this scale.
+        name: name of the table for ``ivn ablate``.
+        title: the setting that it varies.
+        columns: data sets on which the paper reports accuracies.
+        rows: rows in the paper's order.
+        notes: differences from the paper at this scale, in sentences.
     """
 
     name: str
     title: str
     columns: tuple[str, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[PaperRow, ...]
     notes: tuple[str, ...] = ()
 
 
-def table(name: str, scale: Scale, *, internvideo2: str = "") -> Table:
-    """A table with its rows spelt for ``scale``.
+def table(name: str, scale: Scale, *, internvideo2: str = "") -> PaperTable:
+    """Returns a table with its rows at ``scale``.
 
     Args:
         name: one of ``TABLES``.
         scale: size of the models.
-        internvideo2: file of InternVideo2's weights, for its row; "" leaves that out.
+        internvideo2: file of InternVideo2's weights, for its row; without it, "", that row does not
+            run.
     """
-    words = spelling(scale, internvideo2)
-    return replace(TABLES[name](words), notes=words.notes)
+    options = choices(scale, internvideo2)
+    return replace(TABLES[name](options), notes=options.notes)
 
 
 def recipe(scale: Scale, stage: str) -> Settings:
-    """What every run of ``stage`` changes in the preset of ``scale``."""
-    return spelling(scale, "").recipe[stage]
+    """Returns the settings of every run of ``stage``, beyond the preset of ``scale``."""
+    return choices(scale, "").recipe[stage]
 
 
 def _row(
     name: str,
     paper: tuple[float, ...],
-    *parts: Part,
+    *parts: Choice,
     stage: Literal["stage1", "stage2"] = "stage1",
     start: str = "",
     teacher: str = "stage.teacher",
-) -> Row:
+) -> PaperRow:
     settings = tuple(setting for part in parts for setting in part.settings)
     missing = "; ".join(dict.fromkeys(part.missing for part in parts if part.missing))
-    return Row(name, paper, settings, stage, start, teacher, missing)
+    return PaperRow(name, paper, settings, stage, start, teacher, missing)
 
 
-def _only(part: str) -> Part:
-    """Leave the other terms out."""
+def _only(part: str) -> Choice:
+    """Returns the choice of one term of the loss without the others."""
     off = {"pixels": ("layers_weight", "pooled_weight"), "layers": ("pixels_weight",)}[part]
-    return Part(tuple(f"stage.{name}=0.0" for name in off))
+    return Choice(tuple(f"stage.{name}=0.0" for name in off))
 
 
-def _table_1a(s: Spelling) -> Table:
+def _table_1a(s: Choices) -> PaperTable:
     middle = s.diffusion[1]
     rows = (
         _row("Pixel Recon. Baseline", (47.2, 28.1), _only("pixels"), s.linear, s.scratch),
@@ -103,10 +104,10 @@ def _table_1a(s: Spelling) -> Table:
         _row("+ Text-Decoder Init", (69.4, 31.3), s.linear, s.text),
         _row("+ Keep Both", (75.8, 36.9), middle, s.text),
     )
-    return Table("1a", "parts of stage one", (_KINETICS, _MOTION), rows)
+    return PaperTable("1a", "parts of stage one", (_KINETICS, _MOTION), rows)
 
 
-def _table_1b(s: Spelling) -> Table:
+def _table_1b(s: Choices) -> PaperTable:
     rows = (
         _row("ModernBert-L last2", (73.2, 34.8), s.text, s.last[2]),
         _row("ModernBert-L last5", (75.8, 36.9), s.text, s.last[5]),
@@ -115,10 +116,10 @@ def _table_1b(s: Spelling) -> Table:
         _row("Depth-5 ViT", (74.1, 34.9), s.vit[5]),
         _row("Depth-12 ViT", (73.2, 34.4), s.vit[12]),
     )
-    return Table("1b", "size and start of the predictor", (_KINETICS, _MOTION), rows)
+    return PaperTable("1b", "size and start of the predictor", (_KINETICS, _MOTION), rows)
 
 
-def _table_1c(s: Spelling) -> Table:
+def _table_1c(s: Choices) -> PaperTable:
     # At a scale without a text encoder all rows start their predictor from scratch.
     start = s.scratch if s.text.missing else s.text
     small, middle, large = s.sizes
@@ -129,10 +130,10 @@ def _table_1c(s: Spelling) -> Table:
         _row(f"DiffMLP {middle}", (75.8, 36.9), s.diffusion[1], start),
         _row(f"DiffMLP {large}", (75.5, 36.4), s.diffusion[2], start),
     )
-    return Table("1c", "decoders", (_KINETICS, _MOTION), rows)
+    return PaperTable("1c", "decoders", (_KINETICS, _MOTION), rows)
 
 
-def _table_2(s: Spelling) -> Table:
+def _table_2(s: Choices) -> PaperTable:
     alone = _only("layers")
     rows = (
         _row("DinoV2 Align only", (68.4, 29.5, 43.3), alone, s.dinov2),
@@ -143,18 +144,20 @@ def _table_2(s: Spelling) -> Table:
         _row("Ours w/ Clip-ViT align", (73.2, 34.6, 57.8), s.clip),
         _row("Ours w/ SigLIP align", (75.8, 36.9, 59.4), s.siglip),
     )
-    return Table("2", "teachers", (_KINETICS, _MOTION, _DEPTH), rows)
+    return PaperTable("2", "teachers", (_KINETICS, _MOTION, _DEPTH), rows)
 
 
-def _table_3(s: Spelling) -> Table:
+def _table_3(s: Choices) -> PaperTable:
     first = "Stage 1"
 
-    def second(name: str, paper: tuple[float, float], *parts: Part, teacher: str = "") -> Row:
+    def second(
+        name: str, paper: tuple[float, float], *parts: Choice, teacher: str = ""
+    ) -> PaperRow:
         return _row(name, paper, *parts, stage="stage2", start=first, teacher=teacher)
 
-    momentum = Part(("stage.target.kind=momentum", "stage.target.momentum=0.9998"))
-    frozen = Part(moved(s.teacher, "stage.target"))
-    aligned = Part((*s.teacher.settings, "stage.layers_weight=1.0"))
+    momentum = Choice(("stage.target.kind=momentum", "stage.target.momentum=0.9998"))
+    frozen = Choice(moved(s.teacher, "stage.target"))
+    aligned = Choice((*s.teacher.settings, "stage.layers_weight=1.0"))
     rows = (
         _row(first, (75.8, 36.9)),
         second("Our Stage 2 setting", (76.9, 56.9)),
@@ -165,20 +168,20 @@ def _table_3(s: Spelling) -> Table:
         second("w/ Unmasked Token Alignment Loss", (75.7, 51.1), aligned, teacher="stage.teacher"),
         second("w/ Pixel Reconstruction Loss", (76.8, 57.0), s.pixels),
     )
-    return Table("3", "stage two", (_KINETICS, _MOTION), rows)
+    return PaperTable("3", "stage two", (_KINETICS, _MOTION), rows)
 
 
 _FIRST = "Stage-1, semantic, 8 frames"
 _FIRST_PAPER = (75.8, 36.9, 59.4)
-_MULTI_BLOCK = Part(("stage.mask=multi_block",))
+_MULTI_BLOCK = Choice(("stage.mask=multi_block",))
 
 
-def _frames(count: int) -> Part:
-    return Part((f"stage.frames={count}",))
+def _frames(count: int) -> Choice:
+    return Choice((f"stage.frames={count}",))
 
 
-def _table_4_masks(s: Spelling) -> Table:
-    semantic = Part(
+def _table_4_masks(s: Choices) -> PaperTable:
+    semantic = Choice(
         (
             "stage.mask=semantic_topk",
             "stage.mask_ratio=0.8",
@@ -197,27 +200,27 @@ def _table_4_masks(s: Spelling) -> Table:
         ),
         _second("Stage-2, multi-block, 8 frames", (76.9, 56.9, 66.1), _frames(8)),
     )
-    return Table("4-masks", "masks", (_KINETICS, _MOTION, _DEPTH), rows)
+    return PaperTable("4-masks", "masks", (_KINETICS, _MOTION, _DEPTH), rows)
 
 
-def _table_4_frames(s: Spelling) -> Table:
+def _table_4_frames(s: Choices) -> PaperTable:
     rows = (
         _row(_FIRST, _FIRST_PAPER, _frames(8)),
         _row("Stage-1, semantic, 16 frames", (76.4, 38.4, 59.8), _frames(16)),
         _row("Stage-1, semantic, 32 frames", (76.6, 38.6, 59.3), _frames(32)),
-        # The paper has other numbers for this row than in the panel of masks.
+        # The paper's numbers for this row differ from those in the panel of masks.
         _second("Stage-2, multi-block, 8 frames", (77.0, 57.5, 67.1), _frames(8)),
         _second("Stage-2, multi-block, 16 frames", (77.4, 58.4, 68.7), _frames(16)),
         _second("Stage-2, multi-block, 32 frames", (78.1, 59.4, 70.1), _frames(32)),
     )
-    return Table("4-frames", "frames", (_KINETICS, _MOTION, _DEPTH), rows)
+    return PaperTable("4-frames", "frames", (_KINETICS, _MOTION, _DEPTH), rows)
 
 
-def _second(name: str, paper: tuple[float, ...], *parts: Part, teacher: str = "") -> Row:
+def _second(name: str, paper: tuple[float, ...], *parts: Choice, teacher: str = "") -> PaperRow:
     return _row(name, paper, *parts, stage="stage2", start=_FIRST, teacher=teacher)
 
 
-TABLES: dict[str, Callable[[Spelling], Table]] = {
+TABLES: dict[str, Callable[[Choices], PaperTable]] = {
     "1a": _table_1a,
     "1b": _table_1b,
     "1c": _table_1c,

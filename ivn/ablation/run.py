@@ -7,7 +7,7 @@ OUT/table-NAME.md, .json     the table as far as it is known, written again afte
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,8 @@ from ivn.media.source import Source
 from ivn.provenance import provenance
 from ivn.train.settings import resolve_device
 
-from .paper import Scale, table
+from .options import Ablate
+from .paper import table
 from .runs import Lab
 from .table import shown
 
@@ -29,34 +30,7 @@ RECORD = "ablation.json"
 _FORMAT = 2  # of it
 
 
-@dataclass(frozen=True)
-class Options:
-    """What to run.
-
-    Attributes:
-        table: the paper's number of it.
-        data: clips to pretrain on.
-        out: folder of all of it; several tables may share it.
-        probe: labelled clips to probe on; "" for those of ``data``.
-        scale: size of the models.
-        seeds: runs of each row.
-        labels: that are probed; empty for all that folds can judge.
-        internvideo2: file of InternVideo2's weights, for its row; "" leaves that out.
-        changes: settings of all runs.
-    """
-
-    table: str
-    data: str
-    out: Path
-    probe: str = ""
-    scale: Scale = "tiny"
-    seeds: int = 3
-    labels: tuple[str, ...] = ()
-    changes: tuple[str, ...] = ()
-    internvideo2: str = ""
-
-
-def ablate(options: Options) -> int:
+def ablate(options: Ablate) -> int:
     """Run every row with every seed, as far as that was not done before.
 
     Returns:
@@ -78,12 +52,12 @@ def ablate(options: Options) -> int:
         tuple(accounts),
         options.scale,
         options.seeds,
-        options.changes,
+        options.settings,
         chosen,
         tuple(name for name, account in accounts.items() if account.several),
     )
     for row in chosen.rows:
-        lab.config(row, 0)  # a wrong setting is told before the first run, not hours later
+        lab.config(row, 0)  # a wrong setting fails before the first run, not hours later
     _record(options, lab)
     for name, reason in refused.items():
         print(f"label {name} is left out: {reason}")
@@ -92,18 +66,18 @@ def ablate(options: Options) -> int:
             print(f"label {name}: {line}")
     failed: dict[str, str] = {}
     for seed in range(options.seeds):
-        for place, baseline in lab.baselines(seed).items():
-            lab.probe(baseline, place)
+        for holder, baseline in lab.baselines(seed).items():
+            lab.probe(baseline, holder)
         for row in chosen.rows:
-            place = lab.place(row, seed)
-            if row.missing or row.name in failed or lab.probed(place):
+            run_dir = lab.run_dir(row, seed)
+            if row.missing or row.name in failed or lab.probed(run_dir):
                 continue
-            print(f"\n{row.name}, seed {seed}: {place}", flush=True)
+            print(f"\n{row.name}, seed {seed}: {run_dir}", flush=True)
             try:
                 if code := lab.train(row, seed):
                     print("stopped; the same command goes on from here", flush=True)
                     return code
-                lab.probe(lab.trained(row, seed), place)
+                lab.probe(lab.trained(row, seed), run_dir)
             except UserError as error:
                 # Other rows may do without what this one lacks; the table says why it is empty.
                 failed[row.name] = str(error)
@@ -141,8 +115,8 @@ def _write(lab: Lab, failed: dict[str, str]) -> str:
 def _labels(
     clips: Sequence[Source], chosen: tuple[str, ...]
 ) -> tuple[dict[str, Account], dict[str, str]]:
-    """The labels to probe, those ``chosen`` or all that folds can judge; the others, and why."""
-    found: dict[str, Account] = {}
+    """Returns the labels to evaluate, ``chosen`` or all that fit; and the others, with reasons."""
+    accounts: dict[str, Account] = {}
     names = sorted({name for clip in clips for name in clip.labels})
     if not names:
         raise RunError(
@@ -150,23 +124,23 @@ def _labels(
         )
     for name in chosen:
         try:
-            found[name] = check(clips, label=name)
+            accounts[name] = check(clips, label=name)
         except DataError as error:
             raise RunError(f"label {name}: {error}") from error
     if chosen:
-        return found, {}
+        return accounts, {}
     refused: dict[str, str] = {}
     for name in names:
         try:
-            found[name] = check(clips, label=name)
+            accounts[name] = check(clips, label=name)
         except DataError as error:
             refused[name] = str(error)
     if len(refused) == len(names):
-        raise RunError(f"no label can be probed; {next(iter(refused.values()))}")
-    return found, refused
+        raise RunError(f"no label can be evaluated; {next(iter(refused.values()))}")
+    return accounts, refused
 
 
-def _record(options: Options, lab: Lab) -> None:
+def _record(options: Ablate, lab: Lab) -> None:
     """Note in OUT what all of it is made from, or see that it is the same as before."""
     data = list_clips(options.data)
     now: dict[str, Any] = {
@@ -183,8 +157,8 @@ def _record(options: Options, lab: Lab) -> None:
         # One without a number has fingerprints of whole paths.
         known = before.get("format") == _FORMAT
         whole = {"fingerprint": fingerprint(data), "probe": _whole_labels_digest(lab.clips)}
-        told = {name: value for name, value in now.items() if name not in ("format", "data")}
-        for name, value in (told if known else told | whole).items():
+        same = {name: value for name, value in now.items() if name not in ("format", "data")}
+        for name, value in (same if known else same | whole).items():
             if before.get(name) != value:
                 raise RunError(
                     f"{options.out} was made with {name} {before.get(name)}, not {value}: give the "
@@ -199,15 +173,15 @@ def _record(options: Options, lab: Lab) -> None:
 
 
 def _labels_digest(clips: Sequence[Source]) -> str:
-    """SHA-256 of the clips with their labels and groups."""
-    told = [recorded(clips)[0], *((clip.group, sorted(clip.labels.items())) for clip in clips)]
-    return hashlib.sha256(repr(told).encode()).hexdigest()
+    """Returns the SHA-256 of the clips with their labels and groups."""
+    labelled = [recorded(clips)[0], *((clip.group, sorted(clip.labels.items())) for clip in clips)]
+    return hashlib.sha256(repr(labelled).encode()).hexdigest()
 
 
 def _whole_labels_digest(clips: Sequence[Source]) -> str:
-    """As :func:`_labels_digest`, with the clips known by their whole paths."""
-    told = [(fingerprint([clip]), clip.group, sorted(clip.labels.items())) for clip in clips]
-    return hashlib.sha256(repr(told).encode()).hexdigest()
+    """Returns the digest that format 1 recorded: clips are identified by their whole paths."""
+    labelled = [(fingerprint([clip]), clip.group, sorted(clip.labels.items())) for clip in clips]
+    return hashlib.sha256(repr(labelled).encode()).hexdigest()
 
 
 def _read(file: Path) -> dict[str, Any]:

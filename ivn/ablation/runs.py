@@ -1,9 +1,9 @@
-"""The runs behind an ablation table: where each is, what it starts from, what its probes found.
+"""The runs behind an ablation table: their folders, their starts and their results.
 
 OUT/runs/STAGE-DIGEST-seedN/   a run, named by its settings: rows and tables that agree share it
-OUT/baselines/NAME/            what stands beside: random weights, raw pixels
-.../probes/LABEL/result.json   what a probe found on the features of either
-OUT/features/                  those features
+OUT/baselines/NAME/            a baseline: random weights, raw pixels
+.../probes/LABEL/result.json   the result on the features of a run or baseline
+OUT/features/                  the features
 """
 
 import hashlib
@@ -27,11 +27,11 @@ from ivn.model.encoder import build_encoder
 from ivn.train import folder
 from ivn.train.settings import EfficiencyConfig, RunConfig, resolve_device
 
-from .paper import Row, Scale, Table, recipe
-from .table import Line
+from .paper import PaperRow, PaperTable, Scale, recipe
+from .table import ResultLine
 
 RANDOM, PIXELS = "random weights", "raw pixels"
-# One vector a frame, in their order: what moves where is in how they follow each other.
+# One vector per frame, in time order: motion shows in how they follow each other.
 POOL: Pool = "frames"
 TRAINING = Training()
 _TEACHER = "stage.teacher"
@@ -39,19 +39,19 @@ _TEACHER = "stage.teacher"
 
 @dataclass(frozen=True)
 class Lab:
-    """What all runs of a table share.
+    """The runs of a table, and the settings that they share.
 
     Attributes:
-        out: folder of runs and probes.
+        out: folder of runs and results.
         data: clips to pretrain on.
-        clips: labelled clips to probe on.
-        labels: those of their labels that are probed.
+        clips: labelled clips to evaluate on.
+        labels: names of the labels to evaluate.
         scale: size of the models.
-        seeds: runs of each row.
+        seeds: number of runs of each row.
         changes: settings of all runs, beyond the recipe of the scale; those of ``stage.teacher``
-            hold wherever a row has it.
-        table: whose rows they are.
-        several: those of ``labels`` of which a clip may have several values.
+            apply under the key where a row has the teacher.
+        table: the table of the rows.
+        several: names of the labels of which a clip may have several values.
     """
 
     out: Path
@@ -61,47 +61,47 @@ class Lab:
     scale: Scale
     seeds: int
     changes: tuple[str, ...]
-    table: Table
+    table: PaperTable
     several: Sequence[str] = ()
 
-    def config(self, row: Row, seed: int) -> Config:
-        """The config of a row's run."""
+    def config(self, row: PaperRow, seed: int) -> Config:
+        """Returns the config of a row's run."""
         changes = tuple(_of_row(change, row) for change in self.changes)
         settings = (*recipe(self.scale, row.stage), *row.settings, *filter(None, changes))
         return override(PRESETS[f"{row.stage}-{self.scale}"](), *settings, f"data.seed={seed}")
 
-    def place(self, row: Row, seed: int) -> Path:
-        """The run's folder, named by all that can change its result."""
+    def run_dir(self, row: PaperRow, seed: int) -> Path:
+        """Returns the run's folder, named by everything that can change its result."""
         config = self.config(row, seed)
-        told = replace(config, name="", run=RunConfig(), efficiency=EfficiencyConfig())
-        text = f"{to_toml(told)}{Path(self.start(row, seed)).name}"
+        named = replace(config, name="", run=RunConfig(), efficiency=EfficiencyConfig())
+        text = f"{to_toml(named)}{Path(self.start(row, seed)).name}"
         return self.out / "runs" / f"{row.stage}-{_digest(text)}-seed{seed}"
 
-    def start(self, row: Row, seed: int) -> str:
-        """The run that a row's run goes on from; "" for none."""
+    def start(self, row: PaperRow, seed: int) -> str:
+        """Returns the folder of the run that a row's run starts from; "" for none."""
         first = [other for other in self.table.rows if row.start and other.name == row.start]
-        return str(self.place(first[0], seed)) if first else ""
+        return str(self.run_dir(first[0], seed)) if first else ""
 
-    def train(self, row: Row, seed: int) -> int:
-        """Run a row to its end, from where it is; gives the exit code."""
-        place = self.place(row, seed)
-        if (place / folder.CONFIG).exists():
-            return run.resume(place, data=self.data)
+    def train(self, row: PaperRow, seed: int) -> int:
+        """Runs a row to its end, or resumes it; returns the exit code."""
+        run_dir = self.run_dir(row, seed)
+        if (run_dir / folder.CONFIG).exists():
+            return run.resume(run_dir, data=self.data)
         return run.start(
             self.config(row, seed),
             data=self.data,
-            out=place,
+            out=run_dir,
             init=self.start(row, seed),
             show_config=False,
         )
 
     def probe(self, frozen: Frozen, holder: Path) -> None:
-        """Read every label out of the features, unless that was done before."""
+        """Evaluates every label that has no result yet."""
         device = self._device()
         for label in self.labels:
             if _file(holder, label).exists():
                 continue
-            found = classify(
+            result = classify(
                 [frozen],
                 self.clips,
                 label=label,
@@ -110,19 +110,19 @@ class Lab:
                 training=replace(TRAINING, device=device),
                 cache=self.out / "features",
             )
-            write(found, _file(holder, label).parent)
+            write(result, _file(holder, label).parent)
 
     def probed(self, holder: Path) -> bool:
-        """Whether all was read out of the features, and their run so ended."""
+        """Returns whether all labels have results, and the run has thus ended."""
         return all(_file(holder, label).exists() for label in self.labels)
 
-    def trained(self, row: Row, seed: int) -> Frozen:
-        """The encoder of a row's run, on clips as it was trained on."""
-        stage, run_dir = self.config(row, seed).stage, str(self.place(row, seed))
+    def trained(self, row: PaperRow, seed: int) -> Frozen:
+        """Returns the encoder of a row's run, for clips of the size that it was trained on."""
+        stage, run_dir = self.config(row, seed).stage, str(self.run_dir(row, seed))
         return load_frozen(run_dir, frames=stage.frames, size=stage.size, device=self._device())
 
     def baselines(self, seed: int) -> dict[Path, Frozen]:
-        """What needs no training: random weights, and statistics of raw pixels; by folder."""
+        """Returns the baselines, random weights and statistics of raw pixels, by their folders."""
         config = self.config(self.table.rows[0], seed)
         encoder = build_encoder(config.model.encoder, seed=seed).to(self._device())
         spec = ClipSpec(config.stage.frames, config.stage.size)
@@ -131,31 +131,30 @@ class Lab:
             self._pixels(): load_frozen("raw", frames=spec.frames, size=spec.size),
         }
 
-    def lines(self, failed: dict[str, str]) -> list[Line]:
-        """The table as far as it is known, and the baselines under it."""
+    def lines(self, failed: dict[str, str]) -> list[ResultLine]:
+        """Returns the lines of the table as far as they are known, then the baselines."""
         seeds = range(self.seeds)
         lines = [
-            Line(
+            ResultLine(
                 row.name,
                 row.paper,
-                # Without what cannot be had at this scale it would be another row's run.
-                self._scores(self.place(row, seed) for seed in seeds if not row.missing),
+                # A row that cannot run at this scale would have the settings of another row.
+                self._scores(self.run_dir(row, seed) for seed in seeds if not row.missing),
                 row.missing or failed.get(row.name, ""),
             )
             for row in self.table.rows
         ]
-        lines.append(Line(RANDOM, (), self._scores(map(self._random, seeds))))
-        lines.append(Line(PIXELS, (), self._scores([self._pixels()])))
+        lines.append(ResultLine(RANDOM, (), self._scores(map(self._random, seeds))))
+        lines.append(ResultLine(PIXELS, (), self._scores([self._pixels()])))
         return lines
 
     def _scores(self, holders: Iterable[Path]) -> dict[str, list[float]]:
-        """Label -> per cent of each, of those that were probed."""
+        """Returns label -> per cent of each folder that has a result."""
         scores: dict[str, list[float]] = {label: [] for label in self.labels}
         for holder in holders:
             for label in self.labels:
                 if (file := _file(holder, label)).exists():
-                    found = json.loads(file.read_text("utf-8"))
-                    row = found["rows"][0]
+                    row = json.loads(file.read_text("utf-8"))["rows"][0]
                     scores[label].append(100 * row["map" if "map" in row else "top1"]["value"])
         return scores
 
@@ -169,8 +168,8 @@ class Lab:
         return str(resolve_device(self.config(self.table.rows[0], 0).efficiency.device))
 
 
-def _of_row(change: str, row: Row) -> str:
-    """A change of the scale's own teacher goes where the row has that; "" where it has none."""
+def _of_row(change: str, row: PaperRow) -> str:
+    """Returns a setting under the key where a row has the scale's teacher; "" without it."""
     key = f"{_TEACHER}."
     if not change.startswith(key):
         return change
@@ -178,7 +177,7 @@ def _of_row(change: str, row: Row) -> str:
 
 
 def _file(holder: Path, label: str) -> Path:
-    """The result on a label, where the page of a run looks for it."""
+    """Returns the file of the result on a label, where the page of a run reads it."""
     # A label may be called anything; a folder may not.
     name = label if re.fullmatch(r"[\w-]{1,60}", label, re.ASCII) else _digest(label)
     return holder / "probes" / name / RESULT

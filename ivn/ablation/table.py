@@ -1,4 +1,4 @@
-"""What an ablation's probes say: means over seeds, beside the paper's numbers and its orderings."""
+"""The table of an ablation: means over seeds, beside the paper's numbers and orderings."""
 
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
@@ -6,19 +6,19 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
-# Accuracy in per cent of each seed's run.
+# Accuracies in per cent, one per seed.
 Scores = Sequence[float]
 
 
 @dataclass(frozen=True)
-class Line:
-    """A row of the table as it came out.
+class ResultLine:
+    """A row of the table, or a baseline, with its results.
 
     Attributes:
-        name: the row's, or a baseline's.
-        paper: per cent, a value a column of the paper; empty for a baseline.
-        scores: task -> per cent, a value a seed.
-        missing: why it was not run, or not yet; "" where it was.
+        name: name of the row or baseline.
+        paper: the paper's accuracies in per cent, one per column; empty for a baseline.
+        scores: label -> accuracies in per cent, one per seed.
+        missing: reason why it did not run; "" if it did, or will.
     """
 
     name: str
@@ -29,44 +29,44 @@ class Line:
 
 @dataclass(frozen=True)
 class Agreement:
-    """How often two rows come in the paper's order.
+    """Agreement of our order of rows with the paper's.
 
     Attributes:
-        pairs: of rows that both have, and that the paper tells apart.
-        same: of those, how many means are in the paper's order.
-        told_apart: how many pairs keep one order in every seed.
-        told_apart_same: of those, how many keep the paper's.
+        pairs: number of pairs of rows with results here and different numbers in the paper.
+        same: number of pairs whose means are in the paper's order.
+        consistent: number of pairs that have one order in every seed.
+        consistent_same: number of pairs that have the paper's order in every seed.
     """
 
     pairs: int
     same: int
-    told_apart: int
-    told_apart_same: int
+    consistent: int
+    consistent_same: int
 
 
-def agreement(lines: Sequence[Line], column: int, task: str) -> Agreement:
-    """Compares the order of ``task`` with that of the paper's ``column``, pair by pair."""
-    pairs = same = told = told_same = 0
-    for one, other in combinations([line for line in lines if line.paper], 2):
-        ours, theirs = one.scores.get(task, ()), other.scores.get(task, ())
-        paper = one.paper[column] - other.paper[column]
-        if not ours or not theirs or paper == 0:
+def agreement(lines: Sequence[ResultLine], column: int, task: str) -> Agreement:
+    """Compares the order by ``task`` with that by the paper's ``column``, pair by pair."""
+    pairs = same = consistent = consistent_same = 0
+    for first, second in combinations([line for line in lines if line.paper], 2):
+        a, b = first.scores.get(task, ()), second.scores.get(task, ())
+        paper = first.paper[column] - second.paper[column]
+        if not a or not b or paper == 0:
             continue
         pairs += 1
-        mean = statistics.fmean(ours) - statistics.fmean(theirs)
+        mean = statistics.fmean(a) - statistics.fmean(b)
         same += mean * paper > 0
-        if len(ours) != len(theirs) or len(ours) < 2:
+        if len(a) != len(b) or len(a) < 2:
             continue
-        # No interval: of a few seeds it would claim more than it knows.
-        differences = [a - b for a, b in zip(ours, theirs, strict=True)]
+        # No interval: with few seeds it would claim too much.
+        differences = [x - y for x, y in zip(a, b, strict=True)]
         if min(differences) > 0 or max(differences) < 0:
-            told += 1
-            told_same += mean * paper > 0
-    return Agreement(pairs, same, told, told_same)
+            consistent += 1
+            consistent_same += mean * paper > 0
+    return Agreement(pairs, same, consistent, consistent_same)
 
 
 def spread(scores: Scores) -> str:
-    """Mean and standard deviation over seeds, in words."""
+    """Returns mean and standard deviation over seeds as text."""
     if not scores:
         return ""
     mean = f"{statistics.fmean(scores):.1f}"
@@ -74,21 +74,21 @@ def spread(scores: Scores) -> str:
 
 
 def shown(record: Mapping[str, Any]) -> str:
-    """The Markdown of a table that was written as JSON."""
-    lines = [Line(**row) for row in record["rows"]]
+    """Returns the Markdown of a table that was written as JSON."""
+    lines = [ResultLine(**row) for row in record["rows"]]
     return markdown(record["columns"], record["notes"], lines, record["labels"])
 
 
 def markdown(
-    columns: Sequence[str], notes: Sequence[str], lines: Sequence[Line], tasks: Sequence[str]
+    columns: Sequence[str], notes: Sequence[str], lines: Sequence[ResultLine], tasks: Sequence[str]
 ) -> str:
-    """The table as Markdown, ours beside the paper's, then how the orders compare.
+    """Returns the table as Markdown, our numbers beside the paper's, then how the orders compare.
 
     Args:
-        columns: what the paper measures.
-        notes: what differs from it, in sentences.
-        lines: the rows.
-        tasks: what is probed here.
+        columns: data sets on which the paper reports accuracies.
+        notes: differences from the paper, in sentences.
+        lines: the rows and baselines.
+        tasks: names of the labels that are evaluated here.
     """
     head = ["row", *(f"paper: {column}" for column in columns), *tasks]
     rows = [head, ["---"] * len(head), *(_cells(line, len(columns), tasks) for line in lines)]
@@ -105,7 +105,7 @@ def markdown(
     return f"{text}\n\n" + "\n".join(f"* {_escaped(remark)}" for remark in remarks)
 
 
-def _cells(line: Line, columns: int, tasks: Sequence[str]) -> list[str]:
+def _cells(line: ResultLine, columns: int, tasks: Sequence[str]) -> list[str]:
     paper = [f"{value:.1f}" for value in line.paper] or [""] * columns
     if line.missing and not any(line.scores.values()):
         ours = [f"not run: {line.missing}", *[""] * (len(tasks) - 1)]
@@ -114,23 +114,25 @@ def _cells(line: Line, columns: int, tasks: Sequence[str]) -> list[str]:
     return [_escaped(cell) for cell in (line.name, *paper, *ours)]
 
 
-def _orders(columns: Sequence[str], lines: Sequence[Line], tasks: Sequence[str]) -> Iterator[str]:
+def _orders(
+    columns: Sequence[str], lines: Sequence[ResultLine], tasks: Sequence[str]
+) -> Iterator[str]:
     for task in tasks:
         for column, name in enumerate(columns):
-            found = agreement(lines, column, task)
-            if not found.pairs:
+            pairs = agreement(lines, column, task)
+            if not pairs.pairs:
                 continue
             words = (
-                f"{task} puts {found.same} of {found.pairs} pairs of rows in the order of {name}"
+                f"{task} puts {pairs.same} of {pairs.pairs} pairs of rows in the order of {name}"
             )
-            if found.told_apart:
+            if pairs.consistent:
                 words += (
-                    f"; of the {found.told_apart} that keep one order in every seed, "
-                    f"{found.told_apart_same}"
+                    f"; of the {pairs.consistent} that keep one order in every seed, "
+                    f"{pairs.consistent_same}"
                 )
             yield words + "."
 
 
 def _escaped(cell: str) -> str:
-    """A cell that stays one cell, whatever a label is called."""
+    """Returns a cell with the characters escaped that would end it or look like markup."""
     return cell.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")

@@ -10,14 +10,11 @@ import signal
 import sys
 from importlib.metadata import version
 
-from ivn.errors import UserError
+from ivn.errors import UsageError, UserError
 
-# Importing a module adds its commands, which are listed in this order.
-# isort: off
-from . import training  # its settings belong to the help of pretrain
-from . import data, features, machine  # noqa: F401
-from .app import app
-# isort: on
+from .app import read
+from .commands import IVN
+from .pretrain import print_settings
 
 
 def main() -> int:
@@ -42,15 +39,14 @@ def _run() -> int:
         print(f"ivn {version('ivn')}")
         return 0
     try:
-        app.check(arguments)
-        return app.cli(
-            prog="ivn",
-            description="Pretrain video encoders from raw, unlabelled video. ivn --version",
-            args=arguments,
-        )
+        if arguments[:1] == ["probe"]:
+            task = next(iter(arguments[1:]), "TASK")
+            raise UsageError(f"ivn probe {task} is now ivn evaluate {task}, with the same options")
+        command, options = read(IVN, "ivn", arguments)
+        return command.load()(options)
     except SystemExit as stop:
         if stop.code == 0 and arguments[:1] == ["pretrain"]:
-            training.print_settings()
+            print_settings()
         raise
     except UserError as error:
         return _fail(error, error.code)
@@ -63,7 +59,7 @@ def _run() -> int:
 
 
 def _in_words(error: OSError) -> str:
-    """What Python says of a file, as we say things; our own errors as they are."""
+    """Returns what Python says of a file in our form, and our own errors as they are."""
     if error.strerror is None or error.filename is None:
         return str(error)
     return f"{error.filename}: {error.strerror[:1].lower()}{error.strerror[1:]}"

@@ -1,1 +1,1 @@
-"""What a run is made of: its config, presets, and how both are told."""
+"""The configuration of a run, its presets, and the help that describes it."""

@@ -1,16 +1,18 @@
-"""Whole configurations by name: ``stage1-base``, ``stage2-tiny``, ``stage1-base-official``.
+"""Complete configs by name: ``stage1-base``, ``stage2-tiny``, ``stage1-base-official``.
 
-Plain names do what the paper (arXiv 2512.01342) states and, where it is silent, what its released
-code does with plain defects mended; ``-official`` names do what the code and its scripts do.
-docs/presets.md lists every difference; each is one field.
+Plain names follow the paper (arXiv 2512.01342) and, where it is silent, its released code without
+its plain defects; ``-official`` names follow the code and its scripts. Each difference between the
+two is one field, and docs/presets.md lists all of them.
 """
 
+import difflib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
 from ivn.data.config import DataConfig
+from ivn.errors import UsageError
 from ivn.frozen import TeacherConfig, release_taps
 from ivn.model.decoder import DiffusionConfig, LatentHeadConfig
 from ivn.model.encoder import EncoderConfig
@@ -27,18 +29,31 @@ from .run import Config
 
 @dataclass(frozen=True)
 class Scale:
-    """What grows with the model."""
+    """The settings that depend on the size of the model.
+
+    Attributes:
+        encoder: sizes of the encoder.
+        predictor: sizes of the predictor.
+        decoder: sizes of the decoder of pixels.
+        teacher: stage one's teacher, with the paper's taps.
+        official_taps: taps of the released code.
+        stage2_frames: frames of stage two's clips.
+        batch: clips per step in the paper.
+        official_stage2_batch: clips per step in the released script of stage two.
+        mask_group: number of clips that keep equally many tokens; it divides the paper's batch.
+        official_mask_group: the same number in the released code: the clips of one process.
+    """
 
     encoder: EncoderConfig
     predictor: PredictorConfig
     decoder: DiffusionConfig
-    teacher: TeacherConfig  # as the paper taps it
+    teacher: TeacherConfig
     official_taps: tuple[int, ...]
     stage2_frames: int
-    batch: int  # clips of the paper's step
+    batch: int
     official_stage2_batch: int
-    mask_group: int  # clips that keep equally many tokens; divides the paper's step
-    official_mask_group: int  # the clips of one of the release's processes
+    mask_group: int
+    official_mask_group: int
 
 
 # The paper names no layer: the last block is aligned with the teacher's last. In bfloat16, since
@@ -55,7 +70,15 @@ def _scaled(
     mask_group: int,
     official_mask_group: int,
 ) -> Scale:
-    """Everything the paper's own sizes share; ``interval`` is that of the release's taps."""
+    """Returns a scale with the settings that all sizes of the paper share.
+
+    Args:
+        encoder: sizes of the encoder.
+        interval: distance of the released code's taps, in blocks.
+        official_stage2_batch: clips per step in the released script of stage two.
+        mask_group: number of clips that keep equally many tokens.
+        official_mask_group: the same number in the released code.
+    """
     return Scale(
         encoder,
         PredictorConfig(),
@@ -97,7 +120,7 @@ SCALES = {
 
 
 def stage1(size: str) -> Config:
-    """Stage one as the paper states it."""
+    """Returns stage one as the paper states it."""
     scale = SCALES[size]
     model = ModelConfig(scale.encoder, scale.predictor, scale.decoder, dtype=_dtype(size))
     return Config(
@@ -112,7 +135,7 @@ def stage1(size: str) -> Config:
 
 
 def stage1_official(size: str) -> Config:
-    """Stage one as the released code and its script have it."""
+    """Returns stage one as in the released code and its script."""
     config, scale = stage1(size), SCALES[size]
     return replace(
         config,
@@ -135,7 +158,7 @@ def stage1_official(size: str) -> Config:
 
 
 def stage2(size: str) -> Config:
-    """Stage two as the paper states it; it starts from a stage-one run."""
+    """Returns stage two as the paper states it; it starts from a run of stage one."""
     scale = SCALES[size]
     # The encoder's and the predictor's weights come from stage one.
     predictor = replace(scale.predictor, init="scratch")
@@ -153,7 +176,7 @@ def stage2(size: str) -> Config:
 
 
 def stage2_official(size: str) -> Config:
-    """Stage two as the released code and its script have it."""
+    """Returns stage two as in the released code and its script."""
     config, scale = stage2(size), SCALES[size]
     views = (
         Blocks(8, 0.15, truncate="prefix", restart=True, shared_aspect=True),
@@ -210,3 +233,16 @@ PRESETS: dict[str, Callable[[], Config]] = {
     for pattern, make in _FLAVOURS.items()
     for size in SCALES
 }
+
+
+def named_preset(name: str) -> Config:
+    """Returns the config of a preset.
+
+    Raises:
+        UsageError: there is none of that name.
+    """
+    if name not in PRESETS:
+        close = difflib.get_close_matches(name, PRESETS, n=3, cutoff=0.3)
+        meant = f"did you mean {', '.join(close)}? " if close else ""
+        raise UsageError(f"no preset {name!r}; {meant}ivn config lists all")
+    return PRESETS[name]()

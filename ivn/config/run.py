@@ -1,4 +1,4 @@
-"""One run's whole configuration: the components' own, composed.
+"""The whole configuration of a run, composed of the configs of its parts.
 
 ``data``, ``model``, ``stage`` and ``optim`` can change a result; ``run`` and ``efficiency`` cannot.
 """
@@ -22,6 +22,7 @@ __all__ = [
     "ConfigError",
     "differences",
     "from_toml",
+    "help_page",
     "help_text",
     "override",
     "read",
@@ -29,58 +30,58 @@ __all__ = [
     "to_toml",
 ]
 
-# Groups that cannot change a result, and so may change when a run goes on.
+# Groups that cannot change a result, and so may change when a run is resumed.
 HARMLESS = ("run", "efficiency")
 
 
 @dataclass(frozen=True)
 class Config:
-    """A run, but for where its clips and first weights are.
+    """The settings of a run; videos and first weights are options of their own.
 
     Attributes:
-        name: of the preset it came from.
+        name: name of the preset that the config was made from.
         data: how files become clips, and the seed of the run.
         model: the student's networks.
         stage: the objective.
         optim: batch size, optimiser and schedule.
-        run: how it is watched and kept.
-        efficiency: how it is executed.
+        run: logging, checkpoints, and when to stop.
+        efficiency: device, memory and processes.
     """
 
     name: str
     data: DataConfig
     model: ModelConfig
-    stage: StageConfig  # of any kind that is known when text is read
+    stage: StageConfig
     optim: OptimConfig
     run: RunConfig = field(default_factory=RunConfig)
     efficiency: EfficiencyConfig = field(default_factory=EfficiencyConfig)
 
 
 def to_toml(config: Config) -> str:
-    """``config`` as TOML, every field of it; :func:`from_toml` gives an equal one back."""
+    """Returns every field of ``config`` as TOML; :func:`from_toml` reads an equal one from it."""
     return toml.dumps(config)
 
 
 def to_dict(config: Config) -> dict[str, Any]:
-    """``config`` as nested dicts and lists, for cards and checkpoints."""
+    """Returns ``config`` as nested dicts and lists, for model cards and checkpoints."""
     return toml.encode(config)
 
 
 def from_toml(text: str) -> Config:
-    """The config in ``text``; fields left out take their defaults.
+    """Returns the config that ``text`` describes; absent fields take their defaults.
 
     Raises:
-        ConfigError: an unknown or missing key, or a value of the wrong type.
+        ConfigError: the text is not TOML, a key is unknown or missing, or a value does not fit.
     """
     return toml.loads(text, Config)
 
 
 def read(path: str | Path) -> Config:
-    """The config in the file ``path``.
+    """Reads the config in the file ``path``.
 
     Raises:
-        OSError: it cannot be read.
-        ConfigError: as :func:`from_toml`, or it is not text.
+        OSError: the file cannot be read.
+        ConfigError: the file is not UTF-8 text, or as for :func:`from_toml`.
     """
     try:
         return from_toml(Path(path).read_text(encoding="utf-8-sig"))
@@ -93,21 +94,26 @@ def read(path: str | Path) -> Config:
 
 
 def differences(one: Config, other: Config) -> list[tuple[str, str, str]]:
-    """Each field in which two configs differ, but their names: key and both values, as TOML."""
+    """Returns each field in which two configs differ, except ``name``: key and both values."""
     return toml.differences(replace(one, name=""), replace(other, name=""))
 
 
-def help_text(width: int) -> str:
-    """Every field of every kind of config with its meaning, in ``width`` columns."""
-    return help.layout(help.tables(Config), width)
-
-
 def override(config: Config, *assignments: str) -> Config:
-    """``config`` with fields replaced, each as ``dotted.key=value``.
+    """Returns ``config`` with fields replaced, each given as ``dotted.key=value``.
 
         override(config, "optim.lr=1e-3", "stage.mask=random")
 
     Raises:
-        ConfigError: an unknown key, or a value of the wrong type.
+        ConfigError: a key is unknown, or a value does not fit.
     """
     return toml.override(config, *assignments)
+
+
+def help_text(width: int) -> str:
+    """Returns every field of every kind of config with its meaning, in ``width`` columns."""
+    return help.layout(help.tables(Config), width)
+
+
+def help_page() -> str:
+    """Returns every field of every kind of config as Markdown, with type, default and meaning."""
+    return help.markdown(help.tables(Config))

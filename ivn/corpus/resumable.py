@@ -17,8 +17,8 @@ from ivn.data.manifest.parquet import (
     MANIFEST_SUFFIX,
     Row,
     check_new,
-    count_bad,
     count_rows,
+    count_unusable,
     join_manifests,
     write_manifest,
 )
@@ -127,7 +127,7 @@ def _passed(parts: Parts, rows: Iterator[Row], counts: Passed, report: Report) -
             return itertools.chain(some, rows)
         counts.rows += len(some)
         counts.earlier += len(some)
-        counts.unusable += count_bad(part)
+        counts.unusable += count_unusable(part)
         report(counts, None)
     return rows
 

@@ -1,1 +1,1 @@
-"""Video files in, uint8 clips out: list, decode, sample, crop, load."""
+"""Turns sources into batches of uint8 clips: reads lists, samples, crops, augments and loads."""

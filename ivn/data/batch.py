@@ -1,6 +1,7 @@
-"""What the loader hands to a stage: one batch of clips, seen as each consumer asks.
+"""A batch of clips, as the loader gives it to a stage.
 
-B batch, T frames, H height, W width.
+A consumer is a network that sees the clips: the student or a teacher. B batch, T frames, H height,
+W width.
 """
 
 from collections.abc import Mapping
@@ -15,7 +16,12 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True)
 class ClipSpec:
-    """A consumer's share of a clip: so many frames, squares of ``size`` pixels a side."""
+    """The format of clips for one consumer.
+
+    Attributes:
+        frames: number of frames T.
+        size: side of the square frames, in pixels.
+    """
 
     frames: int
     size: int
@@ -28,7 +34,7 @@ class ClipSpec:
 def empty_clips(
     specs: Mapping[str, ClipSpec], rows: int, device: torch.device
 ) -> dict[str, Tensor]:
-    """Room for a batch: consumer -> uint8 ``[rows, T, size, size, 3]``."""
+    """Allocates the clips of a batch: consumer -> uint8 ``[rows, T, size, size, 3]``."""
     return {
         name: torch.empty(
             rows, spec.frames, spec.size, spec.size, 3, dtype=torch.uint8, device=device
@@ -39,13 +45,13 @@ def empty_clips(
 
 @dataclass(frozen=True)
 class Replacement:
-    """A file that could not be used, why, and the file that took its place.
+    """A file that is unusable, the reason, and the file that was used instead.
 
     Attributes:
-        path: of the file.
-        reason: in a line that names it.
-        by: path of the file that was used instead.
-        row: of the batch; a row may need several tries.
+        path: name of the unusable file in messages.
+        reason: one line that names the file.
+        by: name of the file that was used instead.
+        row: row of the batch; several files may be unusable for one row.
     """
 
     path: str
@@ -56,14 +62,14 @@ class Replacement:
 
 @dataclass
 class Batch:
-    """Clips of B samples for every consumer, and the keys of all else that is random.
+    """The clips of B samples for every consumer, and the keys of all other random values.
 
     Attributes:
         clips: consumer -> uint8 ``[B, T, H, W, 3]``, RGB; T and size are those of its ClipSpec.
         keys: int64 ``[B, 4]``, see :func:`ivn.keys.make_keys`.
-        replaced: the broken files met while the batch was made.
-        host_keys: the same keys where the loader made them, for what decides a tensor's size.
-        repeats: rows that are clips of one source, side by side.
+        replaced: unusable files that were met while the batch was made.
+        host_keys: the same keys on the host, for values that determine the size of a tensor.
+        repeats: number of adjacent rows that are clips of one source.
     """
 
     clips: dict[str, Tensor]
@@ -80,7 +86,7 @@ class Batch:
         return len(self.keys)
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> "Batch":
-        """The same batch on ``device``."""
+        """Returns the same batch on ``device``."""
         clips = {
             name: clip.to(device, non_blocking=non_blocking) for name, clip in self.clips.items()
         }
@@ -88,7 +94,7 @@ class Batch:
         return replace(self, clips=clips, keys=keys)
 
     def part(self, start: int, stop: int) -> "Batch":
-        """Rows ``start`` to ``stop`` as views; ``replaced`` stays with the whole batch."""
+        """Returns rows ``start`` to ``stop`` as views, without ``replaced``."""
         clips = {name: clip[start:stop] for name, clip in self.clips.items()}
         return replace(
             self,

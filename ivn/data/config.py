@@ -1,4 +1,4 @@
-"""How files become clips."""
+"""The settings by which files become clips."""
 
 import math
 from dataclasses import dataclass
@@ -11,31 +11,39 @@ FrameOffsets = Literal["correct", "released"]
 
 @dataclass(frozen=True)
 class DataConfig:
-    """How files become clips. All of it can change a run's result.
+    """How files become clips. Every setting can change a run's result.
 
     Attributes:
-        seed: the start of every random number of the run, in [0, 2**63).
-        augmentation: random frames with TSN's crops ("multi_scale") or crops of random area and
-            aspect ("random_resized"), or nothing random ("centre").
-        crop_area: least and largest share of a frame in a random-resized crop, as V-JEPA has them.
-        crop_aspect: least and largest width over height of a random-resized crop.
-        flip: mirror half of the clips, but never those whose source forbids it.
-        frame_offsets: "correct", or "released" for frame numbers off by one as in the release.
-        decoder: "auto" is PyAV; "torchcodec" gives the same bits, "dali" decodes on a GPU what the
-            manifest names so, with colours rounded otherwise.
-        colour_jitter: how far brightness, contrast and saturation may be from 1, and hue from 0 (a
-            share of its circle), drawn for each clip.
-        rand_augment: operations of RandAugment on each clip, one after another.
-        rand_magnitude: of these operations, 0 to 30.
-        erase: share of the clips of which a random box is replaced by noise.
-        repeats: clips of each source in a batch, which differ in all that is random; the source is
-            decoded once. It divides the batch, and an epoch still meets each source once.
-        images: how images among the sources get into batches: "as_listed", once an epoch as a video
-            does; or as ``image_share`` of each batch, "spread" evenly over it, or "together" at the
-            end, so that of several processes the last see images alone, as V-JEPA 2 has it.
-        image_share: of the sources of a batch, where images have a share; in (0, 1).
-        decode_seconds: a file that takes a worker longer is replaced as a broken one is. There is
-            no limit without workers, nor where ``decoder`` is "dali": threads cannot be ended.
+        seed: seed of every random number of the run, from 0 to below 2**63.
+        augmentation: random frames and crops, or neither: "multi_scale" takes TSN's crops of fixed
+            scales, "random_resized" takes crops of random area and aspect, and "centre" is without
+            randomness.
+        crop_area: least and largest area of a "random_resized" crop, as shares of the frame's (the
+            default is V-JEPA's).
+        crop_aspect: least and largest width over height of a "random_resized" crop (the default is
+            V-JEPA's).
+        flip: whether half of the clips are mirrored. Clips of a source that forbids it never are.
+        frame_offsets: "correct" frame numbers, or the "released" code's, which are off by one.
+        decoder: library that decodes: "auto" is PyAV; "torchcodec" gives the same bits as "pyav";
+            "dali" decodes on a GPU the rows that the manifest gives it, and rounds colours
+            differently.
+        colour_jitter: largest change of brightness, contrast and saturation, as shares, and of hue,
+            as a share of its circle; each is drawn once per clip.
+        rand_augment: number of RandAugment's operations on each clip.
+        rand_magnitude: strength of RandAugment's operations, from 0 to 30.
+        erase: share of the clips in which a random box is replaced by noise.
+        repeats: clips of each source in a batch, each with its own random draws. The source is
+            decoded once. The number divides the batch size, and an epoch still uses each source
+            once.
+        images: place of images in batches: "as_listed" uses an image once per epoch, as it does a
+            video; "spread" and "together" fill ``image_share`` of each batch with images, evenly
+            over the batch or at its end. With several processes, "together" gives the images to the
+            last of them, as V-JEPA 2 does.
+        image_share: share of images among the sources of a batch, above 0 and below 1, with
+            ``images`` "spread" or "together".
+        decode_seconds: time limit per file, in seconds; another clip takes the place of one that
+            takes longer. There is no limit without worker processes or with ``decoder`` "dali",
+            because a thread cannot be stopped.
     """
 
     seed: int = 0
@@ -56,22 +64,24 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**63:
-            raise ValueError(f"seed is {self.seed}, expected 0 up to below 2**63")
+            raise ValueError(f"seed is {self.seed}, expected at least 0 and below 2**63")
         least, largest = self.crop_area
         if not 0 < least <= largest <= 1:
             raise ValueError(f"crop_area is {self.crop_area}, expected 0 < least <= largest <= 1")
         least, largest = self.crop_aspect
         if not 0 < least <= largest < math.inf:
-            raise ValueError(f"crop_aspect is {self.crop_aspect}, expected 0 < least <= largest")
+            raise ValueError(
+                f"crop_aspect is {self.crop_aspect}, expected 0 < least <= largest, both finite"
+            )
         if not (min(self.colour_jitter) >= 0 and self.colour_jitter[3] <= 0.5):
             raise ValueError(
-                f"colour_jitter is {self.colour_jitter}, expected at least 0, and hue at most 0.5"
+                f"colour_jitter is {self.colour_jitter}, expected brightness, contrast, saturation "
+                "and hue of at least 0, and a hue of at most 0.5"
             )
-        if self.rand_augment < 0 or not 0 <= self.rand_magnitude <= 30:
-            raise ValueError(
-                f"rand_augment is {self.rand_augment}, rand_magnitude {self.rand_magnitude}: "
-                "expected at least 0, and 0 to 30"
-            )
+        if self.rand_augment < 0:
+            raise ValueError(f"rand_augment is {self.rand_augment}, expected at least 0")
+        if not 0 <= self.rand_magnitude <= 30:
+            raise ValueError(f"rand_magnitude is {self.rand_magnitude}, expected 0 to 30")
         if not 0 <= self.erase <= 1:
             raise ValueError(f"erase is {self.erase}, expected 0 to 1")
         if not 1 <= self.repeats <= 256:

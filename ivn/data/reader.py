@@ -1,4 +1,4 @@
-"""One clip: from a source and a key to what every consumer sees, by one decode."""
+"""Reads the clips of a source for every consumer, by one decode."""
 
 from collections.abc import Mapping
 
@@ -9,7 +9,7 @@ from ivn.data.batch import ClipSpec
 from ivn.data.config import DataConfig
 from ivn.data.crop import (
     Crop,
-    Cropped,
+    CroppedClip,
     centre_crop,
     multi_scale_crop,
     random_resized_crop,
@@ -23,42 +23,42 @@ from ivn.media.source import Source
 def read_clip(
     source: Source, specs: Mapping[str, ClipSpec], config: DataConfig, key: Tensor
 ) -> dict[str, Tensor]:
-    """What each consumer sees of one source, uint8 ``[T, size, size, 3]`` each.
+    """Returns each consumer's clip of one source, uint8 ``[T, size, size, 3]``.
 
-    All see the same crop of the decoded frames; one that wants fewer frames gets every n-th.
+    All consumers get the same crop of the decoded frames; one with fewer frames gets every n-th.
 
     Args:
-        source: the file and its window.
-        specs: consumer -> what it wants; see :func:`check_specs`.
-        config: how to draw frames and crop.
-        key: int64 ``[1, 4]`` of the sample.
+        source: video and window.
+        specs: consumer -> format of its clip; see :func:`check_specs`.
+        config: settings of sampling and cropping.
+        key: key of the sample, int64 ``[1, 4]``.
 
     Raises:
-        DecodeError: the file cannot be used.
+        DecodeError: The file is unusable.
     """
-    (views,) = read_clips(source, specs, config, key)
-    return views
+    (clips,) = read_clips(source, specs, config, key)
+    return clips
 
 
 def read_clips(
     source: Source, specs: Mapping[str, ClipSpec], config: DataConfig, keys: Tensor
 ) -> list[dict[str, Tensor]]:
-    """Several clips of one source by one decode, each as :func:`read_clip` gives it for its key.
+    """Returns several clips of one source by one decode, each as :func:`read_clip` for its key.
 
     Args:
-        source, specs, config: as there.
-        keys: int64 ``[R, 4]``.
+        source, specs, config: video and settings, see :func:`read_clip`.
+        keys: int64 ``[R, 4]``, one key per clip.
 
     Raises:
-        DecodeError: the file cannot be used.
+        DecodeError: The file is unusable.
     """
-    return [clip.views(specs) for clip in read_crops(source, specs, config, keys)]
+    return [clip.for_consumers(specs) for clip in read_crops(source, specs, config, keys)]
 
 
 def read_crops(
     source: Source, specs: Mapping[str, ClipSpec], config: DataConfig, keys: Tensor
-) -> list[Cropped]:
-    """What :func:`read_clips` resizes, as it was decoded."""
+) -> list[CroppedClip]:
+    """Returns the clips of :func:`read_clips` before they are resized."""
     choose = chooser(source, specs, config, keys)
     return crops_of(decode(source, choose, backend=config.decoder), source, config, keys)
 
@@ -66,7 +66,7 @@ def read_crops(
 def chooser(
     source: Source, specs: Mapping[str, ClipSpec], config: DataConfig, keys: Tensor
 ) -> Choose:
-    """Chooses the frames of several clips, one clip after another: arguments as above."""
+    """Returns the function that chooses the frames of several clips, one clip after another."""
     frames = max(spec.frames for spec in specs.values())
 
     def choose(total: int) -> list[int]:
@@ -79,12 +79,12 @@ def chooser(
     return choose
 
 
-def crops_of(video: Tensor, source: Source, config: DataConfig, keys: Tensor) -> list[Cropped]:
-    """Those frames, clip by clip, cropped where they are.
+def crops_of(video: Tensor, source: Source, config: DataConfig, keys: Tensor) -> list[CroppedClip]:
+    """Crops decoded frames, clip by clip, on their device.
 
     Args:
-        video: uint8 ``[R * T, H, W, 3]``, the frames that :func:`chooser` chose.
-        source, config, keys: as above.
+        video: frames that :func:`chooser` chose, uint8 ``[R * T, H, W, 3]``.
+        source, config, keys: video, settings and keys, see :func:`read_clips`.
     """
     height, width = video.shape[1:3]
     flip = config.flip and source.flip
@@ -100,16 +100,17 @@ def _numbers(
     if config.augmentation == "centre":
         return centre_frame_numbers(total, frames)
     numbers = frame_numbers(total, frames, key, offsets=config.frame_offsets)
-    # Released numbers start at -1: the last frame, except where a frame precedes the window.
+    # Released numbers may be -1, which means the last frame only where the window is the whole
+    # file.
     return [max(number, 0) for number in numbers] if window else numbers
 
 
 def chosen_crop(height: int, width: int, config: DataConfig, key: Tensor, *, flip: bool) -> Crop:
-    """What a clip shows of its frames.
+    """Returns the crop of a clip by ``config.augmentation``.
 
     Args:
-        height, width: of the frames.
-        config, key: as in :func:`read_clip`.
+        height, width: size of the frames.
+        config, key: settings and key, see :func:`read_clip`.
         flip: whether the clip may be mirrored.
     """
     if config.augmentation == "centre":
@@ -122,17 +123,17 @@ def chosen_crop(height: int, width: int, config: DataConfig, key: Tensor, *, fli
 
 
 def read_centre(source: Source, spec: ClipSpec) -> Tensor:
-    """The clip that inference sees: middle frames, centre crop, uint8 ``[T, size, size, 3]``.
+    """Returns the clip of inference: middle frames, central crop, uint8 ``[T, size, size, 3]``.
 
     Raises:
-        DecodeError: the file cannot be used.
+        DecodeError: The file is unusable.
     """
     key = torch.zeros(1, 4, dtype=torch.int64)
     return read_clip(source, {"clip": spec}, DataConfig(augmentation="centre"), key)["clip"]
 
 
 def check_specs(specs: Mapping[str, ClipSpec]) -> None:
-    """Raise ValueError unless every consumer's frames divide the longest consumer's."""
+    """Raises ValueError unless each consumer's number of frames divides the largest one."""
     if not specs:
         raise ValueError("no clip specs: expected at least one consumer")
     frames = max(spec.frames for spec in specs.values())

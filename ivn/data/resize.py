@@ -1,8 +1,8 @@
-"""Frames resized to squares: the same bytes on every device.
+"""Resizes frames to squares, with the same bytes on every device.
 
-PyTorch resizes bytes on a CPU alone. It rounds the weights of each output row to integers, sums
-along the width, rounds to bytes, and does the same along the height. Elsewhere these sums are
-products of matrices, and exact. T frames, H height, W width, S side of the square.
+PyTorch resizes bytes only on a CPU. It rounds the weights of each output pixel to integers, sums
+along the width, rounds to bytes, and does the same along the height. On other devices these sums
+are exact matrix products. T frames, H height, W width, S side of the square.
 """
 
 import functools
@@ -12,18 +12,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# Of a weight, which has 15: both parts of it are below 2**8.
+# A weight has 15 bits: the 7 low bits and the high bits are both below 2**8.
 _LOW_BITS = 7
 
 
 def resized(frames: Tensor, size: int) -> Tensor:
-    """The frames as squares, uint8 ``[T, S, S, 3]``: bilinear with antialiasing.
+    """Returns the frames as squares, uint8 ``[T, S, S, 3]``: bilinear with antialiasing.
 
-    Pillow's differ from it by at most 1.
+    Pillow's result differs by at most 1.
 
     Args:
-        frames: uint8 ``[T, H, W, 3]``.
-        size: S.
+        frames: frames, uint8 ``[T, H, W, 3]``.
+        size: side S of the square.
     """
     if frames.device.type != "cpu":
         return resized_by_products(frames, size)
@@ -34,19 +34,19 @@ def resized(frames: Tensor, size: int) -> Tensor:
 
 
 def resized_by_products(frames: Tensor, size: int) -> Tensor:
-    """The same bits as :func:`resized` gives on a CPU, on any device."""
+    """Returns the bits of :func:`resized` on a CPU, on any device."""
     narrow = _resized_rows(frames.permute(3, 0, 1, 2), size)
     square = _resized_rows(narrow.transpose(2, 3), size).transpose(2, 3)
     return square.permute(1, 2, 3, 0).contiguous()
 
 
 def _resized_rows(pixels: Tensor, size: int) -> Tensor:
-    """uint8 ``[..., N]`` resized to uint8 ``[..., S]``."""
+    """Resizes uint8 ``[..., N]`` to uint8 ``[..., S]``."""
     if pixels.shape[-1] == size:
         return pixels
     parts, bits, taps = _weights(pixels.shape[-1], size)
-    # Integers below 2**8 are exact in whatever a product may make of fp32 (TF32, bfloat16), and
-    # sums of them below 2**24 in fp32; those of the high parts stay below 2**23.
+    # Integers below 2**8 are exact in any format that a product may use for fp32 (TF32, bfloat16),
+    # and sums below 2**24 are exact in fp32; those of the high parts stay below 2**23.
     dtype = torch.float32 if 255 * taps << _LOW_BITS < 2**24 else torch.float64
     weights = parts.to(pixels.device, non_blocking=True).to(dtype).flatten(0, 1)
     high, low = (pixels.contiguous().to(dtype) @ weights.T).int().split(size, dim=-1)
@@ -56,15 +56,15 @@ def _resized_rows(pixels: Tensor, size: int) -> Tensor:
 
 @functools.lru_cache(maxsize=64)
 def _weights(length: int, size: int) -> tuple[Tensor, int, int]:
-    """How N pixels become S, in integers, as PyTorch's kernel for bytes has them.
+    """Returns the integer weights of PyTorch's kernel for bytes, from N pixels to S.
 
-    Its steps, in its order and in fp64, so that no weight is rounded otherwise: triangles as wide
-    as the scale, cut off at the edges, their sums made 1, then scaled by the largest power of two
-    that leaves them 15 bits (aten/src/ATen/native/cpu/UpSampleKernel.cpp).
+    The steps are the kernel's, in its order and in fp64, so that every weight is rounded alike:
+    triangles as wide as the scale, cut off at the edges, divided by their sums, then scaled by the
+    largest power of two that leaves 15 bits (aten/src/ATen/native/cpu/UpSampleKernel.cpp).
 
     Returns:
-        high and low parts of the weights, uint8 ``[2, S, N]`` on the host; the power; how many
-        weights of an output pixel there are at most.
+        High and low parts of the weights, uint8 ``[2, S, N]`` on the host; the exponent of the
+        power; and the largest number of weights of an output pixel.
     """
     scale = length / size
     support, narrowing = (scale, 1 / scale) if scale >= 1 else (1.0, 1.0)
@@ -82,10 +82,10 @@ def _weights(length: int, size: int) -> tuple[Tensor, int, int]:
         bits += 1
     whole = (0.5 + weights * 2**bits).long()
     parts = torch.stack([whole >> _LOW_BITS, whole & (1 << _LOW_BITS) - 1]).to(torch.uint8)
-    # Beyond the edge weights are 0.
-    places = index.clamp(max=length - 1).expand(2, -1, -1)
+    # Weights beyond the edge are 0.
+    targets = index.clamp(max=length - 1).expand(2, -1, -1)
     return (
-        torch.zeros(2, size, length, dtype=torch.uint8).scatter_add_(2, places, parts),
+        torch.zeros(2, size, length, dtype=torch.uint8).scatter_add_(2, targets, parts),
         bits,
         taps,
     )

@@ -1,7 +1,8 @@
 """The file of features, as npz, safetensors or parquet, written piece by piece.
 
-W windows, V videos. ``features`` is float32 ``[W, ...]``, ``video`` int64 ``[W]`` the number of a
-window's video, ``start`` and ``end`` float64 ``[W]`` seconds. The rest is the header, in JSON.
+W windows, V videos. ``features`` is float32 ``[W, ...]``, ``video`` the number of each window's
+video, int64 ``[W]``, ``start`` and ``end`` are in seconds, float64 ``[W]``. The rest is the header,
+in JSON.
 """
 
 import json
@@ -18,15 +19,15 @@ from ivn.errors import RequestError
 
 
 @dataclass(frozen=True)
-class Table:
-    """What is written.
+class EmbeddingTable:
+    """The content of a file of features.
 
     Attributes:
         header: plain values, for JSON.
-        videos: path of each, V.
-        shape: of a window's features.
+        videos: path of each video, V in all.
+        shape: shape of a window's features.
         columns: video, start and end, ``[W]`` each.
-        pieces: makes the features anew, float32 ``[w, ...]`` after float32 ``[w, ...]``.
+        pieces: function that yields the features from the start, in pieces, float32 ``[w, ...]``.
     """
 
     header: Mapping[str, Any]
@@ -36,8 +37,8 @@ class Table:
     pieces: Callable[[], Iterable[np.ndarray]]
 
 
-def writer_for(path: Path) -> Callable[[Path, Table], None]:
-    """The function that writes a file of this suffix.
+def writer_for(path: Path) -> Callable[[Path, EmbeddingTable], None]:
+    """Returns the function that writes a file of this suffix.
 
     Raises:
         RequestError: there is none.
@@ -48,8 +49,8 @@ def writer_for(path: Path) -> Callable[[Path, Table], None]:
     return writers[path.suffix.lower()]
 
 
-def _write_npz(path: Path, table: Table) -> None:
-    """An uncompressed zip of .npy files, ``videos`` and ``header`` (JSON) as text."""
+def _write_npz(path: Path, table: EmbeddingTable) -> None:
+    """Writes an uncompressed zip of .npy files, ``videos`` and ``header`` (JSON) as text."""
     small = {
         **table.columns,
         "videos": np.array(table.videos, np.str_),
@@ -59,29 +60,29 @@ def _write_npz(path: Path, table: Table) -> None:
         for name, array in small.items():
             with archive.open(f"{name}.npy", "w") as file:
                 np.lib.format.write_array(file, array, allow_pickle=False)
-        # Zip has to know before that there may be more than 4 GB.
+        # Zip has to know in advance that there may be more than 4 GB.
         with archive.open("features.npy", "w", force_zip64=True) as file:
             described = {"descr": "<f4", "fortran_order": False, "shape": _whole_shape(table)}
             np.lib.format.write_array_header_1_0(file, described)
             _write_pieces(file, table)
 
 
-def _write_safetensors(path: Path, table: Table) -> None:
-    """The format of huggingface/safetensors: eight bytes of length, a JSON header, the data."""
+def _write_safetensors(path: Path, table: EmbeddingTable) -> None:
+    """Writes the format of safetensors: eight bytes of length, a JSON header, the data."""
     kinds = {"float32": "F32", "float64": "F64", "int64": "I64"}
     shapes = {name: (array.shape, array.dtype.name) for name, array in table.columns.items()}
     shapes["features"] = _whole_shape(table), "float32"
     texts = {"header": json.dumps(table.header), "videos": json.dumps(table.videos)}
     described: dict[str, Any] = {"__metadata__": texts}
-    place = 0
+    offset = 0
     for name, (shape, dtype) in shapes.items():
         size = int(np.prod(shape)) * np.dtype(dtype).itemsize
         described[name] = {
             "dtype": kinds[dtype],
             "shape": list(shape),
-            "data_offsets": [place, place + size],
+            "data_offsets": [offset, offset + size],
         }
-        place += size
+        offset += size
     head = json.dumps(described).encode()
     head += b" " * (-len(head) % 8)
     with path.open("wb") as file:
@@ -91,8 +92,8 @@ def _write_safetensors(path: Path, table: Table) -> None:
         _write_pieces(file, table)
 
 
-def _write_parquet(path: Path, table: Table) -> None:
-    """A row a window: path of its video, number of it, start, end, its features as a flat list."""
+def _write_parquet(path: Path, table: EmbeddingTable) -> None:
+    """Writes one row per window: path and number of its video, start, end, features as a list."""
     import pyarrow as pa
     import pyarrow.parquet as parquet
 
@@ -119,10 +120,10 @@ def _write_parquet(path: Path, table: Table) -> None:
             file.write_table(pa.Table.from_arrays([*arrays, flat], schema=schema))
 
 
-def _whole_shape(table: Table) -> tuple[int, ...]:
+def _whole_shape(table: EmbeddingTable) -> tuple[int, ...]:
     return len(table.columns["video"]), *table.shape
 
 
-def _write_pieces(file: IO[bytes], table: Table) -> None:
+def _write_pieces(file: IO[bytes], table: EmbeddingTable) -> None:
     for piece in table.pieces():
         file.write(np.ascontiguousarray(piece, "<f4").data)

@@ -27,7 +27,7 @@ class WindowPart:
         number: int64 ``[W]``, number of the window in its video.
         start: float64 ``[W]``, seconds.
         end: float64 ``[W]``, seconds.
-        frames: int64 ``[W]``; see :class:`ivn.data.sliding.Window`.
+        frames: int64 ``[W]``; see :class:`ivn.data.sliding.FrameWindow`.
         left: int64 ``[W]``; see there.
         unusable: number of a video -> why it cannot be used, of all videos up to here.
     """

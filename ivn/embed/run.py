@@ -4,24 +4,22 @@ import hashlib
 import itertools
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
-from pathlib import Path
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from ivn.data.manifest.identity import fingerprint
-from ivn.data.manifest.listing import left_out, list_clips
-from ivn.data.sliding import Tail, Window, Windows, windows_of
+from ivn.data.manifest.listing import list_clips, unusable_rows
+from ivn.data.sliding import FrameWindow, SlidingWindows, sliding_windows
 from ivn.durable import Parts, check_absent, parts_of
-from ivn.embed.files import Table, writer_for
+from ivn.embed.files import EmbeddingTable, writer_for
+from ivn.embed.options import Embed
 from ivn.embed.parts import WindowPart, add, finished, read
 from ivn.errors import DataError, DecodeError, RequestError
-from ivn.frozen.encoders import Frozen, Pool, check_finite
+from ivn.frozen.encoders import Frozen, check_finite
 from ivn.load import load_frozen
 from ivn.media.source import Source
 from ivn.progress import bars, output
@@ -36,75 +34,8 @@ _PART_WINDOWS = 1024
 _PART_SECONDS = 20.0
 
 
-@dataclass(frozen=True)
-class Request:
-    """What to embed, and how.
-
-    Attributes:
-        videos: files, folders, lists or manifests.
-        pool: see :meth:`ivn.frozen.encoders.Frozen.features`.
-        out: the file to come: .npz, .safetensors or .parquet.
-        window: frames of a window, as sampled; 0 for as many as the encoder sees.
-        stride: frames from window to window; 0 for those of a window.
-        fps: frames a second to sample; 0 for the file's own frames.
-        tail: what is done with frames that do not fill a last window; see
-            :class:`ivn.data.sliding.Windows`.
-        batch_size: windows that the encoder is given at a time; changes no feature.
-    """
-
-    videos: tuple[str, ...]
-    pool: Pool
-    out: Path
-    window: int = 0
-    stride: int = 0
-    fps: float = 0.0
-    tail: Tail = "drop"
-    batch_size: int = 8
-
-
-def loader(
-    encoder: str,
-    device: str,
-    *,
-    frames: int = 0,
-    size: int = 0,
-    layer: int = -1,
-    dtype: Literal["float32", "bfloat16"] = "float32",
-    sizes: Mapping[str, Any] = MappingProxyType({}),
-) -> Callable[[], Frozen]:
-    """A function that loads the encoder.
-
-    Args:
-        encoder: see :func:`ivn.load.load_frozen`.
-        device: cpu or cuda; with auto a GPU where there is one.
-        frames, size: of the clips that it sees, 0 for its own; see there.
-        layer: see there.
-        dtype: of its parameters and its arithmetic.
-        sizes: of the encoder itself; see there.
-    """
-
-    def load() -> Frozen:
-        if device == "cuda" and not torch.cuda.is_available():
-            raise DataError("--device cuda, but PyTorch sees no GPU; ivn doctor says why")
-        return load_frozen(
-            encoder,
-            frames=frames or None,
-            size=size or None,
-            layer=layer,
-            device=resolve_device(device),
-            dtype=None if dtype == "float32" else getattr(torch, dtype),
-            **sizes,
-        )
-
-    return load
-
-
-def embed(request: Request, load: Callable[[], Frozen]) -> int:
+def embed(request: Embed) -> int:
     """Write the features of all windows of all videos to ``request.out``.
-
-    Args:
-        request: what to embed.
-        load: gives the encoder, once the rest of the request makes sense.
 
     Returns:
         0; 1 where videos could not be used: they are named, the file holds the others.
@@ -118,7 +49,7 @@ def embed(request: Request, load: Callable[[], Frozen]) -> int:
     check_absent(request.out)
     given = [list_clips(video) for video in request.videos]
     sources = [source for some in given for source in some]
-    frozen = load()
+    frozen = _load(request)
     cuts = _checked(request, frozen)
     header = {
         "format": 1,
@@ -136,7 +67,7 @@ def embed(request: Request, load: Callable[[], Frozen]) -> int:
         "ivn": version("ivn"),
     }
     console = output()
-    for line in filter(None, map(left_out, given)):
+    for line in filter(None, map(unusable_rows, given)):
         console.print(line, markup=False)
     settings = header | {
         "videos": len(sources),
@@ -174,6 +105,21 @@ def embed(request: Request, load: Callable[[], Frozen]) -> int:
     return 1 if skipped else 0
 
 
+def _load(request: Embed) -> Frozen:
+    """The encoder."""
+    if request.device == "cuda" and not torch.cuda.is_available():
+        raise DataError("--device cuda, but PyTorch sees no GPU; ivn doctor says why")
+    return load_frozen(
+        request.encoder,
+        frames=request.frames or None,
+        size=request.size or None,
+        layer=request.layer,
+        device=resolve_device(request.device),
+        dtype=None if request.dtype == "float32" else getattr(torch, request.dtype),
+        **request.sizes.given(),
+    )
+
+
 def _digest_of_sizes(sources: Sequence[Source]) -> str:
     """SHA-256 of the files' sizes: files that are replaced have others, nearly always."""
     digest = hashlib.sha256()
@@ -183,7 +129,7 @@ def _digest_of_sizes(sources: Sequence[Source]) -> str:
     return digest.hexdigest()
 
 
-def _checked(request: Request, frozen: Frozen) -> Windows:
+def _checked(request: Embed, frozen: Frozen) -> SlidingWindows:
     """How videos are cut.
 
     Raises:
@@ -195,7 +141,7 @@ def _checked(request: Request, frozen: Frozen) -> Windows:
         raise RequestError(f"--batch-size {request.batch_size}: expected at least 1")
     frames = request.window or frozen.spec.frames
     try:
-        return Windows(frames, request.stride or frames, request.fps, request.tail)
+        return SlidingWindows(frames, request.stride or frames, request.fps, request.tail)
     except ValueError as error:
         raise RequestError(str(error)) from error
 
@@ -203,9 +149,9 @@ def _checked(request: Request, frozen: Frozen) -> Windows:
 def _embed_missing(
     held: Parts,
     sources: Sequence[Source],
-    cuts: Windows,
+    cuts: SlidingWindows,
     frozen: Frozen,
-    request: Request,
+    request: Embed,
     console: "Console",
 ) -> dict[int, str]:
     """Makes all parts that are missing; gives number and reason of the videos that are unusable."""
@@ -239,7 +185,7 @@ class _Growing:
         self._features: list[np.ndarray] = []
         self._since = time.monotonic()
 
-    def add(self, batch: Sequence[tuple[int, Window]], features: np.ndarray) -> None:
+    def add(self, batch: Sequence[tuple[int, FrameWindow]], features: np.ndarray) -> None:
         """Take in the features of some windows, ``[w, ...]``."""
         self._rows += [
             (video, each.number, each.start, each.end, each.frames, each.left)
@@ -265,11 +211,11 @@ class _Growing:
 
 def _stream(
     sources: Sequence[Source],
-    cuts: Windows,
+    cuts: SlidingWindows,
     frozen: Frozen,
     first: tuple[int, int],
     unusable: dict[int, str],
-) -> Iterator[tuple[int, Window]]:
+) -> Iterator[tuple[int, FrameWindow]]:
     """Yields all windows from one on, with the number of their video.
 
     Videos that cannot be read are put into ``unusable``.
@@ -277,20 +223,22 @@ def _stream(
     for video in range(first[0], len(sources)):
         number = first[1] if video == first[0] else 0
         try:
-            for window in windows_of(sources[video], cuts, frozen.spec, first=number):
+            for window in sliding_windows(sources[video], cuts, frozen.spec, first=number):
                 yield video, window
         except DecodeError as error:
             unusable[video] = str(error)
 
 
-def _batches(stream: Iterator[tuple[int, Window]], size: int) -> Iterator[list[tuple[int, Window]]]:
+def _batches(
+    stream: Iterator[tuple[int, FrameWindow]], size: int
+) -> Iterator[list[tuple[int, FrameWindow]]]:
     while batch := list(itertools.islice(stream, size)):
         yield batch
 
 
 def _table(
     held: Parts, sources: Sequence[Source], header: dict[str, Any], unusable: dict[int, str]
-) -> Table:
+) -> EmbeddingTable:
     """Returns all parts together, without the windows of videos that broke off later on."""
     columns = [read(path, features=False) for path in held.paths]
     good = [~np.isin(part.video, list(unusable)) for part in columns]
@@ -319,7 +267,7 @@ def _table(
         "uncovered_frames": int(left.sum()),
         "skipped": skipped,
     }
-    return Table(header, [_text(source.path) for source in sources], shape, whole, pieces)
+    return EmbeddingTable(header, [_text(source.path) for source in sources], shape, whole, pieces)
 
 
 def _text(name: str) -> str:

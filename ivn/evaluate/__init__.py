@@ -1,1 +1,1 @@
-"""What frozen features tell by linear readout."""
+"""Evaluation of frozen encoders: tasks, heads, splits, scores and results."""

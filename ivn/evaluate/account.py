@@ -1,26 +1,26 @@
-"""What of the lists was used, and what was not, in numbers and lines."""
+"""An account of the lists: how many rows were used, and how many not and why."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
 
-# What becomes of several labels of a video, where heads are judged.
-TOLD_BY_ITSELF = "each label is told by itself, and scored by mean average precision"
+# The rule for several labels per video, where heads are judged.
+EACH_LABEL = "each label is predicted by itself, and scored by mean average precision"
 
 
 @dataclass(frozen=True)
 class Account:
-    """What became of the rows of the lists.
+    """Numbers of videos and rows in the lists.
 
     Attributes:
-        label: which label was asked for.
+        label: name of the label that is predicted.
         listed: videos of the training list.
-        unlabelled: those of them without the label, which are left out.
+        unlabelled: videos of the training list without the label; they are not used.
         listed_test: videos of the test list; 0 without one.
-        unlabelled_test: those of them without the label, which are left out.
-        repeated: further rows about a clip that had one, with the same label.
+        unlabelled_test: videos of the test list without the label; they are not used.
+        repeated: rows that repeat a clip with the same label.
         several: videos with more than one label.
         ungrouped: videos whose list names no group.
-        used: videos that have the label, each once.
+        used: videos that have the label, each counted once.
     """
 
     label: str
@@ -33,20 +33,21 @@ class Account:
     ungrouped: int
     used: int
 
-    def lines(self, several: str = TOLD_BY_ITSELF) -> list[str]:
-        """What a user should know of it.
+    def lines(self, several: str = EACH_LABEL) -> list[str]:
+        """Returns lines that a user should read.
 
         Args:
-            several: what becomes of several labels of a video.
+            several: the rule for several labels per video.
         """
         out = []
-        for side, count, of in (
+        for side, count, listed in (
             ("", self.unlabelled, self.listed),
             ("test ", self.unlabelled_test, self.listed_test),
         ):
             if count:
                 out.append(
-                    f"{count} of {of} {side}videos have no label {self.label!r} and are left out"
+                    f"{count} of {listed} {side}videos have no label {self.label!r} and are "
+                    "not used"
                 )
         if self.repeated:
             out.append(
@@ -54,28 +55,28 @@ class Account:
             )
         if self.several:
             out.append(
-                f"{self.several} of {self.used} videos have several labels, parted by ';': "
+                f"{self.several} of {self.used} videos have several labels, separated by ';': "
                 f"{several}"
             )
         return [*out, *ungrouped_lines(self.ungrouped, self.used)]
 
-    def facts(self, several: str = TOLD_BY_ITSELF) -> dict[str, Any]:
-        """All of it as plain values, for JSON; ``several`` as for :meth:`lines`."""
+    def facts(self, several: str = EACH_LABEL) -> dict[str, Any]:
+        """Returns all of it as plain values, for JSON; ``several`` is as for :meth:`lines`."""
         counts = asdict(self)
         del counts["label"], counts["used"]
         return {"multi_label": self.several > 0, **counts, "notes": self.lines(several)}
 
 
 def ungrouped_lines(ungrouped: int, used: int) -> list[str]:
-    """A line where some of the videos that are used have no group."""
+    """Returns a line if some of the ``used`` videos have no group."""
     if not ungrouped:
         return []
     if ungrouped == used:
         return [
-            "no video has a group: each file is its own, so that two of one film or person may be "
-            "on both sides of a split"
+            "no video has a group: each file is a group of its own, so that videos of one film or "
+            "person may be on both sides of a split"
         ]
     return [
-        f"{ungrouped} of {used} videos have no group: each of these files is its own, whatever "
-        "film or person it is of"
+        f"{ungrouped} of {used} videos have no group: each of these files is a group of its own, "
+        "whatever film or person it shows"
     ]

@@ -1,27 +1,26 @@
-"""Probes and predictions as commands: names in, a table, files and a line of JSON out."""
+"""Evaluations and predictions as commands: names in, a table, files and a line of JSON out."""
 
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from ivn.config.run import read
-from ivn.data.manifest.listing import left_out, list_clips
-from ivn.errors import DataError, DecodeError, RequestError
+from ivn.data.manifest.listing import list_clips, unusable_rows
+from ivn.errors import DataError, DecodeError
 from ivn.evaluate import results
 from ivn.evaluate.features.cache import default_folder
 from ivn.evaluate.heads import file as headfile
 from ivn.evaluate.heads.training import Training
 from ivn.evaluate.motion.scenes import BundledPictures
 from ivn.evaluate.motion.task import Frames, probe_motion
+from ivn.evaluate.options import Classify, Evaluation, Motion, Predict, Retrieve
 from ivn.evaluate.table import classify_table, motion_table, retrieve_table
 from ivn.evaluate.tasks.classify import Classified, classify
 from ivn.evaluate.tasks.predict import predict
 from ivn.evaluate.tasks.retrieve import retrieve
-from ivn.frozen.encoders import Frozen, FrozenEncoder, Pool
+from ivn.frozen.encoders import Frozen, FrozenEncoder
 from ivn.load import load_frozen
 from ivn.media.source import Source
 from ivn.model.encoder import build_encoder
@@ -33,122 +32,46 @@ RAW = "raw"
 LIBRARIES, AT_RANDOM = ("timm:", "hf:"), "@random"
 
 
-@dataclass(frozen=True)
-class Place:
-    """Where a probe computes and what it leaves behind.
-
-    Attributes:
-        device: of encoders and heads; "auto" is the GPU where there is one.
-        workers: threads that decode.
-        cache: folder of features; "" is the user's own.
-        out: folder of the result; "" is that of the run, if the first encoder is one.
-    """
-
-    device: str = "auto"
-    workers: int = 2
-    cache: str = ""
-    out: str = ""
-
-    def __post_init__(self) -> None:
-        if self.workers < 1:
-            raise RequestError(f"{self.workers} workers, expected at least 1")
-
-    def resolved_device(self) -> str:
-        """The device by its name.
-
-        Raises:
-            DataError: there is none.
-        """
-        try:
-            return resolve_device(self.device).type
-        except ValueError:
-            raise DataError(
-                "--device is cuda, but PyTorch sees no GPU; ivn doctor says why"
-            ) from None
-
-    def folder(self, task: str, encoder: str) -> Path | None:
-        """Where the result goes, which is free; None is nowhere.
-
-        Raises:
-            DataError: ``out`` holds a result.
-        """
-        if self.out:
-            results.check_new(Path(self.out))
-            return Path(self.out)
-        if not _is_run(encoder):
-            return None
-        parent = Path(encoder) / "probes"
-        names = [task, *(f"{task}-{number}" for number in range(2, 10_000))]
-        return next(parent / name for name in names if not (parent / name).exists())
-
-
-@dataclass(frozen=True)
-class Clips:
-    """What encoders see.
-
-    Attributes:
-        frames, size: of their clips; 0 is their own number.
-        encoder: sizes of the encoders themselves, as :func:`ivn.load.load_frozen` takes them.
-    """
-
-    frames: int = 0
-    size: int = 0
-    encoder: Mapping[str, Any] = field(default_factory=dict)
-
-
-def run_classify(
-    encoders: Sequence[str],
-    *,
-    data: str,
-    test: str,
-    label: str,
-    heads: Sequence[str],
-    pool: Pool,
-    tokens: Pool,
-    views: tuple[int, int, int],
-    folds: int,
-    holdout: bool,
-    lr: Sequence[float],
-    wd: Sequence[float],
-    training: Training,
-    clips: Clips,
-    place: Place,
-) -> int:
-    """Probe encoders, and the baselines beside them; print a table, then all of it as JSON."""
-    out = place.folder("classify", encoders[0])
-    sources, judged = _listed(data), _listed(test) if test else ()
-    frozen, baselines = subjects(encoders, clips, place.resolved_device())
+def run_classify(options: Classify) -> int:
+    """Evaluate encoders, and the baselines beside them; print a table, then all of it as JSON."""
+    device = _device(options.device)
+    training = Training(options.epochs, options.batch, seed=options.seed, device=device)
+    out = _folder("classify", options)
+    sources = _listed(options.data)
+    judged = _listed(options.test) if options.test else ()
+    frozen, baselines = subjects(options)
     found = classify(
         frozen,
         sources,
         test=judged,
-        label=label,
-        heads=heads,
-        pool=pool,
-        tokens=tokens,
-        clips=views[0],
-        crops=views[1],
-        train_views=views[2],
-        folds=folds,
-        holdout=holdout,
-        lr=lr,
-        wd=wd,
+        label=options.label,
+        heads=options.heads,
+        pool=options.pool,
+        tokens="none" if options.tokens == "all" else options.tokens,
+        clips=options.clips,
+        crops=options.crops,
+        train_views=options.train_views,
+        folds=options.folds,
+        holdout=options.holdout,
+        lr=options.lr,
+        wd=options.wd,
         training=training,
-        seed=training.seed,
+        seed=options.seed,
         baselines=baselines,
-        cache=Path(place.cache) if place.cache else default_folder(),
-        workers=place.workers,
+        cache=Path(options.cache) if options.cache else default_folder(),
+        workers=options.workers,
     )
-    found.facts |= {"data": data, "test": test}
+    found.facts |= {"data": options.data, "test": options.test}
     if out is not None:
         _save_heads(found, out)
     return _finish(found, classify_table(found), out)
 
 
-def run_motion(encoders: Sequence[str], *, data: str, seed: int, clips: Clips, place: Place) -> int:
-    """Probe camera motion over bundled and drawn pictures, or over frames of videos."""
-    out = place.folder("motion", encoders[0])
-    frozen, baselines = subjects(encoders, clips, place.resolved_device())
+def run_motion(options: Motion) -> int:
+    """Evaluate camera motion over bundled and drawn pictures, or over frames of videos."""
+    out = _folder("motion", options)
+    frozen, baselines = subjects(options)
+    data, seed = options.data, options.seed
     frames = Frames(_listed(data), seed, [*frozen, *baselines]) if data else None
     pictures = BundledPictures(seed=seed) if frames is None else frames
     found = probe_motion(
@@ -163,87 +86,67 @@ def run_motion(encoders: Sequence[str], *, data: str, seed: int, clips: Clips, p
     return _finish(found, motion_table(found), out)
 
 
-def run_retrieve(
-    encoders: Sequence[str],
-    *,
-    data: str,
-    label: str,
-    pool: Pool,
-    views: tuple[int, int],
-    seed: int,
-    clips: Clips,
-    place: Place,
-) -> int:
-    """Probe which videos are nearest; print a table, then all of it as JSON."""
-    out = place.folder("retrieve", encoders[0])
-    sources = _listed(data)
-    frozen, baselines = subjects(encoders, clips, place.resolved_device())
+def run_retrieve(options: Retrieve) -> int:
+    """Evaluate which videos are nearest; print a table, then all of it as JSON."""
+    out = _folder("retrieve", options)
+    sources = _listed(options.data)
+    frozen, baselines = subjects(options)
     found = retrieve(
         frozen,
         sources,
-        label=label,
-        pool=pool,
-        clips=views[0],
-        crops=views[1],
-        seed=seed,
+        label=options.label,
+        pool=options.pool,
+        clips=options.clips,
+        crops=options.crops,
+        seed=options.seed,
         baselines=baselines,
-        cache=Path(place.cache) if place.cache else default_folder(),
-        workers=place.workers,
+        cache=Path(options.cache) if options.cache else default_folder(),
+        workers=options.workers,
     )
-    found.facts["data"] = data
+    found.facts["data"] = options.data
     return _finish(found, retrieve_table(found), out)
 
 
-def run_predict(
-    videos: Sequence[str],
-    *,
-    head: str,
-    encoder: str,
-    top: int,
-    as_json: bool,
-    device: str,
-    sizes: Mapping[str, Any],
-) -> int:
+def run_predict(options: Predict) -> int:
     """Print the classes of each video; 1 if one could not be used."""
-    saved = headfile.load(Path(head))
+    saved = headfile.load(Path(options.head))
     spec = saved.card["encoder"]
     frozen = load_frozen(
-        encoder or saved.encoder,
+        options.encoder or saved.encoder,
         frames=spec["frames"],
         size=spec["size"],
-        device=Place(device=device).resolved_device(),
-        **sizes,
+        device=_device(options.device),
+        **options.sizes.given(),
     )
     saved.check(frozen)
     failed, found = [], []
-    for source in [source for video in videos for source in list_clips(video)]:
+    for source in [source for video in options.videos for source in list_clips(video)]:
         try:
             found.append(predict(source, saved, frozen))
         except DecodeError as error:
             failed.append(str(error))
-    if as_json:
+    if options.json:
         lines = [{"path": one.path, "classes": one.classes} for one in found]
         print(json.dumps(lines))
     else:
         for one in found:
-            best = list(one.classes.items())[:top]
+            best = list(one.classes.items())[: options.top]
             print(f"{one.path}: " + ", ".join(f"{name} {value:.1%}" for name, value in best))
     for reason in failed:
         print(f"ivn: {reason}", file=sys.stderr)
     return 1 if failed else 0
 
 
-def subjects(
-    encoders: Sequence[str], clips: Clips, device: str
-) -> tuple[list[Frozen], list[Frozen]]:
+def subjects(options: Evaluation) -> tuple[list[Frozen], list[Frozen]]:
     """The encoders, and what stands beside them: random twins, and raw pixels.
 
     Runs have twins, and networks of other libraries.
     """
-    names = list(dict.fromkeys(encoders))
-    frames, size = clips.frames or None, clips.size or None
+    device = _device(options.device)
+    names = list(dict.fromkeys(options.encoder))
+    frames, size = options.frames or None, options.size or None
     found = [
-        load_frozen(name, frames=frames, size=size, device=device, **clips.encoder)
+        load_frozen(name, frames=frames, size=size, device=device, **options.sizes.given())
         for name in names
     ]
     beside: list[Frozen] = []
@@ -262,10 +165,38 @@ def subjects(
     return found, beside
 
 
+def _device(name: str) -> str:
+    """The device by its own name.
+
+    Raises:
+        DataError: there is none.
+    """
+    try:
+        return resolve_device(name).type
+    except ValueError:
+        raise DataError("--device is cuda, but PyTorch sees no GPU; ivn doctor says why") from None
+
+
+def _folder(task: str, options: Evaluation) -> Path | None:
+    """The folder of the result, which is free; None is nowhere.
+
+    Raises:
+        DataError: the folder asked for holds a result.
+    """
+    if options.out:
+        results.check_new(Path(options.out))
+        return Path(options.out)
+    if not _is_run(options.encoder[0]):
+        return None
+    parent = Path(options.encoder[0]) / "probes"
+    names = [task, *(f"{task}-{number}" for number in range(2, 10_000))]
+    return next(parent / name for name in names if not (parent / name).exists())
+
+
 def _listed(data: str) -> Sequence[Source]:
     """The videos of a list; what is left out of a manifest is told."""
     sources = list_clips(data)
-    if line := left_out(sources):
+    if line := unusable_rows(sources):
         print(line)
     return sources
 

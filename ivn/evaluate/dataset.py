@@ -1,4 +1,4 @@
-"""Labelled videos, what belongs together among them, and how they are split.
+"""Labelled videos, their groups, and the splits of them.
 
 Legend: n clips, K classes.
 """
@@ -20,8 +20,8 @@ from .features.extract import Extracted
 from .objective import ONE_CLASS, SEVERAL_LABELS, Objective
 from .splits import Key, check_apart, clips_of, folds_of, grouped, keys_of
 
-LEAST_GROUPS = 2  # of a class: one to learn from, one to judge by
-PARTING = ";"  # of several labels of a video
+LEAST_GROUPS = 2  # groups of a class: one to learn from, one to judge by
+SEPARATOR = ";"  # between several labels of a video
 
 Split = tuple[Tensor, Tensor]  # clips to train on, clips to test
 
@@ -31,13 +31,13 @@ class Data:
     """Labelled videos.
 
     Attributes:
-        sources: of n clips: those to train on, then those of a test list.
-        labels: index into ``classes``, int64 ``[n]``; where any video has several, which of the
-            classes each has, bool ``[n, K]``.
-        groups: ``[n]``; what no split parts.
-        classes: names.
-        tests: how many of them are of the test list.
-        account: of the lists that they are from.
+        sources: n clips: the training clips, then those of a test list.
+        labels: index into ``classes``, int64 ``[n]``; if any video has several labels, membership
+            of each video in each class, bool ``[n, K]``.
+        groups: group of each clip, ``[n]``; no split parts a group.
+        classes: names of the classes.
+        tests: number of clips from the test list.
+        account: account of the lists that the clips come from.
     """
 
     sources: Sequence[Source]
@@ -49,15 +49,15 @@ class Data:
 
     @property
     def objective(self) -> Objective:
-        """What heads are trained for."""
+        """The objective that fits the labels."""
         return ONE_CLASS if self.labels.ndim == 1 else SEVERAL_LABELS
 
     def of_class(self, number: int) -> np.ndarray:
-        """Whether each clip is of a class, bool ``[n]``."""
+        """Returns which clips are of a class, bool ``[n]``."""
         return self.labels == number if self.labels.ndim == 1 else self.labels[:, number]
 
     def only(self, kept: Sequence[int]) -> "Data":
-        """Of these clips alone."""
+        """Returns the data of these clips alone."""
         first = len(self.sources) - self.tests
         return replace(
             self,
@@ -69,22 +69,22 @@ class Data:
 
 
 def labelled(sources: Sequence[Source], test: Sequence[Source], *, label: str) -> Data:
-    """The videos that have ``label``, each once, with what belongs together found out.
+    """Returns the videos that have ``label``, each once, and their groups.
 
     Raises:
-        DataError: none has it, there is one class alone, one video is listed with several classes,
-            or the two lists do not fit together.
+        DataError: no video has it, there is only one class, a video is listed under several
+            classes, or the two lists do not fit together.
     """
-    found = [(source, names) for source in sources if (names := _names(source, label))]
-    asked = [(source, names) for source in test if (names := _names(source, label))]
-    if not found:
+    train_rows = [(source, names) for source in sources if (names := _names(source, label))]
+    test_rows = [(source, names) for source in test if (names := _names(source, label))]
+    if not train_rows:
         raise DataError(_no_label(sources, label, "training"))
-    if test and not asked:
+    if test and not test_rows:
         raise DataError(_no_label(test, label, "test"))
-    # Once for all that asks for them: files that are as large as another are read whole.
-    keys = keys_of([source for source, _ in (*found, *asked)])
-    train = _once(found, keys[: len(found)], label, "training")
-    judged = _once(asked, keys[len(found) :], label, "test")
+    # Computed once: files that are as large as another are read whole.
+    keys = keys_of([source for source, _ in (*train_rows, *test_rows)])
+    train = _once(train_rows, keys[: len(train_rows)], label, "training")
+    judged = _once(test_rows, keys[len(train_rows) :], label, "test")
     classes = sorted({name for names in train.labels for name in names}, key=_natural)
     several = sum(len(names) > 1 for names in (*train.labels, *judged.labels))
     if len(classes) < 2:
@@ -103,10 +103,10 @@ def labelled(sources: Sequence[Source], test: Sequence[Source], *, label: str) -
     account = Account(
         label,
         listed=len(sources),
-        unlabelled=len(sources) - len(found),
+        unlabelled=len(sources) - len(train_rows),
         listed_test=len(test),
-        unlabelled_test=len(test) - len(asked),
-        repeated=len(found) + len(asked) - len(every),
+        unlabelled_test=len(test) - len(test_rows),
+        repeated=len(train_rows) + len(test_rows) - len(every),
         several=several,
         ungrouped=sum(all(kind != "group" for kind, _ in own) for own in shared),
         used=len(every),
@@ -121,8 +121,8 @@ class _Clips:
 
     Attributes:
         sources: the clips.
-        labels: of each, in the order of the list.
-        keys: of each, what any of its rows shares with whatever belongs to it.
+        labels: classes of each clip, in the order of the list.
+        keys: keys of each clip: those of all of its rows.
     """
 
     sources: Sequence[Source]
@@ -131,46 +131,46 @@ class _Clips:
 
 
 def _once(
-    found: Sequence[tuple[Source, tuple[str, ...]]],
+    rows: Sequence[tuple[Source, tuple[str, ...]]],
     keys: Sequence[Sequence[Key]],
     label: str,
     side: str,
 ) -> _Clips:
-    """The first row about each clip; all of them have to say the same."""
-    clips = clips_of([source for source, _ in found], keys)
+    """Returns each clip by its first row; all rows of a clip must have the same classes."""
+    clips = clips_of([source for source, _ in rows], keys)
     first: dict[int, int] = {}
     shared: dict[int, dict[Key, None]] = {}
     conflicts: dict[int, int] = {}  # clip -> the row that differs from its first
     for row, clip in enumerate(clips.tolist()):
-        if set(found[row][1]) != set(found[first.setdefault(clip, row)][1]):
+        if set(rows[row][1]) != set(rows[first.setdefault(clip, row)][1]):
             conflicts.setdefault(clip, row)
         shared.setdefault(clip, {}).update(dict.fromkeys(keys[row]))
     if conflicts:
         clip, row = next(iter(conflicts.items()))
-        (one, names), (other, others) = found[first[clip]], found[row]
+        (source, names), (other, others) = rows[first[clip]], rows[row]
         raise DataError(
             f"{len(conflicts)} {side} videos are listed under several classes of {label!r}: "
-            f"{_named(one)} is {PARTING.join(names)!r}, and {_named(other)} is "
-            f"{PARTING.join(others)!r}, of one file or the same bytes; give each video one class, "
-            f"or one row with all of its labels, parted by {PARTING!r}"
+            f"{_named(source)} is {SEPARATOR.join(names)!r}, and {_named(other)} is "
+            f"{SEPARATOR.join(others)!r}, which are one file or have the same bytes; give each "
+            f"video one class, or one row with all of its labels, separated by {SEPARATOR!r}"
         )
     kept = list(first.values())
     return _Clips(
-        [found[row][0] for row in kept],
-        [found[row][1] for row in kept],
+        [rows[row][0] for row in kept],
+        [rows[row][1] for row in kept],
         [list(own) for own in shared.values()],
     )
 
 
 def _names(source: Source, label: str) -> tuple[str, ...]:
-    """The classes of a video; none where the label is absent or blank."""
-    parts = (part.strip() for part in source.labels.get(label, "").split(PARTING))
+    """Returns the classes of a video; none if the label is absent or blank."""
+    parts = (part.strip() for part in source.labels.get(label, "").split(SEPARATOR))
     return tuple(dict.fromkeys(filter(None, parts)))
 
 
 def _numbered(labels: Sequence[tuple[str, ...]], classes: list[str], several: bool) -> np.ndarray:
-    """As in :class:`Data`."""
-    number = {name: place for place, name in enumerate(classes)}
+    """Returns labels in the form of :attr:`Data.labels`."""
+    number = {name: index for index, name in enumerate(classes)}
     if not several:
         return np.array([number[name] for (name,) in labels], np.int64)
     out = np.zeros((len(labels), len(classes)), bool)
@@ -180,17 +180,17 @@ def _numbered(labels: Sequence[tuple[str, ...]], classes: list[str], several: bo
 
 
 def _named(source: Source) -> str:
-    """The file of a clip, its member and its window, as far as it has them."""
+    """Returns the file of a clip with its member and its window, if it has them."""
     window = f", from {source.start:g} s" if source.start else ""
     window += f", to {source.end:g} s" if source.end >= 0 else ""
     return f"{name_of(source)}{window}"
 
 
 def check(sources: Sequence[Source], *, label: str, folds: int = 5, seed: int = 0) -> Account:
-    """See that the label can be probed in folds, before anything is decoded.
+    """Checks that the label can be evaluated in folds, before anything is decoded.
 
     Raises:
-        DataError: as :func:`classify`.
+        DataError: the videos and labels do not fit, as for :func:`labelled` and :func:`split_of`.
     """
     data = labelled(sources, (), label=label)
     check_classes(data)
@@ -199,10 +199,14 @@ def check(sources: Sequence[Source], *, label: str, folds: int = 5, seed: int = 
 
 
 def usable(data: Data, extracted: Extracted) -> Data:
-    """The videos that could be read; a list of which none could is not as if it had not been."""
+    """Returns the usable videos.
+
+    Raises:
+        DataError: no video of the training list, or of the test list, is usable.
+    """
     kept, skipped = data.only(extracted.kept), extracted.skipped
     before, after = len(data.sources) - data.tests, len(kept.sources) - kept.tests
-    # Those skipped are in the order of all: the first is of the training videos, if one is.
+    # Unusable videos are in the order of all: the first is a training video, if any is.
     if not after:
         raise DataError(f"none of {before} training videos can be used: {skipped[0].reason}")
     if data.tests and not kept.tests:
@@ -211,7 +215,11 @@ def usable(data: Data, extracted: Extracted) -> Data:
 
 
 def check_classes(data: Data) -> None:
-    """See that every class can be learnt, and without a test list also judged."""
+    """Checks that every class can be learnt and, without a test list, also judged.
+
+    Raises:
+        DataError: a class has too few groups.
+    """
     first = len(data.sources) - data.tests
     least = 1 if data.tests else LEAST_GROUPS
     for number, name in enumerate(data.classes):
@@ -219,24 +227,35 @@ def check_classes(data: Data) -> None:
         if count < least:
             raise DataError(
                 f"class {name!r} has usable videos in {count} group{'s' * (count != 1)}, expected "
-                f"at least {least}: one is held out while the others train; give more videos of "
-                "it, or a list without it"
+                f"at least {least}: one group is held out while heads are fitted to the others; "
+                "give more videos of the class, or a list without it"
             )
 
 
 def split_of(data: Data, *, folds: int, holdout: bool, seed: int) -> list[Split]:
+    """Returns the splits: by the test list if there is one, else by folds.
+
+    Args:
+        data: the videos.
+        folds: number of folds.
+        holdout: test on the first fold alone.
+        seed: seed of the folds.
+
+    Raises:
+        DataError: the groups do not fit into the folds.
+    """
     clips = torch.arange(len(data.sources))
     if data.tests:
         return [(clips[: -data.tests], clips[-data.tests :])]
     fold = torch.from_numpy(folds_of(data.groups, data.labels, folds, seed=seed))
     held = range(1) if holdout else range(folds)
-    return [(clips[fold != one], clips[fold == one]) for one in held]
+    return [(clips[fold != number], clips[fold == number]) for number in held]
 
 
 def majority(data: Data, splits: Sequence[Split]) -> float:
-    """The share told right by always guessing the training videos' commonest class.
+    """Returns the accuracy of always guessing the most frequent class of the training videos.
 
-    Of videos of one class each.
+    Each video has one class.
     """
     right = count = 0
     for train, test in splits:
@@ -248,6 +267,7 @@ def majority(data: Data, splits: Sequence[Split]) -> float:
 def described(
     data: Data, splits: Sequence[Split], *, folds: int, holdout: bool, seed: int
 ) -> dict[str, Any]:
+    """Returns a description of the splits as plain values, for ``result.json``."""
     kind = "test list" if data.tests else "hold-out" if holdout else "folds"
     return {
         "kind": kind,
@@ -272,5 +292,5 @@ def _few(names: Sequence[str]) -> str:
 
 
 def _natural(name: str) -> tuple[bool, int, str]:
-    """Whole numbers by value, before words."""
+    """Returns a sort key that puts whole numbers, by value, before words."""
     return (not name.isdecimal(), int(name) if name.isdecimal() else 0, name)

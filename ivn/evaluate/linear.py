@@ -1,4 +1,4 @@
-"""A linear readout that never sees the scenes that it is judged on.
+"""A linear readout, judged on groups that it was not trained on.
 
 Legend: n clips, d features.
 """
@@ -9,12 +9,16 @@ import numpy as np
 
 FOLDS = 5
 INNER_FOLDS = 4
-# Inverse strengths of the L2 penalty, the same for whatever is probed.
+# Inverse strengths of the L2 penalty, the same for all features.
 STRENGTHS = tuple(10.0**power for power in range(-5, 1))
 
 
 def check_installed() -> None:
-    """Raise ImportError, with what to do, unless scikit-learn can be imported."""
+    """Checks that scikit-learn can be imported.
+
+    Raises:
+        ImportError: it cannot; the message says how to install it.
+    """
     try:
         import sklearn  # noqa: F401
         import threadpoolctl  # noqa: F401
@@ -25,15 +29,15 @@ def check_installed() -> None:
 
 
 def predict_held_out(features: np.ndarray, labels: np.ndarray, groups: np.ndarray) -> np.ndarray:
-    """The label that a linear classifier gives each clip, trained on other groups only, ``[n]``.
+    """Returns the label that a linear classifier of other groups gives each clip, ``[n]``.
 
     Multinomial logistic regression with an L2 penalty, on features standardised by the training
     groups, in five grouped folds; the penalty is chosen inside each by four more grouped folds.
 
     Args:
-        features: float ``[n, d]``.
-        labels: ``[n]``.
-        groups: ``[n]``; clips of one group are always on one side of a split.
+        features: features of each clip, float ``[n, d]``.
+        labels: label of each clip, ``[n]``.
+        groups: group of each clip, ``[n]``; no split parts a group.
 
     Raises:
         ImportError: scikit-learn is not installed.
@@ -43,10 +47,10 @@ def predict_held_out(features: np.ndarray, labels: np.ndarray, groups: np.ndarra
     from sklearn.model_selection import GroupKFold
     from threadpoolctl import threadpool_limits
 
-    if (found := len(np.unique(groups))) < FOLDS:
-        raise ValueError(f"{found} groups, expected at least {FOLDS}: one is held out a time")
+    if (count := len(np.unique(groups))) < FOLDS:
+        raise ValueError(f"{count} groups, expected at least {FOLDS}, one for each fold")
     predicted = np.empty_like(labels)
-    # Many fits of small matrices: on several threads most of the time went into waiting.
+    # Many fits of small matrices: with several threads most of the time is spent waiting.
     with threadpool_limits(1):
         for train, test in GroupKFold(FOLDS).split(features, labels, groups):
             inner = GroupKFold(INNER_FOLDS).split(train, labels[train], groups[train])

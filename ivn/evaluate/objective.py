@@ -1,4 +1,4 @@
-"""What heads are trained for, and how the points of a grid are judged by it.
+"""Objectives of heads: the loss that they are trained by, and the scores of a grid's points.
 
 Legend: H heads, P points of the grid, n clips, b samples, K classes.
 """
@@ -16,18 +16,18 @@ from torch import Tensor
 
 from ivn.evaluate.metrics import average_precision
 
-_LEAST = 1e-9  # probability, in a cross-entropy
+_LEAST = 1e-9  # smallest probability in a cross-entropy
 
 
 @dataclass(frozen=True)
 class Scores:
-    """How each point of a grid did on videos that it was not trained on.
+    """Scores of the points of a grid on videos that they were not trained on.
 
     Attributes:
-        right: clips told right, fp64 ``[P]``; with several labels a clip, the mean average
-            precision times the clips.
-        loss: sum of their cross-entropies, fp64 ``[P]``.
-        count: clips judged.
+        right: clips predicted correctly, fp64 ``[P]``; with several labels per clip, the mean
+            average precision times the number of clips.
+        loss: sum of the clips' cross-entropies, fp64 ``[P]``.
+        count: number of clips.
     """
 
     right: np.ndarray
@@ -38,28 +38,32 @@ class Scores:
         return Scores(self.right + other.right, self.loss + other.loss, self.count + other.count)
 
     def best(self) -> int:
-        """The point with most told right; of several, that with the least loss."""
+        """Returns the point with the most correct clips; of several, that of the least loss."""
         return int(np.lexsort((self.loss, -self.right))[0])
 
 
 class Objective(ABC):
-    """A kind of task."""
+    """A loss, the probabilities that go with it, and the score by which heads are chosen."""
 
     @abstractmethod
     def errors(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """The loss of every sample for every head, ``[H, b, K] -> [H, b]``."""
+        """Returns the loss of every sample for every head, ``[H, b, K] -> [H, b]``."""
 
     @abstractmethod
     def probabilities(self, logits: Tensor) -> Tensor:
-        """Of every class, ``[H, b, K]``."""
+        """Returns the probability of every class, ``[H, b, K]``."""
 
     @abstractmethod
     def judged(self, parts: Iterable[tuple[Tensor, Tensor]]) -> Scores:
-        """Of the clips of all parts: probabilities, fp32 ``[P, n, K]``, and labels of each."""
+        """Returns the scores of every point.
+
+        Args:
+            parts: parts of the clips: their probabilities, fp32 ``[P, n, K]``, and their labels.
+        """
 
 
 class OneClass(Objective):
-    """Each clip is of one class: softmax and cross-entropy; labels are int64 ``[n]``."""
+    """The objective of one class per clip: softmax and cross-entropy; labels are int64 ``[n]``."""
 
     def errors(self, logits: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(logits.mT, labels.expand(len(logits), -1), reduction="none")
@@ -79,7 +83,7 @@ class OneClass(Objective):
 
 
 class SeveralLabels(Objective):
-    """Each clip has any of the classes: a sigmoid and a binary cross-entropy for each of them.
+    """The objective of several labels per clip: a sigmoid and a binary cross-entropy per class.
 
     Labels are bool ``[n, K]``. The loss of a clip is the sum over the classes.
     """
@@ -93,14 +97,13 @@ class SeveralLabels(Objective):
 
     def judged(self, parts: Iterable[tuple[Tensor, Tensor]]) -> Scores:
         # An average precision ranks all clips together.
-        every = list(parts)
-        probabilities = torch.cat([found for found, _ in every], 1)
-        labels = torch.cat([own for _, own in every])
+        predicted, labelled = zip(*parts, strict=True)
+        probabilities, labels = torch.cat(predicted, 1), torch.cat(labelled)
         once = np.ones((len(labels), 1), np.float32)
-        positive, there = labels.numpy(), np.flatnonzero(labels.any(0))
+        positive, present = labels.numpy(), np.flatnonzero(labels.any(0))
         precision = [
-            np.mean([average_precision(one[:, k], positive[:, k], once)[0] for k in there])
-            for one in probabilities.numpy()
+            np.mean([average_precision(point[:, k], positive[:, k], once)[0] for k in present])
+            for point in probabilities.numpy()
         ]
         own = torch.where(labels, probabilities, 1 - probabilities).double()
         loss = -own.clamp(min=_LEAST).log().sum((1, 2))

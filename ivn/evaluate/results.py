@@ -1,4 +1,4 @@
-"""What a probe found, as plain values, files and a table."""
+"""Results of evaluations, as plain values and files."""
 
 import csv
 import io
@@ -24,14 +24,14 @@ CONFUSION = "confusion.csv"
 
 @dataclass
 class ResultRow:
-    """One head on one encoder.
+    """The result of one head on one encoder.
 
     Attributes:
-        encoder: its name.
+        encoder: name of the encoder.
         head: kind of the head.
-        scores: name -> mean over clips with its interval; None where it says nothing.
-        extra: what was chosen of the grid, and the like.
-        baseline: whether the encoder is there for others to be compared with.
+        scores: name -> mean over clips with its interval; None if the score is not meaningful.
+        extra: further values, such as the chosen point of the grid.
+        baseline: whether the encoder is a baseline for the others.
     """
 
     encoder: str
@@ -48,14 +48,14 @@ class ResultRow:
 
 @dataclass
 class Result:
-    """Everything that a probe found.
+    """The result of an evaluation.
 
     Attributes:
         task: "classify", "motion" or "retrieve".
-        facts: of data, classes, split and chance, as in result.json.
-        rows: every head on every encoder.
-        encoders: those of the rows.
-        skipped: files that could not be used.
+        facts: entries of result.json about data, classes, split and chance.
+        rows: one row per head and encoder.
+        encoders: the encoders of the rows.
+        skipped: unusable files.
     """
 
     task: str
@@ -65,7 +65,7 @@ class Result:
     skipped: Sequence[Unusable] = ()
 
     def json(self) -> dict[str, Any]:
-        """All of it as plain values."""
+        """Returns all of it as plain values."""
         described = [describe(frozen) for frozen in self.encoders]
         return {
             "format": FORMAT,
@@ -75,13 +75,13 @@ class Result:
             "confidence": CONFIDENCE,
             **self.facts,
             "rows": [row.json() for row in self.rows],
-            "skipped": [{"path": one.path, "reason": one.reason} for one in self.skipped],
+            "skipped": [{"path": file.path, "reason": file.reason} for file in self.skipped],
             "versions": versions("ivn", "torch", "numpy", "av"),
         }
 
 
 def describe(frozen: Frozen) -> dict[str, Any]:
-    """An encoder in plain values."""
+    """Returns a description of an encoder as plain values."""
     return {
         "name": frozen.name,
         "identity": frozen.identity,
@@ -93,10 +93,10 @@ def describe(frozen: Frozen) -> dict[str, Any]:
 
 
 def check_new(out: Path) -> None:
-    """See that results can be put into ``out``: no result is there yet.
+    """Checks that a result can be written into ``out``.
 
     Raises:
-        DataError: one is, or it is a file.
+        DataError: ``out`` is a file, or holds a result already.
     """
     if out.exists() and not out.is_dir():
         raise DataError(f"{out} is a file, expected a new folder for the result")
@@ -105,10 +105,10 @@ def check_new(out: Path) -> None:
 
 
 def write(result: Result, out: Path) -> None:
-    """Put ``result.json`` and, where there is one, ``confusion.csv`` into ``out``.
+    """Writes ``result.json`` and, for tasks with a confusion, ``confusion.csv`` into ``out``.
 
     Raises:
-        DataError: they could not be written.
+        DataError: ``out`` holds a result already, or the files could not be written.
     """
     check_new(out)
     try:
@@ -125,6 +125,6 @@ def _confusion(result: Result) -> str:
     classes, table = result.facts["classes"], result.facts["confusion"]
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(["true \\ told", *classes])
+    rows.writerow(["true \\ predicted", *classes])
     rows.writerows([name, *counts] for name, counts in zip(classes, table, strict=True))
     return text.getvalue()

@@ -1,4 +1,4 @@
-"""What probabilities of tested clips are worth, of one class a clip or of several labels.
+"""Scores of predicted probabilities, for one class per clip or several labels.
 
 Legend: n clips, K classes.
 """
@@ -26,7 +26,7 @@ from .results import ResultRow
 def row_scores(
     probabilities: np.ndarray, labels: np.ndarray, groups: np.ndarray, *, seed: int
 ) -> dict[str, Share | None]:
-    """Of one head on the tested clips, whose labels are ``[n]`` or ``[n, K]``."""
+    """Returns the scores of one head on tested clips, whose labels are ``[n]`` or ``[n, K]``."""
     if labels.ndim == 2:
         return {"map": mean_average_precision(probabilities, labels, groups, seed=seed)}
     right, top5 = hits(probabilities, labels, 1), None
@@ -40,10 +40,11 @@ def row_scores(
 
 
 def guesses(data: Data, splits: Sequence[Split], labels: np.ndarray) -> dict[str, float | None]:
-    """What guessing would give.
+    """Returns the scores of guessing.
 
-    Of several labels a video chance is what equal scores have: the share of videos with the label,
-    averaged over those that any tested video has. Scores by how common a label is give the same.
+    With several labels per video, chance is the average precision of equal scores: the share of
+    videos with the label, averaged over the labels that any tested video has. Scores by the
+    frequency of a label give the same.
     """
     if labels.ndim == 2:
         return {"chance": float(labels.mean(0)[labels.any(0)].mean()), "majority": None}
@@ -53,7 +54,7 @@ def guesses(data: Data, splits: Sequence[Split], labels: np.ndarray) -> dict[str
 def by_class(
     probabilities: np.ndarray, labels: np.ndarray, classes: list[str], *, of: ResultRow
 ) -> dict[str, Any]:
-    """Each class by itself, as the head of one row told it."""
+    """Returns scores class by class, for the head of the row ``of``."""
     named = {"encoder": of.encoder, "head": of.head}
     if labels.ndim == 2:
         return {"per_class": precisions(probabilities, labels, classes), "per_class_of": named}

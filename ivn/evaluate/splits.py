@@ -1,6 +1,6 @@
-"""Splits that never part what belongs together.
+"""Splits that never part a group of videos.
 
-Videos belong together if their list says so (``Source.group``), if they are one file under two
+Videos are of one group if their list says so (``Source.group``), if they are one file under two
 names, or two windows of it, or if their files, or members of tars, have the same bytes.
 
 Legend: n videos, G groups, K classes.
@@ -26,19 +26,19 @@ _TRIES = 20
 _CHUNK = 2**20
 _GROUPS_AT_ONCE = 128
 
-Key = tuple[str, str]  # what two videos may share: its kind, and which
+Key = tuple[str, str]  # something that videos of a group share: its kind and its value
 
 
 def groups_of(sources: Sequence[Source]) -> np.ndarray:
-    """Which videos belong together, int64 ``[n]``, groups numbered from 0 in order.
+    """Returns the group of each video, int64 ``[n]``, numbered from 0 in order.
 
-    A re-encoded copy has other bytes: only the ``group`` column of a list can tell of it.
+    A re-encoded copy has other bytes: only the ``group`` column of a list can join it.
     """
     return grouped(keys_of(sources))
 
 
 def grouped(keys: Sequence[Sequence[Key]]) -> np.ndarray:
-    """As :func:`groups_of`, of videos with these keys."""
+    """Returns the group of each video from its keys; see :func:`groups_of`."""
     parent = list(range(len(keys)))
 
     def root(video: int) -> int:
@@ -50,102 +50,103 @@ def grouped(keys: Sequence[Sequence[Key]]) -> np.ndarray:
     first: dict[Key, int] = {}
     for video, own in enumerate(keys):
         for key in own:
-            one, other = root(first.setdefault(key, video)), root(video)
-            parent[max(one, other)] = min(one, other)
+            low, high = sorted((root(first.setdefault(key, video)), root(video)))
+            parent[high] = low
     roots = [root(video) for video in range(len(keys))]
-    number = {root: place for place, root in enumerate(dict.fromkeys(roots))}
+    number = {root: index for index, root in enumerate(dict.fromkeys(roots))}
     return np.array([number[root] for root in roots], np.int64)
 
 
 def clips_of(sources: Sequence[Source], keys: Sequence[Sequence[Key]]) -> np.ndarray:
-    """Which videos are one clip, int64 ``[n]``, clips numbered from 0 in order.
+    """Returns the clip of each video, int64 ``[n]``, numbered from 0 in order.
 
-    They are windows from one time to one time of one file, however its path is spelled, or of files
-    with the same bytes.
+    Videos are one clip if they are the same window of one file, however its path is spelled, or of
+    files with the same bytes.
 
     Args:
         sources: the videos.
-        keys: of :func:`keys_of`.
+        keys: their keys, as :func:`keys_of` returns them.
     """
     number: dict[tuple[str, int, float, float], int] = {}
-    found = []
+    clips = []
     for source, own in zip(sources, keys, strict=True):
-        what = dict(own)
+        shared = dict(own)
         # A tar may have several members of one name.
-        key = (what["content"], 0) if "content" in what else (what["file"], source.offset)
-        found.append((*key, source.start, max(source.end, -1.0)))  # any below 0 is the end
-    return np.array([number.setdefault(clip, len(number)) for clip in found], np.int64)
+        key = (shared["content"], 0) if "content" in shared else (shared["file"], source.offset)
+        clips.append((*key, source.start, max(source.end, -1.0)))  # any below 0 is the end
+    return np.array([number.setdefault(clip, len(number)) for clip in clips], np.int64)
 
 
 def check_apart(
     train: Sequence[Source], test: Sequence[Source], keys: Sequence[Sequence[Key]]
 ) -> None:
-    """See that no video of ``test`` belongs to one of ``train``.
+    """Checks that no video of ``test`` is of the group of one of ``train``.
 
     Args:
         train, test: the videos.
-        keys: of :func:`keys_of`, of all of them in this order.
+        keys: their keys, those of ``train`` first, as :func:`keys_of` returns them.
 
     Raises:
-        DataError: one does; both are named.
+        DataError: two are of one group; both are named.
     """
-    seen: dict[Key, int] = {}
+    owner: dict[Key, int] = {}
     for video, own in enumerate(keys[: len(train)]):
         for key in own:
-            seen.setdefault(key, video)
-    found = [
-        (video, key) for video, own in enumerate(keys[len(train) :]) for key in own if key in seen
+            owner.setdefault(key, video)
+    shared = [
+        (video, key) for video, own in enumerate(keys[len(train) :]) for key in own if key in owner
     ]
-    if not found:
+    if not shared:
         return
-    video, (kind, what) = found[0]
-    one, other = (name_of(source) for source in (train[seen[kind, what]], test[video]))
+    video, (kind, value) = shared[0]
+    ours, theirs = name_of(train[owner[kind, value]]), name_of(test[video])
     why = {
         "file": "are one file",
         "content": "have the same bytes",
-        "group": f"are of the group {what!r}",
+        "group": f"are of the group {value!r}",
     }[kind]
-    count = len({video for video, _ in found})
+    count = len({video for video, _ in shared})
     raise DataError(
-        f"{count} of {len(test)} test videos belong to training videos: {one} and {other} {why}; "
-        "keep what belongs together on one side"
+        f"{count} of {len(test)} test videos are of the groups of training videos: {ours} and "
+        f"{theirs} {why}; keep a group on one side"
     )
 
 
 def folds_of(
     groups: np.ndarray, labels: np.ndarray, folds: int, *, seed: int, every_class: bool = True
 ) -> np.ndarray:
-    """The fold of each video, int64 ``[n]`` in ``[0, folds)``; no group is parted.
+    """Returns the fold of each video, int64 ``[n]`` in ``[0, folds)``; no group is parted.
 
     Groups are dealt out one by one, the most uneven first, each to the fold where it leaves the
     classes most evenly spread.
 
     Args:
-        groups: ``[n]``.
-        labels: index of each video's class, ``[n]``; or which classes it has, bool ``[n, K]``.
-        folds: how many, at least 2.
-        seed: of the order among equals.
-        every_class: see to it that each class is in two folds at least, so that whichever is held
-            out, another has it.
+        groups: group of each video, ``[n]``.
+        labels: index of each video's class, ``[n]``; or its membership in each class, bool
+            ``[n, K]``.
+        folds: number of folds, at least 2.
+        seed: seed of the order among equally uneven groups.
+        every_class: require each class in at least two folds, so that another fold has it when one
+            is held out.
 
     Raises:
-        DataError: there are too few groups, or ``every_class`` cannot be had.
+        DataError: there are too few groups, or a class cannot be spread over two folds.
     """
     names, index = np.unique(groups, return_inverse=True)
     if folds < 2:
         raise DataError(f"{folds} folds, expected at least 2")
     if len(names) < folds:
         raise DataError(
-            f"{len(names)} groups of videos, expected at least {folds}, one a fold: give more "
+            f"{len(names)} groups of videos, expected at least {folds}, one per fold: give more "
             "videos, or fewer folds with --folds"
         )
     counts = _Counts.of(index, labels)
     uneven = counts.unevenness()
     for attempt in range(_TRIES):
         fold = _dealt(counts, uneven, folds, make_keys(seed, attempt, range(len(names))))
-        there = np.zeros((len(counts.totals), folds), bool)
-        there[counts.labels, fold[counts.groups]] = True
-        if not every_class or there.sum(1)[counts.totals > 0].min() > 1:
+        present = np.zeros((len(counts.totals), folds), bool)
+        present[counts.labels, fold[counts.groups]] = True
+        if not every_class or present.sum(1)[counts.totals > 0].min() > 1:
             return fold[index]
     raise DataError(
         f"the classes cannot be spread over {folds} folds without parting a group: one would be in "
@@ -155,13 +156,13 @@ def folds_of(
 
 @dataclass(frozen=True)
 class _Counts:
-    """Videos of each class in each group, where there are any: nearly all pairs have none.
+    """Numbers of videos per pair of group and class, without the pairs that have none.
 
     A video of several classes is counted in each.
 
     Attributes:
-        groups, labels, videos: of each pair that has some, in order, int64 ``[P]``.
-        first: where each group begins among the pairs, int64 ``[G + 1]``.
+        groups, labels, videos: group, class and number of videos per pair, in order, int64 ``[P]``.
+        first: index of each group's first pair, int64 ``[G + 1]``.
         totals: videos of each class, ``[K]``.
     """
 
@@ -173,7 +174,12 @@ class _Counts:
 
     @classmethod
     def of(cls, groups: np.ndarray, labels: np.ndarray) -> "_Counts":
-        """Of each video's group, ``[n]`` without gaps, and labels as :func:`folds_of` has them."""
+        """Returns the counts of videos.
+
+        Args:
+            groups: group of each video, ``[n]``, numbered without gaps.
+            labels: labels of each video, as for :func:`folds_of`.
+        """
         if labels.ndim == 2:
             videos, labels = np.nonzero(labels)
             groups = groups[videos]
@@ -184,7 +190,7 @@ class _Counts:
         return cls(of_group, of_class, videos, first, totals)
 
     def shares(self, start: int, stop: int) -> np.ndarray:
-        """Of each class's videos those in the groups from ``start`` to ``stop``, ``[., K]``."""
+        """Returns the share of each class's videos in groups ``start`` to ``stop``, ``[., K]``."""
         pairs = slice(self.first[start], self.first[stop])
         out = np.zeros((stop - start, len(self.totals)))
         labels = self.labels[pairs]
@@ -192,16 +198,16 @@ class _Counts:
         return out
 
     def unevenness(self) -> np.ndarray:
-        """Deviation over the classes of each group's shares, ``[G]``."""
+        """Returns the deviation over the classes of each group's shares, ``[G]``."""
         G = len(self.first) - 1
         starts = range(0, G, _GROUPS_AT_ONCE)
         return np.concatenate(
-            [self.shares(one, min(one + _GROUPS_AT_ONCE, G)).std(1) for one in starts]
+            [self.shares(start, min(start + _GROUPS_AT_ONCE, G)).std(1) for start in starts]
         )
 
 
 def _dealt(counts: _Counts, uneven: np.ndarray, folds: int, keys: Tensor) -> np.ndarray:
-    """The fold of each group; the most ``uneven`` are dealt first."""
+    """Returns the fold of each group; the most ``uneven`` groups are dealt first."""
     words = random_words(keys, Purpose.ORDER, 1)[:, 0].numpy()
     fold = np.zeros(len(uneven), np.int64)
     held = np.zeros((folds, len(counts.totals)))
@@ -218,7 +224,7 @@ def _dealt(counts: _Counts, uneven: np.ndarray, folds: int, keys: Tensor) -> np.
 
 
 def keys_of(sources: Sequence[Source]) -> list[list[Key]]:
-    """What each video shares with whatever belongs to it.
+    """Returns the keys of each video; videos that share a key are of one group.
 
     Files and members of tars that are as large as another are read whole.
     """
@@ -237,7 +243,7 @@ def keys_of(sources: Sequence[Source]) -> list[list[Key]]:
 
 
 class _Piece(NamedTuple):
-    """Bytes of a file: all of them, or those of a member of a tar."""
+    """The bytes of a whole file, or of a member of a tar."""
 
     path: str
     offset: int
@@ -245,18 +251,18 @@ class _Piece(NamedTuple):
 
 
 def _contents(pieces: Sequence[_Piece]) -> dict[_Piece, str]:
-    """SHA-256 of the pieces that are as large as another; the others have no like."""
+    """Returns the SHA-256 of pieces that are as large as another; others have no duplicate."""
     by_size: defaultdict[int, list[_Piece]] = defaultdict(list)
     for piece in dict.fromkeys(pieces):
-        # What is not there, or of unknown size, is like nothing.
+        # A piece that does not exist, or of unknown size, has no duplicate.
         if 0 < piece.size <= _size(piece.path) - piece.offset:
             by_size[piece.size].append(piece)
-    alike = [piece for same in by_size.values() if len(same) > 1 for piece in same]
-    return {piece: _digest(piece) for piece in alike}
+    same = [piece for pieces in by_size.values() if len(pieces) > 1 for piece in pieces]
+    return {piece: _digest(piece) for piece in same}
 
 
 def _size(path: str) -> int:
-    """In bytes; 0 where there is no such file."""
+    """Returns the size of a file in bytes; 0 if there is none."""
     return os.path.getsize(path) if os.path.isfile(path) else 0
 
 

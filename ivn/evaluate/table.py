@@ -1,4 +1,4 @@
-"""Results in words, for people."""
+"""Tables of results, for people."""
 
 import io
 from typing import Any
@@ -7,51 +7,51 @@ from .metrics import Share
 from .results import Result, ResultRow
 
 _WIDTH = 100
-# Scores of a head, the first with its interval: of one class a video, and of several labels.
+# Scores of a head, the first with its interval: with one class per video, and with several labels.
 _ONE, _SEVERAL = ("top1", "top5", "class_mean"), ("map",)
 _HEADINGS = {"top1": "top-1", "top5": "top-5", "class_mean": "class mean", "map": "mAP", "ap": "AP"}
 
 
-def classify_table(found: Result) -> str:
-    """Every head on every encoder, with what guessing would give, and the classes of the best."""
-    facts = found.facts
+def classify_table(result: Result) -> str:
+    """Returns the scores of every head on every encoder and of guessing, and the best's classes."""
+    facts = result.facts
     several = facts["multi_label"]
     first, *others = _SEVERAL if several else _ONE
-    guess = "" if several else f"always the commonest class: {facts['majority']:.1%}, "
+    guess = "" if several else f"always the most frequent class: {facts['majority']:.1%}, "
     lines = [
         *facts["notes"],
         f"{facts['n']} videos of {len(facts['classes'])} classes in {facts['groups']} groups, "
         f"{_split(facts['split'])}",
         f"{guess}by chance: {facts['chance']:.1%}",
     ]
-    if found.skipped:
-        lines.append(f"{len(found.skipped)} videos could not be used")
+    if result.skipped:
+        lines.append(f"{len(result.skipped)} videos could not be used")
     head = ["encoder", "head", _HEADINGS[first], "95% interval"]
     body = [
         [
-            _named(row, found.rows),
+            _named(row, result.rows),
             row.head,
             _value(row.scores[first]),
             _interval(row.scores[first]),
             *(_value(row.scores[name]) for name in others),
             _chosen(row),
         ]
-        for row in found.rows
+        for row in result.rows
     ]
     lines.append(_table([*head, *(_HEADINGS[name] for name in others), "chosen"], body))
     best, score = facts["per_class_of"], "ap" if several else "top1"
     lines.append(f"classes, by {best['head']} on {best['encoder']}:")
     rows = [
-        [one["class"], str(one["n"]), "" if one[score] is None else f"{one[score]:.1%}"]
-        for one in facts["per_class"]
+        [row["class"], str(row["n"]), "" if row[score] is None else f"{row[score]:.1%}"]
+        for row in facts["per_class"]
     ]
     lines.append(_table(["class", "videos", _HEADINGS[score]], rows))
     return "\n".join(lines)
 
 
-def motion_table(found: Result) -> str:
-    """Every encoder's accuracy over all camera motions and over each kind of picture."""
-    facts = found.facts
+def motion_table(result: Result) -> str:
+    """Returns every encoder's accuracy over all camera motions and over each kind of picture."""
+    facts = result.facts
     kinds = sorted(facts["kinds"], reverse=True)
     counts = ", ".join(
         f"{facts['kinds'][kind]} of {kind} pictures, {facts['kinds'][kind] / facts['n']:.0%}"
@@ -64,8 +64,8 @@ def motion_table(found: Result) -> str:
         f"({facts['split']['folds']} folds); intervals are over scenes",
         f"by chance: {facts['chance']:.1%}",
     ]
-    if found.skipped:
-        lines.append(f"{len(found.skipped)} videos could not be used")
+    if result.skipped:
+        lines.append(f"{len(result.skipped)} videos could not be used")
     rows = [
         [
             row.encoder,
@@ -73,7 +73,7 @@ def motion_table(found: Result) -> str:
             _interval(row.scores["top1"]),
             *(f"{row.extra['by_kind'][kind]:.1%}" for kind in kinds),
         ]
-        for row in found.rows
+        for row in result.rows
     ]
     lines.append(_table(["encoder", "accuracy", "95% interval", *kinds], rows))
     for gain in facts["differences"]:
@@ -85,29 +85,29 @@ def motion_table(found: Result) -> str:
     return "\n".join(lines)
 
 
-def retrieve_table(found: Result) -> str:
-    """Every encoder's recall and mean average precision."""
-    facts = found.facts
+def retrieve_table(result: Result) -> str:
+    """Returns every encoder's recall and mean average precision."""
+    facts = result.facts
     lines = [
         *facts["notes"],
         f"{facts['n']} queries of {len(facts['classes'])} classes in {facts['groups']} groups, "
-        f"among {facts['gallery']} videos; those of the query's own group do not answer",
+        f"among {facts['gallery']} videos; videos of the query's own group are not ranked",
         "by chance: "
         + ", ".join(f"recall@{k} {value:.1%}" for k, value in facts["chance_recall"].items()),
     ]
     if facts["unasked"]:
-        lines.append(f"{facts['unasked']} videos have no other of their class and did not ask")
-    if found.skipped:
-        lines.append(f"{len(found.skipped)} videos could not be used")
+        lines.append(f"{facts['unasked']} videos have no other of their class and are no queries")
+    if result.skipped:
+        lines.append(f"{len(result.skipped)} videos could not be used")
     names = ["recall1", "recall5", "recall10", "map"]
     rows = [
         [
-            _named(row, found.rows),
+            _named(row, result.rows),
             _value(row.scores["recall1"]),
             _interval(row.scores["recall1"]),
             *(_value(row.scores[name]) for name in names[1:]),
         ]
-        for row in found.rows
+        for row in result.rows
     ]
     head = ["encoder", "recall@1", "95% interval", "recall@5", "recall@10", "mAP"]
     lines.append(_table(head, rows))
@@ -115,8 +115,8 @@ def retrieve_table(found: Result) -> str:
 
 
 def _named(row: ResultRow, rows: list[ResultRow]) -> str:
-    """The encoder's name, with the features where the first row's head reads others."""
-    first = next(one for one in rows if one.head == row.head)
+    """Returns the encoder's name, with its pool if the first row of the same head has another."""
+    first = next(other for other in rows if other.head == row.head)
     same = row.extra["pool"] == first.extra["pool"]
     return row.encoder if same else f"{row.encoder} ({row.extra['pool']})"
 
@@ -152,7 +152,7 @@ def _table(head: list[str], rows: list[list[str]]) -> str:
     for number, name in enumerate(head):
         table.add_column(name, justify="left" if number == 0 else "right", overflow="fold")
     for row in rows:
-        # As they are: a name of a class may look like markup.
+        # Text, not markup: a class may be called "[red]".
         table.add_row(*(Text(cell) for cell in row))
     text = io.StringIO()
     Console(file=text, width=_WIDTH, color_system=None).print(table)

@@ -1,4 +1,4 @@
-"""Frozen teachers, of images and of clips, behind one protocol."""
+"""Networks that others trained, frozen: teachers of images or clips, and encoders."""
 
 from collections.abc import Callable
 
@@ -35,7 +35,7 @@ __all__ = ["ImageNetwork", "Targets", "Teacher", "TeacherConfig", "build_teacher
 
 
 def build_teacher(config: TeacherConfig) -> Teacher:
-    """The teacher that ``config`` names, on the CPU; it reads files or the hub.
+    """Returns the teacher that ``config`` names, on the CPU; reads files or the hub.
 
     Raises:
         ImportError: its extra is not installed.
@@ -47,18 +47,18 @@ def build_teacher(config: TeacherConfig) -> Teacher:
 
 
 def frames_seen(config: TeacherConfig, frames: int) -> int:
-    """Frames that the teacher sees where the student sees ``frames``; nothing is read."""
+    """Returns the teacher's number of frames for a student's ``frames``, without reading files."""
     return frames * (TUBE if config.kind in ("videomae", "vjepa2") else 1)
 
 
 def read_network(source: str, *, image_size: int | None) -> FeatureNetwork:
-    """A frozen network of another library: ``timm:NAME`` or ``hf:ID-or-folder``.
+    """Returns a frozen network of another library: ``timm:NAME`` or ``hf:ID-or-folder``.
 
-    ``@random`` behind it gives random weights of the class.
+    ``@random`` at the end of the name gives random weights.
 
     Raises:
         ImportError: its extra is not installed.
-        ValueError: it cannot be read, or not at this ``image_size``; weights are not finite.
+        ValueError: it cannot be read at this ``image_size``, or weights are not finite.
     """
     library, _, name = source.partition(":")
     weights = "random" if name.endswith("@random") else "pretrained"
@@ -81,7 +81,7 @@ def _check_finite(network: Network, source: str) -> None:
 
 
 def release_taps(depth: int, interval: float, count: int = 6) -> tuple[int, ...]:
-    """Where the released code taps its teacher: ``depth - 1 - int(i * interval)``, ascending.
+    """Returns the taps of the released code: ``depth - 1 - int(i * interval)``, ascending.
 
     A SigLIP of 40 blocks is tapped at interval 3.33 for ``base`` and 1.67 for ``large``.
     """

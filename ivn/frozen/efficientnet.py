@@ -17,10 +17,13 @@ NAME = "efficientnet-lite0"
 
 
 class EfficientNetNetwork(ImageNetwork):
-    """The last convolution's map as tokens, its mean as pooled, its norm as attention."""
+    """EfficientNet-Lite0: cells of the last map are tokens; pooled is their mean.
+
+    Attention is their length.
+    """
 
     width = 1280
-    # Wide maps of few channels: more images than this fall out of a CPU's cache.
+    # Wide maps of few channels: more images than this do not fit into a CPU's cache.
     images_at_once = 4
 
     def __init__(self, model: Any, *, taps: tuple[int, ...], image_size: int) -> None:
@@ -52,7 +55,7 @@ class EfficientNetNetwork(ImageNetwork):
 
 
 def load_efficientnet(config: TeacherConfig) -> EfficientNetNetwork:
-    """Lite0 with its own weights or random ones, on the CPU in fp32."""
+    """Returns Lite0 with its own weights or random ones, on the CPU in fp32."""
     if config.source:
         raise ValueError(
             f"teacher source is {config.source!r}, expected '': the weights of efficientnet come "
@@ -71,7 +74,7 @@ def load_efficientnet(config: TeacherConfig) -> EfficientNetNetwork:
 
 
 def _without_norms(model: Any) -> Any:
-    """Fold each batch norm into the convolution before it: the same function, frozen."""
+    """Folds each batch norm into the convolution before it: the same function, frozen."""
     pairs = [(model, "_conv_stem", "_bn0"), (model, "_conv_head", "_bn1")]
     for block in model._blocks:
         pairs += [(block, "_expand_conv", "_bn0")] if hasattr(block, "_expand_conv") else []

@@ -1,4 +1,4 @@
-"""A frozen encoder, whatever it is, behind one function: clips in, features out.
+"""Frozen encoders of any kind behind one function, from clips to features.
 
 Legend: B clips, T frames, S side in pixels, t time slots, n tokens of a slot, N = t * n, C width,
 K cls tokens, P width of a pooling head.
@@ -27,7 +27,7 @@ from ivn.model.layers import wide_dtype
 Pool = Literal["none", "frames", "mean", "attn", "cls"]
 
 _TOKENS_AT_ONCE = 8192
-CELLS = 8  # of raw pixels' statistics, along a side
+CELLS = 8  # cells along a side, for the statistics of raw pixels
 _PIXELS_AT_ONCE = 2**24
 _IMAGES_AT_ONCE = 256
 
@@ -36,13 +36,13 @@ class Frozen(ABC):
     """A frozen encoder.
 
     Attributes:
-        name: as the user gave it.
-        spec: of the clips that it takes.
+        name: name of the encoder, as the user gave it.
+        spec: frames and size of the clips that it takes.
         slots: time slots of its tokens, t: T, or T over the length of its tubes.
-        width: of a token, C.
-        pools: what it can give.
-        layer: number of the block, counted from 0, behind which tokens are taken; None where they
-            are taken behind all there is.
+        width: features of a token, C.
+        pools: the pools that :meth:`features` offers.
+        layer: number of the block, counted from 0, after which tokens are taken; None if they are
+            taken after the whole encoder.
     """
 
     layer: int | None = None
@@ -63,9 +63,9 @@ class Frozen(ABC):
 
     @torch.no_grad()
     def features(self, clips: Tensor, pool: Pool) -> Tensor:
-        """What the encoder makes of clips: fp32, on the CPU, without gradients.
+        """Returns features of clips: fp32, on the CPU, without gradients.
 
-        Clips are computed a few at a time, to bound memory; how many changes no feature by more
+        A few clips are computed at a time, to bound memory; their number changes no feature by more
         than rounding.
 
         Args:
@@ -86,14 +86,14 @@ class Frozen(ABC):
         if clips.dtype != torch.uint8 or clips.shape[1:] != (T, S, S, 3) or not len(clips):
             raise ValueError(
                 f"clips are {clips.dtype} {list(clips.shape)}, expected uint8 "
-                f"[B, {T}, {S}, {S}, 3]: {self.name} sees {T} frames of {S} x {S} pixels"
+                f"[B, {T}, {S}, {S}, 3]: {self.name} takes {T} frames of {S} x {S} pixels"
             )
         parts = clips.split(self._clips_at_once)
         return torch.cat([self._features(part, pool).float().cpu() for part in parts])
 
     @cached_property
     def identity(self) -> str:
-        """SHA-256 of class, clip, sizes and weights: equal where all features are."""
+        """SHA-256 of class, clip, sizes and weights; encoders of one identity are equal."""
         digest = hashlib.sha256()
         sizes = {"class": type(self).__name__, "spec": self._clip()} | self._sizes()
         digest.update(json.dumps(sizes, sort_keys=True).encode())
@@ -108,33 +108,33 @@ class Frozen(ABC):
 
     @property
     def dtype(self) -> torch.dtype:
-        """In which it computes: that of its weights, fp64 where it has none."""
+        """Dtype in which it computes: that of its weights, fp64 without weights."""
         numbers = (value.dtype for value in self._state().values() if value.is_floating_point())
         return next(numbers, torch.float64)
 
     @abstractmethod
     def _features(self, clips: Tensor, pool: Pool) -> Tensor:
-        """As :meth:`features`, of as many clips as fit, in any dtype and on any device."""
+        """Returns :meth:`features` of as many clips as fit, in any dtype and on any device."""
 
     @abstractmethod
     def _sizes(self) -> dict[str, Any]:
-        """What of the network its weights do not tell, as plain values."""
+        """Returns facts of the network that its weights do not show, as plain values."""
 
     @abstractmethod
     def _state(self) -> Mapping[str, Tensor]:
-        """Its weights."""
+        """Returns its weights."""
 
 
 def check_finite(frozen: Frozen, features: Tensor, shown: str) -> None:
-    """See that features can be used and kept.
+    """Checks that features are finite.
 
     Args:
-        frozen: whose they are.
-        features: of any shape.
-        shown: what it was shown, for the message.
+        frozen: the encoder.
+        features: its features, of any shape.
+        shown: name of the clips, for the message.
 
     Raises:
-        DataError: some are NaN or infinite.
+        DataError: some features are NaN or infinite.
     """
     if not features.isfinite().all():
         raise DataError(
@@ -144,12 +144,12 @@ def check_finite(frozen: Frozen, features: Tensor, shown: str) -> None:
 
 
 def nearest_pool(frozen: Frozen, pool: Pool) -> Pool:
-    """``pool``, or "mean", which every encoder has."""
+    """Returns ``pool`` if the encoder has it, else "mean", which every encoder has."""
     return pool if pool in frozen.pools else "mean"
 
 
 def pooled_tokens(tokens: Tensor, slots: int, pool: Pool) -> Tensor:
-    """Tokens ``[B, N, C]``, time-major, as "none", "frames" or "mean"; means in at least fp32."""
+    """Pools tokens ``[B, N, C]``, time-major, by "none", "frames" or "mean", in at least fp32."""
     if pool == "none":
         return tokens.unflatten(1, (slots, -1))
     wide = tokens.to(wide_dtype(tokens.dtype))
@@ -157,13 +157,13 @@ def pooled_tokens(tokens: Tensor, slots: int, pool: Pool) -> Tensor:
 
 
 class FrozenEncoder(Frozen):
-    """An encoder of ours: every pool; "cls" are its cls tokens, "attn" its pooling head.
+    """An encoder of ivn. It has every pool; "cls" are its cls tokens, "attn" its pooling head.
 
     Args:
         name, spec: see :class:`Frozen`.
         encoder: the encoder.
-        layer: block, counted from 0 or back from -1, behind which tokens are taken; later blocks
-            do not run, and "attn" there is of the last one alone.
+        layer: number of the block, from 0 or back from -1, after which tokens are taken; later
+            blocks do not run, and only the last block has "attn".
     """
 
     def __init__(self, name: str, encoder: Encoder, spec: ClipSpec, *, layer: int = -1) -> None:
@@ -204,7 +204,7 @@ class FrozenEncoder(Frozen):
         return pooled_tokens(hidden[:, c:], self.slots, pool)
 
     def _sizes(self) -> dict[str, Any]:
-        # Features of the last block are those of the whole encoder, however that was chosen.
+        # The last block gives the features of the whole encoder, by whichever number it is chosen.
         chosen = {"layer": self.layer} if self._stop else {}
         return asdict(self.encoder.config) | chosen
 
@@ -213,10 +213,10 @@ class FrozenEncoder(Frozen):
 
 
 class FrozenNetwork(Frozen):
-    """A network of another library, behind its own last norm.
+    """A network of another library; its features are taken after its own last norm.
 
-    A network of images looks at every frame: a slot is a frame, "cls" are the frames' cls tokens in
-    time order, "attn" the mean over frames of its attention pool.
+    A network of images computes every frame by itself: a slot is a frame, "cls" are the frames' cls
+    tokens in time order, "attn" is the mean over frames of its attention pool.
     """
 
     def __init__(self, name: str, network: FeatureNetwork, spec: ClipSpec) -> None:
@@ -310,11 +310,11 @@ class FrozenTeacher(Frozen):
 
 
 class FrozenPixels(Frozen):
-    """Statistics of raw pixels, the floor under every encoder: nothing is learnt.
+    """Statistics of raw pixels, a lower bound for every encoder: nothing is learnt.
 
-    The tokens are ``CELLS x CELLS`` cells of a frame. Of each, over its pixels in [0, 1]: mean and
-    standard deviation of red, green and blue, then those of what changed since the frame before
-    (zero in the first), C = 12.
+    The tokens are ``CELLS x CELLS`` cells of a frame. The features of a cell, over its pixels in
+    [0, 1], are mean and standard deviation of red, green and blue, then those of the change since
+    the frame before (zero in the first), C = 12.
     """
 
     def __init__(self, name: str, spec: ClipSpec) -> None:

@@ -1,4 +1,4 @@
-"""Networks of transformers: found, read without unpickling, and how their pixels are normalised."""
+"""Reads networks of transformers, without unpickling, and how their pixels are normalised."""
 
 import importlib
 import json
@@ -18,7 +18,7 @@ _PROCESSORS = ("preprocessor_config.json", "video_preprocessor_config.json")
 
 
 def transformers() -> ModuleType:
-    """The library, which an extra installs."""
+    """Returns the library transformers, which an extra installs."""
     try:
         return importlib.import_module("transformers")
     except ImportError as error:
@@ -28,7 +28,7 @@ def transformers() -> ModuleType:
 
 
 def read_config(source: str) -> Any:
-    """The config of a checkpoint: a folder's, or a hub id's."""
+    """Returns the config of a checkpoint, by folder or hub id."""
     try:
         return transformers().AutoConfig.from_pretrained(source, trust_remote_code=False)
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -36,7 +36,7 @@ def read_config(source: str) -> Any:
 
 
 def random_model(kind: Any, config: Any, **options: bool) -> Any:
-    """A model of class ``kind`` with random weights, always the same."""
+    """Returns a model of class ``kind`` with random weights, the same in every call."""
     # transformers draws from the global generator: lend it a seed of its own.
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
@@ -46,13 +46,13 @@ def random_model(kind: Any, config: Any, **options: bool) -> Any:
 def pretrained_model(
     kind: Any, source: str, config: Any, *, unread: Sequence[str] = (), **options: bool
 ) -> Any:
-    """A model of class ``kind`` with a checkpoint's weights, in fp32, all of them.
+    """Returns a model of class ``kind`` with all of a checkpoint's weights, in fp32.
 
-    ``unread`` are patterns of keys of the checkpoint that it has no use for: transformers would
-    report every one of them.
+    ``unread`` are patterns of the checkpoint's keys that the model does not need: transformers
+    would report every one of them.
     """
     check_published(source)
-    # Of transformers' own module: it renames the keys of its own classes alone.
+    # The module is transformers' own: it renames the keys of its own classes alone.
     members = {
         "_keys_to_ignore_on_load_unexpected": list(unread),
         "__module__": kind.__module__,
@@ -81,7 +81,7 @@ def pretrained_model(
 
 
 def pixel_statistics(source: str, usual: Pixels) -> Pixels:
-    """Mean and deviation that a checkpoint's image processor states; ``usual`` without one."""
+    """Returns mean and deviation from a checkpoint's image processor; ``usual`` without one."""
     hub = importlib.import_module("transformers.utils.hub")
     for name in _PROCESSORS:
         try:
@@ -104,7 +104,7 @@ def pixel_statistics(source: str, usual: Pixels) -> Pixels:
 
 
 def cannot_load(source: str, error: Exception) -> ValueError:
-    """What to say of a checkpoint that transformers could not load."""
+    """Returns the error for a checkpoint that transformers could not load."""
     reason = str(error).strip().splitlines()[0]
     return ValueError(
         f"{source!r} is neither a folder with such a checkpoint (as safetensors) nor a hub id that "
@@ -113,12 +113,12 @@ def cannot_load(source: str, error: Exception) -> ValueError:
 
 
 def facts(config: Any) -> dict[str, Any]:
-    """What of a network its weights do not tell, as plain values."""
+    """Returns facts of a network that its weights do not show, as plain values."""
     return {name: getattr(config, name) for name in _FACTS if hasattr(config, name)}
 
 
 def square(name: str, value: Any) -> int:
-    """``value`` of a config, a number or two equal ones, as a number."""
+    """Returns a side as one number, from a number or two equal ones in a config."""
     sides = (value, value) if isinstance(value, int) else tuple(value)
     if len(set(sides)) != 1:
         raise ValueError(f"the checkpoint's {name} is {value}, expected a square")

@@ -21,7 +21,7 @@ _CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.2757771
 
 class _Family(NamedTuple):
     model: str
-    pixels: hf.Pixels  # where no processor states them
+    pixels: hf.Pixels  # used if no processor states them
     cls_tokens: int = 1
     built: Mapping[str, bool] = MappingProxyType({})
     called: Mapping[str, bool] = MappingProxyType({})
@@ -41,7 +41,7 @@ _UNREAD = ("text_", "logit_scale", "visual_projection", "pooler", "classifier", 
 
 
 class TransformersImages(FeatureNetwork):
-    """A model of transformers that looks at each image by itself; its ``last_hidden_state``."""
+    """A model of images from transformers; its features are its ``last_hidden_state``."""
 
     def __init__(self, model: Any, family: _Family, image_size: int) -> None:
         super().__init__()
@@ -64,14 +64,14 @@ class TransformersImages(FeatureNetwork):
 
 
 def read_transformers(source: str, *, weights: str, image_size: int | None) -> FeatureNetwork:
-    """A video or image encoder of transformers, by folder or hub id.
+    """Returns a video or image encoder of transformers.
 
-    With random weights some hub ids tell all sizes: those of SigLIP, VideoMAE and V-JEPA 2.
+    With random weights, the hub ids of SigLIP, VideoMAE and V-JEPA 2 are enough: nothing is read.
 
     Args:
         source: folder or hub id.
         weights: "pretrained" or "random".
-        image_size: side of the frames; the checkpoint's own without it.
+        image_size: side of the frames in pixels; the checkpoint's own without it.
     """
     model_type = _known_type(source) if weights == "random" else ""
     config: Any = None if model_type else hf.read_config(source)
@@ -99,7 +99,7 @@ def read_transformers(source: str, *, weights: str, image_size: int | None) -> F
 
 
 def _known_type(source: str) -> str:
-    """The type of a model whose sizes its name tells, or ""."""
+    """Returns the type of a model whose sizes follow from its name, or ""."""
     if source != "tiny" and siglip.named_sizes(source):
         return "siglip"
     kinds = ("videomae", "vjepa2")

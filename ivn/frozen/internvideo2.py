@@ -1,4 +1,4 @@
-"""InternVideo2 as a teacher: its released encoders, computed by this package's own blocks.
+"""InternVideo2 as a teacher: its released encoders, computed by the blocks of ivn.
 
 Legend: B clips, T frames, n tokens of a frame, C width, P pooled width.
 """
@@ -28,7 +28,10 @@ _TINY = EncoderConfig(
 
 
 class InternVideo2Network(ClipNetwork):
-    """Taps are the stream after a block, without the cls token; its attention is its pool's."""
+    """An encoder of InternVideo2.
+
+    Taps are the stream after a block, without the cls token; attention is that of its pool.
+    """
 
     mean, std = IMAGENET_MEAN, IMAGENET_STD
 
@@ -73,7 +76,7 @@ class InternVideo2Network(ClipNetwork):
 
 
 def load_internvideo2(config: TeacherConfig) -> InternVideo2Network:
-    """The network that ``config`` names, on the CPU in fp32."""
+    """Returns the network that ``config`` names, on the CPU in fp32."""
     if config.weights == "random" and config.source in (*_SIZES, "tiny"):
         encoder = build_encoder(named_sizes(config.source), seed=0)
     else:
@@ -83,7 +86,7 @@ def load_internvideo2(config: TeacherConfig) -> InternVideo2Network:
 
 
 def named_sizes(name: str) -> EncoderConfig:
-    """Sizes of a released encoder, or of "tiny", for tests."""
+    """Returns the sizes of a released encoder, or of "tiny", for tests."""
     if name == "tiny":
         return _TINY
     width, depth, hidden = _SIZES[name]

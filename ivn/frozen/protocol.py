@@ -1,4 +1,4 @@
-"""What the networks inside frozen teachers take and give.
+"""The protocol of frozen networks: their sizes, inputs and outputs.
 
 Legend: B clips, T frames, t = T / frames_per_slot time slots, I = B * T images, S side of the
 teacher's frames in pixels, n tokens of a slot, D teacher's width, P that of its pooled vectors,
@@ -21,20 +21,20 @@ Tap = Callable[[int, Tensor], None]
 
 @dataclass(frozen=True)
 class TeacherConfig:
-    """Which network teaches, and where it is tapped.
+    """A frozen network, and the blocks whose features are targets.
 
     Attributes:
-        kind: "efficientnet" (Lite0, weights from a package), "siglip", "timm" (vision transformers
-            of timm: SigLIP, CLIP, DINOv2 and others), "videomae", "vjepa2" or "internvideo2"
-            (Tables 2 and 3).
-        source: "" for efficientnet; for siglip, videomae and vjepa2 the folder or hub id of a
+        kind: family of networks: "efficientnet" (Lite0, weights from a package), "siglip", "timm"
+            (its vision transformers: SigLIP, CLIP, DINOv2 and others), "videomae", "vjepa2" or
+            "internvideo2" (Tables 2 and 3).
+        source: place of the weights: for siglip, videomae and vjepa2 the folder or hub id of a
             checkpoint of transformers; for timm the model's name, hf-hub:ID or a folder; for
-            internvideo2 a file of its weights. With random weights a known name is enough.
+            internvideo2 a file; "" for efficientnet. With random weights a known name is enough.
         image_size: side of the frames that the teacher sees, in pixels.
-        taps: numbers of blocks, ascending; tap n is the stream after n blocks have run, which is
-            the input of block n. For efficientnet (1,): the network counts as one block.
-        weights: "random" keeps the class and its sizes, for tests and benchmarks.
-        dtype: of the frozen weights and of what is computed from them.
+        taps: numbers of the tapped blocks, ascending: tap n is the stream after n blocks, which is
+            the input of block n. An efficientnet counts as one block: [1].
+        weights: "pretrained" weights, or "random" ones of the same sizes, for tests and benchmarks.
+        dtype: dtype of the teacher's weights and computation.
     """
 
     kind: Literal["efficientnet", "siglip", "timm", "videomae", "vjepa2", "internvideo2"]
@@ -46,14 +46,14 @@ class TeacherConfig:
 
 
 class Targets(NamedTuple):
-    """What a teacher says about clips. What was not asked for is empty.
+    """A teacher's outputs for clips; those that were not asked for are empty.
 
     Attributes:
         layers: raw features of each tap, ascending, ``[K, B, t * n, D]`` or ``[K, B, V, D]``.
-        pooled: raw vectors, one a frame from a network of images and one a clip from a network of
-            clips, ``[B, T or 1, P]``.
+        pooled: raw vectors, one per frame from a network of images and one per clip from a network
+            of clips, ``[B, T or 1, P]``.
         attention: saliency of each token within its slot, at least 0, ``[B, t, n]``; fp32, or
-            fp64 if the teacher is.
+            fp64 for a teacher in fp64.
     """
 
     layers: Tensor
@@ -62,13 +62,13 @@ class Targets(NamedTuple):
 
 
 class Final(NamedTuple):
-    """What a network's own library takes for its features, behind its last norm.
+    """The features of a network as its own library defines them, after its last norm.
 
     Attributes:
-        tokens: ``[B, t * n, D]``, time-major.
-        cls: ``[B, c, D]``; of a network of images those of each frame, in time order.
-        pooled: of its pooling head, ``[B, P]``, the mean over frames from a network of images;
-            ``[B, 0]`` where it has none or was not asked.
+        tokens: tokens ``[B, t * n, D]``, time-major.
+        cls: cls tokens ``[B, c, D]``; from a network of images those of each frame, in time order.
+        pooled: output of the pooling head, ``[B, P]``, from a network of images its mean over
+            frames; ``[B, 0]`` if there is no such head or it was not asked for.
     """
 
     tokens: Tensor
@@ -81,10 +81,10 @@ class Network(nn.Module, ABC):
 
     Attributes:
         image_size: side of a frame in pixels.
-        grid: tokens along a side.
+        grid: tokens along a side of a frame.
         width: features of a token.
-        mean, std: of the pixels, in [0, 1], that the network was trained on.
-        frames_per_slot: frames of a token.
+        mean, std: mean and deviation by which pixels in [0, 1] are normalised.
+        frames_per_slot: frames per token.
     """
 
     image_size: int
@@ -96,17 +96,17 @@ class Network(nn.Module, ABC):
 
     @property
     def dtype(self) -> torch.dtype:
-        """In which the network computes."""
+        """Dtype in which the network computes."""
         return next(self.parameters()).dtype
 
 
 class FeatureNetwork(Network):
-    """A network as its own library uses it.
+    """A network that gives the features of its own library.
 
     Attributes:
-        cls_tokens: of an image, or of a clip.
-        has_head: a pooling head with attention of its own.
-        facts: what of the network its weights do not tell, as plain values.
+        cls_tokens: number of cls tokens per image, or per clip.
+        has_head: whether it has a pooling head with attention.
+        facts: facts of the network that its weights do not show, as plain values.
     """
 
     cls_tokens: int = 0
@@ -115,7 +115,7 @@ class FeatureNetwork(Network):
 
     @abstractmethod
     def final(self, clips: Tensor, *, pooled: bool) -> Final:
-        """Its features of clips ``[B, T, 3, S, S]``, normalised, in the network's dtype."""
+        """Returns features of clips ``[B, T, 3, S, S]``, normalised, in the network's dtype."""
 
 
 class TappedNetwork(Network):
@@ -123,7 +123,7 @@ class TappedNetwork(Network):
 
     Attributes:
         taps: numbers of blocks to tap after, ascending.
-        images_at_once: how many make the fastest pass where a caller asks for no number; 0: all.
+        images_at_once: number of images in the fastest pass, the default of callers; 0 for all.
     """
 
     taps: tuple[int, ...]
@@ -136,25 +136,25 @@ class TappedNetwork(Network):
 
     @abstractmethod
     def pooled_vectors(self, frames: int) -> int:
-        """How many pooled vectors a clip of ``frames`` gives."""
+        """Returns the number of pooled vectors for a clip of ``frames`` frames."""
 
     @abstractmethod
     def look(
         self, clips: Tensor, tap: Tap | None, *, pooled: bool, attention: bool
     ) -> tuple[Tensor, Tensor]:
-        """Give ``tap(k, tokens)`` each tapped layer, then return pooled and attention.
+        """Calls ``tap(k, tokens)`` with each tapped layer, then returns pooled and attention.
 
         Args:
             clips: ``[B, T, 3, S, S]``, normalised, in the network's dtype.
-            tap: called as soon as a layer is there, with its tokens in the order of the clips,
-                slots and places, so that what it drops is not held.
-            pooled: ask for ``[B, T or 1, P]``; otherwise that with P = 0.
-            attention: ask for ``[B, t, n]``; otherwise that with n = 0.
+            tap: called as soon as a layer is computed, with its tokens in the order of clips, slots
+                and positions, so that layers it does not keep are freed.
+            pooled: whether to compute ``[B, T or 1, P]``; without it P is 0.
+            attention: whether to compute ``[B, t, n]``; without it n is 0.
         """
 
 
 class ImageNetwork(TappedNetwork):
-    """A network that looks at each frame by itself."""
+    """A network that computes each frame by itself."""
 
     def pooled_vectors(self, frames: int) -> int:
         return frames
@@ -162,33 +162,33 @@ class ImageNetwork(TappedNetwork):
     def look(
         self, clips: Tensor, tap: Tap | None, *, pooled: bool, attention: bool
     ) -> tuple[Tensor, Tensor]:
-        found = self.features(clips.flatten(0, 1), tap, pooled=pooled, attention=attention)
-        pooled_frames, weights = (output.unflatten(0, clips.shape[:2]) for output in found)
+        outputs = self.features(clips.flatten(0, 1), tap, pooled=pooled, attention=attention)
+        pooled_frames, weights = (output.unflatten(0, clips.shape[:2]) for output in outputs)
         return pooled_frames, weights
 
     @abstractmethod
     def features(
         self, images: Tensor, tap: Tap | None, *, pooled: bool, attention: bool
     ) -> tuple[Tensor, Tensor]:
-        """Give ``tap(k, tokens [I, n, D])`` each tapped layer, then return pooled and attention.
+        """Calls ``tap(k, tokens [I, n, D])`` with each layer, then returns pooled and attention.
 
         Args:
             images: ``[I, 3, S, S]``, normalised, in the network's dtype.
-            tap: called as soon as a layer is there, so that what it drops is not held.
-            pooled: ask for ``[I, P]``; otherwise ``[I, 0]``.
-            attention: ask for ``[I, n]``; otherwise ``[I, 0]``.
+            tap: called as soon as a layer is computed, so that layers it does not keep are freed.
+            pooled: whether to compute ``[I, P]``; without it ``[I, 0]``.
+            attention: whether to compute ``[I, n]``; without it ``[I, 0]``.
         """
 
 
 class ClipNetwork(TappedNetwork):
-    """A network that looks at a clip as a whole, and pools it into one vector."""
+    """A network that computes a clip as a whole, and pools it into one vector."""
 
     def pooled_vectors(self, frames: int) -> int:
         return 1
 
 
 def per_clip(images: Final, clips: int) -> Final:
-    """The features of the frames of ``clips`` clips as features of the clips."""
+    """Joins the features of the frames of ``clips`` clips into features of the clips."""
     tokens, cls, pooled = (part.unflatten(0, (clips, -1)) for part in images)
     wide = pooled.to(wide_dtype(pooled.dtype))
     return Final(tokens.flatten(1, 2), cls.flatten(1, 2), wide.mean(1))
@@ -203,16 +203,16 @@ def run_blocks(
     to_end: bool,
     arguments: tuple[None, ...] = (),
 ) -> Tensor:
-    """The stream ``hidden`` after the last block, or, unless ``to_end``, after the last tapped.
+    """Returns the stream after the last block or, unless ``to_end``, after the last tapped block.
 
     Args:
-        hidden: ``[B, N, D]``, the input of the first block.
-        blocks: each called with the stream and ``arguments``; what they give after the stream is
+        hidden: input of the first block, ``[B, N, D]``.
+        blocks: blocks, called with the stream and ``arguments``; outputs beside the stream are
             dropped.
-        taps: as a teacher's.
-        tap: gets each tapped layer, if it is given.
-        to_end: run the blocks after the last tapped too.
-        arguments: of every block.
+        taps: numbers of the blocks to tap after, ascending.
+        tap: function that is called with each tapped layer.
+        to_end: whether the blocks after the last tapped one run, too.
+        arguments: further arguments of every block.
     """
     tapped = {} if tap is None else {block: k for k, block in enumerate(taps)}
     last = len(blocks) if to_end else max(tapped, default=0)
@@ -226,13 +226,17 @@ def run_blocks(
 
 
 def saliency(tokens: Tensor) -> Tensor:
-    """The length of each token ``[..., N, D] -> [..., N]``, in at least fp32."""
-    # Of tokens before the last norm, which would make all lengths alike.
+    """Returns the length of each token, ``[..., N, D] -> [..., N]``, in at least fp32."""
+    # For tokens before the last norm, which would make all lengths alike.
     return torch.linalg.vector_norm(tokens.to(wide_dtype(tokens.dtype)), dim=-1)
 
 
 def check_taps(taps: tuple[int, ...], depth: int, *, first: int = 0) -> None:
-    """Refuse taps that do not ascend or lie outside ``[first, depth]``."""
+    """Checks that taps ascend and lie in ``[first, depth]``.
+
+    Raises:
+        ValueError: they do not.
+    """
     if list(taps) != sorted(set(taps)) or any(not first <= tap <= depth for tap in taps):
         raise ValueError(
             f"taps are {list(taps)}, expected ascending numbers of blocks in [{first}, {depth}]: "

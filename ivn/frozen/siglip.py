@@ -35,7 +35,7 @@ _NAME = re.compile(rf"google/siglip2?-({'|'.join(_TOWERS)})-patch(\d+)-(\d+)")
 
 
 class SiglipNetwork(ImageNetwork, FeatureNetwork):
-    """The vision tower's own blocks and head, run without keeping what is not tapped."""
+    """A SigLIP vision tower; layers that are not tapped are not kept."""
 
     positions: Tensor
     has_head = True
@@ -87,10 +87,10 @@ class SiglipNetwork(ImageNetwork, FeatureNetwork):
         return self.patch_embedding(images).flatten(2).transpose(1, 2) + self.positions
 
     def _probe_attention(self, tokens: Tensor) -> Tensor:
-        """Softmax of the probe's query with each token's key, ``[I, H, n]`` in fp32 or wider.
+        """Returns the softmax of the probe's query with the tokens' keys, ``[I, H, n]``.
 
-        Each head's key projection is applied to its one query instead of to all tokens; the
-        keys' bias adds the same to every token, which a softmax does not see.
+        It is in fp32 or wider. Each head's key projection is applied to its one query instead of to
+        all tokens; the keys' bias adds the same to every token, which does not change a softmax.
         """
         attend = self.head.attention
         query, key, _ = attend.in_proj_weight.chunk(3)
@@ -100,7 +100,7 @@ class SiglipNetwork(ImageNetwork, FeatureNetwork):
         return (directions @ tokens.mT).softmax(-1, dtype=wide_dtype(tokens.dtype))
 
     def _pool(self, tokens: Tensor, weights: Tensor) -> Tensor:
-        """The pooling head's output, ``[I, D]``; values are projected after they are summed."""
+        """Returns the pooling head's output, ``[I, D]``; values are summed, then projected."""
         attend = self.head.attention
         value = attend.in_proj_weight.chunk(3)[2].view(attend.num_heads, -1, self.width)
         summed = weights.to(tokens.dtype) @ tokens
@@ -110,7 +110,7 @@ class SiglipNetwork(ImageNetwork, FeatureNetwork):
 
 
 def resize_positions(table: Tensor, grid: int) -> Tensor:
-    """A square position table ``[m * m, D]`` bicubically resized to ``[grid * grid, D]``."""
+    """Resizes a square position table ``[m * m, D]`` bicubically to ``[grid * grid, D]``."""
     side = round(len(table) ** 0.5)
     if side == grid:
         return table.clone()
@@ -120,7 +120,7 @@ def resize_positions(table: Tensor, grid: int) -> Tensor:
 
 
 def load_siglip(config: TeacherConfig) -> SiglipNetwork:
-    """The network that ``config`` names, on the CPU in fp32."""
+    """Returns the network that ``config`` names, on the CPU in fp32."""
     if not config.source:
         raise ValueError(
             "the siglip teacher has no source: give stage.teacher.source, a folder or a hub id "
@@ -134,7 +134,7 @@ def load_siglip(config: TeacherConfig) -> SiglipNetwork:
 def read_siglip(
     source: str, *, weights: str, taps: tuple[int, ...], image_size: int | None
 ) -> SiglipNetwork:
-    """A tower by folder, hub id or known name; without ``image_size`` at its own."""
+    """Returns a tower by folder, hub id or known name; without ``image_size`` at its own."""
     kind = hf.transformers().SiglipVisionModel
     if weights == "random":
         model = hf.random_model(kind, _sizes(source))
@@ -146,7 +146,7 @@ def read_siglip(
 
 
 def named_sizes(source: str) -> dict[str, int]:
-    """Sizes of a vision tower by its name on the hub, or of "tiny", for tests; else nothing."""
+    """Returns sizes of a tower by its name on the hub, or of "tiny" for tests; else nothing."""
     if source == "tiny":
         tower, patch_size, image_size = (64, 128, 4, 4), 16, 128
     elif named := _NAME.fullmatch(source):
@@ -159,7 +159,7 @@ def named_sizes(source: str) -> dict[str, int]:
 
 
 def vision_config(source: str) -> Any:
-    """The config of a checkpoint's vision tower."""
+    """Returns the config of a checkpoint's vision tower."""
     config = hf.read_config(source)
     if config.model_type == "siglip":
         return config.vision_config

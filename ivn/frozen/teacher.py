@@ -1,4 +1,4 @@
-"""A frozen teacher: from clips in bytes, or the student's pixels, to targets.
+"""A frozen teacher, from clips in bytes or the student's pixels to targets.
 
 Legend: B clips, T frames, t = T / frames_per_slot time slots, S side of the teacher's frames in
 pixels, n tokens of a slot, D teacher's width, P that of its pooled vectors, K tapped layers, V
@@ -20,7 +20,7 @@ from .protocol import TappedNetwork, Targets
 
 
 class Teacher(nn.Module):
-    """A frozen network that looks at clips, as a whole or frame by frame.
+    """A frozen network that gives targets for clips.
 
     ``network`` moves with ``to()`` but is no registered submodule: no parent's ``train()``,
     ``parameters()``, ``state_dict()`` or data-parallel wrapper reaches it.
@@ -53,7 +53,7 @@ class Teacher(nn.Module):
 
     @property
     def grid(self) -> int:
-        """Tokens along a side of a frame; the student needs as many."""
+        """Tokens along a side of a frame; the student needs the same number."""
         return self.network.grid
 
     @property
@@ -73,11 +73,11 @@ class Teacher(nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
-        """In which the teacher computes."""
+        """Dtype in which the teacher computes."""
         return self.network.dtype
 
     def frames_for(self, frames: int) -> int:
-        """Frames that the teacher sees where the student sees ``frames``, one to a token."""
+        """Returns the teacher's number of frames for a student's ``frames``, one per token."""
         return frames * self.network.frames_per_slot
 
     def forward(
@@ -90,20 +90,21 @@ class Teacher(nn.Module):
         attention: bool = True,
         clips_at_once: int = 0,
     ) -> Targets:
-        """Targets from the teacher's own view of the clips, without gradients.
+        """Returns targets from the teacher's own clips, without gradients.
 
         Args:
             video: uint8 ``[B, T, S, S, 3]``.
-            index: ``[B, V]`` int64: keep these of a clip's ``t * n`` tokens in ``layers``.
-            layers, pooled, attention: what to compute; blocks that none of them needs do not run.
-            clips_at_once: clips a pass, to bound memory; 0 leaves it to the network. Changes no
-                result.
+            index: tokens to keep in ``layers``, of a clip's ``t * n``, int64 ``[B, V]``.
+            layers, pooled, attention: whether to compute each; blocks that none of them needs do
+                not run.
+            clips_at_once: clips per pass, to bound memory; 0 leaves it to the network. It changes
+                no result.
         """
         S = self.image_size
         if video.dtype != torch.uint8 or video.ndim != 5 or video.shape[2:] != (S, S, 3):
             raise ValueError(
                 f"video is {video.dtype} {list(video.shape)}, expected uint8 [B, T, {S}, {S}, 3]: "
-                f"this teacher sees frames of {S} x {S} pixels"
+                f"this teacher takes frames of {S} x {S} pixels"
             )
         frames = video.permute(0, 1, 4, 2, 3)
         wanted = (layers, pooled, attention)
@@ -119,11 +120,11 @@ class Teacher(nn.Module):
         attention: bool = True,
         clips_at_once: int = 0,
     ) -> Targets:
-        """Targets from the student's pixels, resized bicubically: what the released code does.
+        """Returns targets from the student's pixels, resized bicubically like the released code.
 
         Args:
             video: ImageNet-normalised float ``[B, 3, T, H, W]``.
-            index, layers, pooled, attention, clips_at_once: as in :meth:`forward`.
+            index, layers, pooled, attention, clips_at_once: see :meth:`forward`.
         """
         if not video.is_floating_point() or video.ndim != 5 or video.shape[1] != 3:
             raise ValueError(
@@ -131,7 +132,7 @@ class Teacher(nn.Module):
             )
         if (slot := self.network.frames_per_slot) > 1:
             raise ValueError(
-                f"the student's pixels have one frame a token and this teacher sees {slot}: set "
+                f"the student has one frame per token and this teacher {slot}: set "
                 'stage.teacher_input = "decoded"'
             )
         frames = video.transpose(1, 2)
@@ -184,8 +185,8 @@ class Teacher(nn.Module):
             images = normalise(clips.flatten(0, 1)).to(self.dtype)
             rows = None if index is None else index[part]
             tap = partial(_store, targets.layers[:, part], rows) if layers else None
-            seen = images.unflatten(0, clips.shape[:2])
-            outputs = self.network.look(seen, tap, pooled=pooled, attention=attention)
+            images = images.unflatten(0, clips.shape[:2])
+            outputs = self.network.look(images, tap, pooled=pooled, attention=attention)
             for whole, output in zip(targets[1:], outputs, strict=True):
                 whole[part] = output
         return targets
@@ -196,6 +197,6 @@ class Teacher(nn.Module):
 
 
 def _store(layers: Tensor, index: Tensor | None, k: int, tokens: Tensor) -> None:
-    """Write the kept tokens of layer ``k``: ``[B * t * n, D]`` into ``layers [K, B, V, D]``."""
+    """Writes the kept tokens of layer ``k``, ``[B * t * n, D]``, into ``layers [K, B, V, D]``."""
     clips = tokens.reshape(layers.shape[1], -1, tokens.shape[-1])
     layers[k] = clips if index is None else gather_tokens(clips, index)

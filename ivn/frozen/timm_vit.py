@@ -1,4 +1,4 @@
-"""Vision transformers of timm as teachers: SigLIP, CLIP, DINOv2 and whatever runs alike.
+"""Vision transformers of timm as teachers: SigLIP, CLIP, DINOv2 and others.
 
 Legend: I images, n tokens of an image, p prefix tokens (cls and registers), D width, H heads.
 """
@@ -34,8 +34,8 @@ from .protocol import (
 class TimmNetwork(ImageNetwork, FeatureNetwork):
     """A transformer with ``forward_intermediates``, run by timm itself.
 
-    Taps are the stream before the last norm, without prefix tokens. Pooled is what goes into its
-    classifier. Attention is that of its attention pool where it has one (SigLIP), else that of its
+    Taps are the stream before the last norm, without prefix tokens. Pooled is the input of its
+    classifier. Attention is that of its attention pool if it has one (SigLIP), else that of its
     cls token in the last block, averaged over heads (CLIP, DINOv2), else the length of the tokens
     after the last block.
     """
@@ -66,7 +66,7 @@ class TimmNetwork(ImageNetwork, FeatureNetwork):
         self.cls_tokens = int(getattr(model, "cls_token", None) is not None)
         self.pool = _attention_pool(model)
         self.has_head = self.pool is not None
-        # Heads do not show in the sizes of weights; the architecture's name tells them.
+        # Sizes of weights do not show the number of heads; the architecture's name does.
         heads = getattr(getattr(model.blocks[-1], "attn", None), "num_heads", 0)
         self.facts = {"architecture": model.pretrained_cfg.get("architecture"), "heads": heads}
         self.model = model
@@ -80,15 +80,15 @@ class TimmNetwork(ImageNetwork, FeatureNetwork):
             return empty, empty
         depth = len(self.model.blocks)
         wanted = sorted({*(() if tap is None else self.taps), *((depth,) if to_end else ())})
-        with self._watched(attention) as seen:
-            found = self.model.forward_intermediates(
+        with self._watched(attention) as watched:
+            outputs = self.model.forward_intermediates(
                 images,
                 indices=[number - 1 for number in wanted],
                 output_fmt="NLC",
                 intermediates_only=not to_end,
                 stop_early=not to_end,
             )
-        last, layers = found if to_end else (empty, found)
+        last, layers = outputs if to_end else (empty, outputs)
         if tap is not None:
             for k, number in enumerate(self.taps):
                 tap(k, layers[wanted.index(number)])
@@ -97,7 +97,7 @@ class TimmNetwork(ImageNetwork, FeatureNetwork):
             return vector, empty
         if self.pool is not None:
             return vector, self._pool_attention(last)
-        return vector, seen[0] if seen else saliency(layers[-1])
+        return vector, watched[0] if watched else saliency(layers[-1])
 
     def final(self, clips: Tensor, *, pooled: bool) -> Final:
         hidden = self.model.forward_features(clips.flatten(0, 1))
@@ -107,7 +107,7 @@ class TimmNetwork(ImageNetwork, FeatureNetwork):
         return per_clip(images, len(clips))
 
     def _pool_attention(self, hidden: Tensor) -> Tensor:
-        """Attention of the pool's query to each token, averaged over its heads, ``[I, n]``."""
+        """Returns attention of the pool's query to each token, averaged over heads, ``[I, n]``."""
         pool: Any = self.pool
         tokens = hidden if self.model.pool_include_prefix else hidden[:, self.prefix :]
         if pool.pos_embed is not None:
@@ -120,30 +120,30 @@ class TimmNetwork(ImageNetwork, FeatureNetwork):
 
     @contextlib.contextmanager
     def _watched(self, attention: bool) -> Iterator[list[Tensor]]:
-        """Collects the cls token's attention in the last block, ``[I, n]``, where it is wanted."""
-        seen: list[Tensor] = []
+        """Collects the cls token's attention in the last block, ``[I, n]``, if it is wanted."""
+        watched: list[Tensor] = []
         attend: Any = getattr(self.model.blocks[-1], "attn", None)
         drop = getattr(attend, "attn_drop", None)
         if not attention or self.pool is not None or not self.cls_tokens or drop is None:
-            yield seen
+            yield watched
             return
 
         def keep(_: Any, inputs: tuple[Tensor, ...]) -> None:
             rows = inputs[0][:, :, 0, self.prefix :]  # [I, H, n]
-            seen.append(rows.to(wide_dtype(rows.dtype)).mean(1))
+            watched.append(rows.to(wide_dtype(rows.dtype)).mean(1))
 
-        # A fused attention has no weights to see; the last block alone runs without.
+        # Fused attention gives no weights: the last block alone runs without it.
         fused, attend.fused_attn = attend.fused_attn, False
         handle = drop.register_forward_pre_hook(keep)
         try:
-            yield seen
+            yield watched
         finally:
             attend.fused_attn = fused
             handle.remove()
 
 
 def load_timm(config: TeacherConfig) -> TimmNetwork:
-    """The network that ``config`` names, on the CPU in fp32."""
+    """Returns the network that ``config`` names, on the CPU in fp32."""
     if not config.source:
         raise ValueError(
             "the timm teacher has no source: give stage.teacher.source, a name such as "
@@ -157,7 +157,7 @@ def load_timm(config: TeacherConfig) -> TimmNetwork:
 def read_timm(
     source: str, *, weights: str, taps: tuple[int, ...], image_size: int | None
 ) -> TimmNetwork:
-    """A network by timm's name, ``hf-hub:ID`` or folder; without ``image_size`` at its own.
+    """Returns a network by timm's name, ``hf-hub:ID`` or folder; by default at its own image size.
 
     timm resamples the positions of a checkpoint to ``image_size``.
     """
@@ -185,12 +185,12 @@ def read_timm(
     except SafetensorError as error:
         raise ValueError(f"the weights of {source!r} are damaged: {_reason(error)}") from None
     if weights == "pretrained" and pickled.is_file() and not whole.is_file():
-        check_plain(pickled)  # after timm, which says what it does not read
+        check_plain(pickled)  # after timm, whose message names what it does not read
     return TimmNetwork(model.eval(), taps=taps)
 
 
 def _attention_pool(model: Any) -> Any:
-    """The model's pool with a learnt query, or None."""
+    """Returns the model's pool with a learnt query, or None."""
     kind = _timm("timm.layers").AttentionPoolLatent
     pool = getattr(model, "attn_pool", None)
     return pool if isinstance(pool, kind) else None

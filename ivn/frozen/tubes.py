@@ -38,7 +38,7 @@ _WIDTHS = {
 }
 _VIDEOMAE = re.compile(r"MCG-NJU/videomae-(small|base|large|huge)(-.+)?")
 _VJEPA2 = re.compile(r"facebook/vjepa2-vit([lhg])-fpc(\d+)-(\d+)(-.+)?")
-# What checkpoints also hold, and the encoder has no use for.
+# Keys of checkpoints that the encoder does not need.
 _BEHIND_VIDEOMAE = ("decoder", "mask_token", "classifier", "fc_norm")
 _BEHIND_VJEPA2 = ("pooler", "classifier")
 _TINY = {"hidden_size": 48, "num_hidden_layers": 4, "num_attention_heads": 4}
@@ -47,7 +47,7 @@ _TINY = {"hidden_size": 48, "num_hidden_layers": 4, "num_attention_heads": 4}
 class TubeNetwork(ClipNetwork, FeatureNetwork):
     """A transformer over a clip's tubes; taps are its stream before any last norm.
 
-    Neither network has a pooling head or a cls token: pooled is the mean of the tokens behind the
+    Neither network has a pooling head or a cls token: pooled is the mean of the tokens after the
     last norm, attention the length of the tokens before it.
     """
 
@@ -88,11 +88,11 @@ class TubeNetwork(ClipNetwork, FeatureNetwork):
 
     @abstractmethod
     def embed(self, clips: Tensor) -> Tensor:
-        """The input of the first block, ``[B, N, D]``, of clips ``[B, T, 3, S, S]``."""
+        """Returns the input of the first block, ``[B, N, D]``, for clips ``[B, T, 3, S, S]``."""
 
 
 class VideoMAENetwork(TubeNetwork):
-    """VideoMAE's encoder; its fixed sines over 8 x 14 x 14 tubes are interpolated to others."""
+    """VideoMAE's encoder; its sines over 8 x 14 x 14 tubes are interpolated to other grids."""
 
     positions: Tensor
 
@@ -115,7 +115,7 @@ class VideoMAENetwork(TubeNetwork):
 
 
 class VJEPA2Network(TubeNetwork):
-    """V-JEPA 2's encoder, without its predictor; its rotary positions serve every grid."""
+    """V-JEPA 2's encoder, without its predictor; its rotary positions fit every grid."""
 
     def __init__(self, model: Any, *, taps: tuple[int, ...], image_size: int) -> None:
         super().__init__(model.config, taps=taps, image_size=image_size)
@@ -133,12 +133,12 @@ class VJEPA2Network(TubeNetwork):
 
 
 def load_videomae(config: TeacherConfig) -> TubeNetwork:
-    """The network that ``config`` names, on the CPU in fp32."""
+    """Returns the network that ``config`` names, on the CPU in fp32."""
     return _load("videomae", config)
 
 
 def load_vjepa2(config: TeacherConfig) -> TubeNetwork:
-    """The network that ``config`` names, on the CPU in fp32."""
+    """Returns the network that ``config`` names, on the CPU in fp32."""
     return _load("vjepa2", config)
 
 
@@ -160,7 +160,15 @@ def _load(model_type: str, config: TeacherConfig) -> TubeNetwork:
 def read_tubes(
     model_type: str, source: str, *, weights: str, taps: tuple[int, ...], image_size: int | None
 ) -> TubeNetwork:
-    """A "videomae" or "vjepa2" by folder, hub id or known name; else at its own ``image_size``."""
+    """Returns a "videomae" or "vjepa2" network, without ``image_size`` at its own.
+
+    Args:
+        model_type: "videomae" or "vjepa2".
+        source: folder, hub id or known name.
+        weights: "pretrained" or "random".
+        taps: numbers of the blocks to tap after, ascending.
+        image_size: side of the frames in pixels.
+    """
     library, usual = hf.transformers(), (IMAGENET_MEAN, IMAGENET_STD)
     model_class, config_class, network_class, unread = {
         "videomae": ("VideoMAEModel", "VideoMAEConfig", VideoMAENetwork, _BEHIND_VIDEOMAE),
@@ -188,7 +196,7 @@ def read_tubes(
 
 
 def named_sizes(model_type: str, source: str) -> dict[str, Any]:
-    """Sizes by a name on the hub, or of "tiny", for tests; else nothing."""
+    """Returns sizes by a name on the hub, or of "tiny", for tests; else nothing."""
     return _named_videomae(source) if model_type == "videomae" else _named_vjepa2(source)
 
 

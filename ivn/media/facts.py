@@ -80,7 +80,7 @@ def read_facts(source: Source) -> Facts:
         times = np.array(ticks, np.float64) * tick
         fps = _rate(times, float(clock.rate))
         duration = float(times[-1] - times[0]) + 1 / fps
-        # Decoded, since nothing else tells how players turn it.
+        # Only a decoded frame tells how players turn it.
         first, context = _first(whole, reading), reading.stream.codec_context
         orientation = orientation_of(first)
         width, height = first.width, first.height

@@ -1,1 +1,1 @@
-"""The networks: encoder, predictor, decoders and frozen teachers."""
+"""The networks that are trained: encoder, predictor, decoders and alignment heads."""

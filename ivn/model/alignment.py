@@ -28,9 +28,10 @@ class Alignment(nn.Module):
         teacher_pool_width: int,
         grid: Grid,
     ) -> None:
-        """``pool_width`` 0 leaves the pooled head out, ``layers`` 0 the positions too.
+        """Builds the heads.
 
-        ``teacher_pool_width`` 0 is the teacher's own.
+        With ``pool_width`` 0 there is no pooled head, with ``layers`` 0 there are no positions.
+        With ``teacher_pool_width`` 0 pooled vectors are as wide as the teacher's tokens.
         """
         super().__init__()
         self.grid = grid
@@ -47,7 +48,7 @@ class Alignment(nn.Module):
             reset_table(self.pos_embed, self.grid)
 
     def forward(self, features: list[Tensor], visible_index: Tensor, grid: Grid) -> list[Tensor]:
-        """What each head takes, ``[B, V, C]``, of each of the tapped ``[B, 4 + V, C]``."""
+        """Returns the input ``[B, V, C]`` of each head for its block's output ``[B, 4 + V, C]``."""
         if not features:
             return []
         table, rows = self._positions(self.pos_embed, grid), visible_index + CLS_TOKENS
@@ -59,7 +60,7 @@ class Alignment(nn.Module):
         return [placed(feature) for feature in features]
 
     def distances(self, tokens: Sequence[Tensor], targets: Sequence[Tensor]) -> list[Tensor]:
-        """Cosine distances ``[B, V]`` of each head's ``[B, V, C]`` to its target ``[B, V, D]``."""
+        """Returns each head's cosine distances ``[B, V]`` from ``[B, V, C]`` to ``[B, V, D]``."""
         heads = cast(Iterable[ProjectionHead], self.layers)
         return [
             head.distance(x, target) for head, x, target in zip(heads, tokens, targets, strict=True)

@@ -27,7 +27,7 @@ class Attention(nn.Module):
         self.proj = Linear(width, width)
 
     def forward(self, x: Tensor, lengths: Sequence[int] = ()) -> Tensor:
-        """``[B, N, C] -> [B, N, C]``, within sequences of ``lengths`` where a row holds several."""
+        """Returns ``[B, N, C]``; attends within sequences of ``lengths`` if a row holds several."""
         qkv = qk_norm(self.qkv(x), self.q_norm.weight, self.k_norm.weight, eps=self.q_norm.eps)
         heads = [y.unflatten(-1, (self.heads, -1)) for y in qkv.chunk(3, dim=-1)]
         mixed = packed_attention(*heads, lengths=lengths) if lengths else attention(*heads)
@@ -59,7 +59,7 @@ class LayerScale(nn.Module):
 
 
 class Block(nn.Module):
-    """``x + drop(gamma * attention(norm(x)))``, then the same with the MLP."""
+    """A transformer block: ``x + drop(gamma * attention(norm(x)))``, then the same with the MLP."""
 
     def __init__(self, width: int, heads: int, hidden: int, layer_scale: float) -> None:
         super().__init__()
@@ -73,17 +73,17 @@ class Block(nn.Module):
     def forward(
         self, x: Tensor, normed: Tensor, drop: Tensor, following: Tensor, lengths: Sequence[int]
     ) -> tuple[Tensor, Tensor]:
-        """One step of the residual stream.
+        """Takes one step of the residual stream.
 
         Args:
             x: ``[B, N, C]``, the residual stream, in its own dtype.
-            normed: ``norm1(x)``, in the dtype in which the branches compute.
+            normed: ``norm1(x)``, in the dtype of the branches.
             drop: ``[B, N, 2]`` factors of the two branches of each token.
             following: weight of the norm that comes next, ``[C]``.
-            lengths: tokens of each clip where the row holds several, end to end; else none.
+            lengths: numbers of tokens of the clips if a row holds several, end to end; else empty.
 
         Returns:
-            The stream, and its norm for what comes next.
+            The stream, and its norm for the next block.
         """
         attended = self.attn(normed, lengths)
         x, normed = add_norm(x, attended, self.ls1.gamma, drop[..., 0], self.norm2.weight)

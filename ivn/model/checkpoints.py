@@ -1,11 +1,11 @@
-"""Where weights lie: which file a path means, and which checkpoint of a run is its newest."""
+"""Finds the checkpoints of a run, and the file of weights that a path stands for."""
 
 from pathlib import Path
 
 from .formats import INDEX, index_of, is_shard
 
 CHECKPOINTS = "checkpoints"
-# Of a whole model, as hubs have them: the first that is there is taken.
+# Names of a whole model's weights on hubs; the first that exists is read.
 HUB_NAMES = (
     "model.safetensors",
     f"model.safetensors{INDEX}",
@@ -19,27 +19,27 @@ _STEP = "step-" + 8 * "[0-9]"
 
 
 def checkpoints(run: Path) -> list[Path]:
-    """The checkpoints of a run, the oldest first: folders named step- and eight digits.
+    """Returns the checkpoints of a run, oldest first: folders named step- and eight digits.
 
-    A user's own copies, of whatever other name, are none: they are neither read nor removed.
+    Folders of other names, such as a user's own copies, are neither read nor removed.
     """
     return sorted(path for path in (run / CHECKPOINTS).glob(_STEP) if path.is_dir())
 
 
 def newest(run: Path) -> Path | None:
-    """The checkpoint that a run goes on from and is judged by; None before the first."""
+    """Returns the newest checkpoint of a run, or None before the first."""
     # Even if it is damaged: an older one would be another result.
     return next(reversed(checkpoints(run)), None)
 
 
 def weights_file(path: Path, part: str) -> Path:
-    """The file at ``path`` or, in a folder, that of ``part`` or of the whole model.
+    """Returns the file at ``path`` or, in a folder, the file of ``part`` or of the whole model.
 
-    Of a run's folder that is the newest checkpoint's; of DeepSpeed's that of the folder that its
-    file ``latest`` names. Of a model in shards it is their index.
+    In a run's folder it is that of the newest checkpoint, in DeepSpeed's that of the folder which
+    the file ``latest`` names. For a model in shards it is their index.
 
     Raises:
-        FileNotFoundError: there is none.
+        FileNotFoundError: there is no such file.
         ValueError: ``latest`` names no folder inside ``path``.
     """
     if not path.is_dir():
@@ -67,14 +67,14 @@ def _first(folder: Path, names: tuple[str, ...]) -> Path | None:
 
 
 def _named_by_latest(root: Path) -> Path:
-    """The folder of DeepSpeed's newest checkpoint in ``root``."""
+    """Returns the folder of DeepSpeed's newest checkpoint in ``root``."""
     latest = root / LATEST
     try:
         name = LATEST if latest.is_dir() else latest.read_text("utf-8").strip()
         folder = (root / name).resolve()
-    except ValueError as error:  # no text, or a name with a zero byte
+    except ValueError as error:  # not text, or a name with a zero byte
         raise ValueError(f"{latest} names no folder ({error})") from None
-    # Links are followed: whatever is read lies in the folder that the user gave.
+    # Links are resolved, so that only files in the folder that the user gave are read.
     if folder.parent != root.resolve():
         raise ValueError(
             f"{latest} names {name!r}, which is not in {root}: give that folder itself"

@@ -1,4 +1,4 @@
-"""Decoders: what turns a predicted token into a target, pixels or a latent vector.
+"""Decoders turn a predicted token into a target: pixels or a latent vector.
 
 Legend: B batch, P predicted tokens, R = B * P rows, D dimensions of a target, Z predictor width.
 """
@@ -34,7 +34,7 @@ class DiffusionConfig:
     """A conditional diffusion decoder of pixels.
 
     Attributes:
-        depth: residual blocks (Table 1c: 3, 6 or 9).
+        depth: number of residual blocks (Table 1c: 3, 6 or 9).
         width: features of a row inside the blocks (Table 1c: 1024, 1536 or 2048).
     """
 
@@ -51,7 +51,7 @@ class PixelHeadConfig:
     """A deterministic decoder of pixels.
 
     Attributes:
-        depth: linear layers (Table 1c: 1, a linear decoder, or 3, an MLP).
+        depth: number of linear layers (Table 1c: 1, a linear decoder, or 3, an MLP).
         width: features between the linear layers.
     """
 
@@ -71,8 +71,9 @@ class LatentHeadConfig:
 
 
 def _check_sizes(depth: int, width: int) -> None:
-    if depth < 1 or width < 1:
-        raise ValueError(f"depth {depth}, width {width}: expected at least 1 of each")
+    for name, size in (("depth", depth), ("width", width)):
+        if size < 1:
+            raise ValueError(f"{name} is {size}, expected at least 1")
 
 
 PixelDecoderConfig = DiffusionConfig | PixelHeadConfig
@@ -82,7 +83,7 @@ DecoderConfig = PixelDecoderConfig | LatentHeadConfig
 class DiffusionDecoder(nn.Module):
     """Models the distribution of a patch given the predictor's token.
 
-    Trains on the noise of a random step; :meth:`sample` draws patches.
+    It is trained on the noise of a random step; :meth:`sample` draws patches.
     """
 
     def __init__(self, target: int, condition: int, width: int, depth: int) -> None:
@@ -91,11 +92,11 @@ class DiffusionDecoder(nn.Module):
         self.net = Denoiser(target, condition, width, depth)
 
     def loss_terms(self, target: Tensor, z: Tensor, timestep: Tensor, noise: Tensor) -> LossTerms:
-        """The two terms of each row.
+        """Returns the two terms of the loss of each row.
 
         Args:
             target: patches ``[R, D]``.
-            z: predicted tokens ``[R, Z]``; gradients flow to them. Their dtype is computed in.
+            z: predicted tokens ``[R, Z]``, differentiable. The network computes in their dtype.
             timestep: ``[R]`` int64 in ``[0, 1000)``.
             noise: standard normal ``[R, D]``.
 
@@ -110,13 +111,13 @@ class DiffusionDecoder(nn.Module):
         return loss_terms(output, target, noise, timestep, steps)
 
     def loss(self, target: Tensor, z: Tensor, keys: Tensor, *, layer: int = 0) -> Tensor:
-        """The training objective of each token: a random step, its noise, both terms.
+        """Returns the training objective of each token, at a random step and with random noise.
 
         Args:
             target: ``[B, P, D]``.
             z: ``[B, P, Z]``.
             keys: ``[B, 4]``.
-            layer: of the draws: what is decoded twice under the same keys has two.
+            layer: number that keeps the draws of several decodings under the same keys apart.
 
         Returns:
             ``[B, P]`` in at least fp32.
@@ -134,15 +135,15 @@ class DiffusionDecoder(nn.Module):
     def sample(
         self, z: Tensor, keys: Tensor, *, steps: int = 100, limit: float = math.inf
     ) -> Tensor:
-        """Patches drawn from the model, ``[B, P, D]`` in at least fp32.
+        """Draws patches from the model, ``[B, P, D]`` in at least fp32.
 
         Args:
             z: ``[B, P, Z]``.
             keys: ``[B, 4]``.
-            steps: of the respaced schedule, 1 to 1000.
-            limit: the largest magnitude that a target can have: estimates are cut to it. The last
-                steps of the schedule hardly hold a signal, and without a limit a young network's
-                errors there grow without bound.
+            steps: number of steps of the respaced schedule, 1 to 1000.
+            limit: largest magnitude of a target; estimates are clamped to it. The last steps of the
+                schedule contain hardly any signal, and without a limit the errors of a barely
+                trained network grow there without bound.
         """
         schedule, numbers = respaced(cosine_schedule(z.device), steps)
         B, P, _ = z.shape
@@ -167,12 +168,12 @@ class DiffusionDecoder(nn.Module):
     def _time(self, timestep: Tensor, dtype: torch.dtype) -> Tensor:
         if len(timestep) <= STEPS:
             return self.net.time_embed(timestep, dtype)
-        # More rows than steps: embed every step once.
+        # There are more rows than steps: every step is embedded once.
         return self.net.time_embed(torch.arange(STEPS, device=timestep.device), dtype)[timestep]
 
 
 class PixelHead(nn.Module):
-    """Predicts a patch itself, under a squared error: the decoder of masked autoencoders."""
+    """Predicts a patch under a squared error, like the decoder of masked autoencoders."""
 
     def __init__(self, target: int, condition: int, width: int, depth: int) -> None:
         super().__init__()
@@ -183,17 +184,17 @@ class PixelHead(nn.Module):
         self.net = nn.Sequential(*layers)
 
     def loss(self, target: Tensor, z: Tensor, keys: Tensor, *, layer: int = 0) -> Tensor:
-        """Mean squared error of each token, ``[B, P]``; nothing is drawn from ``keys``."""
+        """Returns the mean squared error of each token, ``[B, P]``; ``keys`` are not used."""
         wide = wide_dtype(z.dtype)
         return (self.net(z).to(wide) - target.to(wide)).square().mean(-1)
 
     def sample(self, z: Tensor, keys: Tensor, *, steps: int = 1, limit: float = math.inf) -> Tensor:
-        """The prediction, ``[B, P, D]``, cut to ``limit``; keys and steps change nothing."""
+        """Returns the prediction, ``[B, P, D]``, clamped to ``limit``; the others are not used."""
         return self.net(z).to(wide_dtype(z.dtype)).clamp(-limit, limit)
 
 
 class LatentHead(ProjectionHead):
-    """Predicts a target encoder's token; compared by its direction."""
+    """Predicts a token of a target encoder; predictions are compared by direction."""
 
 
 PixelDecoder = DiffusionDecoder | PixelHead
@@ -201,13 +202,13 @@ Decoder = PixelDecoder | LatentHead
 
 
 def build_decoder(config: DecoderConfig, *, condition: int, target: int) -> Decoder:
-    """The decoder of a config: ``condition`` predictor features to ``target`` dimensions."""
+    """Builds a decoder of ``condition`` predictor features to ``target`` dimensions."""
     if isinstance(config, LatentHeadConfig):
         return LatentHead(condition, target)
     return build_pixel_decoder(config, condition=condition, target=target)
 
 
 def build_pixel_decoder(config: PixelDecoderConfig, *, condition: int, target: int) -> PixelDecoder:
-    """As :func:`build_decoder`, of those that decode pixels."""
+    """Builds a decoder of pixels, with the arguments of :func:`build_decoder`."""
     kind = DiffusionDecoder if isinstance(config, DiffusionConfig) else PixelHead
     return kind(target, condition, config.width, config.depth)

@@ -1,4 +1,4 @@
-"""The network of the diffusion decoder: a residual MLP steered by adaptive LayerNorms.
+"""The network of the diffusion decoder: a residual MLP with adaptive LayerNorms.
 
 Legend: R rows (masked tokens), D dimensions of a patch, Z condition width, W network width.
 """
@@ -14,14 +14,14 @@ from ivn.ops.modulation import gated_modulate, modulate
 from .layers import LayerNorm, Linear
 
 _FREQUENCIES = 256
-_EPS = 1e-6  # of all norms
+_EPS = 1e-6  # in all norms
 
-# A residual step that is still to be taken: gate and branch, each [R, W]. None before the first.
+# A residual step that the next norm takes: gate and branch, each [R, W]. None before the first.
 Step = tuple[Tensor, Tensor] | None
 
 
 class XavierLinear(Linear):
-    """Starts uniform in ``+-sqrt(6 / (inputs + outputs))``, without bias."""
+    """A linear layer that starts uniform in ``+-sqrt(6 / (inputs + outputs))``, without bias."""
 
     def reset_parameters(self, generator: Generator | None = None) -> None:
         nn.init.xavier_uniform_(self.weight, generator=generator)
@@ -29,7 +29,7 @@ class XavierLinear(Linear):
 
 
 class ZeroLinear(Linear):
-    """Starts at zero."""
+    """A linear layer that starts at zero."""
 
     def reset_parameters(self, generator: Generator | None = None) -> None:
         nn.init.zeros_(self.weight)
@@ -37,7 +37,7 @@ class ZeroLinear(Linear):
 
 
 class InputProjection(XavierLinear):
-    """Takes rows that are padded with zeros, which align them, too."""
+    """A linear layer that also takes rows padded with zeros, which align them."""
 
     def forward(self, x: Tensor) -> Tensor:
         weight = F.pad(self.weight.to(x.dtype), (0, x.shape[-1] - self.in_features))
@@ -45,7 +45,7 @@ class InputProjection(XavierLinear):
 
 
 class TimeEmbed(nn.Module):
-    """A vector for each diffusion step: cosines and sines, then an MLP."""
+    """Embeds diffusion steps by cosines and sines, then an MLP."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ class TimeEmbed(nn.Module):
         self.mlp.append(_TimeLinear(width, width))
 
     def forward(self, t: Tensor, dtype: torch.dtype) -> Tensor:
-        """``[R]`` int64 ``-> [R, W]``."""
+        """Returns ``[R, W]`` for steps ``[R]`` int64."""
         half = _FREQUENCIES // 2
         exponent = torch.arange(half, device=t.device, dtype=torch.float64) / half
         angle = t.double()[:, None] * torch.exp(-math.log(10000.0) * exponent)
@@ -61,7 +61,7 @@ class TimeEmbed(nn.Module):
 
 
 class _TimeLinear(Linear):
-    """Starts normal with standard deviation 0.02."""
+    """A linear layer that starts normal with standard deviation 0.02."""
 
     def reset_parameters(self, generator: Generator | None = None) -> None:
         nn.init.normal_(self.weight, std=0.02, generator=generator)
@@ -69,7 +69,7 @@ class _TimeLinear(Linear):
 
 
 class ResidualBlock(nn.Module):
-    """``x + gate * MLP(norm(x) * (1 + scale) + shift)``, its sum left to who normalises it next."""
+    """``x + gate * MLP(norm(x) * (1 + scale) + shift)``; the next norm computes the sum."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -78,9 +78,9 @@ class ResidualBlock(nn.Module):
         self.adaLN_modulation = _modulation(width, 3)
 
     def forward(self, x: Tensor, step: Step, condition: Tensor) -> tuple[Tensor, Step]:
-        """``[R, W]`` and the step of the block before, to the same of this one."""
+        """Returns the stream ``[R, W]`` and residual step, given those of the block before."""
         shift, scale, gate = self.adaLN_modulation(condition).chunk(3, dim=-1)
-        x, normed = _taken(x, step, shift, scale, self.in_ln.weight, self.in_ln.bias)
+        x, normed = _after_step(x, step, shift, scale, self.in_ln.weight, self.in_ln.bias)
         return x, (gate, self.mlp(normed))
 
 
@@ -94,16 +94,16 @@ class FinalLayer(nn.Module):
 
     def forward(self, x: Tensor, step: Step, condition: Tensor) -> Tensor:
         shift, scale = self.adaLN_modulation(condition).chunk(2, dim=-1)
-        return self.linear(_taken(x, step, shift, scale, None, None)[1])
+        return self.linear(_after_step(x, step, shift, scale, None, None)[1])
 
 
 def _modulation(width: int, parts: int) -> nn.Sequential:
-    # The second of two, as in the release; the SiLU before it is the same for all blocks, and the
-    # denoiser takes it once.
+    # The second of two layers, as in the release; the SiLU before it is the same for all blocks,
+    # and the denoiser computes it once.
     return nn.Sequential(nn.Identity(), ZeroLinear(width, parts * width))
 
 
-def _taken(
+def _after_step(
     x: Tensor,
     step: Step,
     shift: Tensor,
@@ -111,14 +111,14 @@ def _taken(
     weight: Tensor | None,
     bias: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
-    """The stream after ``step``, and its modulated norm."""
+    """Returns the stream after ``step``, and its modulated norm."""
     if step is None:
         return x, modulate(x, shift, scale, weight, bias, eps=_EPS)
     return gated_modulate(x, *step, shift, scale, weight, bias, eps=_EPS)
 
 
 class Denoiser(nn.Module):
-    """Noisy patches, a condition and a step, to noise and variance (MAR's SimpleMLPAdaLN)."""
+    """Maps noisy patches, a condition and a step to noise and variance (MAR's SimpleMLPAdaLN)."""
 
     def __init__(self, target: int, condition: int, width: int, depth: int) -> None:
         super().__init__()
@@ -129,9 +129,9 @@ class Denoiser(nn.Module):
         self.final_layer = FinalLayer(width, 2 * target)
 
     def forward(self, x: Tensor, time: Tensor, z: Tensor) -> Tensor:
-        """``x`` ``[R, D]``, the step's ``time`` ``[R, W]`` and ``z`` ``[R, Z]`` to ``[R, 2D]``.
+        """Returns ``[R, 2D]`` for ``x`` ``[R, D]``, the steps ``[R, W]`` and ``z`` ``[R, Z]``.
 
-        ``x`` may be wider than D: zeros follow.
+        ``x`` may be wider than D, with zeros past D.
         """
         condition = F.silu(time + self.cond_embed(z))
         hidden, step = self.input_proj(x), None

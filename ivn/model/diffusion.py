@@ -1,7 +1,7 @@
 """The diffusion process of the pixel decoder: 1000 steps, cosine schedule, learned variance.
 
-Nichol & Dhariwal, "Improved denoising diffusion probabilistic models" (2021), equation numbers
-theirs. The network gives an estimate of the noise and, per dimension, where the variance lies
+Nichol & Dhariwal, "Improved denoising diffusion probabilistic models" (2021), with
+their equation numbers. The network estimates the noise and, per dimension, where the variance lies
 between its two bounds.
 
 Legend: R rows, D dimensions of a target.
@@ -26,11 +26,12 @@ class Schedule(NamedTuple):
     Attributes:
         betas: variance added by a step.
         alphas_cumprod: share of the signal's variance that is left after a step.
-        signal_scale, noise_scale: the factors of target and noise in x_t; of their own, because
-            one minus ``alphas_cumprod`` in fp32 is mere rounding in the first steps.
-        posterior_variance: of a step back, given the clean target.
-        posterior_log_variance_clipped: its logarithm; the first, minus infinity, is the second's.
-        posterior_clean, posterior_noisy: the factors of target and x_t in that step's mean.
+        signal_scale, noise_scale: factors of target and noise in x_t. They are kept, because one
+            minus ``alphas_cumprod`` in fp32 is only rounding error in the first steps.
+        posterior_variance: variance of a step back, given the clean target.
+        posterior_log_variance_clipped: logarithm of ``posterior_variance``; the first, which is
+            minus infinity, is replaced by the second.
+        posterior_clean, posterior_noisy: factors of target and x_t in the mean of a step back.
     """
 
     betas: Tensor
@@ -43,13 +44,13 @@ class Schedule(NamedTuple):
     posterior_noisy: Tensor
 
     def at(self, t: Tensor, dtype: torch.dtype) -> "Schedule":
-        """The rows of steps ``t`` ``[R]`` as columns ``[R, 1]`` of ``dtype``."""
+        """Returns the entries of steps ``t`` ``[R]`` as columns ``[R, 1]`` of ``dtype``."""
         return Schedule(*(table[t, None].to(dtype) for table in self))
 
 
 @functools.cache
 def training_steps(device: torch.device, dtype: torch.dtype) -> Tensor:
-    """The table of all steps that the operations on noise and loss read, ``[1000, 6]``."""
+    """Returns the table of all steps for :mod:`ivn.ops.diffusion`, ``[1000, 6]``."""
     schedule = cosine_schedule(device)
     bound = schedule.posterior_log_variance_clipped
     mean = schedule.posterior_clean * schedule.noise_scale / schedule.signal_scale
@@ -61,7 +62,7 @@ def training_steps(device: torch.device, dtype: torch.dtype) -> Tensor:
 
 @functools.cache
 def cosine_schedule(device: torch.device = _CPU, steps: int = STEPS) -> Schedule:
-    """The schedule of equation 17, with steps of variance at most 0.999."""
+    """Returns the schedule of equation 17, with steps of variance at most 0.999."""
     edges = torch.arange(steps + 1, dtype=torch.float64, device=_CPU) / steps
     signal = torch.cos((edges + 0.008) / 1.008 * math.pi / 2) ** 2
     schedule = schedule_of((1 - signal[1:] / signal[:-1]).clamp(max=0.999))
@@ -69,12 +70,12 @@ def cosine_schedule(device: torch.device = _CPU, steps: int = STEPS) -> Schedule
 
 
 def schedule_of(betas: Tensor) -> Schedule:
-    """Everything that follows from the variances of the steps."""
+    """Returns the schedule that follows from the variances of the steps."""
     alphas = 1 - betas
     after = alphas.cumprod(0)
     before = torch.cat([after.new_ones(1), after[:-1]])
     variance = betas * (1 - before) / (1 - after)
-    # The variance of the first step is zero: its neighbour's stands in, as in the paper's code.
+    # The variance of the first step is zero: the second's replaces it, as in the paper's code.
     neighbour = variance[1:2] if len(betas) > 1 else betas
     log_variance = torch.cat([neighbour, variance[1:]]).log()
     clean = betas * before.sqrt() / (1 - after)
@@ -84,7 +85,7 @@ def schedule_of(betas: Tensor) -> Schedule:
 
 
 def respaced(schedule: Schedule, steps: int) -> tuple[Schedule, Tensor]:
-    """A schedule of fewer steps for sampling, and the full schedule's numbers of its steps."""
+    """Returns a schedule of fewer steps for sampling, and their numbers in the full schedule."""
     total = len(schedule.betas)
     if not 1 <= steps <= total:
         raise ValueError(f"steps is {steps}, expected 1 to {total}")
@@ -98,16 +99,16 @@ def respaced(schedule: Schedule, steps: int) -> tuple[Schedule, Tensor]:
 
 
 def log_variance(interpolation: Tensor, step: Schedule) -> Tensor:
-    """Equation 15: the learned log-variance, from the network's numbers around [-1, 1]."""
+    """Returns the learned log-variance of equation 15 from the network's output around [-1, 1]."""
     share = (interpolation + 1) / 2
     return share * step.betas.log() + (1 - share) * step.posterior_log_variance_clipped
 
 
 def predicted_target(x_t: Tensor, noise: Tensor, step: Schedule) -> Tensor:
-    """The clean target that ``x_t`` with this noise comes from."""
+    """Returns the clean target from which this noise makes ``x_t``."""
     return (x_t - step.noise_scale * noise) / step.signal_scale
 
 
 def posterior_mean(target: Tensor, x_t: Tensor, step: Schedule) -> Tensor:
-    """Equation 11: the mean of the step back."""
+    """Returns the mean of the step back, equation 11."""
     return step.posterior_clean * target + step.posterior_noisy * x_t

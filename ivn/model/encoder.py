@@ -31,22 +31,23 @@ class EncoderConfig:
 
     Attributes:
         width: features of a token.
-        depth: transformer blocks.
-        heads: attention heads; they share the width.
+        depth: number of transformer blocks.
+        heads: number of attention heads, which share the width.
         hidden: features inside a block's MLP.
-        image_height: height in pixels of the frames that the position table is for.
-        image_width: width in pixels of the frames that the position table is for.
-        num_frames: how many frames the position table is for.
-        patch_size: pixels of a patch's side.
-        pool_heads: heads of the pooling head.
+        image_height: height of the frames that the position table is for, in pixels.
+        image_width: width of the frames that the position table is for, in pixels.
+        num_frames: number of frames that the position table is for.
+        patch_size: side of a patch, in pixels.
+        pool_heads: number of attention heads in the pooling head.
         pool_width: features of the pooled vector.
-        drop_path: share of samples that skip the last block; it grows linearly over the depth.
-        layer_scale: start of the factors on each branch.
+        drop_path: share of samples that skip the last block; earlier blocks have a share that grows
+            linearly from 0.
+        layer_scale: initial factor on each branch.
         residual_dtype: dtype of the stream between blocks; "compute" is the dtype of the branches.
-        family: "internvideo_next", or "internvideo2" for its predecessor, frozen: one cls token
-            instead of four, and no norms around the embedding of the patches.
-        image_table: whether an InternVideo2 has positions of their own for clips of one frame
-            (1B of its stage two); else those get the mean of its table over time.
+        family: "internvideo_next", or "internvideo2" for its frozen predecessor, which has one cls
+            token instead of four, and no norms around the embedding of the patches.
+        image_table: whether an InternVideo2 has its own positions for clips of one frame (1B of its
+            stage two); otherwise they are the mean of its table over time.
     """
 
     width: int
@@ -73,18 +74,18 @@ class EncoderConfig:
         if self.depth < 0:
             raise ValueError(f"depth is {self.depth}, expected at least 0")
         if not 0 <= self.drop_path < 1:
-            raise ValueError(f"drop_path is {self.drop_path}, expected 0 up to below 1")
+            raise ValueError(f"drop_path is {self.drop_path}, expected at least 0 and below 1")
         if self.image_table and self.family != "internvideo2":
             raise ValueError(f"image_table is true, expected false for family {self.family!r}")
 
     @property
     def cls_tokens(self) -> int:
-        """How many go before the tokens of a clip."""
+        """The number of cls tokens in front of the tokens of a clip."""
         return CLS_TOKENS if self.family == "internvideo_next" else 1
 
     @property
     def grid(self) -> Grid:
-        """Frames, rows and columns of the position table."""
+        """The frames, rows and columns of the position table."""
         p = self.patch_size
         return self.num_frames, self.image_height // p, self.image_width // p
 
@@ -92,8 +93,8 @@ class EncoderConfig:
 class Encoder(nn.Module):
     """InternVideo-Next's encoder.
 
-    It computes in ``compute_dtype``, by default that of its parameters; parameters stay as they
-    are. There is no norm after the last block.
+    It computes in ``compute_dtype``, by default that of its parameters, which do not change.
+    There is no norm after the last block.
     """
 
     def __init__(self, config: EncoderConfig) -> None:
@@ -123,7 +124,7 @@ class Encoder(nn.Module):
         self._positions = GridPositions(config.grid)
 
     def reset_parameters(self, generator: Generator | None = None) -> None:
-        """The encoder's own parameters, and the smaller output projections of deeper blocks."""
+        """Draws the encoder's own parameters, and smaller output projections for deeper blocks."""
         nn.init.trunc_normal_(self.cls_token, std=0.02, generator=generator)
         reset_table(self.pos_embed, self.config.grid)
         if self.config.image_table:
@@ -142,19 +143,19 @@ class Encoder(nn.Module):
         *,
         keys: Tensor | None = None,
     ) -> Any:
-        """Tokens of a clip.
+        """Returns the tokens of clips.
 
         Args:
             video: ImageNet-normalised float ``[B, 3, T, H, W]``, or uint8 ``[B, T, H, W, 3]``.
                 Any T, H and W that the patch size divides.
-            keep: ``[B, K]`` int64, ascending: encode these tokens only.
-            layers: blocks, counted from 0 (or back from -1), after which to take the tokens.
-            cls: also give the cls tokens, ``[B, 4, C]``, as the second of a pair.
-            keys: ``[B, 4]`` random keys; needed in training when ``drop_path`` is above 0.
+            keep: tokens to encode, ``[B, K]`` int64, ascending; all by default.
+            layers: blocks after which to take the tokens, counted from 0, or back from -1.
+            cls: whether to return the cls tokens, ``[B, 4, C]``, too, as the second of a pair.
+            keys: random keys, ``[B, 4]``, needed in training if ``drop_path`` is above 0.
 
         Returns:
-            ``[B, N, C]``, or ``[B, K, C]`` with ``keep``; with ``cls``, a pair; with ``layers``, a
-            list of such.
+            ``[B, N, C]``, or ``[B, K, C]`` with ``keep``; a pair with ``cls``; a list of these with
+            ``layers``.
         """
         depth = len(self.blocks)
         if layers is not None and any(not -depth <= layer < depth for layer in layers):
@@ -171,11 +172,11 @@ class Encoder(nn.Module):
         return parts(hidden) if layers is None else [parts(tapped[tap]) for tap in taps]
 
     def pool(self, video: Tensor, keep: Tensor | None = None) -> Tensor:
-        """The attention-pooled vector of a clip, ``[B, P]``; arguments as in :meth:`forward`."""
+        """Returns the attention-pooled vector of each clip, ``[B, P]``; see :meth:`forward`."""
         return self.pool_hidden(self.hidden(video, keep)[0])
 
     def pool_hidden(self, hidden: Tensor) -> Tensor:
-        """Pool what :meth:`hidden` gave, ``[B, 4 + K, C] -> [B, P]``."""
+        """Returns the pooled vectors ``[B, P]`` of the result of :meth:`hidden`."""
         return self.clip_projector(hidden.to(self.dtype))
 
     def hidden(
@@ -189,12 +190,12 @@ class Encoder(nn.Module):
         view: int = 0,
         stop: int = 0,
     ) -> tuple[Tensor, dict[int, Tensor]]:
-        """The stream after the last block, ``[B, 4 + K, C]``, cls tokens first, and after ``taps``.
+        """Returns the stream after the last block, ``[B, 4 + K, C]``, and after ``taps``.
 
-        With ``stop`` above 0 only so many blocks run.
+        If ``stop`` is above 0, only that many blocks run.
 
-        ``purpose`` and ``view`` tell passes over one clip apart: each drops its own branches. With
-        ``keep`` packed the clips lie end to end, each behind its cls tokens: ``[1, 4 * B + S, C]``.
+        ``purpose`` and ``view`` tell passes over one clip apart, which drop different branches. If
+        ``keep`` is packed, clips lie end to end, each after its cls tokens: ``[1, 4 * B + S, C]``.
         """
         if torch.jit.is_tracing():
             video = of_traced_size(video)
@@ -221,7 +222,7 @@ class Encoder(nn.Module):
             cls = self.cls_token[0]
             x = add_positions(tokens, index + c, positions, cls, dtype=stream)
         drop = drop.expand(-1, x.shape[1], -1, -1)
-        # Each block ends with the norm that the next begins with; the last norm goes nowhere.
+        # Each block ends with the norm that the next begins with; the last norm is not used.
         norms = [block.get_parameter("norm1.weight") for block in self.blocks]
         normed = rms_norm(x, norms[0], dtype=self.dtype) if norms else x
         tapped = {}
@@ -233,15 +234,15 @@ class Encoder(nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
-        """In which the encoder computes."""
+        """The dtype in which the encoder computes."""
         return self.pos_embed.dtype if self.compute_dtype is None else self.compute_dtype
 
     def _table(self, grid: Grid) -> Tensor:
-        """The positions of cls tokens and tokens of a clip, ``[4 + N, C]``."""
+        """Returns the positions of the cls tokens and tokens of a clip, ``[4 + N, C]``."""
         own, c = self.config.grid, self.config.cls_tokens
         if grid[0] > 1 or self.config.family == "internvideo_next":
             return self._positions(self.pos_embed, grid)
-        # InternVideo2 treats a frame by itself as an image, not as a very short clip.
+        # InternVideo2 treats a single frame as an image, not as a very short clip.
         table: Tensor
         if self.config.image_table:
             table = self.img_pos_embed
@@ -251,7 +252,7 @@ class Encoder(nn.Module):
         return resize_table(table, (1, *own[1:]), grid)
 
     def _drop_factors(self, B: int, keys: Tensor | None, purpose: Purpose, view: int) -> Tensor:
-        """Stochastic depth (Huang et al. 2016): ``[B, 1, depth, 2]`` of 0 or ``1 / (1 - rate)``."""
+        """Draws stochastic depth (Huang et al. 2016), ``[B, 1, depth, 2]``: 0 or 1 / (1 - rate)."""
         depth, dtype = len(self.blocks), wide_dtype(self.dtype)
         if not self.training or self.config.drop_path == 0:
             return torch.ones(B, 1, depth, 2, dtype=dtype, device=self.pos_embed.device)
@@ -285,7 +286,7 @@ class Encoder(nn.Module):
 
 
 def build_encoder(config: EncoderConfig, *, seed: int) -> Encoder:
-    """An encoder with random weights: those that any model of this seed begins with."""
+    """Builds an encoder with the random weights that every model of this seed starts with."""
     with torch.device("meta"):
         encoder = Encoder(config)
     materialise(encoder, part_generator(seed, "encoder"))

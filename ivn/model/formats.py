@@ -1,8 +1,8 @@
-"""Tensors out of files of every format that weights come in, read without unpickling.
+"""Reads tensors from files of weights without unpickling.
 
-safetensors, PyTorch's zip format and the older one (before 1.6), and either in shards with an index
-beside them (``model.safetensors.index.json``). What is not named .safetensors is told by its first
-bytes, whatever its name.
+The formats are safetensors, PyTorch's zip format and its older one (before 1.6), also in shards
+with an index beside them (``model.safetensors.index.json``). The format of a file that is not named
+.safetensors is recognised by its first bytes.
 """
 
 import json
@@ -23,14 +23,14 @@ INDEX = ".index.json"
 
 FLOATS = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 
-# By safetensors' names; those of others are told as they are.
+# Dtypes by their names in safetensors; other names appear in messages as they are.
 _DTYPES = dict(zip(("F32", "BF16", "F16", "F64"), FLOATS, strict=True)) | {"BOOL": torch.bool}
 _DTYPES |= {"I8": torch.int8, "U8": torch.uint8, "I16": torch.int16, "I32": torch.int32}
 _DTYPES |= {"I64": torch.int64}
 _NO_WEIGHTS = ("num_batches_tracked", "position_ids", "relative_position_index")
 _ZIP = b"PK\x03\x04"
 _SHARD = re.compile(r"(.+)-\d{5}-of-(\d{5})(\.\w+)")
-# How the two libraries tell that a file's bytes make no sense.
+# The errors of the two libraries for a damaged file.
 _DAMAGE = (
     *(SafetensorError, pickle.UnpicklingError, EOFError, RuntimeError, ValueError, LookupError),
     *(TypeError, AttributeError, struct.error, OverflowError, AssertionError, OSError),
@@ -38,12 +38,12 @@ _DAMAGE = (
 
 
 def read_file(file: Path) -> Any:
-    """What a file of weights holds: tensors by key, or whatever plain data was saved with them.
+    """Returns the contents of a file of weights: tensors by key, or other plain data.
 
     Raises:
-        FileNotFoundError: there is none.
-        ValueError: it is damaged, is something else, holds more than plain data, or is one shard
-            of several; the message names the file.
+        FileNotFoundError: the file does not exist.
+        ValueError: the file is damaged, has another format, holds more than plain data, or is one
+            shard of several; the message names the file.
     """
     if not file.exists():
         raise FileNotFoundError(f"no weights at {file}")
@@ -54,11 +54,11 @@ def read_file(file: Path) -> Any:
 
 
 def check_plain(file: Path) -> None:
-    """See that a file that another library will read holds weights as floating-point numbers.
+    """Checks that a file that another library will read holds floating-point weights.
 
     Raises:
-        ValueError: it is damaged, is something else, or has a weight of whole numbers; the message
-            names the file and the key.
+        ValueError: the file is damaged, has another format, or has a weight of integers; the
+            message names the file and the key.
     """
     if file.suffix != ".safetensors":
         held = _read_one(file)
@@ -79,10 +79,10 @@ def check_plain(file: Path) -> None:
 
 
 def check_dtype(key: str, dtype: torch.dtype | str, where: str) -> None:
-    """Refuse numbers that are no weights.
+    """Raises an error if tensors of ``dtype`` cannot be weights.
 
     Raises:
-        ValueError: they are whole numbers, or have a meaning only with a scale beside them (fp8).
+        ValueError: numbers are integers, or need a scale to be weights (fp8).
     """
     if dtype not in FLOATS:
         expected = ", ".join(map(_name, FLOATS))
@@ -97,32 +97,32 @@ def _name(dtype: torch.dtype | str) -> str:
 
 
 def is_shard(name: str) -> bool:
-    """Whether a file of this name is one of several that hold a model's weights."""
+    """Returns whether ``name`` is that of one shard of several."""
     found = _SHARD.fullmatch(name)
     return found is not None and int(found[2]) > 1
 
 
 def index_of(shard: str) -> str:
-    """The name of the index that belongs to a shard of this name."""
+    """Returns the name of the index that belongs to a shard of this name."""
     found = _SHARD.fullmatch(shard)
     assert found is not None, shard
     return f"{found[1]}{found[3]}{INDEX}"
 
 
 def shards(index: Path) -> list[Path]:
-    """The files that an index names, all beside it.
+    """Returns the files that an index names, all beside it.
 
     Raises:
-        ValueError: it is no index, or names a file elsewhere; the message names both.
+        ValueError: the file is no index, or names a file elsewhere; the message names both.
     """
     return [index.with_name(name) for name in sorted(set(_places(index).values()))]
 
 
 def json_of(file: Path) -> Any:
-    """What a JSON file holds.
+    """Returns the contents of a JSON file.
 
     Raises:
-        ValueError: it holds something else.
+        ValueError: the file is not JSON.
     """
     content = file.read_bytes()
     if reason := stand_in(content[:HEAD]):
@@ -135,7 +135,7 @@ def _read_one(file: Path) -> Any:
     try:
         if file.suffix == ".safetensors" or (not head.startswith(_ZIP) and head[8:9] == b"{"):
             return load_file(file)
-        # The older format cannot be mapped into memory.
+        # The older format cannot be memory-mapped.
         mapped = head.startswith(_ZIP)
         return torch.load(file, map_location="cpu", weights_only=True, mmap=mapped)
     except _DAMAGE as error:
@@ -143,7 +143,7 @@ def _read_one(file: Path) -> Any:
 
 
 def _check_head(file: Path) -> bytes:
-    """The first bytes of a file that is no stand-in for another."""
+    """Returns the first bytes of a file; ValueError if it is a stand-in for another."""
     with file.open("rb") as opened:
         head = opened.read(HEAD)
     if reason := stand_in(head):
@@ -178,7 +178,7 @@ def _read_shards(index: Path) -> dict[str, Tensor]:
 
 
 def _places(index: Path) -> dict[str, str]:
-    """Key -> name of the file that has it."""
+    """Returns the name of each key's file."""
     try:
         places = json_of(index)["weight_map"]
         if not places or not all(isinstance(name, str) for name in places.values()):
@@ -188,7 +188,7 @@ def _places(index: Path) -> dict[str, str]:
             f"{index} is no index of shards: expected JSON with 'weight_map', from keys to files"
         ) from None
     for name in places.values():
-        # A file that others wrote must not lead to one that they have no business with.
+        # An index that somebody else wrote must not lead to files elsewhere.
         if Path(name).name != name or name in ("", "..") or "\0" in name:
             raise ValueError(f"{index} names {name!r}, expected a file beside it")
     return places
@@ -203,8 +203,8 @@ def _check_whole(file: Path) -> None:
 
 
 def _remedy(file: Path, error: Exception) -> str:
-    """Why plain weights could not be read from ``file``, and what to do."""
-    # PyTorch's words for the first object that only unpickling could make.
+    """Returns why plain weights could not be read from ``file``, and what to do."""
+    # PyTorch's message names the first object that only unpickling could build.
     held = re.search(r"GLOBAL (\S+) was not an allowed", str(error))
     if held is not None:
         return (
@@ -220,7 +220,7 @@ def _remedy(file: Path, error: Exception) -> str:
 
 
 def _keep_tensors(file: Path) -> str:
-    """Python in a line that saves the tensors of a file that holds any objects beside them."""
+    """Returns a line of Python that saves the tensors of a file and drops other objects."""
     return (
         f"d = torch.load({str(file)!r}, weights_only=False); "
         "d = next((d[k] for k in ('module', 'model', 'state_dict') if k in d), d) "

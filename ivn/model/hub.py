@@ -1,4 +1,4 @@
-"""Weights from the Hugging Face hub, or from folders as it has them."""
+"""Fetches weights from the Hugging Face hub, and checks them."""
 
 import importlib
 from pathlib import Path
@@ -9,14 +9,16 @@ from .sizes import CARD
 
 
 def fetch(name: str) -> Path:
-    """The file of weights, or the index of its shards, of a hub id; what belongs to it beside it.
+    """Fetches the weights of a hub id with the files that belong to them, and returns their file.
+
+    For weights in shards it returns the index.
 
     Args:
-        name: "owner/name".
+        name: hub id, "owner/name".
 
     Raises:
-        FileNotFoundError: it cannot be reached, or has none of the files that weights come in.
-        ValueError: the client is not installed, or the index names a file elsewhere.
+        FileNotFoundError: the repository cannot be reached, or has no file of weights.
+        ValueError: huggingface_hub is not installed, or the index names a file elsewhere.
     """
     try:
         from huggingface_hub import hf_hub_download
@@ -29,7 +31,9 @@ def fetch(name: str) -> Path:
     def download(file: str) -> Path | None:
         try:
             return Path(hf_hub_download(name, file))
-        except EntryNotFoundError as error:  # LocalEntryNotFoundError, without a network, is one
+        except (
+            EntryNotFoundError
+        ) as error:  # includes LocalEntryNotFoundError, raised without a network
             absent.append(error)
             return None
 
@@ -50,13 +54,13 @@ def fetch(name: str) -> Path:
 
 
 def check_published(source: str) -> None:
-    """Look at the safetensors that transformers will read: it takes whole numbers for weights.
+    """Checks the safetensors that transformers will read, since it accepts integers as weights.
 
     Args:
-        source: a folder or a hub id; what is neither, transformers itself refuses.
+        source: folder or hub id; transformers itself raises an error for anything else.
 
     Raises:
-        ValueError: a file is damaged or something else, or its weights are no weights.
+        ValueError: a file is damaged, has another format, or has weights that are not floats.
     """
     hub = importlib.import_module("transformers.utils.hub")
 
@@ -66,7 +70,7 @@ def check_published(source: str) -> None:
 
     try:
         whole, index = found(HUB_NAMES[0]), found(HUB_NAMES[1])
-    except OSError:  # neither a folder nor a repository within reach
+    except OSError:  # neither a folder nor a reachable repository
         return
     files = [whole] if whole else [found(shard.name) for shard in shards(index)] if index else []
     for file in filter(None, files):

@@ -1,4 +1,4 @@
-"""InternVideo2's encoders: the released files' keys as ours.
+"""Maps the keys of InternVideo2's released encoders to ours.
 
 The blocks and the pooling head are this package's own; the patches have no norms, there is one cls
 token, and files hold training heads beside the encoder.
@@ -8,14 +8,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from .sizes import both_sides
-from .state_dict import State, spelt
+from .state_dict import State, with_our_keys
 
 # Widths of S14, B14, L14, 1B and 6B, and their attention heads.
 HEADS = {384: 6, 768: 12, 1024: 16, 1408: 16, 3200: 25}
 POOL_HEADS = 16
 SIZE = 224
 
-# Of a model of several modalities: its encoder of videos.
+# The prefix of the video encoder in a model of several modalities.
 _VISION = "vision_encoder."
 # Heads of its training stages, of fine-tuning, and tables of other decoders.
 _HEADS = (
@@ -26,20 +26,20 @@ _HEADS = (
 
 
 def encoder_state(state: State, where: str) -> State:
-    """The encoder's tensors under our keys; empty where the file is not InternVideo2's.
+    """Returns the encoder's tensors under our keys; empty if the file is not InternVideo2's.
 
-    Takes what :func:`ivn.model.state_dict.read_state` gives: every prefix and spelling of the layer
-    scales is known, heads are left out, and a convolution over images (an InternVL tower's) becomes
-    one over frames.
+    Takes the result of :func:`ivn.model.state_dict.read_state`, with any prefix and spelling of
+    layer scales. Heads are dropped, and a convolution over images (an InternVL tower's) becomes one
+    over frames.
     """
-    found = spelt(state, where)
+    found = with_our_keys(state, where)
     if any(key.startswith(_VISION) for key in found):
         video = {
             key.removeprefix(_VISION): value
             for key, value in found.items()
             if key.startswith(_VISION)
         }
-        found = spelt(video, where)
+        found = with_our_keys(video, where)
     token, patches = found.get("cls_token"), found.get("patch_embed.proj.weight")
     if token is None or patches is None or token.ndim != 3 or token.shape[1] != 1:
         return {}
@@ -49,7 +49,7 @@ def encoder_state(state: State, where: str) -> State:
 
 
 def inferred_sizes(state: State, given: Mapping[str, Any]) -> dict[str, Any]:
-    """What the released sizes imply of one of them and no shape tells; ``given`` goes before.
+    """Returns the sizes of a released encoder that its weights lack; ``given`` ones override.
 
     The frames of the position table follow from its length and the side of its images, 224.
     """

@@ -1,4 +1,4 @@
-"""The small layers that encoder, predictor and decoder share.
+"""Small layers that encoder, predictor and decoder share.
 
 Parameters are fp32 (or fp64); a layer casts them to the dtype of its input, so the dtype in which
 a network computes is that of the activations given to it. Statistics are taken in at least fp32.
@@ -18,21 +18,21 @@ from ivn.ops.norm import rms_norm
 
 
 class Linear(nn.Linear):
-    """A matrix product in the dtype of the input."""
+    """A linear layer that computes in the dtype of its input."""
 
     def forward(self, x: Tensor) -> Tensor:
         bias = None if self.bias is None else self.bias.to(x.dtype)
         return F.linear(x, self.weight.to(x.dtype), bias)
 
     def reset_parameters(self, generator: Generator | None = None) -> None:
-        """Truncated normal of standard deviation 0.02, no bias."""
+        """Draws a truncated normal of standard deviation 0.02, and sets the bias to 0."""
         nn.init.trunc_normal_(self.weight, std=0.02, generator=generator)
         if self.bias is not None:
             nn.init.zeros_(self.bias)
 
 
 class RMSNorm(nn.Module):
-    """``x / sqrt(mean(x^2) + eps) * weight`` over the last dimension."""
+    """Computes ``x / sqrt(mean(x^2) + eps) * weight`` over the last dimension."""
 
     def __init__(self, width: int, eps: float = 1e-6) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ class RMSNorm(nn.Module):
 
 
 def unit_rms(x: Tensor, eps: float) -> Tensor:
-    """``x / sqrt(mean(x^2) + eps)`` over the last dimension, in at least fp32."""
+    """Returns ``x / sqrt(mean(x^2) + eps)`` over the last dimension, in at least fp32."""
     wide = x.to(wide_dtype(x.dtype))
     return wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps)
 
@@ -76,31 +76,31 @@ class ProjectionHead(nn.Module):
         self.norm = LayerNorm(out, eps=1e-5)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``[..., width] -> [..., out]``."""
+        """Returns ``[..., out]`` for ``[..., width]``."""
         return self.norm(self.head(x))
 
     def distance(self, x: Tensor, target: Tensor) -> Tensor:
-        """The cosine distance of :meth:`forward` to ``target`` ``[..., out]``, ``[...]``.
+        """Returns the cosine distance ``[...]`` of :meth:`forward` to ``target`` ``[..., out]``.
 
-        At least fp32, from a norm that is not rounded; ``target`` is a constant.
+        The result is in at least fp32, from a norm that is not rounded; ``target`` is a constant.
         """
         weight, bias = self.norm.weight, self.norm.bias
         return cosine_distance(self.head(x), target, weight, bias, norm_eps=self.norm.eps)
 
 
 def part_generator(seed: int, part: str) -> Generator:
-    """What draws the first weights of ``part``: of these two alone, whatever other parts there are.
+    """Returns the generator of the initial weights of ``part``, whatever other parts there are.
 
-    Its seed is the first eight bytes of the SHA-256 of ``"SEED PART"``, the highest first.
+    Its seed is the first eight bytes of the SHA-256 of ``"SEED PART"``, big-endian.
     """
     digest = hashlib.sha256(f"{seed} {part}".encode()).digest()
     return Generator().manual_seed(int.from_bytes(digest[:8]))
 
 
 def materialise(module: nn.Module, generator: Generator) -> None:
-    """Give a module built on the meta device its memory and, from ``generator``, its values.
+    """Gives a module built on the meta device its memory and, from ``generator``, its values.
 
-    Every module that owns parameters must have a ``reset_parameters`` of its own.
+    Every module that owns parameters must have its own ``reset_parameters``.
     """
     module.to_empty(device="cpu")
     for child in _children_first(module):

@@ -26,10 +26,10 @@ class ModelConfig:
     """The three networks of a student.
 
     Attributes:
-        encoder: what is trained for its features.
-        predictor: from the visible tokens to all of them (Table 1b).
-        decoder: from a predicted token to its target, pixels or a latent vector (Table 1c).
-        dtype: in which the networks compute; parameters, statistics and losses are fp32.
+        encoder: network that is trained for its features.
+        predictor: network from the visible tokens to all tokens (Table 1b).
+        decoder: network from a predicted token to its target, pixels or a latent vector (Table 1c).
+        dtype: dtype of the networks' computation; parameters, statistics and losses are fp32.
     """
 
     encoder: EncoderConfig
@@ -41,15 +41,19 @@ class ModelConfig:
         if self.encoder.family != "internvideo_next":
             raise ValueError(
                 f"encoder.family is {self.encoder.family!r}, expected 'internvideo_next': an "
-                "InternVideo2 is a teacher or a frozen encoder, predictors go with four cls tokens"
+                "InternVideo2 is a teacher or a frozen encoder, and predictors need four cls tokens"
             )
 
 
 @dataclass(frozen=True)
 class AlignmentSizes:
-    """Alignment heads: how many, the teacher's width, and whether one is for the pooled vector.
+    """Sizes of alignment heads.
 
-    ``pooled_width`` is that of the teacher's pooled vectors, 0 where they are as wide as tokens.
+    Attributes:
+        layers: number of heads for tokens.
+        teacher_width: number of features of the teacher's tokens.
+        pooled: whether there is a head for the pooled vector.
+        pooled_width: number of features of the teacher's pooled vectors; 0 is the tokens' number.
     """
 
     layers: int
@@ -59,9 +63,10 @@ class AlignmentSizes:
 
 
 class Model(nn.Module):
-    """An encoder and, where there are any, the parts around it.
+    """An encoder and the optional parts around it.
 
-    A pixel decoder of its own stands beside a latent one, second heads face a second teacher.
+    ``pixel_decoder`` is for pixels beside a latent decoder, ``second_alignment`` for a second
+    teacher.
     """
 
     def __init__(
@@ -83,7 +88,7 @@ class Model(nn.Module):
         self.second_alignment = second_alignment
 
     def compute_in(self, dtype: torch.dtype) -> "Model":
-        """Compute in ``dtype``, whatever the parameters' dtype; gives the model back."""
+        """Sets the dtype of computations, whatever the parameters' dtype, and returns the model."""
         self.encoder.compute_dtype = dtype
         return self
 
@@ -99,19 +104,19 @@ def build_model(
     pixel_decoder: PixelDecoderConfig | None = None,
     second_alignment: AlignmentSizes | None = None,
 ) -> Model:
-    """A model with weights from ``seed`` and, as its config says, from a text encoder.
+    """Builds a model with weights from ``seed`` and, if its config says so, from a text encoder.
 
-    Each part's weights follow from the seed, its name and its sizes: other parts change nothing.
+    The weights of a part depend on the seed, its name and its sizes, not on other parts.
 
     Args:
-        config: of the networks.
-        alignment: heads to build for a teacher.
-        seed: of the random weights.
-        pretrained: False leaves the text encoder's weights out: a checkpoint brings others.
-        predicts: False leaves predictor and decoder out.
-        latent_width: features that a latent decoder predicts; 0: the encoder's.
-        pixel_decoder: of a decoder of pixels beside the first.
-        second_alignment: heads to build for a second teacher.
+        config: sizes of the networks.
+        alignment: sizes of the heads for a teacher.
+        seed: seed of the random weights.
+        pretrained: whether to load the text encoder's weights; a checkpoint needs none.
+        predicts: whether to build predictor and decoder.
+        latent_width: number of features that a latent decoder predicts; 0 is the encoder's.
+        pixel_decoder: sizes of a decoder of pixels beside the first.
+        second_alignment: sizes of the heads for a second teacher.
     """
     width, grid = config.encoder.width, config.encoder.grid
 

@@ -18,8 +18,8 @@ class Packed:
     """Kept tokens, clip after clip.
 
     Attributes:
-        index: int64 ``[S]``, ascending within each clip, counted from the clip's own first token.
-        lengths: how many of them each clip has, B numbers on the host: they decide shapes.
+        index: kept tokens, int64 ``[S]``, ascending within a clip, counted from its first token.
+        lengths: number of kept tokens of each clip, B numbers on the host, since they set shapes.
     """
 
     index: Tensor
@@ -27,43 +27,43 @@ class Packed:
 
     @classmethod
     def where(cls, kept: Tensor) -> Self:
-        """The true places of ``kept``, bool ``[B, N]`` on the CPU."""
+        """Returns the true places of ``kept``, bool ``[B, N]`` on the CPU."""
         return cls(kept.nonzero()[:, 1], tuple(kept.sum(1).tolist()))
 
     @classmethod
     def of(cls, index: Tensor) -> Self:
-        """The same tokens as ``index`` ``[B, K]``, K of each clip."""
+        """Packs the tokens ``index`` ``[B, K]``, K of each clip."""
         return cls(index.flatten(), (index.shape[1],) * len(index))
 
     @classmethod
     def joined(cls, parts: Sequence[Self]) -> Self:
-        """The clips of all ``parts``, one after another."""
+        """Joins the clips of all ``parts``, one after another."""
         lengths = tuple(length for part in parts for length in part.lengths)
         return cls(torch.cat([part.index for part in parts]), lengths)
 
     @property
     def cu_seqlens(self) -> Tensor:
-        """Where each clip begins, and the end: int32 ``[B + 1]`` on the host."""
+        """The start of each clip, and the end: int32 ``[B + 1]`` on the host."""
         return torch.tensor([0, *self.lengths]).cumsum(0).to(torch.int32)
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Self:
-        """The same with ``index`` on ``device``."""
+        """Returns the same tokens with ``index`` on ``device``."""
         return type(self)(self.index.to(device, non_blocking=non_blocking), self.lengths)
 
     def rows(self, N: int) -> Tensor:
-        """Places in clips of ``N`` tokens that lie end to end, ``[1, S]``."""
+        """Returns the tokens' places in clips of ``N`` tokens that lie end to end, ``[1, S]``."""
         starts = torch.arange(len(self.lengths)) * N
         offsets = starts.repeat_interleave(torch.tensor(self.lengths, dtype=torch.int64))
         return (self.index + offsets.to(self.index.device, non_blocking=True))[None]
 
     def slots(self, N: int, H: int) -> Tensor:
-        """Places of what :meth:`behind` joins in clips of ``H + N``: ``[1, B * H + S]``."""
+        """Returns places of :meth:`behind`'s result in clips of ``H + N``: ``[1, B * H + S]``."""
         starts = torch.arange(len(self.lengths))[:, None] * (H + N)
         heads = (starts + torch.arange(H)).to(self.index.device, non_blocking=True)
         return self.behind(heads[..., None], (self.rows(H + N) + H)[..., None])[..., 0]
 
     def behind(self, heads: Tensor, tokens: Tensor) -> Tensor:
-        """Each clip's tokens ``[1, S, C]`` behind its own ``heads`` ``[B, H, C]``, end to end."""
+        """Joins each clip's ``heads`` ``[B, H, C]`` and tokens ``[1, S, C]``, end to end."""
         clips = zip(heads, tokens[0].split(self.lengths), strict=True)
         return torch.cat([part for pair in clips for part in pair])[None]
 
@@ -72,7 +72,7 @@ Index = Tensor | Packed  # int64 [B, K], or packed
 
 
 def take(tokens: Tensor, index: Index) -> Tensor:
-    """The kept tokens of ``[B, N, C]``: ``[B, K, C]``, or ``[1, S, C]`` if packed."""
+    """Returns the kept tokens of ``[B, N, C]``: ``[B, K, C]``, or ``[1, S, C]`` if packed."""
     if isinstance(index, Packed):
         return gather_tokens(tokens.flatten(0, 1)[None], index.rows(tokens.shape[1]))
     return gather_tokens(tokens, index)

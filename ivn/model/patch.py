@@ -1,4 +1,4 @@
-"""From pixels to tokens: only the patches that are kept are ever touched."""
+"""Embeds pixels as tokens; only the patches that are kept are read."""
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +15,7 @@ EPS = 1e-6
 
 
 def patch_grid(video: Tensor, patch_size: int) -> Grid:
-    """Frames, rows and columns of patches of a video, float or uint8 as :class:`PatchEmbed`'s."""
+    """Returns the frames, rows and columns of patches of a video, float or uint8."""
     if video.ndim != 5 or (video.shape[4] if video.dtype == torch.uint8 else video.shape[1]) != 3:
         raise ValueError(
             f"video is {video.dtype} {list(video.shape)}, expected uint8 [B, T, H, W, 3] or "
@@ -27,22 +27,22 @@ def patch_grid(video: Tensor, patch_size: int) -> Grid:
             f"frames are {H} x {W} pixels, expected multiples of the patch size {patch_size}"
         )
     if torch.jit.is_tracing():
-        T, H, W = int(T), int(H), int(W)  # its sizes are tensors, which no table is kept by
+        T, H, W = int(T), int(H), int(W)  # traced sizes are tensors, which cannot be a cache's key
     return T, H // patch_size, W // patch_size
 
 
 def of_traced_size(video: Tensor) -> Tensor:
-    """``video``, in a way that a program traced by torch.jit refuses any other size of a clip.
+    """Returns ``video``, such that a program traced by torch.jit raises an error at other sizes.
 
-    Else as many tokens in another shape would get the positions of the example's.
+    Otherwise as many tokens in another shape would get the positions of the traced example.
     """
     for axis, size in enumerate(video.shape[1:], 1):
-        video = video.unflatten(axis, (int(size),))  # demands this size
+        video = video.unflatten(axis, (int(size),))  # fails at other sizes
     return video
 
 
 def end_to_end(video: Tensor) -> Tensor:
-    """The clips of a batch, either layout, as one long clip."""
+    """Returns the clips of a batch, in either layout, as one long clip."""
     if video.dtype == torch.uint8:
         return video.flatten(0, 1)[None]
     return video.transpose(1, 2).flatten(0, 1)[None].transpose(1, 2)
@@ -64,12 +64,12 @@ class PatchEmbed(nn.Module):
         self.norm = RMSNorm(width, EPS)
 
     def forward(self, video: Tensor, index: Tensor, dtype: torch.dtype) -> Tensor:
-        """Tokens of the patches at ``index``.
+        """Returns the tokens of the patches at ``index``.
 
         Args:
             video: ImageNet-normalised float ``[B, 3, T, H, W]``, or uint8 ``[B, T, H, W, 3]``.
             index: ``[B, K]`` int64 into the grid, time-major, then rows, then columns.
-            dtype: of the projection and of the result.
+            dtype: dtype of the projection and of the result.
 
         Returns:
             ``[B, K, C]``.
@@ -93,12 +93,12 @@ class PatchEmbed(nn.Module):
         return self.norm(F.linear(rows, self._padded(weight.to(dtype)), self.proj.bias.to(dtype)))
 
     def _padded(self, rows: Tensor) -> Tensor:
-        """``[..., p * p * 3]`` with zeros behind it, as long as the gathered patches' rows."""
+        """Returns ``[..., p * p * 3]`` with zeros after it, as long as rows of gathered patches."""
         return F.pad(rows, (0, row_length(self.patch_size) - rows.shape[-1]))
 
 
 class PlainPatchEmbed(nn.Module):
-    """Embedding by projection alone, InternVideo2's: as :class:`PatchEmbed`, without its norms."""
+    """Embedding by projection alone, InternVideo2's: :class:`PatchEmbed` without norms."""
 
     def __init__(self, patch_size: int, width: int) -> None:
         super().__init__()
@@ -107,7 +107,7 @@ class PlainPatchEmbed(nn.Module):
         self.proj = _PatchProjection(3, width, kernel_size=shape, stride=shape)
 
     def forward(self, video: Tensor, index: Tensor, dtype: torch.dtype) -> Tensor:
-        """Tokens ``[B, K, C]`` of the patches at ``index``; arguments as :class:`PatchEmbed`'s."""
+        """Returns tokens ``[B, K, C]`` of the patches at ``index``; see :class:`PatchEmbed`."""
         if video.dtype == torch.uint8:
             rows = gather_target_patches(
                 video,
@@ -125,7 +125,7 @@ class PlainPatchEmbed(nn.Module):
 
 
 def take_patches(video: Tensor, index: Tensor, patch_size: int) -> Tensor:
-    """Patches of a float video ``[B, 3, T, H, W]``, ``[B, K, p * p * 3]``, channels fastest."""
+    """Returns patches of ``[B, 3, T, H, W]`` floats: ``[B, K, p * p * 3]``, channels fastest."""
     T, h, w = patch_grid(video, patch_size)
     B, p = video.shape[0], patch_size
     grid = video.reshape(B, 3, T, h, p, w, p).permute(0, 2, 3, 5, 4, 6, 1)
@@ -135,8 +135,8 @@ def take_patches(video: Tensor, index: Tensor, patch_size: int) -> Tensor:
 
 
 def normalised(video: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """uint8 ``[B, T, H, W, 3]`` as ImageNet-normalised ``[B, 3, T, H, W]``."""
-    # Made on the host and sent on: a GPU's own tensor of them would wait for the copy.
+    """Returns uint8 ``[B, T, H, W, 3]`` as ImageNet-normalised ``[B, 3, T, H, W]``."""
+    # Made on the host and copied: a tensor made on the GPU would wait for the copy.
     mean, std = (
         torch.tensor(values).to(video.device, non_blocking=True)
         for values in (IMAGENET_MEAN, IMAGENET_STD)
@@ -145,12 +145,12 @@ def normalised(video: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
 
 
 class _PatchProjection(nn.Conv3d):
-    """Holds the projection under the keys and in the shape of a convolution; never convolves."""
+    """A projection with the keys and shape of a convolution; it never convolves."""
 
     bias: nn.Parameter
 
     def reset_parameters(self, generator: Generator | None = None) -> None:
-        """Uniform in ``+-1 / sqrt(inputs)``, weight and bias, as PyTorch's convolutions."""
+        """Draws weight and bias uniform in ``+-1 / sqrt(inputs)``, like PyTorch's convolutions."""
         bound = self.weight[0].numel() ** -0.5
         nn.init.uniform_(self.weight, -bound, bound, generator=generator)
         nn.init.uniform_(self.bias, -bound, bound, generator=generator)

@@ -1,4 +1,4 @@
-"""Attention pooling: a clip's tokens to one vector."""
+"""Attention pooling of a clip's tokens to one vector."""
 
 import torch
 from torch import Generator, Tensor, nn
@@ -19,12 +19,12 @@ class AttentionPool(nn.Module):
         self.cross_attn = _CrossAttention(width, heads, out)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``[B, N, C] -> [B, P]``."""
+        """Returns ``[B, P]`` for ``[B, N, C]``."""
         query = self.norm1_q(x.mean(1, keepdim=True))
         return self.cross_attn(query, self.norm1_k(x), self.norm1_v(x))[:, 0]
 
     def weights(self, x: Tensor) -> Tensor:
-        """The query's attention to each token, averaged over heads, ``[B, N]`` in fp32 or wider."""
+        """Returns the query's attention to each token, averaged over heads, ``[B, N]``."""
         query = self.norm1_q(x.mean(1, keepdim=True))
         return self.cross_attn.weights(query, self.norm1_k(x))
 

@@ -1,4 +1,4 @@
-"""Absolute positions of a (time, row, column) grid of tokens: the table, and its other sizes."""
+"""Absolute positions of a (time, row, column) grid of tokens, and their interpolation."""
 
 import functools
 
@@ -10,7 +10,7 @@ Grid = tuple[int, int, int]  # frames, rows, columns
 
 
 def sincos_table(width: int, grid: Grid) -> Tensor:
-    """Sines and cosines of each token's position, ``[frames * rows * columns, width]`` fp32.
+    """Returns sines and cosines of positions, ``[frames * rows * columns, width]`` fp32.
 
     The first quarter of the features encodes time; of the rest, the first half the column and
     the second the row. Each part is all sines, then all cosines, of ``position / 10000 ** (k/K)``.
@@ -31,11 +31,11 @@ def _sincos(position: Tensor, width: int) -> Tensor:
 
 
 class GridPositions:
-    """Serves one grid's learnable position table at every other grid, by interpolation.
+    """Interpolates a learnable table of positions from its own grid to others.
 
-    Linear in time and bicubic in space, neither aligned at the corners: a fixed linear map, so
-    the checkpoint's table learns whatever grid it serves. Without gradients the result is kept.
-    Rows in front of the grid (one a cls token) are never interpolated.
+    The interpolation is linear in time and bicubic in space, neither aligned at the corners. It is
+    a fixed linear map, so the table learns at every grid. Without gradients the result is kept.
+    Rows in front of the grid, one per cls token, are never interpolated.
     """
 
     def __init__(self, own: Grid) -> None:
@@ -43,11 +43,11 @@ class GridPositions:
         self._kept: dict[Grid, tuple[tuple, Tensor]] = {}
 
     def __call__(self, table: Tensor, grid: Grid) -> Tensor:
-        """``table`` ``[1, extra + N_own, C]`` at ``grid``, ``[extra + N, C]``."""
+        """Returns ``table`` ``[1, extra + N_own, C]`` at ``grid``: ``[extra + N, C]``."""
         if grid == self.own:
             return table[0]
         learning = torch.is_grad_enabled() and table.requires_grad
-        # What is exported has no values to keep.
+        # A program being exported has no values to keep.
         if learning or torch.compiler.is_exporting():
             return resize_table(table, self.own, grid)
         state = (table._version, table.data_ptr(), table.dtype, table.device)
@@ -57,7 +57,7 @@ class GridPositions:
 
 
 def resize_table(table: Tensor, own: Grid, grid: Grid) -> Tensor:
-    """``table`` ``[1, extra + N_own, C]`` of grid ``own`` at another grid, ``[extra + N, C]``."""
+    """Returns ``table`` ``[1, extra + N_own, C]`` of ``own`` at ``grid``, ``[extra + N, C]``."""
     extra = table.shape[1] - own[0] * own[1] * own[2]
     tokens = table[0, extra:].unflatten(0, own)
     kept = interpolation_maps
@@ -73,7 +73,7 @@ def resize_table(table: Tensor, own: Grid, grid: Grid) -> Tensor:
 def interpolation_maps(
     own: Grid, grid: Grid, device: torch.device, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The matrices ``[new, old]`` that interpolate time, rows and columns."""
+    """Returns the matrices ``[new, old]`` that interpolate time, rows and columns."""
     with torch.no_grad():
         time = F.interpolate(
             torch.eye(own[0], dtype=torch.float64)[None], size=grid[0], mode="linear"
@@ -89,7 +89,7 @@ def interpolation_maps(
 
 
 def reset_table(table: Tensor, grid: Grid) -> None:
-    """Fill ``table`` ``[1, extra + N, C]``: zeros in front, then :func:`sincos_table`."""
+    """Fills ``table`` ``[1, extra + N, C]`` with zeros in front, then :func:`sincos_table`."""
     with torch.no_grad():
         values = sincos_table(table.shape[2], grid)
         table[0] = torch.cat([torch.zeros(table.shape[1] - len(values), table.shape[2]), values])

@@ -1,6 +1,6 @@
-"""The predictor: the last layers of a text encoder (ModernBERT) as a model of the masked tokens.
+"""The predictor of masked tokens: the last layers of a text encoder, ModernBERT.
 
-Or, in their place, the layers of a plain ViT (``vit.py``).
+The layers of a plain ViT (``vit.py``) may take their place.
 
 Legend: B batch, N tokens of the clip, V visible tokens, C encoder width, W predictor width.
 """
@@ -28,16 +28,18 @@ from .vit import ViTLayer, ViTPredictorConfig
 
 @dataclass(frozen=True)
 class PredictorConfig:
-    """Sizes of a predictor; the defaults are ModernBERT-large's last five layers.
+    """A predictor made of a text encoder's layers; the defaults are ModernBERT-large's last five.
 
     Attributes:
         width: features of a token.
-        heads: attention heads.
+        heads: number of attention heads.
         hidden: features inside a gated MLP.
-        layers: how many of the text encoder's last layers (Table 1b: 2, 5 or 8).
-        total_layers: layers of that text encoder; a layer's place in it decides its kind.
-        global_every: layers whose number this divides see the whole sequence, others a window.
-        local_window: tokens to either side that a layer with a window sees.
+        layers: number of the text encoder's last layers that are taken (Table 1b: 2, 5 or 8).
+        total_layers: number of layers of the text encoder; the place of a layer among them decides
+            whether it sees the whole sequence.
+        global_every: every layer whose number this divides sees the whole sequence, the others a
+            window.
+        local_window: number of tokens to either side that a layer with a window sees.
         global_theta: base of the rotary positions in layers that see the whole sequence.
         local_theta: base of the rotary positions in layers with a window.
         init: "modernbert" takes the weights of ``source``, "scratch" draws them (Table 1b: no
@@ -71,7 +73,7 @@ class PredictorConfig:
 
     @property
     def layer_ids(self) -> range:
-        """The places of the layers in the text encoder."""
+        """The places of the layers in the text encoder, from 0."""
         return range(self.total_layers - self.layers, self.total_layers)
 
 
@@ -97,9 +99,9 @@ class PredictorLayer(nn.Module):
         self.out_std = 0.02 / (2 * config.total_layers) ** 0.5
 
     def reset_projections(self, generator: Generator | None) -> None:
-        """ModernBERT's start: normals cut at two deviations; outputs shrink with the depth.
+        """Draws ModernBERT's start: normals cut at two deviations; outputs shrink with the depth.
 
-        What is cut off makes the deviation 0.88 of the one that is asked for: 0.0176 of 0.02.
+        The cut makes the deviation 0.88 of the nominal one: 0.0176 for 0.02.
         """
         for module in (self.attn, self.mlp):
             for name, linear in module.named_children():
@@ -108,7 +110,7 @@ class PredictorLayer(nn.Module):
                 nn.init.trunc_normal_(weight, 0, std, -2 * std, 2 * std, generator=generator)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``[B, N, W] -> [B, N, W]``, without a norm after it."""
+        """Returns ``[B, N, W]`` for ``[B, N, W]``, without a norm after it."""
         x = x + self._attend(self.attn_norm(x))
         value, gate = self.mlp["Wi"](self.mlp_norm(x)).chunk(2, dim=-1)
         return x + self.mlp["Wo"](F.gelu(value) * gate)
@@ -127,9 +129,9 @@ class PredictorLayer(nn.Module):
 class Predictor(nn.Module):
     """Predicts every token of a clip from the visible ones.
 
-    A mask token stands in for each token that is not visible; positions tell them apart. All of
-    them and the cls tokens then attend to each other. A ViT ends in a LayerNorm, the layers of the
-    text encoder in none.
+    A mask token replaces each token that is not visible; positions tell them apart. All tokens and
+    cls tokens then attend to each other. A ViT ends with a LayerNorm, the text encoder's layers
+    without one.
     """
 
     def __init__(self, config: AnyPredictorConfig, encoder_width: int, grid: Grid) -> None:
@@ -163,7 +165,7 @@ class Predictor(nn.Module):
             layer.reset_projections(generator)
 
     def forward(self, hidden: Tensor, visible_index: Index, grid: Grid) -> Tensor:
-        """Predictions for all tokens.
+        """Returns predictions for all tokens.
 
         Args:
             hidden: the encoder's cls and visible tokens, ``[B, 4 + V, C]``, or packed.
@@ -171,7 +173,7 @@ class Predictor(nn.Module):
             grid: frames, rows and columns of the clip's tokens, ``N`` in all.
 
         Returns:
-            ``[B, N, W]`` in the dtype of ``hidden``; cls tokens are left out.
+            ``[B, N, W]`` in the dtype of ``hidden``; without cls tokens.
         """
         positions = self._positions(self.pos_embed, grid)
         N = len(positions) - CLS_TOKENS
@@ -189,7 +191,7 @@ class Predictor(nn.Module):
 
 
 def predictor_config(card: Mapping[str, Any]) -> AnyPredictorConfig:
-    """The config of a predictor as a checkpoint's card has it; without a kind a ModernBERT's.
+    """Returns a predictor's config from a checkpoint's card; without a kind it is a ModernBERT's.
 
     Raises:
         ConfigError: a field is unknown, or of the wrong type.
@@ -198,29 +200,29 @@ def predictor_config(card: Mapping[str, Any]) -> AnyPredictorConfig:
 
 
 def with_layers(config: AnyPredictorConfig, count: int) -> AnyPredictorConfig:
-    """The same sizes with ``count`` layers."""
+    """Returns the same sizes with ``count`` layers."""
     if isinstance(config, PredictorConfig):
         return replace(config, layers=count)
     return replace(config, depth=count)
 
 
 def load_pretrained(predictor: Predictor) -> None:
-    """Copy the text encoder's layers into ``predictor``, if its config says so."""
+    """Copies the text encoder's layers into ``predictor`` if its config says so."""
     config = predictor.config
     if isinstance(config, PredictorConfig) and config.init == "modernbert":
         load_modernbert(predictor, config.source)
 
 
 def load_modernbert(predictor: Predictor, source: str) -> None:
-    """Copy the last layers of a ModernBERT into ``predictor``.
+    """Copies the last layers of a ModernBERT into ``predictor``.
 
     Args:
-        predictor: whose sizes must be those of the text encoder.
-        source: a folder with ``config.json`` and weights, or a hub id.
+        predictor: network with the sizes of the text encoder.
+        source: folder with ``config.json`` and weights, or hub id.
 
     Raises:
         ValueError: transformers is missing, the text encoder has other sizes, or its weights are
-            whole numbers or not finite.
+            integers or not finite.
     """
     try:
         from transformers import ModernBertModel
@@ -270,7 +272,7 @@ def load_modernbert(predictor: Predictor, source: str) -> None:
 
 
 def _thetas(config: Any) -> tuple[float, float]:
-    """Rotary bases of global and local layers; transformers 5 keeps them by the kind of layer."""
+    """Returns rotary bases of global and local layers; transformers 5 has them by kind of layer."""
     ropes = getattr(config, "rope_parameters", None)
     if ropes is None:
         return config.global_rope_theta, config.local_rope_theta
@@ -278,7 +280,7 @@ def _thetas(config: Any) -> tuple[float, float]:
 
 
 def _global_every(config: Any) -> int:
-    """Every how many layers see the whole sequence; transformers 5 lists each layer's kind."""
+    """Returns the period of layers that see the whole sequence; transformers 5 lists all kinds."""
     kinds = getattr(config, "layer_types", None)
     if kinds is None:
         return config.global_attn_every_n_layers

@@ -1,4 +1,4 @@
-"""Sizes that weights do not show: from the config.json beside them, or from the caller."""
+"""Sizes of a model that its weights do not show, from their config.json or the caller."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,17 +21,17 @@ _NAMES = (*NOT_IN_SHAPES, "depth")
 
 
 def card_of(file: Path) -> Path | None:
-    """The ``config.json`` beside a file of weights; of DeepSpeed's it may lie beside ``latest``."""
+    """Returns the ``config.json`` beside a file of weights, or beside DeepSpeed's ``latest``."""
     above = file.parent.parent
     folders = [file.parent, *([above] if (above / LATEST).is_file() else [])]
     return next((place / CARD for place in folders if (place / CARD).exists()), None)
 
 
 def card_beside(file: Path) -> dict[str, Any]:
-    """What :func:`card_of` says of the model, ours or the release's; {} without one.
+    """Returns the model in the file of :func:`card_of`, ours or the release's; {} without one.
 
     Raises:
-        ValueError: it describes no model.
+        ValueError: the file describes no model.
     """
     card = card_of(file)
     if card is None:
@@ -50,39 +50,39 @@ def card_beside(file: Path) -> dict[str, Any]:
 
 
 def sizes_of(file: Path, given: Sizes) -> dict[str, Any]:
-    """The sizes that are ``given``, and those that the ``config.json`` beside the weights tells.
+    """Returns the ``given`` sizes, and those in the ``config.json`` beside the weights.
 
     Raises:
-        ValueError: one makes no sense, or the two tell it differently.
+        ValueError: a size makes no sense, or the two differ.
     """
-    told, card = _told(file), card_of(file)
+    recorded, card = _recorded(file), card_of(file)
     for name, value in given.items():
         _check(name, value, str(file), name)
-        if name in told and _pair(told[name]) != _pair(value):
+        if name in recorded and _pair(recorded[name]) != _pair(value):
             raise ValueError(
-                f"{file}: {name} is to be {value}, but the {CARD} beside it says {told[name]}: "
-                f"leave it out, or correct {card}"
+                f"{file}: {name} is to be {value}, but the {CARD} beside it says "
+                f"{recorded[name]}: leave it out, or correct {card}"
             )
-    return told | dict(given)
+    return recorded | dict(given)
 
 
 def both_sides(size: Size) -> tuple[int, int]:
-    """Height and width."""
+    """Returns height and width."""
     return (size, size) if isinstance(size, int) else size
 
 
 def check_given(sizes: Sizes, where: str) -> None:
-    """Refuse sizes that make no sense, by their name.
+    """Checks sizes, which messages call by their names.
 
     Raises:
-        ValueError: one is no whole number of at least 1; of images, no one or two such.
+        ValueError: a size is not an integer of at least 1, or for images a pair of those.
     """
     for name, value in sizes.items():
         _check(name, value, where, name)
 
 
-def _told(file: Path) -> dict[str, Any]:
-    """What the ``config.json`` beside the weights tells of the sizes that shapes do not."""
+def _recorded(file: Path) -> dict[str, Any]:
+    """Returns the sizes in the ``config.json`` beside the weights that shapes do not show."""
     content, card = card_beside(file), card_of(file)
     if "model_config" in content:
         found = {name: content["model_config"].get(name) for name in _RELEASED}
@@ -93,10 +93,10 @@ def _told(file: Path) -> dict[str, Any]:
         found = {_SIDES: None if None in sides else sides}
         found |= {name: ours.get(name) for name in _OURS}
         spelling = dict(zip(_NAMES, (_SIDES, *_OURS), strict=True))
-    told = {name: found[theirs] for name, theirs in spelling.items() if found[theirs] is not None}
-    for name, value in told.items():
+    sizes = {name: found[theirs] for name, theirs in spelling.items() if found[theirs] is not None}
+    for name, value in sizes.items():
         _check(name, value, str(card), spelling[name])
-    return {name: tuple(v) if isinstance(v, list) else v for name, v in told.items()}
+    return {name: tuple(v) if isinstance(v, list) else v for name, v in sizes.items()}
 
 
 def _check(name: str, value: Any, where: str, field: str) -> None:

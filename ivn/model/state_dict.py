@@ -1,4 +1,4 @@
-"""Tensors by the keys of our modules, whatever wrapped or respelt them."""
+"""Reads state dicts, and maps wrapped and respelt keys to those of our modules."""
 
 import re
 from collections import defaultdict
@@ -11,12 +11,12 @@ from .formats import check_dtype, read_file
 
 State = dict[str, Tensor]
 
-# Under which training code keeps the weights beside other things.
+# The keys under which training code saves weights beside other objects.
 _WRAPPERS = ("module", "model", "state_dict")
 
-# What wraps a module or a part of one: data parallelism, FSDP, torch.compile, recomputation.
+# Names of wrappers: data parallelism, FSDP, torch.compile, recomputation.
 _INSIDE = ("module", "_fsdp_wrapped_module", "_orig_mod", "_checkpoint_wrapped_module")
-# The names of what an encoder is a part of.
+# Names of modules that contain an encoder.
 _OUTER = ("model", "backbone", "encoder")
 _LAYER_SCALE = re.compile(r"(blocks\.\d+\.ls[12])\.(?:lr_scale|weight)$")
 
@@ -31,7 +31,7 @@ _TRAINING_KEYS = (
     ("clip_decoder.", "alignment", "layers."),
     ("final_clip_decoder.", "alignment", "pooled."),
     ("clip_pos_embed", "alignment", "pos_embed"),
-    # Built by the release, used by nothing.
+    # The release builds these and does not use them.
     ("bert_decoder.embeddings.tok_embeddings.weight", "unused", ""),
     ("bert_decoder.embeddings.norm.weight", "unused", ""),
     ("bert_decoder.final_norm.weight", "unused", ""),
@@ -41,11 +41,12 @@ _TRAINING_KEYS = (
 
 
 def read_state(file: Path) -> State:
-    """The tensors of a file of weights, or of all shards of an index, out of any wrapper.
+    """Returns the tensors of a file of weights, or of all shards of an index, without wrappers.
 
     Raises:
-        FileNotFoundError, ValueError: as :func:`ivn.model.formats.read_file`, or it holds no
-            dictionary of tensors.
+        FileNotFoundError: the file does not exist.
+        ValueError: :func:`ivn.model.formats.read_file` cannot read it, or it holds no dictionary
+            of tensors.
     """
     loaded = read_file(file)
     while isinstance(loaded, dict):
@@ -70,17 +71,16 @@ def read_state(file: Path) -> State:
         if value.is_meta or value.layout != torch.strided:
             found = "a shape without numbers" if value.is_meta else "a sparse tensor"
             raise ValueError(
-                f"{file}: {key} is {found}, expected a dense tensor: save it as one, all of it"
+                f"{file}: {key} is {found}, expected a dense tensor: save it with its numbers"
             )
     return loaded
 
 
 def check_weight(key: str, value: Tensor, where: str) -> None:
-    """Refuse a tensor that stands for a weight and is none.
+    """Checks that a tensor can be a weight.
 
     Raises:
-        ValueError: it is of whole numbers, or of a dtype that only a scale beside it gives a
-            meaning (fp8); or not all of its numbers are finite in fp32.
+        ValueError: its numbers are integers, need a scale (fp8), or are not all finite in fp32.
     """
     check_dtype(key, value.dtype, where)
     if value.is_meta:
@@ -93,9 +93,9 @@ def check_weight(key: str, value: Tensor, where: str) -> None:
 
 
 def training_parts(state: State, where: str) -> dict[str, State]:
-    """A training checkpoint's tensors by part, under our keys: "encoder", "predictor", ..."""
+    """Returns a training checkpoint's tensors by part ("encoder", ...), under our keys."""
     parts: dict[str, State] = defaultdict(dict)
-    for key, value in spelt(state, where).items():
+    for key, value in with_our_keys(state, where).items():
         for theirs, part, ours in _TRAINING_KEYS:
             if key.startswith(theirs):
                 parts[part][ours + key.removeprefix(theirs)] = value
@@ -107,26 +107,26 @@ def training_parts(state: State, where: str) -> dict[str, State]:
     return dict(parts)
 
 
-def spelt(state: State, where: str) -> State:
-    """The same tensors under the keys of our modules."""
-    spelt: State = {}
+def with_our_keys(state: State, where: str) -> State:
+    """Returns the same tensors under the keys of our modules."""
+    found: State = {}
     for given in state:
         key = _LAYER_SCALE.sub(r"\1.gamma", _inner(given))
-        if key in spelt:
+        if key in found:
             raise ValueError(f"{where} has {key} under more than one name, among them {given}")
-        spelt[key] = state[given]
-    return spelt
+        found[key] = state[given]
+    return found
 
 
 def shared_prefix(state: State) -> str:
-    """What all keys begin with up to their first dot, that too; "" where they differ."""
+    """Returns the prefix of all keys up to their first dot, included; "" if they differ."""
     first = {key.partition(".")[0] for key in state if "." in key}
     whole = all("." in key for key in state)
     return f"{first.pop()}." if whole and len(first) == 1 else ""
 
 
 def _inner(key: str) -> str:
-    """``key`` without what wrapped its module, its parts, or the whole model."""
+    """Returns ``key`` without the names of wrappers of its module, its parts or the whole model."""
     parts = [part for part in key.split(".") if part not in _INSIDE]
     while len(parts) > 1 and parts[0] in _OUTER:
         del parts[0]

@@ -1,4 +1,4 @@
-"""The layers of a plain vision transformer, as a predictor that knows nothing of text.
+"""The layers of a plain vision transformer, as a predictor without text weights.
 
 Legend: B batch, N tokens, W width.
 """
@@ -16,13 +16,13 @@ from .layers import LayerNorm, Linear
 
 @dataclass(frozen=True)
 class ViTPredictorConfig:
-    """Sizes of a plain ViT predictor from scratch (Table 1b: depth 5 and 12).
+    """A plain ViT predictor from scratch (Table 1b: depth 5 and 12).
 
     Attributes:
         width: features of a token.
-        heads: attention heads.
-        depth: transformer blocks (Table 1b: 5 or 12).
-        mlp_ratio: features inside a block's MLP, in widths.
+        heads: number of attention heads.
+        depth: number of transformer blocks (Table 1b: 5 or 12).
+        mlp_ratio: features inside a block's MLP, as a multiple of the width.
     """
 
     kind: Literal["vit"] = "vit"
@@ -42,7 +42,7 @@ class ViTPredictorConfig:
 
     @property
     def hidden(self) -> int:
-        """Features inside a block's MLP."""
+        """The number of features inside a block's MLP."""
         return round(self.width * self.mlp_ratio)
 
 
@@ -50,7 +50,7 @@ class ViTLayer(nn.Module):
     """A pre-norm block (Dosovitskiy et al. 2021): full attention, then a GELU MLP, with biases."""
 
     def __init__(self, config: ViTPredictorConfig, depth: int) -> None:
-        """``depth`` is the block's number, from 0."""
+        """Builds a block; ``depth`` is its number, from 0."""
         super().__init__()
         W = config.width
         self.heads, self.depth = config.heads, depth
@@ -60,14 +60,14 @@ class ViTLayer(nn.Module):
         self.mlp = nn.ModuleDict({"fc1": Linear(W, config.hidden), "fc2": Linear(config.hidden, W)})
 
     def reset_projections(self, generator: Generator | None) -> None:
-        """The encoder's start, which is V-JEPA's: smaller output projections in deeper blocks."""
+        """Draws the encoder's start, V-JEPA's: smaller output projections in deeper blocks."""
         std = 0.02 / (2 * (self.depth + 1)) ** 0.5
         for linear in (self.attn["proj"], self.mlp["fc2"]):
             weight = linear.get_parameter("weight")
             nn.init.trunc_normal_(weight, std=std, generator=generator)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``[B, N, W] -> [B, N, W]``."""
+        """Returns ``[B, N, W]`` for ``[B, N, W]``."""
         qkv = self.attn["qkv"](self.norm1(x)).unflatten(-1, (3 * self.heads, -1))
         mixed = attention(*qkv.chunk(3, dim=2))
         x = x + self.attn["proj"](mixed.flatten(2))

@@ -1,4 +1,4 @@
-"""Checkpoints, the release's and our own, as networks whose sizes are those of the files."""
+"""Loads checkpoints, the release's and our own, as networks of the files' sizes."""
 
 from collections import defaultdict
 from collections.abc import Mapping
@@ -22,21 +22,28 @@ from .predictor import (
     with_layers,
 )
 from .sizes import CARD, NOT_IN_SHAPES, Sizes, both_sides, card_beside, card_of, sizes_of
-from .state_dict import State, check_weight, read_state, shared_prefix, spelt, training_parts
+from .state_dict import (
+    State,
+    check_weight,
+    read_state,
+    shared_prefix,
+    training_parts,
+    with_our_keys,
+)
 
-# Parts that lie in files of their own, by their names, beside our encoder.
+# Parts with files of their own, by their names, beside our encoder.
 _BESIDE = ("predictor", "decoder", "alignment", "pixel_decoder", "second_alignment")
 
 
 def read_encoder(path: Path, sizes: Sizes) -> Encoder:
-    """The encoder of a checkpoint, in fp32, in evaluation mode.
+    """Returns the encoder of a checkpoint, in fp32, in evaluation mode.
 
     Args:
-        path: a weights file, or a folder with one.
-        sizes: those that no ``config.json`` beside the weights tells.
+        path: file of weights, or folder with one.
+        sizes: sizes that are not in a ``config.json`` beside the weights.
 
     Raises:
-        FileNotFoundError: no such file.
+        FileNotFoundError: there is no such file.
         ValueError: a size is missing or wrong, or keys are missing or unexpected.
     """
     file = weights_file(path, "encoder")
@@ -44,10 +51,10 @@ def read_encoder(path: Path, sizes: Sizes) -> Encoder:
 
 
 def read_model(path: Path, sizes: Sizes, predictor: AnyPredictorConfig | None) -> Model:
-    """Encoder, predictor, decoder and alignment heads of a checkpoint, as :func:`read_encoder`.
+    """Returns all networks of a checkpoint; see :func:`read_encoder`.
 
-    Without ``predictor`` its sizes are those of the ``config.json`` beside the weights, or of
-    ModernBERT-large's last layers.
+    If ``predictor`` is None, its sizes are those in the ``config.json`` beside the weights, or
+    those of ModernBERT-large's last layers.
     """
     file = weights_file(path, "encoder")
     parts = defaultdict(dict, _parts(file))
@@ -70,17 +77,17 @@ def read_model(path: Path, sizes: Sizes, predictor: AnyPredictorConfig | None) -
 
 
 def recorded(path: Path) -> dict[str, Any]:
-    """What the ``config.json`` beside the weights at ``path`` says of the model; {} without one."""
+    """Returns the model in the ``config.json`` beside the weights at ``path``; {} without one."""
     return card_beside(weights_file(path, "encoder"))
 
 
 def load_diffusion_decoder(path: str | Path) -> DiffusionDecoder:
-    """The diffusion decoder of a checkpoint, in evaluation mode; its sizes are the weights'.
+    """Returns the diffusion decoder of a checkpoint, in evaluation mode, with the weights' sizes.
 
-    Its ``loss_terms(target, z, timestep, noise)`` gives ``(mse, variational)``, a value a row.
+    Its ``loss_terms(target, z, timestep, noise)`` returns ``(mse, variational)`` for each row.
     """
     file = weights_file(Path(path), "decoder")
-    state = spelt(read_state(file), str(file))
+    state = with_our_keys(read_state(file), str(file))
     own = {key.removeprefix("diffloss."): value for key, value in state.items() if "net." in key}
     if not own:
         raise ValueError(f"{file} has no diffusion decoder: no key begins with 'net.'")
@@ -119,14 +126,14 @@ def _predictor(
     if found != sizes.width:
         raise ValueError(
             f"{file}: its predictor is {found} wide, not {sizes.width}: its heads, windows and "
-            "places cannot be read off the weights, pass predictor=PredictorConfig(...)"
+            "places cannot be read off the weights: pass predictor=PredictorConfig(...)"
         )
     sizes = with_layers(sizes, _count(state, "layers", str(file)))
     return _filled(Predictor, (sizes, encoder.width, encoder.grid), state, file)
 
 
 def _encoder_config(state: State, sizes: Sizes, where: str) -> EncoderConfig:
-    """The config of an encoder with these weights and the given other sizes."""
+    """Returns the config of an encoder with these weights and the given other sizes."""
     features = _shape(state, "cls_token", where, 3)[2]
     missing = [name for name in NOT_IN_SHAPES if name not in sizes]
     if missing:
@@ -178,7 +185,7 @@ def _family(state: State) -> Literal["internvideo_next", "internvideo2"]:
 
 
 def _filled(kind: type[nn.Module], arguments: tuple, state: State, file: Path) -> Any:
-    """``kind(*arguments)`` holding exactly the tensors of ``state``, in fp32."""
+    """Returns ``kind(*arguments)`` with exactly the tensors of ``state``, in fp32."""
     with torch.device("meta"):
         module = kind(*arguments)
     expected = module.state_dict()
@@ -199,7 +206,7 @@ def _filled(kind: type[nn.Module], arguments: tuple, state: State, file: Path) -
 
 
 def _decoder(parts: Mapping[str, State], file: Path) -> Decoder | None:
-    # Our own files call it "decoder"; its keys tell which it is.
+    # Our own files call each kind "decoder"; keys tell the kinds apart.
     state = parts["diffusion"] or parts["latent"] or parts["decoder"]
     if "head.0.weight" in state:
         arguments = (state["head.0.weight"].shape[1], state["head.2.weight"].shape[0])
@@ -251,11 +258,11 @@ def _shape(state: State, key: str, where: str, ndim: int) -> torch.Size:
 
 
 def _count(state: State, prefix: str, where: str) -> int:
-    """How many numbered modules there are under ``prefix``."""
+    """Returns the number of numbered modules under ``prefix``."""
     place = prefix.count(".") + 1
     places = (key.split(".")[place] for key in state if key.startswith(f"{prefix}."))
     last = max((int(number) for number in places if number.isdecimal()), default=-1)
-    # So many modules would be built before one is found to be missing.
+    # Otherwise that many modules would be built before one is found to be missing.
     if last > 2 * len(state):
         raise ValueError(
             f"{where}: {prefix}.{last} is numbered beyond all of its {len(state)} keys"

@@ -17,7 +17,7 @@ Function = Callable[..., Any]
 
 def operation(
     *,
-    fake: Function,
+    fake: str | Function,
     check: Function | None = None,
     triton: str | None = None,
     results: str = "",
@@ -28,10 +28,11 @@ def operation(
 
     The function is the version for the CPU, and without ``triton`` for GPUs too. Another device is
     an error of PyTorch's dispatcher. ``fake``, ``check`` and ``saves`` are given those of the
-    operation's arguments that they name.
+    operation's arguments that they name. ``ivn/ops/distance.py`` is a short example.
 
     Args:
-        fake: function that returns empty tensors like the results, for programs being traced.
+        fake: names of the arguments that the results are like in shape and dtype, one for each; or
+            a function that returns empty tensors like the results. Programs are traced with it.
         check: function that raises a ValueError for values that no version of the operation takes.
         triton: name of the launcher in ``ivn.kernels`` that is the version for GPUs. Triton is not
             imported until it runs.
@@ -53,12 +54,14 @@ def operation(
             mutates_args=(),
             device_types="cpu" if triton else ("cpu", "cuda"),
         )
-        op.register_fake(_by_name(fake, arguments))
+        op.register_fake(
+            _like(fake, arguments) if isinstance(fake, str) else _by_name(fake, arguments)
+        )
         if triton:
             op.register_kernel(KERNEL_DEVICE, _after(checked, _launched(name, triton)))
         if gradients:
-            select = _named if isinstance(saves, str) else _by_name
-            keep = select(saves, arguments + _split(results))
+            names = arguments + _split(results)
+            keep = _named(saves, names) if isinstance(saves, str) else _by_name(saves, names)
             _differentiate(op, arguments, keep, gradients)
         return op
 
@@ -75,6 +78,17 @@ def _named(chosen: str, names: tuple[str, ...]) -> Function:
     """Returns a function of all the arguments ``names`` that returns the ``chosen`` ones."""
     places = [names.index(name) for name in _split(chosen)]
     return lambda *given: [given[place] for place in places]
+
+
+def _like(chosen: str, names: tuple[str, ...]) -> Function:
+    """Returns a function of all the arguments ``names`` that returns tensors like ``chosen``."""
+    select = _named(chosen, names)
+
+    def fake(*given):
+        made = tuple(torch.empty_like(one) for one in select(*given))
+        return made if len(made) > 1 else made[0]
+
+    return fake
 
 
 def _after(check: Function | None, function: Function) -> Function:

@@ -86,7 +86,10 @@ def noisy_target(
     """
     _check("noisy_target", target, keys, timestep, steps)
     if wide_dtype(dtype) != target.dtype:
-        raise ValueError(f"noisy_target: dtype is {dtype} for a target of {target.dtype}")
+        raise ValueError(
+            f"noisy_target: dtype is {dtype} for a target of {target.dtype}, expected fp64 for "
+            "fp64 and at most fp32 for fp32"
+        )
     given = [one.detach().contiguous() for one in (target, keys, timestep, steps)]
     kind = draw_kind("noisy_target", purpose, layer)
     return _noisy_target(*given, kind, compiled_dtype(dtype)).to(dtype)
@@ -232,7 +235,7 @@ def _noisy_target(
     return x_t
 
 
-@operation(fake=lambda output: torch.empty_like(output), triton="diffusion_loss_backward")
+@operation(fake="output", triton="diffusion_loss_backward")
 def _diffusion_loss_backward(
     grad_mse: Tensor,
     grad_variational: Tensor,
@@ -276,7 +279,7 @@ def _check(op: str, target: Tensor, keys: Tensor, timestep: Tensor, steps: Tenso
     if keys.ndim != 2 or keys.shape[1] != 4 or keys.dtype != torch.int64:
         raise ValueError(f"{op}: keys is {keys.dtype} {list(keys.shape)}, expected int64 [B, 4]")
     if R % len(keys) if len(keys) else R:
-        raise ValueError(f"{op}: {R} rows of {len(keys)} samples, expected as many of each")
+        raise ValueError(f"{op}: {R} rows of {len(keys)} samples, expected the same number of each")
     if timestep.shape != (R,) or timestep.dtype != torch.int64:
         raise ValueError(
             f"{op}: timestep is {timestep.dtype} {list(timestep.shape)}, expected int64 [{R}]"

@@ -72,10 +72,7 @@ def cosine_distance_reference(
     return 1.0 - (p * t).sum(dim=-1)
 
 
-@operation(
-    fake=lambda pred, affine: (torch.empty_like(pred), torch.empty_like(affine)),
-    triton="cosine_distance_backward",
-)
+@operation(fake="pred, affine", triton="cosine_distance_backward")
 def _cosine_distance_backward(
     grad: Tensor, pred: Tensor, target: Tensor, affine: Tensor, norm_eps: float, eps: float
 ) -> tuple[Tensor, Tensor]:

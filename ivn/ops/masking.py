@@ -170,8 +170,8 @@ def _check_open(op: str, hidden: Tensor, frames: int, kept: int) -> None:
         )
     if frames < 1 or not 0 <= kept <= frames * hidden.shape[1]:
         raise ValueError(
-            f"{op}: {kept} tokens to keep of {frames} frames of {hidden.shape[1]}, expected that "
-            "many at most, of 1 frame or more"
+            f"{op}: {kept} tokens to keep of {frames} frames of {hidden.shape[1]}, expected at "
+            "most all of them, and 1 frame or more"
         )
     host = to_check(hidden)
     if host is not None:

@@ -97,10 +97,7 @@ def gated_modulate_reference(
     return stream, modulate_reference(stream, shift, scale, affine, eps)
 
 
-@operation(
-    fake=lambda x, affine: (torch.empty_like(x), torch.empty_like(x), torch.empty_like(affine)),
-    triton="modulate_backward",
-)
+@operation(fake="x, x, affine", triton="modulate_backward")
 def _modulate_backward(
     grad: Tensor, x: Tensor, scale: Tensor, affine: Tensor, eps: float
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -114,7 +111,7 @@ def _modulate_backward(
 
 
 @operation(
-    fake=lambda x: torch.empty_like(x),
+    fake="x",
     triton="modulate_forward",
     saves="x, scale, affine, eps",
     gradients={"x, scale, affine": _modulate_backward, "shift": lambda grad, *_: grad},
@@ -128,13 +125,7 @@ def _modulate(x: Tensor, shift: Tensor, scale: Tensor, affine: Tensor, eps: floa
     return out
 
 
-@operation(
-    fake=lambda stream, affine: (
-        *(torch.empty_like(stream) for _ in range(4)),
-        torch.empty_like(affine),
-    ),
-    triton="gated_modulate_backward",
-)
+@operation(fake="stream, stream, stream, stream, affine", triton="gated_modulate_backward")
 def _gated_modulate_backward(
     grad_stream: Tensor,
     grad: Tensor,
@@ -157,7 +148,7 @@ def _gated_modulate_backward(
 
 
 @operation(
-    fake=lambda x: (torch.empty_like(x), torch.empty_like(x)),
+    fake="x, x",
     triton="gated_modulate_forward",
     results="stream, out",
     saves="stream, gate, branch, scale, affine, eps",

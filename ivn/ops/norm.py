@@ -116,10 +116,7 @@ def _unit_rms(x: Tensor, eps: float) -> Tensor:
     return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + eps)
 
 
-@operation(
-    fake=lambda x, weight: (torch.empty_like(x), torch.empty_like(weight)),
-    triton="rms_norm_backward",
-)
+@operation(fake="x, weight", triton="rms_norm_backward")
 def _rms_norm_backward(
     grad: Tensor, x: Tensor, weight: Tensor, eps: float
 ) -> tuple[Tensor, Tensor]:
@@ -174,7 +171,7 @@ def _add_norm_backward(
 
 
 @operation(
-    fake=lambda x, branch: (torch.empty_like(x), torch.empty_like(branch)),
+    fake="x, branch",
     triton="add_norm_forward",
     results="stream, normed",
     saves="stream, branch, scale, drop, weight, eps",
@@ -191,10 +188,7 @@ def _add_norm(
     return stream, normed
 
 
-@operation(
-    fake=lambda qkv, weights: (torch.empty_like(qkv), torch.empty_like(weights)),
-    triton="qk_norm_backward",
-)
+@operation(fake="qkv, weights", triton="qk_norm_backward")
 def _qk_norm_backward(
     grad: Tensor, qkv: Tensor, weights: Tensor, eps: float
 ) -> tuple[Tensor, Tensor]:
@@ -208,7 +202,7 @@ def _qk_norm_backward(
 
 
 @operation(
-    fake=lambda qkv: torch.empty_like(qkv),
+    fake="qkv",
     triton="qk_norm_forward",
     saves="qkv, weights, eps",
     gradients={"qkv, weights": _qk_norm_backward},

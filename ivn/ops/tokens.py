@@ -156,7 +156,7 @@ def place_tokens_reference(
 @operation(
     fake=lambda tokens, N: tokens.new_empty(tokens.shape[0], N, tokens.shape[2]),
     saves="index",
-    gradients={"tokens": lambda grad, index: _gather_tokens(grad, index)},
+    gradients={"tokens": lambda grad, index: torch.ops.ivn.gather_tokens(grad, index)},
 )
 def _scatter_tokens(tokens: Tensor, index: Tensor, N: int) -> Tensor:
     B, M, D = tokens.shape

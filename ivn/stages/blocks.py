@@ -1,8 +1,8 @@
-"""Blocks that hide the same places of every frame (V-JEPA), and what is left around them.
+"""Blocks that hide the same places of every frame (V-JEPA), and the tokens left around them.
 
-Clips of the global batch are counted from 0, and every so many of them are a group: they share the
-size of their blocks and the number of tokens that they keep. Which clips those are follows from
-the keys alone, so every process can tell for the groups that it has a part of.
+The clips of the global batch are numbered from 0 and divided into groups of equal size. Clips of a
+group share the size of their blocks and the number of tokens that they keep. The groups follow from
+the keys alone, so every process knows those of its own clips.
 
 Legend: B samples, G samples of a group, T frames, L tokens of a frame, N = T * L, V visible tokens.
 """
@@ -27,15 +27,17 @@ class Blocks:
     """Blocks that hide a share of every frame, at the same place in all frames (V-JEPA).
 
     Attributes:
-        count: blocks; they may overlap.
+        count: number of blocks; they may overlap.
         scale: share of a frame's tokens in one block.
-        min_aspect: least height over width of a block, which is drawn once for each group of clips.
-        max_aspect: greatest height over width of a block, drawn with the same.
-        max_keep: share of the clip's tokens that stay visible at most, where tokens go.
-        truncate: which tokens go when a sample has more than all can keep: "prefix" keeps the
-            first in time, "random" keeps any; with "none" no token goes and samples differ.
-        restart: draw the same block sizes again in each epoch.
-        shared_aspect: draw one aspect a step, for all groups of clips and all views that say so.
+        min_aspect: least height over width of a block; one aspect is drawn for each ``mask_group``.
+        max_aspect: greatest height over width of a block.
+        max_keep: largest share of a clip's tokens that stay visible, unless ``truncate`` is "none".
+        truncate: choice of the tokens that are dropped where a clip has more visible ones than all
+            clips can keep: "prefix" keeps the first in time, "random" keeps any, and "none" drops
+            none, so that clips keep different numbers.
+        restart: whether each epoch draws the same block sizes again.
+        shared_aspect: whether one aspect is drawn per step, for all groups of clips and all views
+            with this setting.
     """
 
     count: int
@@ -62,11 +64,11 @@ class Blocks:
 
 # A group counts clips, not sources: with `data.repeats` the clips of one source may lie in two.
 class Group(NamedTuple):
-    """Clips side by side that share a count.
+    """Clips side by side that keep equally many tokens.
 
     Attributes:
-        rows: of a process's batch, those that are the group's.
-        keys: ``[G, 4]``, of all its clips, whichever process has them.
+        rows: the group's rows in a process's batch.
+        keys: keys of all clips of the group, on whichever process, ``[G, 4]``.
     """
 
     rows: slice
@@ -74,7 +76,7 @@ class Group(NamedTuple):
 
 
 def batch_keys(keys: Tensor, global_batch: int, repeats: int = 1) -> Tensor:
-    """The keys of the whole global batch that ``keys`` ``[B, 4]`` are rows of, in its order.
+    """Returns the keys of the global batch, in its order, from some rows ``keys`` ``[B, 4]`` of it.
 
     Batches are runs of ``global_batch / repeats`` positions of an epoch's order, starting at 0,
     each position ``repeats`` times side by side.
@@ -88,12 +90,12 @@ def batch_keys(keys: Tensor, global_batch: int, repeats: int = 1) -> Tensor:
 
 
 def groups_of(keys: Tensor, batch_keys: Tensor, size: int, repeats: int = 1) -> list[Group]:
-    """The groups that some clips of a global batch are of.
+    """Returns the groups of some clips of a global batch.
 
     Args:
-        keys: ``[B, 4]``, rows of ``batch_keys`` side by side, on the CPU.
-        batch_keys: of the global batch.
-        size: clips of a group, 0 for all; the last group takes what is left.
+        keys: rows of ``batch_keys`` side by side, on the CPU, ``[B, 4]``.
+        batch_keys: keys of the global batch.
+        size: clips of a group, 0 for all; the last group takes the clips that are left.
         repeats: clips of one source.
     """
     size = size or len(batch_keys)
@@ -108,7 +110,7 @@ def groups_of(keys: Tensor, batch_keys: Tensor, size: int, repeats: int = 1) -> 
 
 
 def with_shared_aspect(blocks: Blocks, batch_key: Tensor) -> Blocks:
-    """The same blocks, of the step's one aspect if they share it; ``batch_key`` ``[1, 4]`` its."""
+    """Returns the blocks, with the aspect of ``batch_key`` ``[1, 4]`` where they share one."""
     if not blocks.shared_aspect:
         return blocks
     aspect = _aspect(batch_key, blocks, 0)
@@ -116,7 +118,7 @@ def with_shared_aspect(blocks: Blocks, batch_key: Tensor) -> Blocks:
 
 
 def kept_tokens(group_keys: Tensor, grid: Grid, blocks: Blocks, *, view: int = 0) -> int:
-    """How many tokens each clip of a group keeps: as many as the fewest have, up to the bound."""
+    """Returns how many tokens each clip of a group keeps: the fewest of any, up to the bound."""
     T, L = grid[0], grid[1] * grid[2]
     hidden = _hidden(group_keys, group_keys[:1], grid, blocks, view)
     kept = min(int((~hidden).sum(-1).min()) * T, int(blocks.max_keep * T * L))
@@ -128,17 +130,17 @@ def kept_tokens(group_keys: Tensor, grid: Grid, blocks: Blocks, *, view: int = 0
 def multi_block(
     keys: Tensor, group_keys: Tensor, grid: Grid, blocks: Blocks, *, view: int = 0
 ) -> Tensor:
-    """Visible tokens around the union of some blocks, equally many in every row.
+    """Returns the visible tokens around the union of some blocks, equally many in every row.
 
     The blocks' size and the number kept, the smallest of the clips', belong to the whole group,
-    whose keys every process can tell: so the result depends on no split of the batch.
+    whose keys every process knows: so the result does not depend on how the batch is divided.
 
     Args:
-        keys: ``[B, 4]``, rows of ``group_keys``, on the CPU: the number kept is a size.
-        group_keys: ``[G, 4]``, of the group.
+        keys: rows of ``group_keys``, on the CPU, since the number kept is a size, ``[B, 4]``.
+        group_keys: keys of the whole group, ``[G, 4]``.
         grid: frames, rows and columns.
-        blocks: which blocks.
-        view: which of a clip's masks; each has its own randomness.
+        blocks: number and sizes of the blocks.
+        view: number of the mask among those of a clip; each has its own randomness.
 
     Returns:
         ``[B, V]`` int64, ascending.
@@ -153,9 +155,9 @@ def multi_block(
 def multi_block_packed(
     keys: Tensor, group_keys: Tensor, grid: Grid, blocks: Blocks, *, view: int = 0
 ) -> tuple[Packed, Packed]:
-    """All tokens around the blocks, and all tokens under them: as many as each row has.
+    """Returns all tokens around the blocks and all tokens under them, as many as each row has.
 
-    Arguments as for :func:`multi_block`; of the group only the blocks' size is taken.
+    Takes the arguments of :func:`multi_block`; rows of a group share only the blocks' size.
     """
     hidden = _hidden(keys, group_keys[:1], grid, blocks, view).repeat(1, grid[0])
     return Packed.where(~hidden), Packed.where(hidden)
@@ -177,7 +179,7 @@ def _block_size(group_key: Tensor, grid: Grid, blocks: Blocks, view: int) -> tup
 
 
 def _hidden(keys: Tensor, group_key: Tensor, grid: Grid, blocks: Blocks, view: int) -> Tensor:
-    """Which places of a frame the blocks cover, ``[B, L]`` bool; never all of them."""
+    """Returns whether blocks cover each place of a frame, ``[B, L]`` bool; never all places."""
     height, width = _block_size(group_key, grid, blocks, view)
     rows, columns = grid[1:]
     hidden = hide_blocks(

@@ -15,7 +15,7 @@ from ivn.model.weights import read_encoder, read_model, recorded
 
 from . import stage1, stage2
 from .stage import Stage, StageConfig
-from .teachers import STUDENT
+from .teachers import STUDENT, TEACHER
 
 __all__ = ["Stage", "StageConfig", "Start", "build_stage", "fitting_teacher", "initialise"]
 
@@ -53,18 +53,19 @@ def build_stage(
             f"{model.encoder.patch_size}"
         )
     side = config.size // model.encoder.patch_size
-    teachers = {name: fitting_teacher(config, name, side) for name in config.teachers}
+    names = dict.fromkeys([*config.teachers, *[TEACHER] * config.masking(batch_size).semantic])
+    teachers = {name: fitting_teacher(config, name, side) for name in names}
     return config.build(model, teachers, seed=seed, global_batch=batch_size, pretrained=pretrained)
 
 
 def fitting_teacher(config: StageConfig, name: str, side: int) -> Teacher:
-    """Returns the network of ``config.teachers[name]``, for frames of ``side`` tokens a side.
+    """Returns the network of one of the config's teachers, for frames of ``side`` tokens a side.
 
     Raises:
         ImportError: the extra of its kind is not installed.
         ValueError: it cannot be read, or has another number of tokens or of frames.
     """
-    spec = config.teachers[name]
+    spec = config.teacher_named(name)
     teacher = build_teacher(spec.config)
     if teacher.grid != side:
         raise ValueError(

@@ -1,7 +1,7 @@
-"""Which tokens a student sees: the masks that both stages draw from.
+"""The masks that stages draw: which tokens a student sees.
 
-All but multi-block masks keep equally many tokens of each frame. Clips of one group keep equally
-many under multi-block masks, those of different groups do not: such rows are packed.
+All but multi-block masks keep equally many tokens of each frame. Under multi-block masks clips of
+one group keep equally many, and those of different groups do not: such rows are packed.
 
 Legend: B samples, T frames, L tokens of a frame, D features, V visible and P masked tokens.
 """
@@ -30,6 +30,7 @@ from .blocks import (
     multi_block_packed,
     with_shared_aspect,
 )
+from .teachers import STUDENT
 
 Mask = Literal[
     "semantic_topk", "semantic_sampled", "random", "tube", "frame_difference", "multi_block"
@@ -41,11 +42,11 @@ class Masking:
     """A stage's masks.
 
     Attributes:
-        kind: which tokens stay.
-        ratio: share of a frame's tokens that is masked, but for multi-block masks.
-        blocks: of multi-block masks, one entry a view.
+        kind: rule by which tokens stay.
+        ratio: share of a frame's tokens that is masked, except under multi-block masks.
+        blocks: blocks of multi-block masks, one entry for each view.
         global_batch: clips of the global batch, on which multi-block masks depend.
-        group: clips of the global batch that share what multi-block masks keep, 0 for all.
+        group: number of clips that keep equally many tokens under multi-block masks, 0 for all.
     """
 
     kind: Mask
@@ -56,7 +57,7 @@ class Masking:
 
     @property
     def views(self) -> int:
-        """Under how many masks a clip is seen."""
+        """Number of masks under which each clip is seen."""
         return len(self.blocks) if self.kind == "multi_block" else 1
 
     @property
@@ -77,22 +78,22 @@ class Masking:
         return grouped or self.untruncated
 
     def check(self, side: int) -> None:
-        """Refuse a share that leaves none of a frame's ``side * side`` tokens visible or masked."""
+        """Raises ValueError where none of a frame's ``side * side`` tokens is visible or masked."""
         if self.kind != "multi_block":
             visible_per_frame(side**2, self.ratio)
 
     def draw(
         self, batch: Batch, encoder: Encoder, attention: Tensor, *, view: int = 0
     ) -> tuple[Index, Index]:
-        """The visible tokens ``[B, V]`` and the masked ``[B, P]``, ascending, or both packed.
+        """Returns the visible tokens ``[B, V]`` and the masked ``[B, P]``, ascending, or packed.
 
         Args:
-            batch: of which clips; masks follow from its keys.
-            encoder: the student's, whose embeddings tell what changes between frames.
-            attention: a teacher's, ``[B, T, L]``; only semantic masks read it.
-            view: which of a clip's masks.
+            batch: clips and keys; masks follow from the keys.
+            encoder: the student's encoder, whose embeddings show what changes between frames.
+            attention: a teacher's attention, ``[B, T, L]``; only semantic masks read it.
+            view: number of the mask among those of a clip.
         """
-        video, keys = batch.clips["student"], batch.keys
+        video, keys = batch.clips[STUDENT], batch.keys
         grid = patch_grid(video, encoder.config.patch_size)
         if self.kind == "multi_block":
             return self._around_blocks(batch, grid, view)
@@ -111,7 +112,7 @@ class Masking:
         return visible, other_tokens(visible, grid[0] * grid[1] * grid[2])
 
     def even_parts(self, batch: Batch) -> list[Batch]:
-        """``batch`` cut into rows of one group each, whose clips keep equally many tokens."""
+        """Returns ``batch`` in parts of one group each, whose clips keep equally many tokens."""
         if not self.uneven:
             return [batch]
         assert not self.untruncated, "clips of one group keep different numbers of tokens"
@@ -119,8 +120,8 @@ class Masking:
         return [batch.part(part.start, part.stop) for part in rows]
 
     def lengths(self, batch: Batch, patch_size: int, *, view: int = 0) -> list[int]:
-        """How many tokens of each clip stay visible under multi-block masks, without any drawn."""
-        grid = patch_grid(batch.clips["student"], patch_size)
+        """Returns how many tokens of each clip multi-block masks leave, without drawing any."""
+        grid = patch_grid(batch.clips[STUDENT], patch_size)
         blocks, groups = self._groups(batch, self.blocks[view])
         kept: list[int] = []
         for rows, group_keys in groups:
@@ -132,7 +133,7 @@ class Masking:
         return kept
 
     def _groups(self, batch: Batch, blocks: Blocks) -> tuple[Blocks, list[Group]]:
-        """Blocks as they are in this step, and the groups of a batch's rows."""
+        """Returns the blocks of this step, and the groups of a batch's rows."""
         keys, repeats = batch.host_keys, batch.repeats
         whole = batch_keys(keys, self.global_batch, repeats)
         groups = groups_of(keys, whole, self.group, repeats)
@@ -156,7 +157,7 @@ class Masking:
 
 
 def check_mask(kind: Mask, ratio: float, frames: int, group: int) -> None:
-    """Refuse a share that is none, frames that a kind of mask cannot serve, and no number."""
+    """Raises ValueError where settings of a mask are out of range or do not go together."""
     if not 0 < ratio < 1:
         raise ValueError(f"mask_ratio is {ratio}, expected above 0 and below 1")
     if kind == "frame_difference" and frames < 2:
@@ -167,14 +168,14 @@ def check_mask(kind: Mask, ratio: float, frames: int, group: int) -> None:
 
 @torch.no_grad()
 def embeddings(encoder: Encoder, video: Tensor, grid: Grid) -> Tensor:
-    """The student's embeddings of all patches, ``[B, T, L, C]``."""
+    """Returns the student's embeddings of all patches, ``[B, T, L, C]``."""
     every = torch.arange(grid[0] * grid[1] * grid[2], device=video.device)
     tokens = encoder.patch_embed(video, every.expand(len(video), -1), wide_dtype(encoder.dtype))
     return tokens.unflatten(1, (grid[0], -1))
 
 
 def visible_per_frame(tokens: int, ratio: float) -> int:
-    """How many of a frame's tokens stay when the share ``ratio`` is masked, rounded down."""
+    """Returns how many tokens of a frame stay when the share ``ratio`` is masked, rounded down."""
     visible = tokens - int(tokens * ratio)
     if not 0 < visible < tokens:
         raise ValueError(
@@ -185,15 +186,15 @@ def visible_per_frame(tokens: int, ratio: float) -> int:
 
 
 def evenly(keys: Tensor, grid: Grid, visible: int) -> Tensor:
-    """Tokens of each frame drawn evenly, ``[B, T * visible]``."""
+    """Draws tokens of each frame evenly, ``[B, T * visible]``."""
     equal = torch.ones(len(keys), grid[0], grid[1] * grid[2], device=keys.device)
     return sample_tokens(equal, keys, visible)
 
 
 def tube(keys: Tensor, grid: Grid, visible: int) -> Tensor:
-    """The same places in every frame, drawn uniformly for each clip, ``[B, T * visible]``.
+    """Draws the same places in every frame, evenly for each clip, ``[B, T * visible]``.
 
-    Tong et al., "VideoMAE", NeurIPS 2022: what one frame hides no other frame shows.
+    The tube masks of Tong et al., "VideoMAE", NeurIPS 2022: a hidden place shows in no frame.
     """
     places = evenly(keys, (1, *grid[1:]), visible)
     starts = torch.arange(grid[0], device=keys.device)[:, None] * (grid[1] * grid[2])
@@ -201,7 +202,7 @@ def tube(keys: Tensor, grid: Grid, visible: int) -> Tensor:
 
 
 def frame_difference(embeddings: Tensor, visible: int) -> Tensor:
-    """The tokens that change most from one frame to the next: the release's "dynamic" mask.
+    """Returns the tokens that change most between frames: the release's "dynamic" mask.
 
     A token's score is the length of its embedding's difference from the frame before; those of the
     first frame are compared with the second. The clip is cut into four runs of frames (two, or one,
@@ -209,8 +210,8 @@ def frame_difference(embeddings: Tensor, visible: int) -> Tensor:
     ``visible`` in each frame of it, wherever they are.
 
     Args:
-        embeddings: of all patches, ``[B, T, L, D]``.
-        visible: tokens that stay, for each frame of a run.
+        embeddings: embeddings of all patches, ``[B, T, L, D]``.
+        visible: number of tokens that stay, for each frame of a run.
 
     Returns:
         ``[B, T * visible]`` int64, ascending.

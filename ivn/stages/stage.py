@@ -25,7 +25,7 @@ from ivn.ops import gather_target_patches
 
 from .masks import Masking
 from .semantic import SemanticTeacher
-from .teachers import STUDENT, StageTeacher, TeacherSpec
+from .teachers import STUDENT, TEACHER, StageTeacher, TeacherSpec
 from .terms import Term, mean_term
 
 _TOKENS = ("cls_token", "pos_embed", "mask_token")
@@ -63,9 +63,21 @@ class StageConfig(ABC):
         """
         return {}
 
+    def teacher_named(self, name: str) -> TeacherSpec:
+        """Returns one of the teachers.
+
+        Raises:
+            ValueError: The mask follows the attention of a teacher that is not chosen.
+        """
+        if name not in self.teachers:
+            raise ValueError(
+                f"stage.mask follows an image teacher's attention: choose stage.{name}.kind"
+            )
+        return self.teachers[name]
+
     @property
     def clip_specs(self) -> dict[str, ClipSpec]:
-        """What each consumer sees of a clip: the student, and the teachers with their own clips."""
+        """Consumer -> its share of a clip: the student's, and those of teachers with own clips."""
         own = [spec for spec in self.teachers.values() if spec.clip != STUDENT]
         specs = {STUDENT: ClipSpec(self.frames, self.size)}
         return specs | {spec.clip: spec.clip_spec(self.frames) for spec in own}
@@ -82,7 +94,7 @@ class StageConfig(ABC):
 
     @property
     def needs_predictor(self) -> str:
-        """What a user does whose weights of ``--init`` lack an inherited predictor.
+        """Advice for a user whose weights of ``--init`` lack a predictor to inherit.
 
         "" where an encoder alone serves: the predictor then begins as in a run without ``--init``.
         """
@@ -161,9 +173,9 @@ class Stage(nn.Module, ABC):
 
     Attributes:
         config: settings of the stage.
-        clip_specs: what each consumer sees of a clip.
+        clip_specs: consumer -> its share of a clip.
         teachers: frozen networks beside the student, by the names that the config gives them.
-        masking: which tokens the student sees.
+        masking: rule for the tokens that the student sees.
         loss_weights: weight of each term's mean in the loss.
         semantic: the teacher that tokens are aligned with; without a network where nothing is.
         aligned_blocks: how many of the encoder's last blocks are aligned with a teacher.
@@ -236,7 +248,7 @@ class Stage(nn.Module, ABC):
 
         Semantic masks follow it, and pages show it.
         """
-        teacher = self.teachers.get("teacher")
+        teacher = self.teachers.get(TEACHER)
         if teacher is None:
             return NO_ATTENTION
         return teacher.look(batch.clips, layers=False, pooled=False, attention=True).attention

@@ -20,7 +20,7 @@ from .blocks import Blocks
 from .masks import Mask, Masking, check_mask
 from .semantic import AlignmentLoss, AlignmentTargets, SemanticTeacher
 from .stage import NO_ATTENTION, Seen, Stage, StageConfig, check_clip, stage_kind
-from .teachers import STUDENT, NoTeacher, TeacherSpec, alignment_sizes
+from .teachers import STUDENT, TEACHER, NoTeacher, TeacherSpec, alignment_sizes
 from .terms import Term, added
 
 
@@ -29,36 +29,38 @@ from .terms import Term, added
 class Stage1Config(StageConfig):
     """Semantic-guided pixel reconstruction.
 
-    A term whose weight is 0 is left out, with all that only it needs: networks, teacher, passes.
+    A term whose weight is 0 is not computed, and neither is what only it needs: networks, teachers,
+    passes.
 
     Attributes:
-        teacher: the network to align with; its taps pair with the student's last blocks (Table 2:
-            DINOv2, CLIP or SigLIP).
-        frames: of the student's clips (Table 4: 8, 16 or 32).
+        teacher: network whose features the student aligns with; its taps pair with the student's
+            last blocks (Table 2: DINOv2, CLIP or SigLIP).
+        frames: frames of the student's clips (Table 4: 8, 16 or 32).
         size: side of the student's frames, in pixels.
-        mask: "semantic_topk" keeps the tokens that the teacher attends to most, frame by frame,
-            "semantic_sampled" draws them by that attention, "random" draws them evenly, "tube"
-            draws the same places for all frames, "frame_difference" keeps those that change most
-            from frame to frame, "multi_block" is stage two's (Table 4: semantic or multi-block).
-        mask_ratio: share of a frame's tokens that is masked, but for "multi_block".
-        mask_group: how many clips keep the same number of tokens under "multi_block", as many as
-            the one with the fewest; in the order of the global batch, 0 for all of it. The last
-            such group takes what is left.
-        blocks: what "multi_block" hides.
-        align_pooled: also align the pooled vector with the teacher's, averaged over the frames.
-        alignment_loss: "negative_cosine" or "two_minus_two_cosine", of twice the gradient.
-        renormalise_pooled: give the averaged pooled target length one again.
-        teacher_input: "decoded" shows the teacher its own resize of the decoded frames, "student"
-            the student's pixels, enlarged.
+        mask: choice of the visible tokens: "semantic_topk" takes those that the teacher attends to
+            most, frame by frame; "semantic_sampled" draws them by that attention; "random" draws
+            them evenly; "tube" draws the same places for all frames; "frame_difference" takes those
+            that change most from frame to frame; "multi_block" hides ``blocks``, as stage two does
+            (Table 4: semantic or multi-block).
+        mask_ratio: share of a frame's tokens that are masked, except with "multi_block".
+        mask_group: number of clips that keep equally many tokens with "multi_block", as many as the
+            clip with the fewest; 0 is the whole global batch. Groups follow the order of the global
+            batch, and the last one may be smaller.
+        blocks: blocks that "multi_block" hides.
+        align_pooled: whether the pooled vector is also aligned with the teacher's, averaged over
+            the frames.
+        alignment_loss: "negative_cosine", or "two_minus_two_cosine" with twice its gradient.
+        renormalise_pooled: whether the averaged pooled target is scaled to length one again.
+        teacher_input: pixels that the teacher sees: "decoded" frames in the teacher's own size, or
+            the "student" frames, enlarged.
         second_teacher: another network to align with, by its taps alone (Table 2: InternVideo2's
             stage one, SigLIP and VideoMAE).
-        decay_predictor_tokens: weight decay on the predictor's positions and mask token.
-        layers_weight: factor in the loss on the alignment of the blocks' visible tokens (Table 1a:
-            0 and no pooled term leave pixels only).
-        pooled_weight: factor in the loss on the alignment of the pooled vector.
-        pixels_weight: factor in the loss on the reconstruction of the masked pixels (Tables 1a and
-            2: 0 aligns only).
-        second_weight: factor in the loss on the alignment with the second teacher.
+        decay_predictor_tokens: whether the predictor's positions and mask token have weight decay.
+        layers_weight: factor of the loss that aligns visible tokens, block by block (Table 1a: 0,
+            and no pooled term, leaves pixels only).
+        pooled_weight: factor of the loss that aligns the pooled vector.
+        pixels_weight: factor of the loss on the masked pixels (Tables 1a and 2: 0 aligns only).
+        second_weight: factor of the loss that aligns with the second teacher.
     """
 
     label = "stage 1"
@@ -119,8 +121,8 @@ class Stage1Config(StageConfig):
     def teachers(self) -> dict[str, TeacherSpec]:
         found = {}
         if self.layers_weight > 0 or self.pools or self.mask.startswith("semantic"):
-            clip = STUDENT if self.teacher_input == "student" else "teacher"
-            found["teacher"] = TeacherSpec(self.teacher, clip)
+            clip = STUDENT if self.teacher_input == "student" else TEACHER
+            found[TEACHER] = TeacherSpec(self.teacher, clip)
         if isinstance(self.second_teacher, TeacherConfig) and self.aligns_second:
             found["second_teacher"] = TeacherSpec(self.second_teacher, "second_teacher")
         return found
@@ -140,7 +142,7 @@ class Stage1Config(StageConfig):
         aligns = self.layers_weight > 0
         student = build_model(
             model,
-            alignment_sizes(teachers.get("teacher"), layers=aligns, pooled=self.pools),
+            alignment_sizes(teachers.get(TEACHER), layers=aligns, pooled=self.pools),
             seed=seed,
             pretrained=pretrained,
             predicts=self.pixels_weight > 0,
@@ -185,7 +187,7 @@ class Stage1(Stage):
         self.alignment = model.alignment if aligns else None
         self.second_alignment = model.second_alignment if config.aligns_second else None
         self.semantic = SemanticTeacher(
-            self.teachers.get("teacher"),
+            self.teachers.get(TEACHER),
             self.alignment,
             attention=self.masking.semantic,
             loss=config.alignment_loss,
@@ -236,27 +238,27 @@ class Stage1(Stage):
         return {name: values[name] for name in self.loss_weights}
 
     def look(self, batch: Batch) -> Targets:
-        """The teacher's features, pooled vectors and attention; empty where nothing needs them."""
+        """Returns the teacher's features, pooled vectors and attention; empty where not needed."""
         return self.semantic.look(batch)
 
     def mask(
         self, batch: Batch, attention: Tensor = NO_ATTENTION, *, view: int = 0
     ) -> tuple[Tensor, Tensor]:
-        """As of every stage; never packed, so ``batch`` is of clips that keep equally many."""
+        """Returns visible and masked tokens, never packed: the clips keep equally many."""
         visible, masked = super().mask(batch, attention, view=view)
         assert isinstance(visible, Tensor) and isinstance(masked, Tensor)
         return visible, masked
 
     def alignment_targets(self, seen: Targets, visible: Tensor) -> AlignmentTargets:
-        """The teacher's visible tokens, and its frames' mean direction."""
+        """Returns the teacher's features of the visible tokens, and its frames' mean direction."""
         return self.semantic.targets(seen, visible)
 
     def alignment_terms(self, seen: Seen, target: AlignmentTargets) -> dict[str, Term]:
-        """The semantic terms: the visible tokens' and, if asked for, the pooled vector's."""
+        """Returns the terms of the visible tokens and, if it is aligned, of the pooled vector."""
         return self.semantic.terms(seen.tapped_layers, seen.aligned_pooled, target)
 
     def second_term(self, batch: Batch, seen: Seen, visible: Tensor) -> Term:
-        """The visible tokens' alignment with the second teacher."""
+        """Returns the term of the visible tokens' alignment with the second teacher."""
         target = self.second.targets(self.second.look(batch), visible)
         grid = patch_grid(batch.clips[STUDENT], self.encoder.config.patch_size)
         hidden = seen.features[-1]
@@ -264,13 +266,13 @@ class Stage1(Stage):
         return self.second.terms(*ours, target)["layers"]
 
     def cosines(self, means: Mapping[str, float]) -> dict[str, float]:
-        """The aligned terms'; ``pooled`` times its target's length, if that is not made one."""
+        """Returns those of the aligned terms; ``pooled`` times the length of its target."""
         aligned = {name: mean for name, mean in means.items() if name != "pixels"}
         return self.semantic.cosines(aligned)
 
 
 def _check_parts(config: Stage1Config, model: Model, aligns: bool) -> None:
-    """Refuse a model without a part that the config's terms need."""
+    """Raises ValueError where the model lacks a part that the config's terms need."""
     if config.pixels_weight and (
         model.predictor is None or not isinstance(model.decoder, PixelDecoder)
     ):

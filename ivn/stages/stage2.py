@@ -23,7 +23,7 @@ from .blocks import Blocks
 from .masks import Mask, Masking, check_mask
 from .semantic import SemanticTeacher
 from .stage import Stage, StageConfig, check_clip, stage_kind
-from .teachers import STUDENT, NoTeacher, TeacherSpec, alignment_sizes
+from .teachers import STUDENT, TEACHER, NoTeacher, TeacherSpec, alignment_sizes
 from .terms import Term, added, mean_term
 
 
@@ -39,7 +39,7 @@ class MomentumTarget:
     """The target follows the encoder: a running mean of its weights (Table 3: V-JEPA's target).
 
     Attributes:
-        momentum: share of the target that each optimiser step leaves (Table 3: 0.9998).
+        momentum: share of the old mean in the new one at each step (Table 3: 0.9998).
     """
 
     kind: Literal["momentum"] = "momentum"
@@ -56,28 +56,29 @@ class Stage2Config(StageConfig):
     """Latent prediction.
 
     Attributes:
-        frames: of the clips (Table 4: 8, 16 or 32).
+        frames: frames of the clips (Table 4: 8, 16 or 32).
         size: side of the clips' frames, in pixels.
-        mask: "multi_block" hides the blocks of ``views``; the others are stage one's, in one view:
-            "semantic_topk" and "semantic_sampled" by the image teacher's attention (Table 4:
-            semantic or multi-block), "random", "tube" and "frame_difference".
-        mask_ratio: share of a frame's tokens that is masked, but for "multi_block".
-        mask_group: how many clips keep the same number of tokens under "multi_block", as many as
-            the one with the fewest; in the order of the global batch, 0 for all of it. The last
-            such group takes what is left.
-        views: the masks under which each clip is seen, one student pass each.
-        target: what is predicted of the masked tokens (Table 3), by the encoder as it starts, by a
-            running mean of it, or by another network at its last tap.
-        teacher_drop_path: leave stochastic depth on in the target, where that is our encoder.
-        start: "encoder_and_predictor" are taken from --init, or the "encoder" alone (Table 3:
-            V-JEPA's predictor, which starts from nothing).
-        teacher: a network for semantic masks (Table 4) and to align visible tokens with (Table 3).
-        layers_weight: factor in the loss on the alignment of the blocks' visible tokens with the
-            teacher's, as in stage one (Table 3: 1 adds it).
-        pixels_weight: factor in the loss on the reconstruction of the masked pixels (Table 3: 1
-            adds it).
-        pixel_decoder: of masked pixels that have a weight (Table 3), beside the decoder of latents.
-        decay_predictor_tokens: weight decay on the predictor's positions and mask token.
+        mask: choice of the visible tokens: "multi_block" hides the blocks of ``views``; the others
+            are those of stage one, in one view: "semantic_topk" and "semantic_sampled" follow the
+            image teacher's attention (Table 4: semantic or multi-block), besides "random", "tube"
+            and "frame_difference".
+        mask_ratio: share of a frame's tokens that are masked, except with "multi_block".
+        mask_group: number of clips that keep equally many tokens with "multi_block", as many as the
+            clip with the fewest; 0 is the whole global batch. Groups follow the order of the global
+            batch, and the last one may be smaller.
+        views: masks of each clip; the student runs once per mask.
+        target: network whose features of the masked tokens are predicted (Table 3): the encoder
+            that the run starts from, its running mean, or another network at its last tap.
+        teacher_drop_path: whether stochastic depth stays on in a target that is our encoder.
+        start: parts that are taken from --init: "encoder_and_predictor", or the "encoder" alone,
+            with random weights in the predictor (Table 3: V-JEPA's predictor).
+        teacher: network for semantic masks (Table 4), and to align visible tokens with (Table 3).
+        layers_weight: factor of the loss that aligns visible tokens with the teacher's, as in stage
+            one (Table 3: 1 adds it).
+        pixels_weight: factor of the loss on the masked pixels (Table 3: 1 adds it).
+        pixel_decoder: decoder of the masked pixels, beside the decoder of latents, if
+            ``pixels_weight`` is above 0 (Table 3).
+        decay_predictor_tokens: whether the predictor's positions and mask token have weight decay.
     """
 
     label = "stage 2"
@@ -136,7 +137,7 @@ class Stage2Config(StageConfig):
         found = {}
         asked = self.layers_weight > 0 or self.mask.startswith("semantic")
         if isinstance(self.teacher, TeacherConfig) and asked:
-            found["teacher"] = TeacherSpec(self.teacher, "teacher")
+            found[TEACHER] = TeacherSpec(self.teacher, TEACHER)
         if isinstance(self.target, TeacherConfig):
             last = replace(self.target, taps=self.target.taps[-1:])
             found["target"] = TeacherSpec(last, "target")
@@ -165,7 +166,7 @@ class Stage2Config(StageConfig):
         aligns = self.layers_weight > 0
         student = build_model(
             model,
-            alignment_sizes(teachers.get("teacher"), layers=aligns, pooled=False),
+            alignment_sizes(teachers.get(TEACHER), layers=aligns, pooled=False),
             seed=seed,
             pretrained=pretrained,
             latent_width=teachers["target"].width if "target" in teachers else 0,
@@ -218,7 +219,7 @@ class Stage2(Stage):
         self.alignment = model.alignment if config.layers_weight else None
         self.pixel_decoder = model.pixel_decoder if config.pixels_weight else None
         self.semantic = SemanticTeacher(
-            self.teachers.get("teacher"), self.alignment, attention=self.masking.semantic
+            self.teachers.get(TEACHER), self.alignment, attention=self.masking.semantic
         )
         self.align_blocks(self.semantic.blocks)
         self.loss_weights = {f"view{i}": 1.0 for i in range(1, self.masking.views + 1)}

@@ -11,7 +11,8 @@ from ivn.frozen import Targets, Teacher, TeacherConfig, frames_seen
 from ivn.model.model import AlignmentSizes
 from ivn.model.patch import normalised
 
-STUDENT = "student"
+# The consumer that trains, and the teacher whose attention semantic masks follow.
+STUDENT, TEACHER = "student", "teacher"
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class TeacherSpec:
     clip: str
 
     def clip_spec(self, frames: int) -> ClipSpec:
-        """Returns what the network sees of a clip of which the student sees ``frames``."""
+        """Returns the network's share of a clip of which the student sees ``frames``."""
         return ClipSpec(frames_seen(self.config, frames), self.config.image_size)
 
 
@@ -57,7 +58,7 @@ class StageTeacher:
 
         Args:
             clips: consumer -> uint8 ``[B, T, H, W, 3]``.
-            layers, pooled, attention: what to compute; the rest is empty.
+            layers, pooled, attention: whether each is computed; it is empty otherwise.
         """
         student = self.spec.clip == STUDENT
         look = self.network.from_student if student else self.network

@@ -1,1 +1,1 @@
-"""Training: optimiser, schedule, checkpoints, log and the loop that knows no stage by name."""
+"""Trains any stage: optimiser, schedule, checkpoints, log and the loop."""

@@ -1,4 +1,4 @@
-"""The log's numbers for TensorBoard: ``tensorboard --logdir RUN/tensorboard``."""
+"""Writes the log's numbers for TensorBoard: ``tensorboard --logdir RUN/tensorboard``."""
 
 import contextlib
 import importlib.util
@@ -22,15 +22,15 @@ def check_installed() -> None:
 
 
 class Board:
-    """Event files with each step once, to be read together.
+    """Event files that hold each step once when they are read together.
 
     Args:
-        folder: where the files go; each start of the run adds one.
-        after_step: the run goes on after it; what older files hold of later steps is void.
+        folder: folder of the files; each start of the run adds one.
+        after_step: last step before this start; later steps in older files are void.
 
     Raises:
         RunError: TensorBoard is not installed.
-        LogError: there is no writing in ``folder``.
+        LogError: ``folder`` cannot be written to.
     """
 
     def __init__(self, folder: Path, *, after_step: int) -> None:
@@ -56,14 +56,14 @@ class Board:
             raise not_logged(self._folder, error) from error
 
     def sync(self) -> None:
-        """Hands what was written to the system."""
+        """Hands all written numbers to the system."""
         try:
             self._writer.flush()
         except OSError as error:
             raise not_logged(self._folder, error) from error
 
     def close(self) -> None:
-        """Ends the writer; what it could not write :meth:`sync` has told."""
+        """Ends the writer; :meth:`sync` has reported failed writes."""
         with contextlib.suppress(OSError):
             self._writer.close()
         threading.excepthook = self._hook

@@ -1,9 +1,8 @@
-"""Checkpoints: a folder a step, whole or absent, of which the last few are kept.
+"""Checkpoints: one folder per step, whole or absent, of which the last few are kept.
 
 state.pt holds all that the next step depends on; beside it lies each of the stage's networks as
 ``<part>.safetensors``, with ``config.json`` as their card, which also has the state's SHA-256. A
-folder is written under a temporary name, made durable, then renamed: a crash at any moment leaves
-the checkpoint before it.
+folder appears whole: a crash at any moment leaves the checkpoint before it.
 """
 
 import hashlib
@@ -36,7 +35,7 @@ __all__ = ["CARD", "FORMAT", "STATE", "latest", "load", "save"]
 
 
 def load(path: Path) -> dict[str, Any]:
-    """What :func:`save` was given as ``state``, on the CPU.
+    """Returns the ``state`` that :func:`save` was given, on the CPU.
 
     Raises:
         CheckpointError: the file is damaged, or of another format.

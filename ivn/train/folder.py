@@ -29,7 +29,7 @@ _ENTRIES = {"data": str, "init": str, "clips": int, "fingerprint": str}  # of SO
 
 
 def check_free(run: Path) -> None:
-    """Sees that a run can be started in ``run``: absent, empty, or a run that took no step.
+    """Checks that a run can be started in ``run``: absent, empty, or a run that took no step.
 
     Raises:
         FileExistsError: it is something else.
@@ -74,7 +74,7 @@ def create(run: Path, *, config: str, source: dict[str, Any], clips: bytes) -> N
 
 
 def write_source(run: Path, source: dict[str, Any], clips: bytes) -> None:
-    """Puts down where clips and first weights are, and what the clips are.
+    """Records the places of clips and first weights, and the names of the clips.
 
     Raises:
         RunError: it could not be written.
@@ -87,7 +87,7 @@ def write_source(run: Path, source: dict[str, Any], clips: bytes) -> None:
 
 
 def took_a_step(run: Path) -> bool:
-    """Whether a step of ``run`` was logged or saved."""
+    """Returns whether a step of ``run`` was logged or saved."""
     log = run / LOG
     saved = not all(map(is_temporary, (run / CHECKPOINTS).glob("*")))
     return saved or (log.exists() and log.stat().st_size > 0)
@@ -103,7 +103,7 @@ def discard_unused(run: Path) -> None:
 
 
 def read(run: Path) -> tuple[str, dict[str, Any]]:
-    """The config's text and the source of a started run.
+    """Returns the config's text and the source of a started run.
 
     Raises:
         FileNotFoundError: there is none in ``run``.
@@ -134,5 +134,5 @@ def locked(run: Path) -> contextlib.AbstractContextManager[None]:
 
 
 def remove_temporaries(run: Path) -> None:
-    """Removes what writes that were cut off have left; the caller holds the lock."""
+    """Removes what writes that were cut off left; the caller holds the lock."""
     durable.remove_temporaries(run, run / CHECKPOINTS)

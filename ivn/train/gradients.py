@@ -1,4 +1,4 @@
-"""Gradients of a batch, whole or in micro-batches: the same to fp32 rounding."""
+"""Computes the gradients of a batch, whole or in micro-batches, the same to fp32 rounding."""
 
 from typing import NamedTuple
 
@@ -17,18 +17,19 @@ class Loss(NamedTuple):
 
 
 def compute_gradients(stage: Stage, batch: Batch, micro_batches: int) -> Loss:
-    """Leaves the gradient of the whole batch's loss in ``.grad``, and nothing else.
+    """Computes the gradient of the whole batch's loss, in ``.grad``, and returns the loss.
 
-    The loss is the sum of weight * total / count, totals and counts being the batch's. A
-    micro-batch needs the batch's counts beforehand: the stage tells them, or those of the first,
-    times ``micro_batches``, are right, every clip having as many values, as with rectangular masks.
-    Where they turn out wrong the micro-batches are taken again with the counts then known. With
-    more than one micro-batch this comparison waits for the device, if the stage keeps counts there.
+    The loss is the sum of weight * total / count, with the totals and counts of the whole batch. A
+    micro-batch needs these counts beforehand. Either the stage gives them, or those of the first
+    micro-batch times ``micro_batches`` are right because every clip has equally many values, as
+    with rectangular masks. Where they prove wrong, all micro-batches are computed again with the
+    right ones. With more than one micro-batch this comparison waits for the device, if the stage
+    keeps counts there.
 
     Args:
-        stage: gives the terms and their weights.
-        batch: on the device.
-        micro_batches: into how many equal parts to divide it.
+        stage: the stage, with its terms and their weights.
+        batch: clips on the device.
+        micro_batches: number of equal parts.
 
     Raises:
         ValueError: the batch does not divide.
@@ -46,7 +47,7 @@ def compute_gradients(stage: Stage, batch: Batch, micro_batches: int) -> Loss:
 def _one_pass(
     stage: Stage, batch: Batch, micro_batches: int, divisors: dict[str, Tensor]
 ) -> tuple[Loss, dict[str, Tensor], dict[str, Tensor]]:
-    """The loss, the counts found, and the counts divided by: ``divisors`` where given."""
+    """Returns the loss, the counts found, and the counts divided by: ``divisors`` where given."""
     stage.zero_grad()
     rows = len(batch) // micro_batches
     totals: dict[str, Tensor] = {}

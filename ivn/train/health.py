@@ -1,7 +1,7 @@
-"""Signs that a run learns: each part's gradient and update, and whether its features differ.
+"""Measures whether a run learns: each part's gradient and update, and how features differ.
 
-Of one step in ``run.log_every``. Only :meth:`HealthCheck.fetch` waits for the device, where the
-metrics are fetched anyway, and nothing here changes what a run learns.
+One step in ``run.log_every`` is measured. Only :meth:`HealthCheck.fetch` waits for the device, when
+the metrics are fetched anyway. The measurement changes no result.
 
 Legend: B clips, N tokens of a clip, C features of a token.
 """
@@ -30,12 +30,12 @@ LOWEST_RANK = 1.1
 class HealthCheck:
     """The health of one step.
 
-    Made when the step's gradients are there and not yet clipped, told when the optimiser has
-    stepped, read at the fetch. It keeps a copy of the trainable parameters in between.
+    It is made when the step's gradients are there and not yet clipped, and :meth:`stepped` is
+    called after the optimiser's step. In between it keeps a copy of the trainable parameters.
 
     Args:
-        stage: what trains.
-        batch: of the step, on the device; its first clips' features are looked at.
+        stage: the stage that trains.
+        batch: the step's batch on the device; the features of its first clips are measured.
     """
 
     def __init__(self, stage: Stage, batch: Batch) -> None:
@@ -57,22 +57,22 @@ class HealthCheck:
         self._updates: dict[str, Tensor] = {}
 
     def stepped(self) -> None:
-        """The optimiser has changed the parameters, or left them where the step was skipped."""
+        """Notes that the optimiser has stepped, or has skipped the step."""
         for part, parameters in self._trained.items():
             now = [parameter.detach() for parameter in parameters]
             self._updates[part] = _norm(list(torch._foreach_sub(now, self._before[part])))
         self._before = {}
 
     def fetch(self, means: dict[str, float]) -> dict[str, Any]:
-        """The step's health as plain numbers; waits for the device.
+        """Returns the step's health as plain numbers; waits for the device.
 
         Args:
-            means: of the step's terms.
+            means: term -> mean in this step.
 
         Returns:
-            ``grad_norm`` and ``update_norm`` of each part, before clipping and after the step;
-            ``feature_std`` and ``effective_rank``, see :func:`feature_spread`, of the encoder as
-            the step left it; ``cosine`` of each term that is one to a teacher.
+            ``grad_norm`` of each part before clipping and ``update_norm`` after the step;
+            ``feature_std`` and ``effective_rank`` (see :func:`feature_spread`) of the encoder after
+            the step; ``cosine`` of each term that compares with a teacher.
         """
         with evaluating(self._stage.parts["encoder"]), torch.no_grad():
             spread = feature_spread(self._stage.features(self._clips))
@@ -88,17 +88,17 @@ class HealthCheck:
 
 
 class CollapseAlarm:
-    """Says once, each time that it begins, that features have collapsed.
+    """Warns that features have collapsed, once each time that it begins.
 
     Attributes:
-        collapsed: whether they had at the last look; part of a run's state.
+        collapsed: whether features were collapsed at the last measurement; part of a run's state.
     """
 
     def __init__(self) -> None:
         self.collapsed = False
 
     def warning(self, health: dict[str, Any]) -> str:
-        """What to say of a step's health; "" where there is nothing new."""
+        """Returns a warning about a step's health, or "" where there is nothing new."""
         std, rank = health["feature_std"], health["effective_rank"]
         before, self.collapsed = self.collapsed, std < LOWEST_STD or rank < LOWEST_RANK
         if before or not self.collapsed:
@@ -111,11 +111,11 @@ class CollapseAlarm:
 
 
 def feature_spread(features: Tensor) -> tuple[Tensor, Tensor]:
-    """How far and in how many directions the features of clips differ.
+    """Returns how far, and in how many directions, the features of clips differ.
 
-    Each place's mean over the clips is subtracted first, so that what a token's position alone
-    brings does not count; of a single clip, the mean over its tokens. What remains has the
-    covariance ``S`` ``[C, C]``, unbiased:
+    The mean of each place over the clips is subtracted first, so that a token's position alone does
+    not count; from a single clip, the mean over its tokens. The rest has the unbiased covariance
+    ``S`` ``[C, C]``:
 
         feature_std = sqrt(trace(S) / C) / rms(features)
         effective_rank = exp(-sum p log p), p = eigenvalues of S / their sum
@@ -124,10 +124,10 @@ def feature_spread(features: Tensor) -> tuple[Tensor, Tensor]:
     remaining features' singular values.
 
     Args:
-        features: ``[B, N, C]`` of any floating dtype.
+        features: tokens of some clips, of any floating dtype, ``[B, N, C]``.
 
     Returns:
-        Both as scalars on the device, computed in fp32, or fp64 for fp64 features: 0 and 1 where
+        Both as scalars on the device, computed in fp32, or in fp64 for fp64 features: 0 and 1 where
         features differ by rounding alone, NaN where some are not finite.
     """
     B, N, C = features.shape
@@ -150,7 +150,7 @@ def feature_spread(features: Tensor) -> tuple[Tensor, Tensor]:
 
 @contextlib.contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """``module`` in evaluation mode, and each of its modules as it was afterwards."""
+    """Puts ``module`` in evaluation mode, and restores the mode of each of its modules after."""
     modes = [(each, each.training) for each in module.modules()]
     module.eval()
     try:

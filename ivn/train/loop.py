@@ -1,4 +1,4 @@
-"""The training loop. It knows no stage by name, only what every stage gives."""
+"""The training loop: any stage, from its newest checkpoint to the last step."""
 
 import time
 from collections import Counter
@@ -17,21 +17,24 @@ from . import checkpoint, folder
 from .board import Board
 from .gradients import Loss, compute_gradients
 from .health import CollapseAlarm, HealthCheck
-from .metrics import Log, StepRecord, Window
+from .metrics import Log, StepRecord, StepWindow
 from .optimizer import OptimConfig, clip_gradients, load_optimizer, make_optimizer
 from .progress import Display
 from .schedule import learning_rate, total_steps
 from .settings import EfficiencyConfig, RunConfig, resolve_device
 from .signals import StopRequest
 
-# A share of fewer clips says little: one broken file in a first batch of four is not a quarter.
+# A share of fewer clips says little: one unusable file in a first batch of four is a quarter.
 _CLIPS_FOR_A_SHARE = 100
 
 
 class Loader(Protocol):
-    """Batches of step ``step`` and on, for ever; ``step`` may be set before the first.
+    """An iterator over batches that does not end.
 
-    ``prefetch`` is how many batches are made ahead, 0 where none are.
+    Attributes:
+        step: number of the next batch; may be set before the first.
+        steps_per_epoch: batches of an epoch.
+        prefetch: number of batches that are made ahead, 0 without any.
     """
 
     step: int
@@ -57,11 +60,11 @@ def pretrain(
     """Trains ``stage`` from the newest checkpoint in ``run_dir``, or from its present weights.
 
     Args:
-        stage: what to train; moved to the device.
-        loader: gives its batches.
+        stage: the stage to train; it is moved to the device.
+        loader: iterator over batches.
         run_dir: the run's folder, locked by the caller; log and checkpoints go there.
         config: the resolved config, for checkpoints.
-        optim, run, efficiency: its groups that the loop itself reads.
+        optim, run, efficiency: groups of the config that the loop itself reads.
 
     Returns:
         0 after the last step; 130 or 143 after SIGINT or SIGTERM, with a checkpoint saved.
@@ -111,7 +114,7 @@ class _Trainer:
         self.logs: list[Log | Board] = [Log(run_dir / folder.LOG, after_step=self.step)]
         if run.tensorboard:
             self.logs.append(Board(run_dir / folder.BOARD, after_step=self.step))
-        self.window = Window(list(self.stage.loss_weights), optim.batch_size)
+        self.window = StepWindow(list(self.stage.loss_weights), optim.batch_size)
         self.health: HealthCheck | None = None  # of a step that is about to be fetched
         self.prefetch = 0  # as the log has it
 
@@ -139,7 +142,7 @@ class _Trainer:
         return stop.exit_code
 
     def _next_batch(self, stop: StopRequest) -> Batch | None:
-        """The next batch on the device; None where a signal ended the loader's workers too."""
+        """Returns the next batch on the device, or None where a signal ended the workers, too."""
         started = time.perf_counter()
         try:
             batch = next(self.loader)
@@ -175,7 +178,7 @@ class _Trainer:
         self.window.add(StepRecord(self.step, values, lr, epoch, batch.replaced))
 
     def _fetch(self) -> list[dict[str, Any]]:
-        """Brings the metrics since the last time to the log; gives their lines."""
+        """Writes the metrics since the last fetch to the log, and returns their lines."""
         lines = self.window.fetch()
         if lines and self.loader.prefetch != self.prefetch:
             self.prefetch = lines[-1]["prefetch"] = self.loader.prefetch
@@ -198,7 +201,7 @@ class _Trainer:
         return lines
 
     def _save(self) -> list[dict[str, Any]]:
-        """Saves a checkpoint, unless this step has one; gives the lines fetched before."""
+        """Saves a checkpoint, unless this step has one, and returns the lines fetched before."""
         lines = self._fetch()
         for log in self.logs:
             log.sync()

@@ -1,4 +1,4 @@
-"""What a run tells of itself: numbers fetched from the device together, and a line a step."""
+"""A run's metrics, fetched from the device for several steps at once, and its log."""
 
 import contextlib
 import json
@@ -24,11 +24,11 @@ class StepRecord:
 
     Attributes:
         step: steps taken, this one included.
-        values: fp64 ``[3 + terms]`` on the device: good (1) or skipped (0), loss, gradient norm,
-            then the mean of each term.
+        values: fp64 ``[3 + terms]`` on the device: 1, or 0 where the step was skipped, loss,
+            gradient norm, then the mean of each term.
         lr: learning rate.
         epoch: passes over the clips so far.
-        replaced: files replaced in its batch.
+        replaced: unusable files that others took the place of in the batch.
     """
 
     step: int
@@ -38,7 +38,7 @@ class StepRecord:
     replaced: list[Replacement] = field(default_factory=list)
 
 
-class Window:
+class StepWindow:
     """Steps since the last fetch; only :meth:`fetch` waits for the device."""
 
     def __init__(self, terms: list[str], clips_per_step: int) -> None:
@@ -55,7 +55,7 @@ class Window:
         self._records.append(record)
 
     def fetch(self) -> list[dict[str, Any]]:
-        """A dict of plain values for each step since the last call, which it then forgets."""
+        """Returns a dict of plain values for each step since the last call, and forgets them."""
         if not self._records:
             return []
         rows = torch.stack([record.values for record in self._records]).tolist()
@@ -91,10 +91,14 @@ class Window:
 
 
 class Log:
-    """A JSONL file with each step once, in order; LogError where it cannot be written."""
+    """A JSONL file with a line for each step, in order.
+
+    Raises:
+        LogError: the file cannot be written.
+    """
 
     def __init__(self, path: Path, *, after_step: int) -> None:
-        """Opens ``path`` to go on after ``after_step``; later lines are dropped."""
+        """Opens ``path`` to append after the line of ``after_step``; later lines are removed."""
         self._path = path
         with self._reporting(), path.open("a+b") as file:
             file.seek(0)
@@ -113,12 +117,12 @@ class Log:
                 file.write(text)
 
     def sync(self) -> None:
-        """Makes what was written durable, so that a checkpoint never is ahead of the log."""
+        """Makes all lines durable, so that no checkpoint is ever ahead of the log."""
         with self._reporting(), self._path.open("r+b") as file:
             os.fsync(file.fileno())
 
     def close(self) -> None:
-        """Nothing: the file is open while it is written only."""
+        """Does nothing: the file is open only while it is written."""
 
     @contextlib.contextmanager
     def _reporting(self) -> Iterator[None]:
@@ -129,7 +133,7 @@ class Log:
 
 
 def not_logged(path: Path, error: OSError) -> LogError:
-    """The error for a log at ``path`` that could not be written."""
+    """Returns the error for a log at ``path`` that could not be written."""
     return LogError(
         f"{path} could not be written ({why(error, path)}); the checkpoints are as they were: once "
         "it can be, go on with ivn pretrain --resume"
@@ -140,7 +144,7 @@ def _step(line: bytes) -> float:
     try:
         return json.loads(line)["step"]
     except (ValueError, KeyError):
-        return math.inf  # what a crash of the machine has left
+        return math.inf  # a line that a crash of the machine has left
 
 
 def _finite(value: Any) -> Any:

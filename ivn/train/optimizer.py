@@ -1,4 +1,4 @@
-"""AdamW over a stage's parameter groups, and the numbers that set it up."""
+"""AdamW over a stage's parameter groups, and its settings."""
 
 import math
 from collections.abc import Iterable
@@ -13,21 +13,22 @@ from ivn.stages.stage import ParameterGroup
 
 @dataclass(frozen=True)
 class OptimConfig:
-    """AdamW and its schedule; defaults are those of the paper's stage 1.
+    """AdamW and its schedule; the defaults are those of the paper's stage one.
 
     Attributes:
-        batch_size: clips a step, over all processes and micro-batches.
-        epochs: length of the schedule in passes over the clips.
-        steps: 0: as many as ``epochs`` give; else the whole schedule in this many steps,
-            warm-up and decay in the same proportion.
+        batch_size: clips per step, over all processes and micro-batches.
+        epochs: length of the schedule, in passes over the sources.
+        steps: length of the schedule in steps, with warm-up and decay in proportion; 0 leaves the
+            length to ``epochs``.
         lr: peak learning rate, before scaling.
         min_lr: learning rate at the end, before scaling.
-        lr_scaling: ``linear`` multiplies ``lr`` and ``min_lr`` by ``batch_size / 256``.
-        warmup_epochs: linear warm-up from zero, as many of the ``epochs``.
-        betas: AdamW's decay rates of the gradient's and its square's running means.
-        eps: AdamW's addition to the denominator.
-        weight_decay: AdamW's, of the parameters that decay.
-        clip_norm: largest norm of the whole gradient; 0 leaves gradients alone.
+        lr_scaling: "linear" multiplies ``lr`` and ``min_lr`` by ``batch_size / 256``, "none" does
+            not.
+        warmup_epochs: length of the linear warm-up from zero, in epochs; it is part of ``epochs``.
+        betas: decay rates of AdamW's running means of the gradient and of its square.
+        eps: number that AdamW adds to the denominator.
+        weight_decay: AdamW's weight decay, on the parameters that decay.
+        clip_norm: largest norm of the whole gradient; with 0, gradients are not clipped.
     """
 
     batch_size: int = 256
@@ -54,24 +55,24 @@ class OptimConfig:
             raise ValueError(f"steps is {self.steps}, expected at least 0")
         if not 0 <= self.min_lr <= self.lr:
             raise ValueError(f"lr {self.lr}, min_lr {self.min_lr}: expected 0 <= min_lr <= lr")
-        if self.eps <= 0 or self.weight_decay < 0 or self.clip_norm < 0:
-            raise ValueError(
-                f"eps {self.eps}, weight_decay {self.weight_decay}, clip_norm {self.clip_norm}: "
-                "expected eps > 0 and the others at least 0"
-            )
+        if self.eps <= 0:
+            raise ValueError(f"eps is {self.eps}, expected above 0")
+        for name in ("weight_decay", "clip_norm"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected at least 0")
         if not all(0 <= beta < 1 for beta in self.betas):
             raise ValueError(f"betas is {self.betas}, expected two numbers in [0, 1)")
 
 
 class SkippingAdamW(torch.optim.AdamW):
-    """AdamW that can leave out a step by a flag on the device, without the host knowing of it."""
+    """AdamW that can skip a step by a flag on the device, without waiting for it."""
 
     # Read by the fused step, which PyTorch's gradient scaler uses in this way.
     grad_scale: Tensor | None = None
     found_inf: Tensor | None = None
 
     def step_if(self, good: Tensor) -> None:
-        """Takes a step where ``good``, a bool scalar, is true; else changes nothing."""
+        """Takes a step where ``good``, a bool scalar on the device, is true."""
         # A skipped step counts: schedule, data and random numbers move on as after any other.
         self.found_inf = (~good).float()
         self.step()
@@ -80,10 +81,10 @@ class SkippingAdamW(torch.optim.AdamW):
 def make_optimizer(
     groups: Iterable[ParameterGroup], stage: nn.Module, config: OptimConfig
 ) -> SkippingAdamW:
-    """AdamW over ``groups``, each in a decaying and a non-decaying part.
+    """Returns AdamW over ``groups``, each in a decaying and a non-decaying part.
 
-    Biases, one-dimensional parameters and groups that say so do not decay. It is the fused
-    version, which runs on CPU and CUDA.
+    Biases, one-dimensional parameters and groups without ``weight_decay`` do not decay. The
+    optimiser is the fused version, which runs on CPU and CUDA.
 
     Raises:
         ValueError: a trainable parameter of ``stage`` is in no group, or in two.
@@ -107,10 +108,10 @@ def make_optimizer(
 
 
 def load_optimizer(optimizer: torch.optim.AdamW, state: dict) -> None:
-    """Restores ``optimizer`` from ``state``; the same parameters in the same order, or an error.
+    """Restores ``optimizer`` from ``state``, which has the same parameters in the same order.
 
     Raises:
-        ValueError: ``state`` is of other parameters.
+        ValueError: ``state`` belongs to other parameters.
     """
     names = [group["param_names"] for group in optimizer.param_groups]
     saved = [group.get("param_names") for group in state["param_groups"]]
@@ -120,7 +121,7 @@ def load_optimizer(optimizer: torch.optim.AdamW, state: dict) -> None:
 
 
 def clip_gradients(parameters: Iterable[nn.Parameter], max_norm: float) -> Tensor:
-    """Scales all gradients together to ``max_norm`` at most; gives their norm before."""
+    """Scales all gradients together to ``max_norm`` at most, and returns their norm before."""
     parameters = list(parameters)
     norm = nn.utils.get_total_norm(
         [parameter.grad for parameter in parameters if parameter.grad is not None]

@@ -1,4 +1,4 @@
-"""What a person sees of a run: a bar on a terminal, plain lines elsewhere."""
+"""Shows the progress of a run: a bar on a terminal, plain lines elsewhere."""
 
 import os
 import sys
@@ -14,7 +14,7 @@ from rich.text import Text
 
 
 class _Bar(Progress):
-    """A line with the bar, and one under it for the losses, cut where the terminal is narrow."""
+    """A line with the bar and a line of losses, which is cut where the terminal is narrow."""
 
     losses = ""
 
@@ -24,7 +24,7 @@ class _Bar(Progress):
 
 
 class _Console(Console):
-    """Standard output, for as long as somebody reads it: a run goes on without."""
+    """Standard output, which may close before the run ends."""
 
     def on_broken_pipe(self) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -36,8 +36,8 @@ class Display:
     Args:
         total: steps of the run.
         done: steps taken before.
-        clips_per_step: of the global batch.
-        console: where to; None is standard output.
+        clips_per_step: clips of the global batch.
+        console: console to write to; None for standard output.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class Display:
     ) -> None:
         self._console = console or _Console(highlight=False, soft_wrap=True)
         self._total, self._clips_per_step = total, clips_per_step
-        self._ahead = 0  # batches, as the last line that tells has it
+        self._ahead = 0  # batches, in the last line that has their number
         self._bar = _Bar(
             MofNCompleteColumn(table_column=Column(no_wrap=True, min_width=5)),
             BarColumn(bar_width=None, table_column=Column(ratio=1)),
@@ -74,11 +74,11 @@ class Display:
         self._bar.stop()
 
     def step(self) -> None:
-        """One more step was taken."""
+        """Counts one more step."""
         self._bar.advance(self._task)
 
     def metrics(self, lines: Sequence[dict[str, Any]]) -> None:
-        """Shows the last of some steps' metrics, and warnings for good."""
+        """Shows the metrics of the last of some steps; the warnings of all stay on the screen."""
         if not lines:
             return
         for line in lines:
@@ -105,5 +105,5 @@ class Display:
         )
 
     def say(self, text: str) -> None:
-        """A line that stays."""
+        """Prints a line that stays."""
         self._console.print(text, markup=False)

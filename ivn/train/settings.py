@@ -1,4 +1,4 @@
-"""Settings that cannot change a result: how a run is watched and kept, and how it is executed."""
+"""Settings that cannot change a result: logging, checkpoints, and how a run is executed."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,18 +8,18 @@ import torch
 
 @dataclass(frozen=True)
 class RunConfig:
-    """How a run is watched and kept.
+    """Logging, checkpoints, and when a run stops.
 
     Attributes:
-        log_every: steps between fetches of the metrics; each step has its line in the log, the one
-            fetched last also its health, which is measured with each fetch and so costs time when
-            this is small.
-        save_every: steps between checkpoints; the last step is always saved.
-        keep_last: checkpoints kept.
-        max_bad_steps: stop after this many steps in a row with a loss or gradient that is not
-            finite. Such steps change nothing.
-        max_replaced_share: stop when more than this share of the clips had to be replaced.
-        tensorboard: also write the log for TensorBoard, which must be installed.
+        log_every: steps between two readings of the metrics. Every step has a line in the log;
+            health metrics are measured once per reading, so small values cost time.
+        save_every: steps between two checkpoints. The last step is always saved.
+        keep_last: number of checkpoints that are kept.
+        max_bad_steps: number of consecutive steps with a loss or gradient that is not finite after
+            which the run stops. Such steps change no weight.
+        max_replaced_share: largest share of unusable clips, for which others were taken; the run
+            stops above it.
+        tensorboard: whether the log is also written for TensorBoard, which has to be installed.
     """
 
     log_every: int = 10
@@ -39,15 +39,16 @@ class RunConfig:
 
 @dataclass(frozen=True)
 class EfficiencyConfig:
-    """How a run is executed; the same results to fp32 rounding.
+    """Device, memory and processes. Results are the same to fp32 rounding.
 
     Attributes:
-        device: ``auto`` takes the GPU where there is one.
-        accumulation: micro-batches a step, which divide the batch; more of them need less memory.
-        workers: processes that decode; 0 decodes in the training process.
-        threads: CPU threads of the training process; 0 leaves PyTorch's choice.
-        prefetch_gib: memory for batches that are made ahead. There are two at first, and more
-            while training waits for workers that have no room to go on.
+        device: device of the training; "auto" is the GPU if there is one.
+        accumulation: micro-batches per step; it divides the batch size, and larger values need less
+            memory.
+        workers: processes that decode; with 0, the training process decodes.
+        threads: CPU threads of the training process; 0 leaves the number to PyTorch.
+        prefetch_gib: memory for batches that are prepared ahead, in GiB. Two batches are prepared
+            at first, and more while training waits for workers that have no room for the next one.
     """
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -57,20 +58,18 @@ class EfficiencyConfig:
     prefetch_gib: float = 4.0
 
     def __post_init__(self) -> None:
-        if self.accumulation < 1 or self.workers < 0 or self.threads < 0:
-            raise ValueError(
-                f"accumulation {self.accumulation}, workers {self.workers}, threads "
-                f"{self.threads}: expected accumulation >= 1 and the others at least 0"
-            )
+        for name, least in (("accumulation", 1), ("workers", 0), ("threads", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected at least {least}")
         if not self.prefetch_gib > 0:
             raise ValueError(f"prefetch_gib is {self.prefetch_gib}, expected above 0")
 
 
 def resolve_device(name: str) -> torch.device:
-    """The device that ``name`` means here.
+    """Returns the device that ``name`` stands for on this machine.
 
     Raises:
-        ValueError: CUDA was asked for and PyTorch sees no such device.
+        ValueError: ``name`` is "cuda" and PyTorch sees no GPU.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -9,10 +9,10 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class StopRequest:
-    """While entered, remembers the first SIGINT or SIGTERM; a second one acts as usual.
+    """Remembers the first SIGINT or SIGTERM while it is entered; a second one acts as usual.
 
     Attributes:
-        number: of the signal that arrived, 0 before.
+        number: number of the signal that arrived, 0 before.
     """
 
     def __init__(self) -> None:
@@ -21,7 +21,7 @@ class StopRequest:
 
     @property
     def exit_code(self) -> int:
-        """What a shell reports for a process that ended by the signal; 0 without one."""
+        """The code that a shell reports for a process ended by the signal; 0 without one."""
         return 128 + self.number if self.number else 0
 
     def __enter__(self) -> Self:

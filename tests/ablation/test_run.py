@@ -6,8 +6,8 @@ import json
 import pytest
 
 from ivn.ablation import run, runs
+from ivn.ablation.options import Ablate
 from ivn.ablation.paper import table
-from ivn.ablation.run import Options
 from ivn.data.manifest.identity import fingerprint
 from ivn.data.manifest.listing import list_clips
 from ivn.errors import RunError
@@ -125,7 +125,7 @@ def test_a_damaged_record_is_told(clips, tmp_path):
 def test_clips_that_were_moved_are_the_same_ablation_and_others_are_not(tmp_path, capsys):
     def noted(place):
         clips = list_clips(place / "list.csv")
-        options = Options("1a", str(place / "list.csv"), tmp_path / "lab")
+        options = Ablate(table="1a", data=str(place / "list.csv"), out=tmp_path / "lab")
         made = runs.Lab(
             options.out, options.data, clips, ("label",), "tiny", 1, (), table("1a", "tiny")
         )

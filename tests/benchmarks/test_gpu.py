@@ -73,7 +73,7 @@ def test_parts_are_short_and_the_first_fit_their_deadline():
     seconds = {
         name: int(limit) for name, limit in re.findall(r"^  (\S+) (\d+) s$", said.stdout, re.M)
     }
-    (listed,) = re.findall(r"^  --first +in 6 minutes: (.*)$", said.stdout, re.M)
+    (listed,) = re.findall(r"^  --first +run, in 6 minutes: (.*)$", said.stdout, re.M)
     first = listed.split()
     assert all(limit < 90 for name, limit in seconds.items() if name not in first)
     text = SCRIPT.read_text()
@@ -199,7 +199,7 @@ def source(dotted):
 
 @functools.cache
 def what_happens(dotted):
-    """What importing a module of ours does, in order: ("import" or "skip without", name)."""
+    """Returns the effects of importing a module: ("import" or "skip without", name), in order."""
     file = source(dotted)
     package = dotted.split(".") if file.name == "__init__.py" else dotted.split(".")[:-1]
     found = []

@@ -1,4 +1,5 @@
 import json
+import tomllib
 from dataclasses import dataclass
 from typing import Literal
 
@@ -7,7 +8,9 @@ import pytest
 from ivn import toml
 from ivn.config import help
 from ivn.config.presets import PRESETS
-from ivn.config.run import Config, help_text, override, to_dict
+from ivn.config.run import Config, from_toml, help_page, help_text, override, to_dict
+
+from .settings_page import PAGE, page
 
 TABLES = list(help.tables(Config))
 FIELDS = [field for table in TABLES for field in table.fields]
@@ -175,3 +178,66 @@ def test_differences_name_each_field_and_what_is_absent():
         ("shape.side", "absent", "1.0"),
     ]
     assert toml.differences(one, one) == []
+
+
+def test_sentences_after_the_first_are_kept_apart_and_defaults_are_toml():
+    fields = {field.key: field for table in help.tables(Plate) for field in table.fields}
+    assert fields["shape.radius"].more == "Not in feet."
+    assert fields["width"].default == ""
+    assert (fields["glaze"].default, fields["spots"].default) == ('"dip"', "[]")
+    assert (fields["shape.side"].default, fields["spots.0.radius"].default) == ("1.0", "1.0")
+
+
+def test_defaults_are_those_of_the_table_that_a_field_is_in():
+    """Blocks has no default count, but both stages have default blocks."""
+    found = {(table.name, field.key): field.default for table in TABLES for field in table.fields}
+    assert found["stage.blocks", "stage.blocks.count"] == "8"
+    assert found["stage.target", "stage.target.kind"] == '"start"'
+    assert found["model.predictor", "model.predictor.kind"] == '"modernbert"'
+    assert found["model.encoder", "model.encoder.width"] == ""
+    assert found["stage, kind stage2", "stage.views"] == (
+        "[{count = 8, scale = 0.15}, {count = 2, scale = 0.7}]"
+    )
+
+
+@dataclass(frozen=True)
+class Bowl:
+    """A bowl."""
+
+    shape: Round | Square = Round(radius=2.0)
+
+
+def test_a_kind_that_is_not_the_default_has_the_defaults_of_its_class():
+    fields = [field for table in help.tables(Bowl) for field in table.fields]
+    found = [(field.key, field.default) for field in fields]
+    assert found == [("shape.kind", '"round"'), ("shape.radius", "2.0"), ("shape.side", "1.0")]
+
+
+def test_every_default_shown_is_a_value_that_the_field_takes():
+    for field in FIELDS:
+        if field.default:
+            tomllib.loads(f"value = {field.default}")
+    # A config of nothing but what has to be given has these defaults.
+    least = from_toml("name = 'x'\ndata = {}\noptim = {}\nstage = {kind = 'stage2'}\n" + LEAST)
+    shown = {field.key: field.default for field in FIELDS if field.default}
+    for key, value in leaves(to_dict(least)):
+        if not key.startswith("stage.") and key in shown:
+            assert tomllib.loads(f"value = {shown[key]}")["value"] == value, key
+
+
+LEAST = """
+[model]
+encoder = {width = 48, depth = 2, heads = 3, hidden = 64}
+predictor = {kind = "modernbert"}
+decoder = {kind = "latent"}
+"""
+
+
+def test_the_page_has_a_row_for_each_field_and_is_the_document():
+    text = help_page()
+    rows = [line for line in text.splitlines() if line.startswith("| `")]
+    assert [row.split("`")[1] for row in rows] == [field.key for field in FIELDS]
+    for field, row in zip(FIELDS, rows, strict=True):
+        assert field.more.replace("|", "\\|") in row
+        assert f"| `{field.default}` |" in row if field.default else "must be given" in row
+    assert PAGE.read_text() == page(), "run python -m tests.config.settings_page"

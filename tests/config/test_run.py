@@ -1,13 +1,18 @@
 import dataclasses
+import re
 import tomllib
 from dataclasses import dataclass
-from typing import Literal
+from datetime import date
+from functools import reduce
+from operator import getitem
+from typing import ClassVar, Literal
 
 import pytest
 
 from ivn import toml
+from ivn.config import help
 from ivn.config.presets import PRESETS
-from ivn.config.run import from_toml, override, read, to_toml
+from ivn.config.run import Config, from_toml, override, read, to_dict, to_toml
 from ivn.errors import ConfigError
 
 
@@ -197,6 +202,16 @@ NEAR = [
     ("model.encoder.image_width=-1", "model.encoder.image_width is -1, expected at least 1"),
     ("model.predictor.layers=0", "model.predictor.layers is 0, expected at least 1"),
     ("model.predictor.local_theta=-1", "model.predictor.local_theta is -1.0, expected above 0"),
+    ("model.decoder.width=0", "model.decoder.width is 0, expected at least 1"),
+    ("data.rand_augment=-1", "data.rand_augment is -1, expected at least 0"),
+    ("data.rand_magnitude=31", "data.rand_magnitude is 31, expected 0 to 30"),
+    ("efficiency.workers=-1", "efficiency.workers is -1, expected at least 0"),
+    ("efficiency.accumulation=0", "efficiency.accumulation is 0, expected at least 1"),
+    ("optim.eps=0", "optim.eps is 0.0, expected above 0"),
+    ("optim.clip_norm=-1", "optim.clip_norm is -1.0, expected at least 0"),
+    ("stage.teacher.taps=[]", "stage.teacher.taps is empty, expected the blocks to align with"),
+    ("data.decode_seconds=nan", "data.decode_seconds is nan, expected a finite number"),
+    ("optim.lr=2020-01-01", "optim.lr is datetime.date(2020, 1, 1), expected float"),
     ("stage.layers_weight=-1", "stage.layers_weight is -1.0, expected at least 0"),
     ("stage.blocks.count=-3", "stage.blocks.count is -3, expected at least 1"),
     ("stage.blocks.scale=7", "stage.blocks.scale is 7.0, expected above 0 and up to 1"),
@@ -240,6 +255,87 @@ def test_what_a_file_was_meant_to_say_is_suggested(text, words):
     with pytest.raises(ConfigError) as caught:
         from_toml(text)
     assert words in str(caught.value) and "\n" not in str(caught.value)
+
+
+WRONG = [
+    *(0, -1, 3, 2.5, 8.0, 1e400, float("nan"), 10**30, "x", "1e-3", "true", "", True, False),
+    *([], [1], [0.5, 0.5], ["a"], [[1]], [{}], {}, {"a": 1}, {"kind": "x"}, date(2020, 1, 1)),
+]
+
+
+def paths(value, path=()):
+    """Yields the path of everything inside nested dicts and lists."""
+    if isinstance(value, dict | list):
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+            yield (*path, key)
+            yield from paths(item, (*path, key))
+
+
+@pytest.mark.parametrize("name", ["stage1-base", "stage2-tiny-official"])
+def test_whatever_stands_in_place_of_a_value_is_told_by_its_key_in_a_line(name):
+    told = 0
+    table = to_dict(PRESETS[name]())
+    for path in list(paths(table)):
+        key = ".".join(map(str, path))
+        group = reduce(getitem, path[:-1], table)
+        right = group[path[-1]]
+        for wrong in WRONG:
+            group[path[-1]] = wrong
+            try:
+                toml.decode(table, Config)
+            except ConfigError as error:
+                said = str(error)
+                # The key, one inside it, or a setting of the same table that the value contradicts.
+                place = f"{path[0]}[.: ]" if len(path) > 1 else f"{key}[. ]"
+                assert re.match(place, said) and len(said) < 400, (key, wrong, said)
+                assert "\n" not in said and "Config(" not in said and "Error" not in said
+                told += 1
+        group[path[-1]] = right
+    assert told > 1000
+
+
+def test_settings_in_lists_of_tables_are_suggested_by_the_first():
+    with pytest.raises(ConfigError) as caught:
+        from_toml("max_keep = 0.2")
+    expected = "did you mean stage.blocks.max_keep or stage.views.0.max_keep?"
+    assert expected in str(caught.value)
+
+
+def test_a_predictor_saved_before_there_were_kinds_is_read():
+    config = PRESETS["stage1-base"]()
+    lines = to_toml(config).splitlines()
+    lines.remove('kind = "modernbert"')
+    assert from_toml("\n".join(lines)) == config
+
+
+class Family:
+    """Stands for a union that grows."""
+
+    known: ClassVar = [Box]
+
+    @classmethod
+    def members(cls):
+        return tuple(cls.known)
+
+
+@dataclass(frozen=True)
+class Shelf:
+    thing: Family
+    more: tuple[Family, ...] = ()
+
+
+def test_a_family_of_dataclasses_is_read_as_the_union_of_its_members(monkeypatch):
+    text = "thing = {kind = 'ball', radius = 2}\nmore = [{kind = 'box'}]"
+    with pytest.raises(ConfigError, match=r"thing.kind is 'ball', expected 'box'$"):
+        toml.loads(text, Shelf)
+    monkeypatch.setattr(Family, "known", [Box, Ball])
+    shelf = toml.loads(text, Shelf)
+    assert shelf == Shelf(Ball(radius=2.0), more=(Box(),))
+    assert toml.loads(toml.dumps(shelf), Shelf) == shelf
+    assert toml.override(shelf, "thing.kind=box").thing == Box()
+    with pytest.raises(ConfigError, match=r"did you mean thing.radius or more.0.radius\?"):
+        toml.loads("thing = {kind = 'box'}\nradius = 2", Shelf)
+    assert "thing, kind ball" in [table.name for table in help.tables(Shelf)]
 
 
 def test_a_byte_order_mark_before_a_config_is_no_part_of_it(tmp_path):

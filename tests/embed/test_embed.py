@@ -247,11 +247,11 @@ def test_what_was_killed_goes_on_where_it_was_and_gives_the_same(videos, tmp_pat
     assert assert_one_line(said, "killed.npz.partial", "other settings") == 1
     assert {file: file.stat().st_mtime_ns for file in parts} == parts
     computed = []
-    taken = run.windows_of
+    taken = run.sliding_windows
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
             run,
-            "windows_of",
+            "sliding_windows",
             lambda *given, **first: map(lambda w: computed.append(1) or w, taken(*given, **first)),
         )
         assert command("embed", *arguments, killed)[0] == 0
@@ -344,7 +344,7 @@ def test_sizes_of_weights_without_a_config_are_given_on_the_command_line(videos,
         said = embed(videos, "-o", tmp_path / "h.npz", "--num-heads", -1, encoder=encoder)
         assert assert_one_line(said, "num_heads") == 1
     data = ["--data", videos, "--encoder", weights, "--cache", tmp_path / "cache"]
-    said = command("probe", "retrieve", *data, *sizes)
+    said = command("evaluate", "retrieve", *data, *sizes)
     assert assert_one_line(said, "pool_heads cannot be read") == 1
 
 

@@ -1,4 +1,4 @@
-"""`ivn probe` on lists that tests write."""
+"""`ivn evaluate` on lists that tests write."""
 
 import csv
 import json
@@ -33,7 +33,7 @@ def labelled(patterns, label=lambda number: "ab"[number % 2], count=20):
 
 
 def classify(data, *more, encoder=RAW):
-    return command("probe", "classify", *encoder, "--data", data, *more)
+    return command("evaluate", "classify", *encoder, "--data", data, *more)
 
 
 def result(said):

@@ -1,4 +1,4 @@
-"""Clips, small videos, a run and a cache for `ivn probe` on the command line."""
+"""Clips, small videos, a run and a cache for `ivn evaluate` on the command line."""
 
 import json
 

@@ -4,14 +4,14 @@ import torch
 
 from ivn.data.batch import ClipSpec
 from ivn.evaluate.features.cache import HeldFeatures
-from ivn.evaluate.heads.search import Labelled
+from ivn.evaluate.heads.search import LabelledFeatures
 from ivn.frozen.encoders import Frozen, pooled_tokens
 
 
 def task(features, labels, groups, *, views=(0,)):
     """Of ``features [n, V, ...]``."""
     classes = int(labels.max()) + 1
-    return Labelled(HeldFeatures(features), labels, groups.numpy(), classes, views)
+    return LabelledFeatures(HeldFeatures(features), labels, groups.numpy(), classes, views)
 
 
 def draw(*shape, seed=0):

@@ -1,4 +1,4 @@
-"""`ivn probe` and `ivn predict` on real clips, beside baselines, by the command line."""
+"""`ivn evaluate` and `ivn predict` on real clips, beside baselines, by the command line."""
 
 import csv
 import json
@@ -34,7 +34,7 @@ def test_real_clips_are_told_apart_and_predicted_as_they_were(clips, tmp_path):
         assert row["top5"] is None and "lr" in row and "wd" in row
     assert sum(map(sum, found["confusion"])) == 13
     rows = list(csv.reader((out / "confusion.csv").read_text().splitlines()))
-    assert rows[0][1:] == ["face", "sign"]
+    assert rows[0] == ["true \\ predicted", "face", "sign"]
     assert [[int(cell) for cell in row[1:]] for row in rows[1:]] == found["confusion"]
     told = command("predict", *[BUNDLED_CLIPS / name for name in SIGNS], "--head", out)
     assert told[0] == 0 and told[2] == ""
@@ -66,7 +66,7 @@ def test_predictions_are_those_that_were_judged(head, clips, tmp_path):
     saved = headfile.save(found.heads[0], tmp_path / "heads", facts=found.facts)
     told = command("predict", *[s.path for s in found.tested], "--head", saved, "--json")
     assert (told[0], told[2]) == (0, "")
-    for row, probabilities in zip(json.loads(told[1]), found.told[0], strict=True):
+    for row, probabilities in zip(json.loads(told[1]), found.predicted[0], strict=True):
         expected = dict(zip(found.facts["classes"], probabilities.tolist(), strict=True))
         assert row["classes"] == pytest.approx(expected, abs=1e-5)
         assert list(row["classes"].values()) == sorted(row["classes"].values(), reverse=True)
@@ -88,7 +88,7 @@ def test_a_run_stands_beside_its_random_twin_and_keeps_its_results(run, patterns
     twin = build_encoder(config.model.encoder, seed=config.data.seed)
     assert identities[1] == FrozenEncoder("twin", twin, ClipSpec(2, 28)).identity
     result(classify(data, "--heads", "knn", encoder=say))
-    result(command("probe", "retrieve", *say, "--data", data))
+    result(command("evaluate", "retrieve", *say, "--data", data))
     kept = sorted(path.parent.name for path in (run / "probes").glob("*/result.json"))
     assert kept == ["classify", "classify-2", "retrieve"]
 
@@ -121,7 +121,7 @@ def test_a_head_is_for_the_encoder_that_it_was_fitted_to(run, patterns, tmp_path
 def test_baselines_stay_where_they_lack_the_features(pool, run, patterns, tmp_path):
     data = write_list(tmp_path / "l.csv", labelled(patterns))
     for task in (["classify", "--heads", "knn"], ["retrieve"]):
-        said = command("probe", *task, "--encoder", run, "--data", data, "--pool", pool)
+        said = command("evaluate", *task, "--encoder", run, "--data", data, "--pool", pool)
         rows = [(row["encoder"], row["pool"]) for row in result(said)["rows"]]
         assert rows == [(str(run), pool), (f"{run}, random weights", pool), ("raw", "mean")]
         assert "raw (mean)" in said[1]

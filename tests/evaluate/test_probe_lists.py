@@ -1,4 +1,4 @@
-"""What `ivn probe` makes of rows without a label or a group, and of a video that comes twice."""
+"""What `ivn evaluate` makes of rows without a label or a group, and of a video that comes twice."""
 
 import os
 import shutil
@@ -16,7 +16,7 @@ WINDOWED = ("path", "label", "group", "start", "end")
 
 
 def retrieve(data):
-    return command("probe", "retrieve", *RAW, "--data", data)
+    return command("evaluate", "retrieve", *RAW, "--data", data)
 
 
 def lines(said):
@@ -33,12 +33,12 @@ def test_rows_without_the_label_are_counted_on_both_sides(patterns, tmp_path):
     assert (found["listed"], found["unlabelled"]) == (15, 9)
     assert (found["listed_test"], found["unlabelled_test"]) == (5, 2)
     assert found["classes"] == ["a", "b"] and found["n"] == 3
-    assert "9 of 15 videos have no label 'label' and are left out" in lines(said)
-    assert "2 of 5 test videos have no label 'label' and are left out" in lines(said)
+    assert "9 of 15 videos have no label 'label' and are not used" in lines(said)
+    assert "2 of 5 test videos have no label 'label' and are not used" in lines(said)
     said = retrieve(data)
     found = result(said)
     assert (found["unlabelled"], found["gallery"]) == (9, 6)
-    assert "9 of 15 videos have no label 'label' and are left out" in lines(said)
+    assert "9 of 15 videos have no label 'label' and are not used" in lines(said)
     whole = result(classify(write_list(tmp_path / "w.csv", labelled(patterns)), *KNN))
     assert (whole["unlabelled"], whole["listed"]) == (0, 20)
     assert not any("left out" in line for line in whole["notes"])
@@ -66,7 +66,7 @@ def test_a_video_of_two_classes_is_an_error(twin, patterns, tmp_path):
     rows = labelled(patterns)
     path = twin(patterns, tmp_path)
     data = write_list(tmp_path / "l.csv", [*rows, (path, "b", ""), (rows[2][0], "b", "")])
-    words = ("2 training videos", f"{patterns / '0.mkv'} is 'a', and {path} is 'b'", "parted by")
+    words = ("2 training videos", f"{patterns / '0.mkv'} is 'a', and {path} is 'b'", "separated by")
     assert assert_one_line(classify(data, *KNN), *words) == 1
     assert assert_one_line(retrieve(data), *words) == 1
     judged = write_list(tmp_path / "t.csv", [rows[0], rows[1], (path, "b", "")])
@@ -105,7 +105,7 @@ def test_windows_of_a_video_have_classes_of_their_own(patterns, tmp_path):
 
 
 def test_files_without_a_group_are_told(patterns, tmp_path):
-    alone = "no video has a group: each file is its own"
+    alone = "no video has a group: each file is a group of its own"
     rows = labelled(patterns)
     data = write_list(tmp_path / "l.csv", rows)
     for said in (classify(data, *KNN), retrieve(data)):
@@ -116,7 +116,7 @@ def test_files_without_a_group_are_told(patterns, tmp_path):
     assert result(said)["ungrouped"] == 0 and "group:" not in said[1]
     rows[4:7] = labelled(patterns)[4:7]
     said = classify(write_list(tmp_path / "some.csv", rows), *KNN)
-    assert "3 of 20 videos have no group: each of these files is its own" in said[1]
+    assert "3 of 20 videos have no group: each of these files is a group of its own" in said[1]
 
 
 def test_the_mean_over_classes_stands_beside_top_1(patterns, tmp_path):

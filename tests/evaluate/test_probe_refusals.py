@@ -1,4 +1,4 @@
-"""What `ivn probe` cannot use is one line, and broken videos are left out."""
+"""What `ivn evaluate` cannot use is one line, and broken videos are left out."""
 
 import json
 
@@ -62,16 +62,28 @@ def test_wrong_input_is_one_line(which, patterns, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["classify", "--data", "x"], ["give --encoder E"]),
-        (["classify", "--encoder", "raw"], ["give --data"]),
-        (["retrieve", "--encoder", "raw"], ["give --data"]),
-        (["retrieve", "--encoder", "raw", "--data", "x", "--folds", "3"], ["no use for --folds"]),
-        (["motion", "--encoder", "raw", "--train-views", "3"], ["no use for --train-views"]),
-        (["motion", "--encoder", "raw", "--crops", "3"], ["no use for --crops"]),
+        (["classify", "--data", "x"], "--encoder E ..."),
+        (["classify", "--encoder", "raw"], "--data LIST"),
+        (["retrieve", "--encoder", "raw"], "--data LIST"),
+        (["retrieve", "--encoder", "raw", "--data", "x", "--folds", "3"], "--folds"),
+        (["motion", "--encoder", "raw", "--train-views", "3"], "--train-views"),
+        (["motion", "--encoder", "raw", "--crops", "3"], "--crops"),
+    ],
+)
+def test_what_a_task_needs_or_does_not_know_is_exit_code_2(arguments, words):
+    code, said, err = command("evaluate", *arguments)
+    assert (code, said) == (2, "") and words in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["classify", "--encoder", "--data", "x"], "give --encoder E"),
+        (["motion", "--encoder", "raw", "--workers", "0"], "0 workers"),
     ],
 )
 def test_wrong_usage_is_one_line_and_exit_code_2(arguments, words):
-    assert assert_one_line(command("probe", *arguments), *words) == 2
+    assert assert_one_line(command("evaluate", *arguments), words) == 2
 
 
 def test_what_is_not_there_is_one_line(clips, tmp_path):

@@ -1,4 +1,4 @@
-"""`ivn probe` never judges a video by a head that saw its twin."""
+"""`ivn evaluate` never judges a video by a head that saw its twin."""
 
 import os
 import shutil
@@ -57,10 +57,12 @@ def test_no_split_parts_a_video_from_its_twin(twin, patterns, tmp_path):
         for side in (0, 1)
     ]
     code = assert_one_line(
-        classify(lists[0], "--test", lists[1]), "20 of 20 test videos belong", "keep what belongs"
+        classify(lists[0], "--test", lists[1]),
+        "20 of 20 test videos are of",
+        "keep a group on one side",
     )
     assert code == 1
-    found = result(command("probe", "retrieve", *RAW, "--data", data))
+    found = result(command("evaluate", "retrieve", *RAW, "--data", data))
     assert found["rows"][0]["recall1"]["value"] < 0.7
 
 

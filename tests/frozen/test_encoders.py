@@ -201,7 +201,7 @@ def test_what_an_encoder_does_not_take_or_give_is_told_in_a_line(encoder, tmp_pa
     with pytest.raises(ValueError, match="raw has no features 'attn', expected one of none, fr"):
         frozen.features(clips(1), "attn")
     for wrong in (clips(1, 4), clips(1, 3, 32), clips(1).float(), clips(1)[:0]):
-        with pytest.raises(ValueError, match=r"expected uint8 \[B, 3, 28, 28, 3\]: raw sees 3"):
+        with pytest.raises(ValueError, match=r"expected uint8 \[B, 3, 28, 28, 3\]: raw takes 3"):
             frozen.features(wrong, "mean")
     with pytest.raises(EncoderError, match="frames of 60 pixels, expected a multiple of its patch"):
         load_frozen("stage1-tiny", size=60)

@@ -31,7 +31,7 @@ def launches() -> Iterator[Launch]:
 
 
 def norm_launches(config: Config) -> Iterator[Launch]:
-    """Of the encoder's blocks, their stream in the branches' dtype or in fp32."""
+    """Returns launches of the encoder's blocks, with a stream in the branches' dtype or fp32."""
     C, R = config.model.encoder.width, BATCH * (4 + tokens(config))
     branch = empty(R, C, dtype=compute_dtype(config))
     scale, weight, drop = empty(C), empty(C), empty(R)
@@ -47,7 +47,7 @@ def norm_launches(config: Config) -> Iterator[Launch]:
 
 
 def modulation_launches(config: Config) -> Iterator[Launch]:
-    """Of the denoiser: the first norm, those after residual steps, the last without weights."""
+    """Returns launches of the denoiser: its first norm, those after steps, and the last one."""
     if not isinstance(config.model.decoder, DiffusionConfig):
         return
     W, R = config.model.decoder.width, BATCH * tokens(config)
@@ -61,7 +61,7 @@ def modulation_launches(config: Config) -> Iterator[Launch]:
 
 
 def distance_launches(config: Config) -> Iterator[Launch]:
-    """Of heads in a teacher's space and in the encoder's own, to targets of either dtype."""
+    """Returns launches of heads in both feature spaces, to targets of either dtype."""
     for D in (*TEACHER_WIDTHS, config.model.encoder.width):
         R, affine = BATCH * tokens(config), empty(2, D)
         pred = empty(R, D, dtype=compute_dtype(config))
@@ -72,7 +72,7 @@ def distance_launches(config: Config) -> Iterator[Launch]:
 
 
 def diffusion_launches(config: Config) -> Iterator[Launch]:
-    """Of the decoder's noisy target, and of its loss on the network's output."""
+    """Returns launches of the decoder's noisy target, and of its loss on the network's output."""
     if not isinstance(config.model.decoder, DiffusionConfig):
         return
     R, D, dtype = BATCH * tokens(config), 3 * config.model.encoder.patch_size**2, torch.int64
@@ -88,7 +88,7 @@ LAUNCHES = [norm_launches, modulation_launches, distance_launches, diffusion_lau
 
 
 def tokens(config: Config) -> int:
-    """Of a whole clip."""
+    """The number of tokens of a whole clip."""
     patch = config.model.encoder.patch_size
     assert config.stage.size % patch == 0
     return config.stage.frames * (config.stage.size // patch) ** 2

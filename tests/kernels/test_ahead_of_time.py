@@ -39,7 +39,7 @@ def test_no_kernel_spills_and_all_fit_the_shared_memory(costs):
 
 @pytest.mark.slow
 def test_backward_passes_fill_a_multiprocessor_in_one_wave(costs):
-    """As many of their programs as are launched for each multiprocessor have room on it."""
+    """A multiprocessor has room for all programs that are launched for it."""
     rows = [cost for cost in costs if "'STAGES'" in cost["arguments"]]
     assert rows
     for cost in rows:

@@ -22,7 +22,7 @@ NOUNS = sorted(file.stem for file in (ROOT / "kernels").glob("[a-z]*.py"))
 
 
 def interpreted(*arguments):
-    """How many tests passed in a process in which Triton's kernels are interpreted."""
+    """Returns the number of tests that pass in a process that interprets Triton's kernels."""
     environment = {"TRITON_INTERPRET": "1", "IVN_REQUIRE_GPU": "0", "CUDA_VISIBLE_DEVICES": ""}
     done = run_python("-m", "pytest", "-q", *arguments, **environment)
     return int(re.search(r"(\d+) passed", done.stdout)[1])

@@ -37,7 +37,7 @@ def test_impossible_numbers_of_steps_are_refused(steps):
 
 
 def test_posterior_mean_is_bayes_rule():
-    """Of two Gaussians: x_{t-1} given the target, and x_t given x_{t-1}."""
+    """Bayes' rule for two Gaussians: x_{t-1} given the target, and x_t given x_{t-1}."""
     schedule = cosine_schedule()
     t = torch.tensor([5, 400, 998])
     step, before = schedule.at(t, torch.float64), schedule.at(t - 1, torch.float64)

@@ -1,4 +1,4 @@
-"""What the encoder promises beside equality with the official one."""
+"""Claims on the encoder beside equality with the official one."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Where a model's first weights come from."""
+"""The initial weights of a model."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""What the compiler made of the CUDA kernels that move most bytes, read out of the library itself.
+"""Machine code of the CUDA kernels that move most bytes, read from the library itself.
 
 A kernel that stores less than 16 bytes at a time still gives right answers, only slower: without a
 GPU nothing else would show it.
@@ -38,7 +38,7 @@ ARCHS = ("80", "90")
 
 
 def read(*options: str) -> str:
-    """What cuobjdump says of the library; triton's wheel brings it, and so does CUDA."""
+    """Returns cuobjdump's output for the library; triton's wheel has the program, and CUDA, too."""
     triton = importlib.util.find_spec("triton")
     folders = [os.environ["PATH"]]
     if triton is not None and triton.origin is not None:
@@ -71,7 +71,7 @@ def code(arch) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def stack(arch) -> dict[str, int]:
-    """How many bytes a thread of each function spills, or keeps in arrays, by mangled name."""
+    """Returns the bytes that a thread spills or keeps in arrays, by the function's mangled name."""
     said = read("-res-usage", "-arch", f"sm_{arch}")
     found = re.findall(r"Function (\S+):\n.*?STACK:(\d+)", said)
     return {name: int(size) for name, size in found}

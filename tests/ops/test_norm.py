@@ -256,7 +256,7 @@ def test_wrong_arguments_are_refused(ask, words):
 
 @pytest.mark.skipif(INTERPRETED, reason="it is the C++ version that checks what it reads")
 def test_an_operation_refuses_a_tensor_whose_rows_lie_elsewhere_than_it_reads():
-    """As a program could hand it over that was traced at another size."""
+    """A program that was traced at another size could pass such a tensor."""
     x, weight = torch.ones(6, 8), torch.ones(8)
     drop = torch.ones(1).expand(6)
     with pytest.raises(RuntimeError, match=r"add_norm: a tensor \[6\] has strides \[0\]"):

@@ -3,7 +3,9 @@
 import pytest
 import torch
 from torch import Tensor
+from torch.library import CustomOpDef
 
+from ivn.ops import diffusion, distance, modulation, norm, tokens
 from ivn.ops._register import operation
 
 CALLS = []
@@ -11,7 +13,7 @@ CALLS = []
 
 @operation(
     check=lambda scale: CALLS.append(("check", scale)),
-    fake=lambda b, a: (torch.empty_like(a), torch.empty_like(b)),
+    fake="a, b",
     results="total, product",
     saves="product, a, scale",
     gradients={
@@ -62,6 +64,7 @@ def test_operators_that_are_declared_pass_pytorch_s_checks():
 @pytest.mark.parametrize(
     "mistake",
     [
+        {"fake": "d"},
         {"fake": lambda a, d: a},
         {"check": lambda d: None},
         {"saves": "a, d"},
@@ -78,11 +81,52 @@ def test_a_name_that_is_no_argument_is_refused_where_it_is_declared(mistake):
 
 
 def test_gradients_are_operations_and_have_no_gradient_themselves():
-    from ivn.ops import distance, modulation, norm  # noqa: F401
-
     x = torch.randn(3, 4, requires_grad=True)
     kept = torch.randn(3, 4), torch.randn(2, 4), 1e-5, 1e-6
     distances = torch.ops.ivn.cosine_distance(x, *kept)
     (grad,) = torch.autograd.grad(distances.square().sum(), x, create_graph=True)
     with pytest.raises(RuntimeError, match=r"cosine_distance_backward.*no autograd formula"):
         grad.sum().backward()
+
+
+def narrow(*shape: int) -> Tensor:
+    return torch.randn(shape).bfloat16()
+
+
+INDEX = torch.tensor([[0, 2], [1, 3]])
+GRADIENTS = {
+    "add_norm_backward": lambda: (
+        *(torch.randn(3, 4), narrow(3, 4), torch.randn(3, 4), narrow(3, 4)),
+        *(narrow(4), torch.rand(3), narrow(4), 1e-6),
+    ),
+    "add_positions_backward": lambda: (narrow(2, 3, 5), INDEX, 4, 1, 1),
+    "cosine_distance_backward": lambda: (
+        *(torch.randn(3), narrow(3, 4), narrow(3, 4), torch.randn(2, 4), 1e-5, 1e-6),
+    ),
+    "diffusion_loss_backward": lambda: (
+        *(torch.randn(3), torch.randn(3), narrow(3, 8), torch.randn(3, 4)),
+        *(torch.zeros(3, 4, dtype=torch.int64), torch.arange(3), torch.rand(3, 6), 9 << 24),
+    ),
+    "gated_modulate_backward": lambda: (*(narrow(3, 4) for _ in range(6)), torch.randn(2, 4), 1e-6),
+    "modulate_backward": lambda: (*(narrow(3, 4) for _ in range(3)), torch.randn(2, 4), 1e-6),
+    "place_tokens_backward": lambda: (narrow(2, 4, 5), INDEX, 4, 1),
+    "qk_norm_backward": lambda: (narrow(3, 3, 4), narrow(3, 3, 4), torch.randn(2, 4), 1e-6),
+    "rms_norm_backward": lambda: (narrow(3, 4), torch.randn(3, 4), torch.randn(4), 1e-6),
+}
+
+
+@pytest.mark.parametrize("name", GRADIENTS)
+def test_fakes_of_gradients_have_the_dtypes_of_their_results(name):
+    op = getattr(torch.ops.ivn, name).default
+    torch.library.opcheck(op, GRADIENTS[name](), test_utils="test_faketensor")
+
+
+def test_every_gradient_is_in_the_list():
+    modules = (diffusion, distance, modulation, norm, tokens)
+    ops = {
+        name[1:]
+        for module in modules
+        for name, value in vars(module).items()
+        if isinstance(value, CustomOpDef)
+    }
+    assert {name for name in ops if name.endswith("_backward")} == GRADIENTS.keys()

@@ -22,8 +22,8 @@ def declared(text: str, end: str = ";") -> dict[str, tuple]:
     """Name -> (type of the result, ((type, name) of each argument, ...)), as ctypes knows types.
 
     Args:
-        text: of a header, or of a source.
-        end: what follows the arguments: ";", or "{" for definitions.
+        text: contents of a header or a source.
+        end: character after the arguments: ";", or "{" for definitions.
     """
     text = re.sub(r"//.*|\[\[\w+\]\]|^#.*", "", text, flags=re.M)
     found = {}
@@ -59,7 +59,7 @@ def believed(monkeypatch) -> dict[str, tuple]:
 
 
 def types_only(functions: dict[str, tuple]) -> dict[str, tuple]:
-    """Of operations alone, as `believed` has them."""
+    """Returns the types of operations, in the form of `believed`."""
     return {
         name: (returned, tuple(kind for kind, _ in arguments))
         for name, (returned, arguments) in functions.items()

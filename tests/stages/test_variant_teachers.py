@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from ivn.data.batch import ClipSpec
 from ivn.model.alignment import Alignment
 from ivn.model.encoder import CLS_TOKENS
 from tests.small import random_batch, small_config, small_stage
@@ -12,6 +13,7 @@ from tests.stages.variants import ALIGN_ONLY, S1, S2, Row, assert_changes, build
 pytest.importorskip("transformers")
 
 SECOND = teacher("stage.second_teacher")
+SMALL = teacher("stage.teacher")[1:]
 
 
 def test_a_second_teacher_brings_its_own_heads_and_term(rows):
@@ -67,6 +69,26 @@ def test_a_network_of_clips_sees_two_frames_to_a_token(preset, key, clip, kind):
     assert row.batch.clips[clip].shape[1] == 8 and row.batch.clips["student"].shape[1] == 4
     assert row.trained == row.handed
     assert all(mean.isfinite() for mean in row.loss.means.values())
+
+
+@pytest.mark.parametrize("kind", ["efficientnet", "siglip", "timm", "videomae", "vjepa2"])
+def test_the_config_tells_the_clips_of_each_kind_of_teacher(kind):
+    if kind == "efficientnet":
+        pytest.importorskip("efficientnet_lite_pytorch")
+    known = {
+        "efficientnet": ["source=", "taps=[1]", "image_size=128"],
+        "timm": ["source=vit_tiny_patch16_224", "taps=[4]"],
+    }
+    changes = [f"stage.teacher.{setting}" for setting in known.get(kind, [])]
+    stage = small_stage(small_config(S1, f"stage.teacher.kind={kind}", *SMALL, *changes))
+    network, spec = stage.teachers["teacher"].network, stage.clip_specs["teacher"]
+    assert (spec.frames, spec.size) == (network.frames_for(4), network.image_size)
+
+
+def test_a_teacher_that_is_shown_the_students_pixels_has_no_clips_of_its_own():
+    row = Row(S1, "stage.teacher_input=student")
+    assert row.stage.clip_specs == {"student": ClipSpec(4, 56)}
+    assert row.terms == {"layers", "pixels"}
 
 
 def test_a_network_of_clips_is_not_shown_the_students_frames():

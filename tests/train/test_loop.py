@@ -225,7 +225,7 @@ def test_unusable_data_saves_what_was_learnt(tmp_path):
     class Failing(ToyLoader):
         def __next__(self):
             if self.step == 6:
-                raise DataError("ten broken files in a row")
+                raise DataError("eleven unusable files in a row")
             return super().__next__()
 
     with pytest.raises(DataError):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ivn.data.batch import Replacement
-from ivn.train.metrics import Log, StepRecord, Window
+from ivn.train.metrics import Log, StepRecord, StepWindow
 
 
 def line(step, loss=0.5):
@@ -37,7 +37,7 @@ def test_numbers_that_are_not_finite_are_null(tmp_path):
 
 
 def test_a_fetch_gives_each_step_once():
-    window = Window(["pixels", "layers"], 8)
+    window = StepWindow(["pixels", "layers"], 8)
     broken = Replacement("a.mp4", "empty", "b.mp4")
     window.add(StepRecord(1, torch.tensor([1, 0.75, 2, 0.5, 0.25]).double(), 1e-3, 0.5))
     window.add(StepRecord(2, torch.tensor([0, torch.nan, 2, 1, 0]).double(), 2e-3, 1.0, [broken]))
@@ -53,7 +53,7 @@ def test_a_fetch_gives_each_step_once():
 def test_speed_and_waiting_are_of_the_steps_fetched(monkeypatch):
     now = [100.0]
     monkeypatch.setattr("ivn.train.metrics.time.perf_counter", lambda: now[0])
-    window = Window(["pixels"], 8)
+    window = StepWindow(["pixels"], 8)
     window.wait_seconds += 1.0
     for step in (1, 2):
         window.add(StepRecord(step, torch.ones(4).double(), 1e-3, 0.5))

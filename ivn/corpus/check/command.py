@@ -1,14 +1,15 @@
-"""``ivn data check``: a manifest with each video's status, and a list of the bad ones."""
+"""``ivn data check``: a manifest with each video's status, and a list of the unusable ones."""
 
 import collections
 import itertools
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from ivn.corpus.check.decoding import DecodeAll
+from ivn.corpus.check.options import Check
 from ivn.corpus.cluster import Spread, spread
 from ivn.corpus.progress import line_of, verdict, watching
 from ivn.corpus.resumable import pass_through
@@ -21,29 +22,8 @@ from ivn.processes import cores
 from ivn.progress import output
 
 
-@dataclass(frozen=True)
-class Request:
-    """What is asked for.
-
-    Attributes:
-        manifest: of the videos.
-        out: a new manifest.
-        seconds: that a video may take.
-        workers: processes; 0 means one for each core that this process may use.
-        max_bad: largest share of bad rows that is a success.
-        ray: address of a cluster; "" stays on this machine.
-    """
-
-    manifest: str
-    out: str
-    seconds: float
-    workers: int
-    max_bad: float
-    ray: str
-
-
-def check(request: Request) -> int:
-    """Write the manifest and the list; gives 0, or 1 where more rows are bad than allowed.
+def check(request: Check) -> int:
+    """Writes the manifest and the list; returns 0, or 1 if more rows are unusable than allowed.
 
     Raises:
         DataError: the manifest cannot be read, or the new one cannot be written.
@@ -88,9 +68,9 @@ def check(request: Request) -> int:
 
 
 def checked(rows: Iterator[Row], home: Path, function: DecodeAll, how: Spread) -> Iterator[Row]:
-    """The rows with the status of their part of the video; a reason from before stays.
+    """Yields the rows with the status of their window of the video; an earlier reason stays.
 
-    Rows that follow one another and are of one part are decoded once.
+    Neighbouring rows of one window are decoded once.
     """
     groups: collections.deque[list[Row]] = collections.deque()
 
@@ -111,7 +91,7 @@ def _part(row: Row) -> tuple[object, ...]:
 
 
 def _write_list(file: Path, manifest: Path, home: Path) -> None:
-    """Name and reason of each row that cannot be used, a line each; its paths are of ``home``."""
+    """Writes name and reason of each unusable row, a line each; paths are relative to ``home``."""
     # One that is there was written by a call that was cut off before the manifest had its name.
     with (
         new_file(file, overwrite=True) as temporary,

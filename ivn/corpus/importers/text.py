@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ivn.data.manifest.delimited import MARKS, WHOLE_LINES, records_in, text_in
+from ivn.data.manifest.delimited import DELIMITERS, WHOLE_LINES, records_in, text_in
 from ivn.errors import DataError
 
 _SPLITS = {
@@ -85,13 +85,13 @@ def read_table(file: Path, needed: Sequence[str]) -> Iterator[tuple[RecordPlace,
         raise DataError(f"{file}: empty, expected a first line with {', '.join(needed)}")
 
 
-def read_fields(file: Path, mark: str = ",") -> Iterator[tuple[RecordPlace, list[str]]]:
+def read_fields(file: Path, delimiter: str = ",") -> Iterator[tuple[RecordPlace, list[str]]]:
     """Yields the rows of a csv that are not empty, as lists of fields without spaces around them.
 
     Raises:
         DataError: the file cannot be read, is no UTF-8 text, or has quotes that make no sense.
     """
-    for number, fields in records_in(file, mark):
+    for number, fields in records_in(file, delimiter):
         place = RecordPlace(file, f"line {number}")
         if isinstance(fields, str):
             raise place.wrong(f"not a csv: {fields}")
@@ -99,7 +99,7 @@ def read_fields(file: Path, mark: str = ",") -> Iterator[tuple[RecordPlace, list
 
 
 def read_header(file: Path, needed: Sequence[str]) -> list[str]:
-    """Returns the fields of the first row, parted by the mark that gives the needed columns.
+    """Returns the fields of the first row, by the delimiter that gives the needed columns.
 
     Raises:
         DataError: the file cannot be read, is no UTF-8 text, or has quotes that make no sense.
@@ -108,11 +108,11 @@ def read_header(file: Path, needed: Sequence[str]) -> list[str]:
 
 
 def _mark_of(file: Path, needed: Sequence[str]) -> str:
-    """Returns the mark between columns; programs of many countries write semicolons into a csv."""
-    for mark in MARKS:
-        _, fields = next(records_in(file, mark), (0, ""))
+    """Returns the delimiter; programs of many countries write semicolons into a csv."""
+    for delimiter in DELIMITERS:
+        _, fields = next(records_in(file, delimiter), (0, ""))
         if not isinstance(fields, str) and set(needed) <= {field.strip() for field in fields}:
-            return mark
+            return delimiter
     return ","
 
 

@@ -1,4 +1,4 @@
-"""``ivn data mix``: several manifests to one, with bars to look at and a table at the end."""
+"""``ivn data mix``: several manifests to one, with bars and a table at the end."""
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,6 +15,7 @@ from ivn.corpus.mix.compare import same_content
 from ivn.corpus.mix.contents import find_out, perceptual_hash
 from ivn.corpus.mix.mixing import Entries, Entry, Why
 from ivn.corpus.mix.near import candidates
+from ivn.corpus.mix.options import Mix
 from ivn.corpus.mix.phash import as_arrays
 from ivn.corpus.mix.recipe import Recipe, Wanted, given_to, read_recipe
 from ivn.corpus.progress import verdict
@@ -28,31 +29,16 @@ from ivn.progress import Bars, bars, output
 _NAMED = 5
 
 
-def mix_manifests(
-    inputs: Sequence[str],
-    out: str,
-    recipe: str,
-    weights: Sequence[str],
-    workers: int,
-    seconds: float,
-    max_bad: float,
-) -> int:
-    """Write the manifest ``out``, its report and the list of what is not in it.
+def mix_manifests(request: Mix) -> int:
+    """Writes the manifest, its report and the list of rows that are not in it.
 
-    Gives 0, or 1 where a larger share of the rows than ``max_bad`` cannot be read.
-
-    Args:
-        inputs: manifests in the order of their precedence, each as a path or NAME=path.
-        out: the new manifest; ``.json`` and ``.csv`` files are written beside it.
-        recipe: by name or file; "" mixes all rows of all, without copies.
-        weights: NAME=number each.
-        workers: processes; 0 means one for each core.
-        seconds: that a video, or a comparison of two, may take.
-        max_bad: largest share of unreadable rows that is a success.
+    Returns 0, or 1 if a larger share of the rows than allowed cannot be read.
 
     Raises:
         DataError: an input makes no sense, or nothing is left.
     """
+    inputs, out, recipe, weights = request.manifests, request.out, request.recipe, request.weight
+    workers, seconds, max_bad = request.workers, request.seconds, request.max_bad
     place = Path(out)
     check_new(place)
     told = [place.with_suffix(".mix.json"), place.with_suffix(".dropped.csv")]
@@ -94,11 +80,11 @@ def judge(
     seconds: float,
     shown: Bars,
 ) -> None:
-    """Take out of ``entries`` all that the recipe and the contents of the videos take out.
+    """Takes out of ``entries`` the rows that the recipe and the contents of the videos rule out.
 
     Args:
-        entries: as read.
-        answers: what has been found out before.
+        entries: rows of the manifests.
+        answers: answers about videos that are known already.
         workers: number of processes.
         seconds: time limit per video, and per comparison of two.
         shown: bars, to which one for each kind of question is added.
@@ -112,7 +98,7 @@ def judge(
     open_files = _perhaps_copies(entries)
     whole = [entry.video for entry in open_files]
     for entry, answer in zip(open_files, ask("bytes", hash_of, whole), strict=True):
-        # What cannot be read is told when its frames are asked for.
+        # A file that cannot be read is named when its frames are asked for.
         entry.hash = answer.value or ""
     mixing.drop_copies(entries)
     unseen = [entries.all[n] for n in entries.judged() if not entries.all[n].phash]
@@ -140,7 +126,7 @@ def judge(
 
 
 def mixed_rows(entries: Entries, out: Path) -> Iterator[Row]:
-    """The rows that stay, with what has been found out of them."""
+    """Yields the rows that stay, with the hashes that were found."""
     at = iter(entries.all)
     for number, (wanted, path) in enumerate(entries.sources):
         for row in read_rows(path, beside=out):
@@ -162,7 +148,7 @@ def mixed_rows(entries: Entries, out: Path) -> Iterator[Row]:
 
 
 def named_manifests(inputs: Sequence[str]) -> dict[str, Path]:
-    """Name -> manifest, of ``NAME=M.parquet``, or a path that has its file's name.
+    """Returns name -> manifest for each ``NAME=M.parquet``, or path under its file's name.
 
     Raises:
         DataError: two have one name, or there is no such file.
@@ -196,7 +182,7 @@ def _weighted(recipe: Recipe, weights: Sequence[str]) -> Recipe:
 
 
 def _perhaps_copies(entries: Entries) -> list[Entry]:
-    """Those without a hash that are as many bytes as another: only these can be copies."""
+    """Returns rows without a hash that have the size of another: only these can be copies."""
     sizes: dict[int, list[Entry]] = {}
     for number in entries.judged():
         entry = entries.all[number]
@@ -210,7 +196,7 @@ def _perhaps_copies(entries: Entries) -> list[Entry]:
 
 
 def _tell(console: Console, entries: Entries, found: Mapping[str, Any]) -> int:
-    """Print the table and what cannot be read; gives how much that is."""
+    """Prints the table and unreadable videos; returns the count of the latter."""
     lines = report.as_lines(dict(found))
     table = Table(*lines[0])
     for line in lines[1:]:

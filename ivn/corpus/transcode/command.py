@@ -1,4 +1,4 @@
-"""``ivn data transcode``: a bar to look at, bad videos by name, and a line of what came of it."""
+"""``ivn data transcode``: a bar, a line for each unusable video, and a summary."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -7,20 +7,25 @@ from pathlib import Path
 
 from rich.console import Console
 
-from ivn.corpus.transcode.encoding import Encoding
+from ivn.corpus.transcode.encoding import Encoding, usual_crf
+from ivn.corpus.transcode.options import Transcode
 from ivn.corpus.transcode.run import Limits, Report, Tally, transcode
 from ivn.data.manifest.parquet import manifest_at, read_manifest
 from ivn.durable import MANIFEST
+from ivn.processes import cores
 from ivn.progress import bars, output
 
 
-def transcode_manifest(manifest: str, out: str, encoding: Encoding, limits: Limits) -> int:
-    """Make the clips and say what came of it; gives 0.
+def transcode_manifest(options: Transcode) -> int:
+    """Makes the clips and prints a summary; returns 0.
 
     Raises:
         DataError: see :func:`ivn.corpus.transcode.run.transcode`.
     """
-    given, folder = manifest_at(manifest), Path(out)
+    crf = usual_crf(options.codec) if options.crf == -1 else options.crf
+    encoding = Encoding(options.codec, crf, options.short, options.gop)
+    limits = Limits(options.workers or cores(), options.seconds, options.max_bad)
+    given, folder = manifest_at(options.manifest), Path(options.out)
     return told(
         given,
         folder,
@@ -30,7 +35,7 @@ def transcode_manifest(manifest: str, out: str, encoding: Encoding, limits: Limi
 
 
 def told(manifest: Path, out: Path, what: str, work: Callable[[Report], Tally]) -> int:
-    """Do the work with a bar, say what came of it and where that is; gives 0."""
+    """Does the work with a bar, prints a summary and the path of the manifest; returns 0."""
     start = time.perf_counter()
     with _showing(manifest) as (console, report):
         tally = work(report)
@@ -41,14 +46,14 @@ def told(manifest: Path, out: Path, what: str, work: Callable[[Report], Tally]) 
 
 @contextmanager
 def _showing(manifest: Path) -> Iterator[tuple[Console, Report]]:
-    """A bar on a terminal, and a line for each video that cannot be used, everywhere.
+    """Gives a console, and a function that moves its bar and names unusable videos.
 
     Raises:
         DataError: the manifest cannot be used.
     """
     # All of it, before hours of work: a row far down may make no sense, or all paths be wrong.
     table = read_manifest(manifest)
-    total = len(table) + table.left_out
+    total = len(table) + table.unusable
     del table
     console = output()
     with bars(console) as shown:
@@ -63,7 +68,7 @@ def _showing(manifest: Path) -> Iterator[tuple[Console, Report]]:
 
 
 def _summary(console: Console, tally: Tally, what: str, seconds: float) -> None:
-    """A line that says what came of the rows."""
+    """Prints the counts of rows in a line."""
     parts = [f"{tally.made} {what}, {tally.made / seconds:.1f}/s"]
     if tally.kept:
         parts.append(f"{tally.kept} from before")

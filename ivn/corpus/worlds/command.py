@@ -1,44 +1,37 @@
-"""``ivn data render``: a world rendered with a bar to look at, and a line of what came of it."""
+"""``ivn data render``: a world rendered with a bar, and a summary."""
 
 import time
 from pathlib import Path
 
 from ivn.corpus.worlds.engine import MAPS
+from ivn.corpus.worlds.options import Render
 from ivn.corpus.worlds.world import World, render
 from ivn.processes import cores
 from ivn.progress import bars, output
 
 
-def render_world(
-    clips: int,
-    out: str,
-    frames: int,
-    size: int,
-    fps: float,
-    seed: int,
-    maps: tuple[str, ...],
-    workers: int,
-) -> int:
-    """Render into the folder ``out``; gives 0.
-
-    Args:
-        clips, frames, size, fps, seed: as in :class:`ivn.corpus.worlds.world.World`.
-        out: the folder.
-        maps: as there; none means all of the first WAD.
-        workers: clips at a time; 0 means one for each core that this process may use.
+def render_world(options: Render) -> int:
+    """Renders into the folder; returns 0.
 
     Raises:
         DataError: see :func:`ivn.corpus.worlds.world.render`.
     """
-    world = World(clips, frames, size, fps, seed, maps or MAPS)
+    world = World(
+        options.clips,
+        options.frames,
+        options.size,
+        options.fps,
+        options.seed,
+        options.maps or MAPS,
+    )
     console = output()
     start = time.perf_counter()
     with bars(console) as shown:
-        bar = shown.add(total=clips)
+        bar = shown.add(total=options.clips)
         done = render(
             world,
-            Path(out),
-            workers=workers or cores(),
+            Path(options.out),
+            workers=options.workers or cores(),
             report=lambda there, of: bar.update(there, total=of),
         )
     seconds = time.perf_counter() - start

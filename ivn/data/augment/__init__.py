@@ -1,1 +1,1 @@
-"""Changes of colour and geometry, made where the batch is used."""
+"""Augments batches in colour and geometry, on the device where they are used."""

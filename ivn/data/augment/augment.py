@@ -1,7 +1,7 @@
-"""Augmentation of whole batches where they are used: colours, RandAugment, erasing.
+"""Augments whole batches on the device where they are used: colours, RandAugment, erasing.
 
-Each clip by its own key, all its frames and what all consumers see of it alike. Nothing here waits
-for a device: what is drawn, is drawn from the keys that the host has.
+Each clip has its own key; all its frames, for all consumers, are changed alike. Nothing here waits
+for a device, since random values follow from the keys on the host.
 """
 
 import math
@@ -19,21 +19,21 @@ from ivn.ops.random import normal, uniform
 
 Change = Callable[[Tensor], Tensor]
 
-# Cubuk et al., "RandAugment", CVPR workshops 2020, in torchvision's sizes: magnitude of 30.
-_STEPS = 30
+# Cubuk et al., "RandAugment", CVPR workshops 2020, with torchvision's sizes for magnitude 30.
+_MAX_MAGNITUDE = 30
 
-# Zhong et al., "Random erasing data augmentation", AAAI 2020: share of the frame, its aspect.
+# Zhong et al., "Random erasing data augmentation", AAAI 2020: share of the frame, and aspect.
 _ERASED_AREA = (0.02, 1 / 3)
 _ERASED_ASPECT = (0.3, 1 / 0.3)
 _TRIES = 10
 
 
 def augment(batch: Batch, config: DataConfig) -> None:
-    """Change the batch's clips in place: jittered colours, then RandAugment, then erasing.
+    """Changes the batch's clips in place: jittered colours, then RandAugment, then erasing.
 
     Args:
-        batch: uint8 clips on any device; the same bits come out on each.
-        config: what to do, and how strongly; its defaults do nothing.
+        batch: uint8 clips; the result has the same bits on every device.
+        config: kinds and strengths of the changes; the defaults change nothing.
     """
     if not changes(config):
         return
@@ -52,12 +52,12 @@ def augment(batch: Batch, config: DataConfig) -> None:
 
 
 def changes(config: DataConfig) -> bool:
-    """Whether there is anything to do."""
+    """Returns whether the config changes any clip."""
     return any(config.colour_jitter) or config.rand_augment > 0 or config.erase > 0
 
 
 def _jitters(keys: Tensor, config: DataConfig) -> list[list[Change]]:
-    """For each clip brightness, contrast, saturation and hue, in random order."""
+    """Returns the changes of colour of each clip, in random order."""
     if not any(config.colour_jitter):
         return [[] for _ in keys]
     made = []
@@ -81,7 +81,7 @@ def _same(clip: Tensor) -> Tensor:
 
 
 def _operations(keys: Tensor, config: DataConfig) -> list[list[Change]]:
-    """For each clip some operations, each any of all."""
+    """Returns the operations of RandAugment for each clip."""
     count = config.rand_augment
     if not count:
         return [[] for _ in keys]
@@ -93,7 +93,7 @@ def _operations(keys: Tensor, config: DataConfig) -> list[list[Change]]:
 
 
 def _operation(draw: float, negative: bool, magnitude: int) -> Change:
-    share = magnitude / _STEPS
+    share = magnitude / _MAX_MAGNITUDE
     signed = -share if negative else share
     every: list[Change] = [
         _same,
@@ -114,12 +114,12 @@ def _operation(draw: float, negative: bool, magnitude: int) -> Change:
     return every[int(draw * len(every))]
 
 
-# Top, left, height and width as shares of the frame.
+# Top, left, height and width, as shares of the frame.
 Box = tuple[float, float, float, float]
 
 
 def _boxes(keys: Tensor, config: DataConfig) -> list[Box | None]:
-    """For each clip what is erased of it, or None."""
+    """Returns the box to erase of each clip, or None."""
     if not config.erase:
         return [None] * len(keys)
     draws = uniform(keys, Purpose.ERASE, 1 + 4 * _TRIES, dtype=torch.float64).tolist()
@@ -139,13 +139,13 @@ def _box(draws: list[float]) -> Box | None:
 
 
 def _erase(clip: Tensor, box: Box | None, key: Tensor) -> None:
-    """Fill a box of all frames with noise of the mean and spread of ImageNet's pixels."""
+    """Fills a box in all frames with noise of the mean and standard deviation of ImageNet."""
     assert box is not None
     side = clip.shape[1]
     top, left, height, width = (round(share * side) for share in box)
     height, width = max(1, height), max(1, width)
     part = clip[:, top : top + height, left : left + width]
-    # Layer 1: layer 0 drew the box.
+    # Layer 0 drew the box.
     noise = normal(key, Purpose.ERASE, part.numel(), layer=1).view(part.shape)
     mean, std = (
         torch.tensor(values, device=clip.device) * 255 for values in (IMAGENET_MEAN, IMAGENET_STD)

@@ -1,1 +1,1 @@
-"""Batches, made by processes beside the one that trains."""
+"""Makes batches, in processes beside the one that trains."""

@@ -1,4 +1,4 @@
-"""Batches whose videos DALI decodes, where they are used: decoding, crops and sizes on the GPU."""
+"""Makes batches with DALI on the GPU that uses them: it decodes, crops and resizes there."""
 
 from collections import deque
 from collections.abc import Mapping
@@ -11,26 +11,26 @@ from ivn.data.batch import Batch, ClipSpec, empty_clips
 from ivn.data.loader.prefetch import Prefetch
 from ivn.data.loader.transfer import transfer_to
 from ivn.data.reader import chooser, crops_of
-from ivn.data.sampling.plan import Place, Plan
+from ivn.data.sampling.plan import BatchSlot, Plan
 from ivn.errors import DecodeError
 from ivn.media.decode import usable
 from ivn.media.decode.dali import ClipRequest, Decoder
 
 
 class GpuFeeder:
-    """Batches of the steps ``start``, ``start + 1``, ..., two ahead, made by a thread.
+    """A source of the batches of steps ``start``, ``start + 1``, ..., made two ahead by a thread.
 
-    Each file is decoded once, into the device's memory; there it is cropped, resized and mirrored
-    for every consumer. Files that are not for DALI are decoded on the CPU meanwhile, in the same
-    batch, and files that nobody can decode are replaced as everywhere.
+    Each file is decoded once, into the device's memory, and cropped, resized and mirrored there for
+    every consumer. Files of the same batch that DALI does not decode are decoded on the CPU at the
+    same time, and unusable files are substituted as with workers.
 
     Args:
-        plan: which sources and keys.
-        specs: consumer -> what it sees.
-        device: where batches are made and used; on a CPU, DALI decodes VP8 and VP9.
-        threads: of the CPU.
+        plan: sources and keys of each step.
+        specs: consumer -> its clips.
+        device: device where batches are made and used; on a CPU, DALI decodes VP8 and VP9.
+        threads: number of CPU threads.
         start: the first step.
-        stop: the first step not to make; -1 goes on for ever.
+        stop: the step after the last; -1 for no end.
 
     Raises:
         DataError: DALI is not installed.
@@ -49,8 +49,8 @@ class GpuFeeder:
         usable("dali")
         self.prefetch = Prefetch(batch_bytes=1, limit_bytes=0)
         self._plan, self._specs, self._device = plan, dict(specs), device
-        places = plan.places(start, plan.keys(start))
-        self._decoder = Decoder(device=device, batch_size=len(places), threads=threads)
+        slots = plan.slots(start, plan.keys(start))
+        self._decoder = Decoder(device=device, batch_size=len(slots), threads=threads)
         self._transfer = transfer_to(device)
         self._next, self._stop = start, stop
         self._made: deque[Future[Batch]] = deque()
@@ -58,19 +58,19 @@ class GpuFeeder:
         self._ask()
 
     def take(self, step: int) -> Batch:
-        """The batch of ``step``, which must be the next that was not taken.
+        """Returns the batch of ``step``; steps must be taken in order.
 
         Raises:
-            DataError: ten broken files in a row.
+            DataError: Eleven files in a row are unusable.
         """
         del step
         batch = self._made.popleft().result()
         self._ask()
-        self._transfer.take([*batch.clips.values(), batch.keys])
+        self._transfer.hand_over([*batch.clips.values(), batch.keys])
         return batch
 
     def close(self) -> None:
-        """End the thread and free the decoders."""
+        """Ends the thread and frees the decoders."""
         self._thread.shutdown(cancel_futures=True)
         self._decoder.close()
 
@@ -81,29 +81,29 @@ class GpuFeeder:
 
     def _make(self, step: int) -> Batch:
         keys = self._plan.keys(step)
-        places = self._plan.places(step, keys)
-        with self._transfer.beside():
-            clips, left = empty_clips(self._specs, len(keys), self._device), places
-            while left:
-                left = self._fill(left, clips)
+        slots = self._plan.slots(step, keys)
+        with self._transfer.side_stream():
+            clips, unfilled = empty_clips(self._specs, len(keys), self._device), slots
+            while unfilled:
+                unfilled = self._fill(unfilled, clips)
             on_device = keys.to(self._device)
-        replaced = [one for place in places for one in place.replaced()]
+        replaced = [file for slot in slots for file in slot.substitutions()]
         return Batch(clips, on_device, replaced, keys, self._plan.config.repeats)
 
-    def _fill(self, places: list[Place], clips: dict[str, Tensor]) -> list[Place]:
-        """Write the places' clips; those whose files are broken have another source then."""
-        config, broken = self._plan.config, []
+    def _fill(self, slots: list[BatchSlot], clips: dict[str, Tensor]) -> list[BatchSlot]:
+        """Writes the clips of slots; returns those whose file was unusable and now is another."""
+        config, unfilled = self._plan.config, []
         requests = [
-            ClipRequest(place.source, chooser(place.source, self._specs, config, place.keys))
-            for place in places
+            ClipRequest(slot.source, chooser(slot.source, self._specs, config, slot.keys))
+            for slot in slots
         ]
-        for place, video in zip(places, self._decoder.decode(requests), strict=True):
+        for slot, video in zip(slots, self._decoder.decode(requests), strict=True):
             if isinstance(video, DecodeError):
-                place.broken(str(video))
-                broken.append(place)
+                slot.mark_unusable(str(video))
+                unfilled.append(slot)
                 continue
-            made = crops_of(video, place.source, config, place.keys)
-            for row, clip in enumerate(made, place.row):
-                for name, view in clip.views(self._specs).items():
+            made = crops_of(video, slot.source, config, slot.keys)
+            for row, clip in enumerate(made, slot.row):
+                for name, view in clip.for_consumers(self._specs).items():
                     clips[name][row] = view
-        return broken
+        return unfilled

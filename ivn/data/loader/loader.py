@@ -1,4 +1,4 @@
-"""Batches for ever, the same whatever the workers, the processes and the step to start from."""
+"""Loads batches, with results that depend on neither workers, processes nor the first step."""
 
 import time
 import weakref
@@ -11,7 +11,7 @@ from ivn.data.batch import Batch, ClipSpec
 from ivn.data.config import DataConfig
 from ivn.data.loader.dali_feeder import GpuFeeder
 from ivn.data.loader.feeder import Feeder
-from ivn.data.loader.packing import Packing
+from ivn.data.loader.packing import ClipPacking
 from ivn.data.loader.transfer import transfer_to
 from ivn.data.loader.workers import fill
 from ivn.data.reader import check_specs
@@ -19,48 +19,47 @@ from ivn.data.sampling.plan import Plan
 from ivn.errors import DataError, WorkerError
 from ivn.media.source import Source
 
-# Of batches ahead, where nothing else is said.
-_PREFETCH_GIB = 4.0
+_PREFETCH_GIB = 4.0  # default memory for batches that are made ahead
 
 
 class ClipLoader:
-    """Iterates over the batches of steps ``start_step``, ``start_step + 1``, ... for ever.
+    """An iterator over the batches of steps ``start_step``, ``start_step + 1``, ... without end.
 
-    Step ``s`` is batch ``s % steps_per_epoch`` of epoch ``s // steps_per_epoch``, whose order is
-    a keyed permutation of all sources; sources left over at an epoch's end are dropped.
+    Step ``s`` is batch ``s % steps_per_epoch`` of epoch ``s // steps_per_epoch``. The order of an
+    epoch is a keyed permutation of all sources; a last part smaller than a batch is dropped.
 
         with ClipLoader(sources, {"student": ClipSpec(8, 112)}, DataConfig(), batch_size=4,
                         workers=2) as loader:
             for batch in itertools.islice(loader, 100): ...
 
-    Workers fill the rows of batches in memory that they share with this process, each row whoever
-    is free: so there are a few batches in memory, however many the workers. What comes out is the
-    caller's own.
+    Workers fill the rows of batches in memory that they share with this process, any free worker
+    the next row: so memory holds a few batches, however many workers there are. The caller gets
+    tensors of its own.
 
     Args:
-        sources: what :func:`ivn.data.manifest.listing.list_clips` gives; held as given, workers get
-            one source at a time.
-        specs: consumer -> what it sees.
-        config: how files become clips.
-        batch_size: of the global batch, over all processes.
-        workers: processes that decode; 0 decodes in this one. Changes no result. With
+        sources: sources, as from :func:`ivn.data.manifest.listing.list_clips`. Workers get one
+            source at a time.
+        specs: consumer -> its clips.
+        config: settings of sampling, cropping and augmentation.
+        batch_size: size of the global batch, over all processes.
+        workers: number of processes that decode; 0 decodes in this one. It changes no result. With
             ``data.decoder = "dali"`` it is the number of this process's threads.
-        start_step: the first step, to go on with a run.
-        stop_step: the first step not to give; -1 goes on for ever.
-        rank, world_size: this process gets rows ``rank * b`` to ``(rank + 1) * b`` of the global
-            batch, ``b = batch_size // world_size``.
-        device: where batches go; to a GPU they are copied, and resized there, beside the training
-            step. Changes no bit of them.
-        prefetch_gib: memory for batches ahead, of which there are two in any case.
+        start_step: the first step; a resumed run begins later.
+        stop_step: the step after the last; -1 for no end.
+        rank, world_size: number of this process and of all. It gets rows ``rank * b`` to
+            ``(rank + 1) * b`` of the global batch, ``b = batch_size // world_size``.
+        device: device of the batches. Batches for a GPU are copied and resized there beside the
+            training step. It changes no bit of them.
+        prefetch_gib: limit of the memory for batches ahead, in GiB; two batches are always ahead.
 
     Attributes:
-        steps_per_epoch: whole batches in an epoch.
-        step: the step of the batch that comes next.
-        wait_seconds: time spent waiting for batches so far.
+        steps_per_epoch: number of whole batches in an epoch.
+        step: step of the next batch.
+        wait_seconds: time that callers waited for batches so far.
 
     Raises:
-        ValueError: there are fewer sources than one batch, or arguments contradict.
-        DataError: while iterating: ten broken files in a row, or a worker died.
+        ValueError: There are fewer sources than one batch, or arguments contradict.
+        DataError: Raised while iterating: eleven files in a row are unusable, or a worker died.
     """
 
     def __init__(
@@ -89,8 +88,8 @@ class ClipLoader:
         self._stop_step = stop_step
         self._workers = workers
         self._device = torch.device(device)
-        # Where the device is a CPU, its cores are those of the workers.
-        self._packing = Packing(specs, crops=self._device.type == "cuda")
+        # For a CPU the workers resize, since the cores are the same.
+        self._packing = ClipPacking(specs, crops=self._device.type == "cuda")
         self._limit_bytes = int(prefetch_gib * 2**30)
         self._feeder: Feeder | GpuFeeder | None = None
 
@@ -103,7 +102,7 @@ class ClipLoader:
             raise StopIteration
         started = time.perf_counter()
         ahead = self._workers or self._config.decoder == "dali"
-        batch = self._from_workers() if ahead else self._alone()
+        batch = self._from_feeder() if ahead else self._in_this_process()
         augment(batch, self._config)
         self.wait_seconds += time.perf_counter() - started
         self.step += 1
@@ -111,11 +110,11 @@ class ClipLoader:
 
     @property
     def prefetch(self) -> int:
-        """Batches made ahead, set by how long training has waited; 0 without workers."""
+        """Number of batches that are made ahead; 0 without workers."""
         return self._feeder.prefetch.depth if self._feeder else 0
 
     def close(self) -> None:
-        """End the workers; iterating again starts new ones at ``step``."""
+        """Ends the workers; iterating again starts new ones at ``step``."""
         if self._feeder is not None:
             self._feeder.close()
             self._feeder = None
@@ -126,10 +125,10 @@ class ClipLoader:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _from_workers(self) -> Batch:
+    def _from_feeder(self) -> Batch:
         try:
             if self._feeder is None:
-                self._feeder = self._started()
+                self._feeder = self._start_feeder()
                 weakref.finalize(self, self._feeder.close)
             return self._feeder.take(self.step)
         except WorkerError as error:
@@ -142,7 +141,7 @@ class ClipLoader:
             self.close()
             raise
 
-    def _started(self) -> Feeder | GpuFeeder:
+    def _start_feeder(self) -> Feeder | GpuFeeder:
         if self._config.decoder == "dali":
             return GpuFeeder(
                 self._plan,
@@ -162,16 +161,16 @@ class ClipLoader:
             transfer=transfer_to(self._device),
         )
 
-    def _alone(self) -> Batch:
+    def _in_this_process(self) -> Batch:
         keys = self._plan.keys(self.step)
-        places = self._plan.places(self.step, keys)
+        slots = self._plan.slots(self.step, keys)
         shapes = self._packing.shapes(len(keys))
         rows = {name: torch.empty(shape, dtype=torch.uint8) for name, shape in shapes.items()}
-        for place in places:
+        for slot in slots:
             while reason := fill(
-                place.source, self._packing, self._config, place.keys, rows, place.row
+                slot.source, self._packing, self._config, slot.keys, rows, slot.row
             ):
-                place.broken(reason)
-        replaced = [one for place in places for one in place.replaced()]
+                slot.mark_unusable(reason)
+        replaced = [file for slot in slots for file in slot.substitutions()]
         clips = self._packing.unpack(rows, self._device)
         return Batch(clips, keys.to(self._device), replaced, keys, self._config.repeats)

@@ -1,4 +1,4 @@
-"""Clips as rows of bytes, from the process that decodes them to the device where they are used.
+"""Packs clips into rows of bytes, on their way from a worker to the device of the training.
 
 T frames, H height, W width of a crop, S side of a square.
 """
@@ -9,27 +9,26 @@ import torch
 from torch import Tensor
 
 from ivn.data.batch import ClipSpec, empty_clips
-from ivn.data.crop import Cropped
+from ivn.data.crop import CroppedClip
 
-# Of what says what a row holds: height, width and mirroring of a crop, int32 each.
-_CROP_BYTES = 12
+# Header of a row: height, width and mirroring of a crop, int32 each.
+_HEADER_BYTES = 12
 
 
-# Of videos of 256 lines every crop travels for a student of 224 and a teacher of 256. Of 1080 lines
-# none does: the largest would be ten times the bytes of both squares.
-class Packing:
-    """What a row holds: a crop's own pixels, or the squares that consumers see, each size once.
+# For a student of 224 pixels and a teacher of 256, crops of videos of 256 lines are packed, and
+# those of 1080 lines are not: the largest would be ten times the bytes of both squares.
+class ClipPacking:
+    """The format of a row: a crop's own pixels, or each size of the clips that consumers see.
 
-    A crop travels where that is no more bytes than its squares, so that it never takes more
-    memory, or more of the bus, to resize where clips are used. What consumers see has the same
-    bits either way.
+    A row has the crop where that is not more bytes than the resized clips: resizing on the device
+    never costs more memory or bandwidth. Consumers get the same bits either way.
 
     Args:
-        specs: consumer -> what it sees.
-        crops: whether any crop may travel; squares alone, if not.
+        specs: consumer -> its clips.
+        crops: whether rows may have crops; otherwise they have resized clips only.
 
     Attributes:
-        specs: as given.
+        specs: consumer -> its clips.
     """
 
     def __init__(self, specs: Mapping[str, ClipSpec], *, crops: bool) -> None:
@@ -37,17 +36,17 @@ class Packing:
         self._frames = max(spec.frames for spec in specs.values())
         self._shapes = sorted({(spec.frames, spec.size) for spec in specs.values()})
         self._sizes = [3 * frames * size**2 for frames, size in self._shapes]
-        self._most = sum(self._sizes) if crops else 0
+        self._max_crop_bytes = sum(self._sizes) if crops else 0
 
     def shapes(self, rows: int) -> dict[str, tuple[int, int]]:
-        """Of the uint8 tensors that are ``rows`` of clips."""
-        return {"crops": (rows, _CROP_BYTES), "pixels": (rows, sum(self._sizes))}
+        """Returns the shapes of the uint8 tensors for ``rows`` clips, by their names."""
+        return {"crops": (rows, _HEADER_BYTES), "pixels": (rows, sum(self._sizes))}
 
-    def pack(self, clip: Cropped, rows: Mapping[str, Tensor], row: int) -> None:
-        """Write a clip into a row of tensors of :meth:`shapes`."""
+    def pack(self, clip: CroppedClip, rows: Mapping[str, Tensor], row: int) -> None:
+        """Writes a clip into one row of tensors of :meth:`shapes`."""
         frames = clip.frames
         crop, pixels = rows["crops"].view(torch.int32)[row], rows["pixels"][row]
-        if frames.numel() <= self._most:
+        if frames.numel() <= self._max_crop_bytes:
             crop.copy_(torch.tensor([*frames.shape[1:3], clip.flip]))
             pixels[: frames.numel()].view(frames.shape).copy_(frames)
         else:
@@ -56,7 +55,7 @@ class Packing:
                 square.copy_(clip.square(*shape))
 
     def unpack(self, rows: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
-        """Consumer -> what it sees of every row, uint8 ``[B, T, S, S, 3]`` on ``device``."""
+        """Returns the clips of each consumer, uint8 ``[B, T, S, S, 3]`` on ``device``."""
         crops = rows["crops"].view(torch.int32).tolist()
         clips = empty_clips(self.specs, len(crops), device)
         for row, (height, width, flip) in enumerate(crops):
@@ -64,7 +63,7 @@ class Packing:
             if height:
                 shape = (self._frames, height, width, 3)
                 frames = pixels[: 3 * self._frames * height * width].view(shape)
-                clip = Cropped(frames.to(device, non_blocking=True), bool(flip))
+                clip = CroppedClip(frames.to(device, non_blocking=True), bool(flip))
                 squares = {shape: clip.square(*shape) for shape in self._shapes}
             else:
                 squares = self._squares(pixels)
@@ -74,7 +73,7 @@ class Packing:
         return clips
 
     def _squares(self, pixels: Tensor) -> dict[tuple[int, int], Tensor]:
-        """Frames and size -> where these lie in a row."""
+        """Returns views of a row's bytes by number of frames and size."""
         return {
             (frames, size): part.view(frames, size, size, 3)
             for (frames, size), part in zip(self._shapes, pixels.split(self._sizes), strict=True)

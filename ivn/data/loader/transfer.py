@@ -1,4 +1,4 @@
-"""Batches from shared memory to where they are used."""
+"""Copies batches from shared memory to the device where they are used."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -9,41 +9,41 @@ from torch import Tensor
 
 
 class Transfer(Protocol):
-    """A way to a device."""
+    """The way of batches to one device."""
 
     device: torch.device
 
-    def use(self, memory: Tensor) -> None:
-        """Slots lie in ``memory``, which stays where it is."""
+    def register(self, memory: Tensor) -> None:
+        """Prepares ``memory``, which has batches and does not move, for copies."""
 
-    def ahead(self, size: int) -> bool:
-        """Whether a batch of ``size`` bytes is to be copied before it is asked for."""
+    def copies_ahead(self, size: int) -> bool:
+        """Returns whether a batch of ``size`` bytes should be copied before it is wanted."""
 
-    def beside(self) -> AbstractContextManager[None]:
-        """What a thread has the device do in it is done beside all else, and done at its end."""
+    def side_stream(self) -> AbstractContextManager[None]:
+        """Runs device work of the ``with`` block beside the training step, and waits at its end."""
 
-    def take(self, tensors: Iterable[Tensor]) -> None:
-        """The calling thread's stream is going to use what was made :meth:`beside` it."""
+    def hand_over(self, tensors: Iterable[Tensor]) -> None:
+        """Hands tensors that were made in :meth:`side_stream` to the calling thread's stream."""
 
     def close(self) -> None:
-        """Leave the memory of :meth:`use` alone."""
+        """Releases the memory of :meth:`register`."""
 
 
 class ToHost:
-    """Nothing but the CPU."""
+    """The way to the CPU, where nothing has to be copied."""
 
     device = torch.device("cpu")
 
-    def use(self, memory: Tensor) -> None:
+    def register(self, memory: Tensor) -> None:
         pass
 
-    def ahead(self, size: int) -> bool:
+    def copies_ahead(self, size: int) -> bool:
         return False
 
-    def beside(self) -> AbstractContextManager[None]:
+    def side_stream(self) -> AbstractContextManager[None]:
         return nullcontext()
 
-    def take(self, tensors: Iterable[Tensor]) -> None:
+    def hand_over(self, tensors: Iterable[Tensor]) -> None:
         pass
 
     def close(self) -> None:
@@ -51,10 +51,10 @@ class ToHost:
 
 
 class ToCuda:
-    """A stream of its own, beside the training step's, and memory page-locked in place.
+    """The way to a GPU: page-locked memory and a CUDA stream beside the training step's.
 
     Args:
-        device: a CUDA device.
+        device: CUDA device.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -62,7 +62,7 @@ class ToCuda:
         self._stream = torch.cuda.Stream(device)
         self._locked: list[Tensor] = []
 
-    def use(self, memory: Tensor) -> None:
+    def register(self, memory: Tensor) -> None:
         with torch.cuda.device(self.device):
             error = torch.cuda.cudart().cudaHostRegister(memory.data_ptr(), memory.numel(), 0)
         if int(error) != 0:
@@ -70,18 +70,18 @@ class ToCuda:
             raise OSError(f"{size:.2f} GiB cannot be page-locked (CUDA error {int(error)})")
         self._locked.append(memory)
 
-    def ahead(self, size: int) -> bool:
+    def copies_ahead(self, size: int) -> bool:
         # A second batch on the device must not be what makes a step run out of memory.
         return 16 * size < torch.cuda.get_device_properties(self.device).total_memory
 
     @contextmanager
-    def beside(self) -> Iterator[None]:
+    def side_stream(self) -> Iterator[None]:
         with torch.cuda.device(self.device), torch.cuda.stream(self._stream):
             yield
             self._stream.synchronize()
 
-    def take(self, tensors: Iterable[Tensor]) -> None:
-        # Their memory belongs to the other stream, which must not reuse it too early.
+    def hand_over(self, tensors: Iterable[Tensor]) -> None:
+        # The memory belongs to the side stream, which must not reuse it too early.
         for tensor in tensors:
             tensor.record_stream(torch.cuda.current_stream(self.device))
 
@@ -93,5 +93,5 @@ class ToCuda:
 
 
 def transfer_to(device: torch.device) -> Transfer:
-    """How batches get to ``device``."""
+    """Returns the way of batches to ``device``."""
     return ToCuda(device) if device.type == "cuda" else ToHost()

@@ -1,4 +1,4 @@
-"""Processes that decode: each fills rows of shared batches, one source after another."""
+"""Runs processes that decode: each fills rows of shared batches, one source after another."""
 
 import contextlib
 import importlib
@@ -16,67 +16,69 @@ from torch import Tensor
 
 from ivn import processes
 from ivn.data.config import DataConfig
-from ivn.data.loader.packing import Packing
+from ivn.data.loader.packing import ClipPacking
 from ivn.data.loader.ring import Ring
 from ivn.data.reader import read_crops
 from ivn.errors import DecodeError, WorkerError
 from ivn.media.source import Source
 from ivn.media.storage import name_of
 
-# One at work and one waiting for it: a worker never waits for the training process.
-TASKS = 2
+# One task at work and one waiting, so that no worker waits for the training process.
+TASKS_PER_WORKER = 2
 
-# The last is what torch imports at the first call of an operator: 1.6 s, and memory to share.
+# torch imports torch._dynamo at the first call of an operator: 1.6 s, and memory to share.
 _PRELOAD = (__name__, "av", "torch._dynamo")
 
-# Seconds from one look at the processes to the next, where none has anything to say.
-_TICK = 0.5
+# Seconds between checks of the processes, where none reports anything.
+_CHECK_SECONDS = 0.5
 
-# How a process ends when a decoder does what it must not; another end is no file's fault.
+# Signals that end a process whose decoder has a bug; any other end is not the file's fault.
 _CRASHES = ("SIGSEGV", "SIGABRT", "SIGBUS", "SIGFPE", "SIGILL")
 
 
 @dataclass(frozen=True)
-class Task:
-    """A source to decode, and where its clips go.
+class DecodeTask:
+    """A source to decode, and the destination of its clips.
 
     Attributes:
-        number: unique among those at work.
-        source: the file.
-        keys: of each clip to make of it.
-        slot, row: of the ring: the first clip's, others follow.
+        number: identifier among the tasks at work.
+        source: video and window.
+        keys: key of each clip.
+        buffer: index of the ring's buffer.
+        row: row of the first clip in the buffer; the others follow.
     """
 
     number: int
     source: Source
     keys: Sequence[Sequence[int]]
-    slot: int
+    buffer: int
     row: int
 
 
 def fill(
     source: Source,
-    packing: Packing,
+    packing: ClipPacking,
     config: DataConfig,
     keys: Tensor,
     rows: Mapping[str, Tensor],
     row: int,
 ) -> str:
-    """Write a source's clips into rows ``row`` and on; "", or why it cannot be used.
+    """Writes a source's clips into rows; returns "", or the reason why the source is unusable.
 
     Args:
-        source, config: as :func:`ivn.data.reader.read_clips`.
-        packing: how clips lie in ``rows``, and who sees them.
-        keys: int64 ``[R, 4]``.
-        rows: of a batch.
-        row: of the first clip.
+        source: video and window.
+        packing: format of ``rows``, with the consumers' specs.
+        config: settings of sampling and cropping.
+        keys: int64 ``[R, 4]``, one key per clip.
+        rows: tensors of a batch, in the shapes of ``packing``.
+        row: row of the first clip.
     """
     try:
         clips = read_crops(source, packing.specs, config, keys)
     except DecodeError as error:
         return str(error)
-    for at, clip in enumerate(clips, row):
-        packing.pack(clip, rows, at)
+    for index, clip in enumerate(clips, row):
+        packing.pack(clip, rows, index)
     return ""
 
 
@@ -84,31 +86,31 @@ def fill(
 class _Worker:
     process: BaseProcess
     connection: Connection
-    tasks: deque[Task] = field(default_factory=deque)
-    ready: bool = False  # the process is there
-    since: float = 0.0  # when the first of its tasks began
+    tasks: deque[DecodeTask] = field(default_factory=deque)
+    ready: bool = False  # whether the process has started
+    since: float = 0.0  # time at which the first of its tasks began
 
 
 class Workers:
-    """Some processes and what each is doing. For one thread alone.
+    """The worker processes and the tasks of each. Only one thread may use them.
 
     Args:
-        count: of processes.
-        ring: the batches to fill.
-        packing, config: as :func:`fill`.
+        count: number of processes.
+        ring: buffers of the batches to fill.
+        packing, config: format and settings, see :func:`fill`.
     """
 
-    def __init__(self, count: int, ring: Ring, packing: Packing, config: DataConfig) -> None:
-        self._given = ring, packing, config
+    def __init__(self, count: int, ring: Ring, packing: ClipPacking, config: DataConfig) -> None:
+        self._arguments = ring, packing, config
         self._limit = config.decode_seconds
-        self._now, self._looked = 0.0, time.monotonic()
+        self._now, self._checked = 0.0, time.monotonic()
         self._context = processes.context(_PRELOAD)
         self._workers = [self._start() for _ in range(count)]
 
     def _start(self) -> _Worker:
         ours, theirs = self._context.Pipe()
         process = self._context.Process(
-            target=_work, args=(theirs, *self._given), name="ivn worker", daemon=True
+            target=_work, args=(theirs, *self._arguments), name="ivn worker", daemon=True
         )
         process.start()
         theirs.close()
@@ -116,43 +118,43 @@ class Workers:
 
     @property
     def processes(self) -> list[BaseProcess]:
-        """Those at work."""
+        """The processes that are running."""
         return [worker.process for worker in self._workers]
 
     @property
     def free(self) -> bool:
-        """Whether a task can be given."""
-        return any(len(worker.tasks) < TASKS for worker in self._workers)
+        """Whether a worker can take a task."""
+        return any(len(worker.tasks) < TASKS_PER_WORKER for worker in self._workers)
 
     @property
     def idle_share(self) -> float:
-        """Of the processes, how many have nothing to do."""
+        """Share of the workers that have no task."""
         return sum(not worker.tasks for worker in self._workers) / len(self._workers)
 
-    def give(self, task: Task) -> None:
-        """Have the least busy process do ``task``."""
-        worker = min(self._workers, key=lambda one: len(one.tasks))
+    def give(self, task: DecodeTask) -> None:
+        """Gives ``task`` to the worker with the fewest tasks."""
+        worker = min(self._workers, key=lambda candidate: len(candidate.tasks))
         if not worker.tasks:
             worker.since = self._now
         worker.tasks.append(task)
-        # One that is gone wait() will find.
+        # wait() reports a process that has ended.
         with contextlib.suppress(ConnectionError):
             worker.connection.send(task)
 
-    def wait(self, wake: Connection) -> list[tuple[Task, str]]:
-        """Tasks that have ended, with "" or why the file cannot be used; none if ``wake`` spoke.
+    def wait(self, wake: Connection) -> list[tuple[DecodeTask, str]]:
+        """Waits for tasks to end; returns them with "" or the reason why the file is unusable.
 
-        A file that brings its process down, or keeps it for too long, is one that cannot be used:
-        another process takes its place.
+        A file that crashes its process, or takes longer than the limit, is unusable: another
+        process takes over the tasks. A message on ``wake`` ends the wait.
 
         Raises:
-            WorkerError: a process is gone, and not by a crash of its decoder.
+            WorkerError: A process has ended, and not by a crash of its decoder.
         """
         by_connection = {worker.connection: worker for worker in self._workers}
-        ready = wait([wake, *by_connection], _TICK)
-        # A process that was stopped (Ctrl-Z) comes back late; its files took no longer for that.
+        ready = wait([wake, *by_connection], _CHECK_SECONDS)
+        # Time during which this process was stopped (Ctrl-Z) does not count for the files.
         now = time.monotonic()
-        self._now, self._looked = self._now + min(now - self._looked, 2 * _TICK), now
+        self._now, self._checked = self._now + min(now - self._checked, 2 * _CHECK_SECONDS), now
         done = []
         for connection in ready:
             if connection is wake:
@@ -162,7 +164,7 @@ class Workers:
             try:
                 reason = worker.connection.recv()
             except (EOFError, OSError):
-                done += self._after(worker)
+                done += self._after_end_of(worker)
                 continue
             if worker.ready:
                 done.append((worker.tasks.popleft(), reason))
@@ -173,20 +175,20 @@ class Workers:
                 done += self._replace(worker, f"not decoded within {self._limit:g} s")
         return done
 
-    def _after(self, worker: _Worker) -> list[tuple[Task, str]]:
-        """What becomes of the tasks of a process that is gone."""
+    def _after_end_of(self, worker: _Worker) -> list[tuple[DecodeTask, str]]:
+        """Replaces a worker that crashed at its first task; other ends raise WorkerError."""
         worker.process.join()
         code = worker.process.exitcode or 0
         name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
         if name in _CRASHES and worker.tasks and worker.ready:
             return self._replace(worker, f"crashes its decoder ({name})")
-        what = f" at {name_of(worker.tasks[0].source)}" if worker.tasks else ""
-        raise WorkerError(f"{name}{what}")
+        file = f" at {name_of(worker.tasks[0].source)}" if worker.tasks else ""
+        raise WorkerError(f"{name}{file}")
 
-    def _replace(self, worker: _Worker, reason: str) -> list[tuple[Task, str]]:
-        """Another process for the tasks of ``worker``, but the first: that file is at fault."""
+    def _replace(self, worker: _Worker, reason: str) -> list[tuple[DecodeTask, str]]:
+        """Replaces a worker: its first task has an unusable file, the new one gets the others."""
         worker.process.kill()
-        # One that waits for its storage is gone only when that answers; it writes no more.
+        # A process that waits for storage ends when that answers; it does not write any more.
         worker.process.join(5)
         worker.connection.close()
         fresh = self._start()
@@ -198,7 +200,7 @@ class Workers:
         return [(first, f"{name_of(first.source)}: {reason}")]
 
     def close(self) -> None:
-        """End the processes, whatever they are doing: they hold nothing that is not to be lost."""
+        """Kills the processes: they have nothing that must be saved."""
         for worker in self._workers:
             worker.process.kill()
         for worker in self._workers:
@@ -206,21 +208,21 @@ class Workers:
             worker.connection.close()
 
 
-def _work(connection: Connection, ring: Ring, packing: Packing, config: DataConfig) -> None:
-    """What a process does: tells that it is there, then task after task."""
+def _work(connection: Connection, ring: Ring, packing: ClipPacking, config: DataConfig) -> None:
+    """Runs a worker process: reports that it has started, then does one task after another."""
     processes.prepare()
     processes.keep_some_freed_memory()
-    # One process a core decodes better than many threads a process.
+    # One process per core decodes better than many threads per process.
     torch.set_num_threads(1)
-    slots = [ring.slot(index) for index in range(ring.slots)]
-    # Here if the server does not have them: what is imported is not time that a file takes.
+    buffers = [ring.buffer(index) for index in range(ring.count)]
+    # Before the first task, so that no file's time includes imports.
     for name in _PRELOAD:
         importlib.import_module(name)
     connection.send("")
     while True:
         try:
-            task: Task = connection.recv()
+            task: DecodeTask = connection.recv()
         except EOFError:
             return
         keys = torch.tensor(task.keys)
-        connection.send(fill(task.source, packing, config, keys, slots[task.slot], task.row))
+        connection.send(fill(task.source, packing, config, keys, buffers[task.buffer], task.row))

@@ -1,1 +1,1 @@
-"""Lists and manifests of clips, read into sources."""
+"""Reads lists and manifests into sources."""

@@ -1,6 +1,6 @@
-"""Columns of a manifest as any program may have written them, checked and in our types.
+"""Checks the columns of a manifest that any program may have written, and casts their types.
 
-A whole batch of rows is looked at at once; a wrong value is told with its row and column.
+A whole batch of rows is checked at once; an error names the row and column of a wrong value.
 """
 
 from collections.abc import Mapping
@@ -21,56 +21,55 @@ def checked(
     batch: "pa.RecordBatch",
     wanted: "pa.Schema",
     unknown: Mapping[str, Any],
-    place: Path,
+    manifest: Path,
     first: int,
 ) -> "pa.RecordBatch":
-    """The rows with the columns of ``wanted``, nulls and missing columns filled.
+    """Returns the rows with the columns of ``wanted``, nulls and missing columns filled.
 
-    Maps may be null, which means empty. ``flip`` is what the row's ``source`` allows where the
-    manifest does not say.
+    Maps may be null, which means empty. A missing ``flip`` follows from the row's ``source``.
 
     Args:
         batch: rows of a manifest.
-        wanted: columns to give, ``path`` among them.
-        unknown: column -> what stands for null.
-        place: of the manifest, for messages.
-        first: number of the first row.
+        wanted: columns of the result, with ``path``.
+        unknown: column -> value in place of null.
+        manifest: path of the manifest, for messages.
+        first: number of the first row, for messages.
 
     Raises:
-        DataError: a row makes no sense; it is named.
+        DataError: A row has an invalid value; the message names the row.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    there = _Columns(batch, place, first)
-    columns = [there.column(kind, unknown.get(kind.name)) for kind in wanted]
-    made = pa.RecordBatch.from_arrays(columns, schema=wanted)
-    there.refuse(pc.equal(made["path"], ""), lambda row: "no path")
-    start, end = made["start"], made["end"]
-    there.refuse(
+    columns = _Columns(batch, manifest, first)
+    arrays = [columns.column(field, unknown.get(field.name)) for field in wanted]
+    result = pa.RecordBatch.from_arrays(arrays, schema=wanted)
+    columns.refuse(pc.equal(result["path"], ""), lambda row: "no path")
+    start, end = result["start"], result["end"]
+    columns.refuse(
         pc.and_(pc.less_equal(0.0, end), pc.less_equal(end, start)),
         lambda row: f"starts at {start[row].as_py()} s and ends at {end[row].as_py()} s",
     )
-    return made
+    return result
 
 
 class _Columns:
-    """The columns of one batch."""
+    """The columns of one batch of rows."""
 
-    def __init__(self, batch: "pa.RecordBatch", place: Path, first: int) -> None:
-        self._batch, self._place, self._first = batch, place, first
+    def __init__(self, batch: "pa.RecordBatch", manifest: Path, first: int) -> None:
+        self._batch, self._manifest, self._first = batch, manifest, first
         self._names = set(batch.schema.names)
 
     def refuse(self, wrong: "pa.BooleanArray", why: Any) -> None:
-        """Raise for the first row that is wrong: ``why(row)``, row counted from 0 in the batch."""
+        """Raises DataError with ``why(row)`` for the first wrong row; rows count from 0."""
         import pyarrow.compute as pc
 
         row = pc.index(wrong, True).as_py()
         if row >= 0:
-            raise DataError(f"{self._place}, row {self._first + row}: {why(row)}")
+            raise DataError(f"{self._manifest}, row {self._first + row}: {why(row)}")
 
     def column(self, kind: "pa.Field", unknown: Any) -> "pa.Array":
-        """The column of that name, as that type."""
+        """Returns the column with the name and type of ``kind``."""
         import pyarrow as pa
         import pyarrow.types as types
 
@@ -117,7 +116,7 @@ class _Columns:
         try:
             values = given.cast(kind.type, safe=types.is_integer(kind.type))
         except pa.ArrowInvalid as error:
-            raise DataError(f"{self._place}: column {name}: {one_line(error)}") from error
+            raise DataError(f"{self._manifest}: column {name}: {one_line(error)}") from error
         if types.is_floating(kind.type):
             self.refuse(pc.is_nan(values), why)
         if name in _BYTES:
@@ -143,10 +142,12 @@ class _Columns:
         import pyarrow.compute as pc
 
         if given.type.equals(wanted):
-            # Of the whole column that the batch is a part of, maybe: then what follows tells.
+            # These may be keys of rows outside the batch, too: then the check of each row decides.
             keys = given.keys
-            odd = keys.null_count or given.items.null_count or pc.any(pc.equal(keys, "")).as_py()
-            if not odd:
+            suspect = (
+                keys.null_count or given.items.null_count or pc.any(pc.equal(keys, "")).as_py()
+            )
+            if not suspect:
                 return given
         return self._words_one_by_one(name, given, wanted)
 
@@ -156,14 +157,14 @@ class _Columns:
         rows = []
         for row, value in enumerate(given.to_pylist()):
             try:
-                found = dict(value or {})
+                pairs = dict(value or {})
             except (TypeError, ValueError):
-                found = {"": None}
-            if not all(isinstance(key, str) and key for key in found):
+                pairs = {"": None}
+            if not all(isinstance(key, str) and key for key in pairs):
                 raise DataError(
-                    f"{self._place}, row {self._first + row}: {name} is {value!r}, "
+                    f"{self._manifest}, row {self._first + row}: {name} is {value!r}, "
                     "expected names with values"
                 )
-            # Class numbers, true and false are read as they would be written in a list.
-            rows.append([(key, str(v)) for key, v in found.items() if v is not None])
+            # Numbers, true and false become the text that a list would have.
+            rows.append([(key, str(v)) for key, v in pairs.items() if v is not None])
         return pa.array(rows, wanted)

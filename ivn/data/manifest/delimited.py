@@ -1,4 +1,4 @@
-"""Text files of records: fields parted by a mark, as RFC 4180 has them, or whole lines."""
+"""Reads records from text files: fields between delimiters, as in RFC 4180, or whole lines."""
 
 import csv
 from collections.abc import Iterator
@@ -7,50 +7,53 @@ from pathlib import Path
 from ivn.errors import DataError
 from ivn.media.stand_in import HEAD, stand_in
 
-# Of tables, in the order in which they are tried.
-MARKS = ("\t", ",", ";", "|")
+# Delimiters of tables, in the order in which they are tried.
+DELIMITERS = ("\t", ",", ";", "|")
 WHOLE_LINES = ""
-# No text has it: with it each record is one field.
+# A character of no text: with it as delimiter each record is one field.
 ONE_FIELD = "\x1f"
-# Longer fields are no annotation; a damaged or foreign file must not fill the memory.
-_LONGEST_FIELD = 2**24
+# A longer field is no annotation: a damaged or foreign file must not fill the memory.
+_MAX_FIELD_LENGTH = 2**24
 
 Record = tuple[int, list[str] | str]
 
 
-def records_in(place: Path, mark: str, *, skip: int = 0, comment: str = "") -> Iterator[Record]:
-    """The lines at which records begin, from 1, each with its fields or with what is wrong with it.
+def records_in(path: Path, delimiter: str, *, skip: int = 0, comment: str = "") -> Iterator[Record]:
+    """Yields each record's line number, from 1, with its fields or the reason why it is invalid.
 
-    A field in double quotes may hold marks, line breaks, and quotes that are written twice. Lines
-    end in LF, CRLF or CR. Nothing is taken off a field. Records without a word are passed over.
+    A field in double quotes may have delimiters, line breaks, and quotes that are written twice.
+    Lines end in LF, CRLF or CR. Fields keep their spaces. Blank records are skipped.
 
     Args:
-        place: the file; a byte order mark at its beginning is not part of it.
-        mark: that parts fields; spaces count as one. ``WHOLE_LINES`` gives lines as they are, and
-            knows no quotes.
-        skip: lines to pass over at the beginning.
-        comment: what a line that is passed over begins with, followed by a space or by nothing;
-            "" where every line says something. Not looked for inside of quotes.
+        path: file to read; a byte order mark at its beginning is ignored.
+        delimiter: character between fields; several spaces count as one. ``WHOLE_LINES`` yields
+            lines as they are, without a meaning of quotes.
+        skip: number of lines to skip at the beginning.
+        comment: beginning of a line that is skipped, where a space or nothing follows and the line
+            is not inside quotes; "" for no comments.
 
     Raises:
-        DataError: the file cannot be read, or is no UTF-8 text.
+        DataError: The file cannot be read, or is not UTF-8 text.
     """
-    csv.field_size_limit(_LONGEST_FIELD)
-    lines = _Lines(lines_in(place), skip, comment)
+    csv.field_size_limit(_MAX_FIELD_LENGTH)
+    lines = _Lines(lines_in(path), skip, comment)
     records: Iterator[list[str]]
-    if mark == WHOLE_LINES:
+    if delimiter == WHOLE_LINES:
         records = ([line.rstrip("\r\n")] for line in lines)
     else:
-        records = csv.reader(lines, delimiter=mark, skipinitialspace=mark == " ", strict=True)
+        records = csv.reader(
+            lines, delimiter=delimiter, skipinitialspace=delimiter == " ", strict=True
+        )
     while True:
         wrong = ""
         try:
             fields = next(records, None)
         except csv.Error as error:
             wrong = "a quote is not closed" if "unexpected end" in str(error) else str(error)
-        # Not inside `except`: whoever stops here would leave the file to the garbage collector.
+        # Not inside `except`: a caller who stops here would leave the file to the garbage
+        # collector.
         if wrong:
-            yield lines.began, f"not fields parted by {mark!r} ({wrong})"
+            yield lines.began, f"not fields separated by {delimiter!r} ({wrong})"
         elif fields is None:
             return
         elif any(map(str.strip, fields)):
@@ -59,11 +62,11 @@ def records_in(place: Path, mark: str, *, skip: int = 0, comment: str = "") -> I
 
 
 class _Lines:
-    """Lines for a reader of records, which may take several for one.
+    """An iterator over lines for a reader whose records may span several lines.
 
     Attributes:
         began: number of the first line of the last record.
-        between: whether the next line is the first of a record; whoever reads records says so.
+        between: whether the next line begins a record; the reader of records sets it.
     """
 
     def __init__(self, lines: Iterator[str], skip: int, comment: str) -> None:
@@ -90,47 +93,47 @@ class _Lines:
         return line[len(self._comment) :].rstrip("\r\n")[:1] in ("", " ")
 
 
-def lines_in(place: Path) -> Iterator[str]:
-    """The lines as they are, with LF, CRLF or CR at their ends.
+def lines_in(path: Path) -> Iterator[str]:
+    """Yields the lines of a text file with their ends: LF, CRLF or CR.
 
     Raises:
-        DataError: the file cannot be read, or is no UTF-8 text.
+        DataError: The file cannot be read, or is not UTF-8 text.
     """
     try:
-        _check_is_text(place)
-        # Not str.splitlines, which parts lines at rarer characters too, such as U+2028.
-        with place.open(encoding="utf-8-sig", newline="") as file:
+        _check_is_text(path)
+        # Not str.splitlines, which also splits at other characters, such as U+2028.
+        with path.open(encoding="utf-8-sig", newline="") as file:
             yield from file
     except UnicodeDecodeError:
-        raise DataError(f"{place}: {_no_utf8(place)}") from None
+        raise DataError(f"{path}: {_not_utf8(path)}") from None
     except OSError as error:
-        raise DataError(f"{place}: cannot be read ({error.strerror})") from error
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
 
 
-def text_in(place: Path) -> str:
-    """All that the file says, without a byte order mark.
+def text_in(path: Path) -> str:
+    """Returns the text of a file, without a byte order mark.
 
     Raises:
-        DataError: as :func:`lines_in`.
+        DataError: The file cannot be read, or is not UTF-8 text.
     """
-    return "".join(lines_in(place))
+    return "".join(lines_in(path))
 
 
-def _check_is_text(place: Path) -> None:
-    with place.open("rb") as file:
+def _check_is_text(path: Path) -> None:
+    with path.open("rb") as file:
         head = file.read(HEAD)
     if reason := stand_in(head):
-        raise DataError(f"{place}: {reason}")
+        raise DataError(f"{path}: {reason}")
     marked = head[:2] in (b"\xff\xfe", b"\xfe\xff")
-    # Without a mark, every other byte of letters is zero.
+    # Without a byte order mark, every other byte of letters is zero.
     if marked or b"\0\0" in (head[0:3:2], head[1:4:2]):
-        raise DataError(f"{place}: expected UTF-8 text, this looks like UTF-16: save it as UTF-8")
+        raise DataError(f"{path}: expected UTF-8 text, this looks like UTF-16: save it as UTF-8")
 
 
-def _no_utf8(place: Path) -> str:
-    """Which byte of a file is no UTF-8."""
+def _not_utf8(path: Path) -> str:
+    """Returns a reason that names the first byte of a file that is not UTF-8."""
     try:
-        place.read_bytes().decode()
+        path.read_bytes().decode()
     except UnicodeDecodeError as error:
-        return f"expected UTF-8 text, byte {error.start} is none"
+        return f"expected UTF-8 text, byte {error.start} is not"
     return "expected UTF-8 text, and it changed while it was read"

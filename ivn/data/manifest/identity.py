@@ -1,8 +1,8 @@
-"""What clips are, wherever they lie: names, labels, times and weights, in their order.
+"""Identifies clips independently of their folder: by names, labels, times, weights and order.
 
-The name of a clip is its path below the deepest folder that holds all of them, and its member's
-where it is in a tar. So a folder, a list and a manifest of the same files agree, and clips that are
-moved together keep their names.
+The name of a clip is its path below the deepest folder of all clips, and its member's name in a
+tar. So a folder, a list and a manifest of the same files agree, and clips that are moved together
+keep their names.
 """
 
 import gzip
@@ -19,42 +19,43 @@ from ivn.data.manifest.table import SourceTable
 from ivn.media.source import Source
 
 _FIELDS = ("path", "label", "start", "end", "flip", "member", "weight")
-# Sources that are Python objects at a time.
+# Sources in a line of JSON.
 _ROWS = 4096
 
 
-def described(sources: Iterable[Source]) -> Iterator[tuple[Any, ...]]:
-    """What pretraining sees of each source: path, label, start, end, flip, member and weight.
+def training_fields(sources: Iterable[Source]) -> Iterator[tuple[Any, ...]]:
+    """Yields what pretraining uses of each source: path, label, start, end, flip, member, weight.
 
-    ``label`` may be None, ``weight`` is 1 but in manifests.
+    ``label`` may be None; ``weight`` is 1 for sources that are not from a manifest.
     """
     if isinstance(sources, SourceTable):
-        return sources.described()
+        return sources.training_fields()
     return ((s.path, s.label, s.start, s.end, s.flip, s.member, 1.0) for s in sources)
 
 
 def recorded(sources: Iterable[Source]) -> tuple[str, bytes]:
-    """What tells whether clips are the same, and where they differ.
+    """Returns a digest that is equal for equal clips, and a text that shows where others differ.
 
     Returns:
-        SHA-256, hexadecimal, of what :func:`described` says of each source, with the clip's name
-        for its path, as lines of JSON of up to 4096 clips; and these lines, compressed by gzip.
+        The hexadecimal SHA-256 of lines of JSON, and these lines compressed by gzip. A line has the
+        :func:`training_fields` of up to 4096 sources, with the clip's name instead of its path.
     """
     # The lines are kept beside the digest, which cannot say what differs: 9 MB for a million clips.
-    found, text = hashlib.sha256(), io.BytesIO()
+    digest, text = hashlib.sha256(), io.BytesIO()
     with gzip.GzipFile(fileobj=text, mode="wb", compresslevel=1, mtime=0) as packed:
-        for some in _lines(sources):
-            found.update(some)
-            packed.write(some)
-    return found.hexdigest(), text.getvalue()
+        for line in _lines(sources):
+            digest.update(line)
+            packed.write(line)
+
+    return digest.hexdigest(), text.getvalue()
 
 
 def _lines(sources: Iterable[Source]) -> Iterator[bytes]:
     length = len(_common_folder(sources))
-    rows = described(sources)
+    rows = training_fields(sources)
     while some := list(itertools.islice(rows, _ROWS)):
-        named = [(path[length:], *others) for path, *others in some]
-        yield f"{json.dumps(named)}\n".encode()
+        shortened = [(path[length:], *others) for path, *others in some]
+        yield f"{json.dumps(shortened)}\n".encode()
 
 
 def _rows(text: bytes) -> Iterator[list[Any]]:
@@ -66,10 +67,10 @@ def _rows(text: bytes) -> Iterator[list[Any]]:
 
 
 def first_difference(now: bytes, then: bytes) -> str:
-    """Where the clips of two calls of :func:`recorded` differ first, in words; "" if nowhere.
+    """Returns the first difference between two texts of :func:`recorded`, in words; "" if none.
 
     Raises:
-        ValueError: ``then`` is not as it was written.
+        ValueError: ``then`` is damaged.
     """
     both = itertools.zip_longest(_rows(now), _rows(then))
     for number, (ours, theirs) in enumerate(both, 1):
@@ -80,9 +81,9 @@ def first_difference(now: bytes, then: bytes) -> str:
             return f"clip {number}, {_name(ours or theirs)}, is {which}"
         if _name(ours) != _name(theirs):
             return f"clip {number} is {_name(ours)} now, {_name(theirs)} then"
-        for field, one, other in zip(_FIELDS, ours, theirs, strict=True):
-            if one != other:
-                values = f"{json.dumps(one)} now, {json.dumps(other)} then"
+        for field, current, former in zip(_FIELDS, ours, theirs, strict=True):
+            if current != former:
+                values = f"{json.dumps(current)} now, {json.dumps(former)} then"
                 return f"clip {number}, {_name(ours)}: {field} {values}"
     return ""
 
@@ -93,33 +94,32 @@ def _name(row: list[Any]) -> str:
 
 
 def _common_folder(sources: Iterable[Source]) -> str:
-    """The deepest folder that holds all files, with a slash at its end; "" where none does."""
+    """Returns the deepest folder of all files, with a slash at its end; "" where there is none."""
     if isinstance(sources, SourceTable):
-        ends = sources.outermost()
+        ends = sources.outermost_paths()
     else:
         paths = [source.path for source in sources]
         ends = min(paths), max(paths)
-    # What the first and the last of a sorted list begin with, all others do.
+    # The common beginning of the first and the last path in sorted order is that of all.
     folder, slash, _ = os.path.commonprefix(ends).rpartition("/")  # noqa: RUF071
     return folder + slash
 
 
 def fingerprint(sources: Iterable[Source], *, base: str = "", instead: str = "") -> str:
-    """SHA-256 of the sources in order, hexadecimal; what is in the files plays no part.
+    """Returns the hexadecimal SHA-256 of the sources in their order, without the files' contents.
 
-    Nor do groups, further labels and targets, which pretraining does not look at. Nor does where in
-    a tar a member's bytes are, and what decodes them. Where the files lie does:
-    :mod:`ivn.data.manifest.identity` leaves that out.
+    It depends on paths, unlike :func:`recorded`, and on what pretraining uses: not on groups, other
+    labels and targets, nor on a member's offset in its tar or the decoder.
 
     Args:
-        sources: the clips.
-        base: folder, with a slash at its end, of the paths that are taken for others.
-        instead: what stands in its place.
+        sources: sources to identify.
+        base: folder, with a slash at its end, that is replaced where a path begins with it.
+        instead: replacement of ``base``.
     """
     digest = hashlib.sha256()
-    for path, label, start, end, flip, member, _ in described(sources):
+    for path, label, start, end, flip, member, _ in training_fields(sources):
         if base and path.startswith(base):
             path = instead + path[len(base) :]
-        seen = path, label, start, end, flip
-        digest.update(repr((*seen, member) if member else seen).encode())
+        fields = path, label, start, end, flip
+        digest.update(repr((*fields, member) if member else fields).encode())
     return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""Rows of a list's records: fields under columns, and lines parted by spaces."""
+"""Makes rows of a list's records: of fields under columns, and of lines with spaces."""
 
 import math
 from collections.abc import Sequence
@@ -12,18 +12,23 @@ FORMS = "'path', 'path label', 'path 0 -1', 'path,label,start,end' or the releas
 
 
 def from_columns(names: Sequence[str], fields: list[str]) -> Row | str:
-    """A row of fields under their columns, of which one is the path.
+    """Returns the row of fields under their columns, or the reason why the record is invalid.
 
-    Spaces around a field are no part of it, but for the path, whose spaces only the disk knows.
+    Spaces around fields are removed, except around the path: only the disk tells whether they are
+    part of it.
+
+    Args:
+        names: names of the columns, with "path".
+        fields: fields of the record.
     """
     if len(fields) != len(names) and (len(fields) < len(names) or any(fields[len(names) :])):
-        return f"{counted(fields)}, expected {len(names)} as in the first line"
+        return f"{field_count(fields)}, expected {len(names)} as in the first line"
     row = dict(zip(names, fields, strict=False))
     path = row.pop("path")
     if not path.strip():
         return "no path"
     start, end = row.pop("start", None), row.pop("end", None)
-    times = _numbers([(start or "").strip() or "0", (end or "").strip() or "-1"])
+    times = _finite_numbers([(start or "").strip() or "0", (end or "").strip() or "-1"])
     if times is None:
         return f"start {start!r}, end {end!r}: expected seconds"
     group = row.pop("group", "").strip()
@@ -33,12 +38,12 @@ def from_columns(names: Sequence[str], fields: list[str]) -> Row | str:
     return _windowed(Row(path, start=times[0], end=times[1], labels=labels, group=group))
 
 
-# Path, label, start, end and source of a line parted by spaces.
+# Path, label, start, end and source of a line with spaces between its fields.
 Words = tuple[str, str, float, float, str]
 
 
 def from_words(line: str) -> Row | str:
-    """A row of a line parted by spaces."""
+    """Returns the row of a line with spaces between its fields, or why the line is invalid."""
     words = words_of(line)
     if isinstance(words, str):
         return words
@@ -49,11 +54,11 @@ def from_words(line: str) -> Row | str:
 
 
 def words_of(line: str) -> Words | str:
-    """Of a line parted by spaces; a path with spaces is known by its suffix."""
+    """Splits a line at spaces; a path with spaces is recognised by its suffix."""
     head, last = _last(line)
-    if is_video(line.rstrip()) or not head:
+    if has_video_suffix(line.rstrip()) or not head:
         return line, "", 0.0, -1.0, ""
-    if is_video(head):
+    if has_video_suffix(head):
         return head, last, 0.0, -1.0, ""
     if six := _six(line):
         return six
@@ -62,27 +67,27 @@ def words_of(line: str) -> Words | str:
         return before, "", 0.0, -1.0, ""
     if not before:
         return head, last, 0.0, -1.0, ""
-    return f"{counted(line.split())}, expected {FORMS}"
+    return f"{field_count(line.split())}, expected {FORMS}"
 
 
 def _six(line: str) -> Words | None:
-    """The release's fields."""
+    """Splits a line with the six fields of the release; None for any other."""
     words = line.rsplit(maxsplit=4)
     first = words[0].split(maxsplit=1)
-    if len(words) != 5 or len(first) != 2 or is_video(first[0]):
+    if len(words) != 5 or len(first) != 2 or has_video_suffix(first[0]):
         return None
-    times = _numbers(words[1:4])
+    times = _finite_numbers(words[1:4])
     return (first[1], words[4], times[1], times[2], first[0]) if times else None
 
 
 def _last(line: str) -> tuple[str, str]:
-    """What is before the last word, and that; "" before the only word."""
+    """Splits off the last word; "" is before the only word."""
     head, *last = line.rsplit(maxsplit=1)
     return (head, last[0]) if last else ("", head.strip())
 
 
 def _windowed(row: Row) -> Row | str:
-    """The row with -1 for the end of the file, and 0 for what starts before the first frame."""
+    """Returns the row with times inside the file, or why they are invalid."""
     start, end = row.start, row.end
     if start >= 0 and 0 <= end <= start:
         return f"starts at {start} s and ends at {end} s"
@@ -91,12 +96,12 @@ def _windowed(row: Row) -> Row | str:
     return row
 
 
-def counted(fields: Sequence[str]) -> str:
-    """How many fields there are, for a message."""
+def field_count(fields: Sequence[str]) -> str:
+    """Returns the number of fields in words."""
     return "1 field" if len(fields) == 1 else f"{len(fields)} fields"
 
 
-def _numbers(fields: list[str]) -> list[float] | None:
+def _finite_numbers(fields: list[str]) -> list[float] | None:
     try:
         numbers = [float(field) for field in fields]
     except ValueError:
@@ -104,6 +109,6 @@ def _numbers(fields: list[str]) -> list[float] | None:
     return numbers if all(map(math.isfinite, numbers)) else None
 
 
-def is_video(path: str) -> bool:
-    """Whether it ends as the name of a video or an image does."""
+def has_video_suffix(path: str) -> bool:
+    """Returns whether a path ends in the suffix of a video or an image."""
     return path.lower().endswith(SUFFIXES)

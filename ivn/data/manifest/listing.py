@@ -1,4 +1,4 @@
-"""The clips that a name stands for: those of a folder, a video, a list or a manifest."""
+"""Lists the sources of a folder, a video, a list or a manifest."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -15,93 +15,94 @@ LIST_SUFFIXES = (".csv", ".list", ".lst", ".tsv", ".txt")
 
 
 def list_clips(path: str | os.PathLike[str]) -> Sequence[Source]:
-    """The videos at ``path``: a folder (with all below it, sorted), a video, a list or a manifest.
+    """Returns the sources of a folder (with all below it, sorted), a video, a list or a manifest.
 
-    An image is a video of one frame. Of a folder that holds videos they alone are taken, so that
-    their posters and thumbnails are not; a folder of images is one of its own.
+    An image is a video of one frame. In a folder with videos, images are ignored, since they may be
+    posters or thumbnails.
 
-    A list has one video a line, paths absolute or relative to the list's folder, fields parted
-    by spaces, or as RFC 4180 has them by commas, tabs, semicolons or bars (then paths with spaces
-    and quotes are fine, and a header may name the columns path, label, start, end, group; any
-    other column is a label of its name). Without a header, all lines together say what parts
-    the fields: that by which most paths are names of videos. The line of the release is
-    ``source path total_time start end label``. For manifests see :mod:`ivn.data.manifest.parquet`.
+    A list has one source per line, with a path that is absolute or relative to the list's folder.
+    Fields are separated by spaces, or as in RFC 4180 by commas, tabs, semicolons or bars: then
+    fields may be quoted, and a header may name the columns path, label, start, end, group; any
+    other column is a label of its name. Without a header the delimiter is that by which most paths
+    are names of videos. A line of the release is ``source path total_time start end label``. For
+    manifests see :mod:`ivn.data.manifest.parquet`.
 
     Raises:
-        DataError: there is nothing at ``path``, or nothing usable.
+        DataError: There is nothing at ``path``, or no source in it.
     """
-    place = Path(path)
-    if place.is_dir():
-        files = files_below(os.fspath(place), unreadable=lambda _: None)
-        paths = [Path(file) for file in files]
+    name, path = os.fspath(path), Path(path)
+    if path.is_dir():
+        files = [Path(file) for file in files_below(os.fspath(path), unreadable=lambda _: None)]
         for suffixes in (VIDEO_SUFFIXES, IMAGE_SUFFIXES):
-            found = [Source(str(file)) for file in paths if file.suffix.lower() in suffixes]
-            if found:
-                return found
-        raise DataError(f"{place}: no videos in this folder ({' '.join(VIDEO_SUFFIXES)})")
-    if not place.is_file():
-        raise DataError(f"{os.fspath(path)}: {not_there(os.fspath(path))}")
-    if place.suffix.lower() in VIDEO_SUFFIXES + IMAGE_SUFFIXES:
-        return [Source(os.fspath(place))]
-    if place.suffix.lower() in LIST_SUFFIXES:
-        return _read_list(place)
-    if place.suffix.lower() == MANIFEST_SUFFIX:
-        return read_manifest(place)
+            sources = [Source(str(file)) for file in files if file.suffix.lower() in suffixes]
+            if sources:
+                return sources
+        raise DataError(f"{path}: no videos in this folder ({' '.join(VIDEO_SUFFIXES)})")
+    if not path.is_file():
+        raise DataError(f"{name}: {not_there(name)}")
+    if path.suffix.lower() in VIDEO_SUFFIXES + IMAGE_SUFFIXES:
+        return [Source(os.fspath(path))]
+    if path.suffix.lower() in LIST_SUFFIXES:
+        return _read_list(path)
+    if path.suffix.lower() == MANIFEST_SUFFIX:
+        return read_manifest(path)
     raise DataError(
-        f"{place}: expected a folder, a video ({' '.join(VIDEO_SUFFIXES)}), "
+        f"{path}: expected a folder, a video ({' '.join(VIDEO_SUFFIXES)}), "
         f"a list ({' '.join(LIST_SUFFIXES)}) or a manifest ({MANIFEST_SUFFIX})"
     )
 
 
-def left_out(sources: Sequence[Source]) -> str:
-    """A line on the rows of a manifest that are not among the sources; "" where there are none."""
-    if not isinstance(sources, SourceTable) or not sources.left_out:
+def unusable_rows(sources: Sequence[Source]) -> str:
+    """Returns a line with the number of a manifest's unusable rows; "" where there are none."""
+    if not isinstance(sources, SourceTable) or not sources.unusable:
         return ""
-    rows = len(sources) + sources.left_out
-    return f"{sources.left_out} rows of {rows} left out: their status says why"
+    rows = len(sources) + sources.unusable
+    return f"{sources.unusable} of {rows} rows are unusable: their status says why"
 
 
-def _read_list(place: Path) -> list[Source]:
+def _read_list(file: Path) -> list[Source]:
     sources = []
-    for number, row in read_list(place):
+    for number, row in read_list(file):
         if isinstance(row, str):
-            raise DataError(f"{place}, line {number}: {row}")
-        source = row.as_source(place.parent)
+            raise DataError(f"{file}, line {number}: {row}")
+        source = row.as_source(file.parent)
         sources.append(replace(source, flip=row.flip, group=row.group, labels=row.labels))
     if not sources:
-        raise DataError(f"{place}: no usable line, expected {FORMS}")
-    check_some_exist(place, sources)
+        raise DataError(f"{file}: no usable line, expected {FORMS}")
+    check_some_exist(file, sources)
     return sources
 
 
 def files_below(folder: str, unreadable: Callable[[OSError], None]) -> Iterator[str]:
-    """All files below a folder, links followed, in the order of their parts.
+    """Yields all files below a folder, through links, sorted by the parts of their paths.
 
-    Hidden files are left out, and hidden folders with all below them: those whose name begins with
-    a dot, such as ``.Trash-1000``. The folder itself may be one.
+    Hidden files and folders, whose names begin with a dot, such as ``.Trash-1000``, are ignored,
+    except for ``folder`` itself.
 
-    ``unreadable`` is called for each folder that cannot be read.
+    Args:
+        folder: path of the folder.
+        unreadable: function that is called with the error of each folder that cannot be read.
     """
     seen: set[str] = set()
-    # Of each folder on the way down, what is left of it, the next one last.
-    left = [[(folder, True)]]
-    while left:
-        if not left[-1]:
-            left.pop()
+    # The entries that remain in each folder from the first down to the current, in reverse order.
+    remaining = [[(folder, True)]]
+    while remaining:
+        if not remaining[-1]:
+            remaining.pop()
             continue
-        path, is_folder = left[-1].pop()
+        path, is_folder = remaining[-1].pop()
         if not is_folder:
             yield path
             continue
-        # Links may lead back up.
+        # Links may lead back to a folder above.
         real = os.path.realpath(path)
         if real in seen:
             continue
         seen.add(real)
         try:
             with os.scandir(path) as entries:
-                there = [entry for entry in entries if not entry.name.startswith(".")]
-            there.sort(key=lambda entry: entry.name, reverse=True)
-            left.append([(entry.path, entry.is_dir()) for entry in there])
+                visible = [entry for entry in entries if not entry.name.startswith(".")]
+            visible.sort(key=lambda entry: entry.name, reverse=True)
+            remaining.append([(entry.path, entry.is_dir()) for entry in visible])
         except OSError as error:
             unreadable(error)

@@ -1,8 +1,8 @@
-"""Manifests: one Parquet file, one row a clip, with all that is known of it.
+"""Reads and writes manifests: Parquet files with one row per source and all its facts.
 
-The columns and their types are in :class:`ivn.data.manifest.row.Row` and docs/data.md. A reader
-needs ``path`` alone, takes the others' defaults where they are missing or null, and passes over
-columns that it does not know, so that manifests of later versions can be read.
+:class:`ivn.data.manifest.row.Row` and docs/data.md list the columns and their types. Only ``path``
+is required: other columns have defaults where they are missing or null, and unknown columns are
+ignored, so that manifests of later versions can be read.
 """
 
 import itertools
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 MANIFEST_SUFFIX = ".parquet"
 
-# Rows that are looked at, and rows that are Python objects, at a time.
+# Rows that are read at a time, and rows that are Python objects at a time.
 _READ, _WRITTEN = 16384, 8192
 
 
@@ -47,17 +47,17 @@ def join_manifests(place: Path, parts: Iterable[Path]) -> None:
     """Write the rows of some manifests of our own, as they are, to a new one at ``place``.
 
     Raises:
-        DataError: as :func:`write_manifest`.
+        DataError: The new manifest cannot be written, see :func:`write_manifest`.
     """
     check_new(place)
     _write(place, (batch for part in parts for batch in _own(part)))
 
 
 def count_rows(place: Path) -> int:
-    """How many rows a manifest has.
+    """Returns the number of rows of a manifest.
 
     Raises:
-        DataError: it cannot be read.
+        DataError: The manifest cannot be read.
     """
     import pyarrow as pa
     import pyarrow.parquet as parquet
@@ -71,8 +71,8 @@ def count_rows(place: Path) -> int:
         raise DataError(f"{place}: {_why(place, error)}") from error
 
 
-def count_bad(part: Path) -> int:
-    """Rows of a manifest of our own whose status says why they cannot be used."""
+def count_unusable(part: Path) -> int:
+    """Returns the number of rows that are unusable by their status, in a manifest of our own."""
     return sum(
         status not in USABLE for batch in _own(part) for status in batch["status"].to_pylist()
     )
@@ -113,66 +113,65 @@ def check_new(place: Path) -> None:
 
 
 def manifest_at(name: str) -> Path:
-    """The path of a manifest that a user names.
+    """Returns the path of a manifest that a user names.
 
     Raises:
-        DataError: there is none.
+        DataError: There is no such manifest.
     """
-    place = Path(name)
-    if not place.exists():
-        why = "a URL, expected a path: fetch it first" if is_url(name) else "no such file"
-        raise DataError(f"{name}: {why}")
-    if not place.is_file() or place.suffix.lower() != MANIFEST_SUFFIX:
+    path = Path(name)
+    if not path.exists():
+        reason = "a URL, expected a path: fetch it first" if is_url(name) else "no such file"
+        raise DataError(f"{name}: {reason}")
+    if not path.is_file() or path.suffix.lower() != MANIFEST_SUFFIX:
         raise DataError(
-            f"{place}: expected a manifest ({MANIFEST_SUFFIX}); make one of it: ivn data index"
+            f"{path}: expected a manifest ({MANIFEST_SUFFIX}); make one of it: ivn data index"
         )
-    return place
+    return path
 
 
 def read_manifest(path: str | os.PathLike[str]) -> SourceTable:
-    """The clips of a manifest, in its order, with absolute paths as they are and others joined to
-    its folder; without the rows whose ``status`` says why they cannot be used.
+    """Returns the sources of a manifest, in its order, without rows that are unusable by status.
 
-    ``labels`` and ``targets`` may also be structs, as other libraries write dictionaries.
+    Relative paths are joined to the manifest's folder. ``labels`` and ``targets`` may also be
+    structs, as other libraries write dictionaries.
 
     Raises:
-        DataError: the file is missing, damaged, no manifest, empty, or a row makes no sense.
+        DataError: The file does not exist, is damaged, no manifest or empty, or a row has an
+            invalid value.
     """
-    place = Path(path)
-    sources = table_of(_for_table(place), folder=os.fspath(place.parent / "x")[:-1])
+    file = Path(path)
+    sources = table_of(_for_table(file), folder=os.fspath(file.parent / "x")[:-1])
     if not sources:
-        if sources.left_out:
+        if sources.unusable:
             raise DataError(
-                f"{place}: the status of each of its {sources.left_out} rows says why it cannot "
-                "be used"
+                f"{file}: each of its {sources.unusable} rows is unusable: their status says why"
             )
-        raise DataError(f"{place}: a manifest without rows")
-    check_some_exist(place, sources)
+        raise DataError(f"{file}: a manifest without rows")
+    check_some_exist(file, sources)
     return sources
 
 
 def read_rows(
     path: str | os.PathLike[str], *, beside: str | os.PathLike[str] = ""
 ) -> Iterator[Row]:
-    """All rows of a manifest with all that is known of them, some in memory at a time.
+    """Yields all rows of a manifest with all columns; a few are in memory at a time.
 
     Args:
-        path: of the manifest.
-        beside: a new manifest that the rows are for: what was relative to this one's folder is
-            relative to that one's where it lies below it, and absolute elsewhere. Without it all
-            paths are absolute.
+        path: manifest to read.
+        beside: new manifest for the rows. Relative paths become relative to its folder where they
+            lie below it, and absolute elsewhere. Without it all paths become absolute.
 
     Raises:
-        DataError: as :func:`read_manifest`, when the row is met.
+        DataError: The manifest is invalid, see :func:`read_manifest`; raised at the invalid row.
     """
-    place = Path(path)
-    folder, target = place.parent.absolute(), os.path.join(Path(beside).parent.absolute(), "")
+    manifest = Path(path)
+    folder, target = manifest.parent.absolute(), os.path.join(Path(beside).parent.absolute(), "")
 
     def moved(file: str) -> str:
         whole = os.fspath(folder / file)
         return relative_to(whole, target) if beside and not os.path.isabs(file) else whole
 
-    for batch in _checked(place, schema()):
+    for batch in _checked(manifest, schema()):
         columns = [column.to_pylist() for column in batch.columns]
         for values in zip(*columns, strict=True):
             known = dict(zip(batch.schema.names, values, strict=True))
@@ -185,29 +184,29 @@ def read_rows(
 
 
 def relative_to(file: str, folder: str) -> str:
-    """The absolute path ``file`` as one relative to ``folder``, where it lies below it.
+    """Returns ``file`` relative to ``folder`` where it lies below it, otherwise as it is.
 
     Args:
-        file: the path.
-        folder: absolute, with a slash at its end.
+        file: absolute path.
+        folder: absolute path with a slash at its end.
     """
-    if _ODD.search(file):
+    if _REDUNDANT.search(file):
         file = os.fspath(PurePath(file))
     inside = file.startswith(folder) and "/../" not in file
     return file[len(folder) :] if inside else file
 
 
-def _batches(place: Path, rows: Iterable[Row]) -> "Iterator[pa.RecordBatch]":
-    """The rows as columns, some at a time."""
+def _batches(path: Path, rows: Iterable[Row]) -> "Iterator[pa.RecordBatch]":
+    """Yields the rows as columns, some at a time."""
     import pyarrow as pa
 
-    kinds, left = schema(), iter(rows)
-    while some := list(itertools.islice(left, _WRITTEN)):
+    fields, remaining = schema(), iter(rows)
+    while some := list(itertools.islice(remaining, _WRITTEN)):
         arrays = []
-        for kind, column in zip(kinds, zip(*map(values_of, some), strict=True), strict=True):
+        for field, column in zip(fields, zip(*map(values_of, some), strict=True), strict=True):
             try:
-                values = [list(one.items()) for one in column] if kind.name in MAPS else column
-                arrays.append(pa.array(values, kind.type))
+                values = [list(value.items()) for value in column] if field.name in MAPS else column
+                arrays.append(pa.array(values, field.type))
             except (
                 pa.ArrowException,
                 AttributeError,
@@ -215,87 +214,91 @@ def _batches(place: Path, rows: Iterable[Row]) -> "Iterator[pa.RecordBatch]":
                 ValueError,
                 OverflowError,
             ) as error:
-                raise DataError(f"{place}: column {kind.name}: {one_line(error)}") from error
-        yield pa.RecordBatch.from_arrays(arrays, schema=kinds)
+                raise DataError(f"{path}: column {field.name}: {one_line(error)}") from error
+        yield pa.RecordBatch.from_arrays(arrays, schema=fields)
 
 
-def _for_table(place: Path) -> "Iterator[pa.RecordBatch]":
-    """The rows with a table's columns and their status."""
+def _for_table(path: Path) -> "Iterator[pa.RecordBatch]":
+    """Yields the rows with the columns of a :class:`SourceTable` and their status."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     wanted = [columns().field(name) for name in columns().names if name != "size"]
-    kinds = pa.schema([*wanted, pa.field("bytes", pa.int64()), pa.field("status", pa.string())])
+    fields = pa.schema([*wanted, pa.field("bytes", pa.int64()), pa.field("status", pa.string())])
     names = [*columns().names, "status"]
-    for batch in _checked(place, kinds):
+    for batch in _checked(path, fields):
         rows = {name: batch["bytes" if name == "size" else name] for name in names}
-        # A path as pathlib would join it; times before the start or after the end as none.
-        rows["path"] = _tidy(rows["path"])
+        # Paths as pathlib writes them; times outside the file as its start and end.
+        rows["path"] = _without_redundant_parts(rows["path"])
         rows["start"] = pc.max_element_wise(rows["start"], 0.0)
         rows["end"] = pc.if_else(pc.less(rows["end"], 0.0), -1.0, rows["end"])
-        # As in Row.as_source.
+        # As in Row.as_source: a size is of use only for a member whose offset is known.
         unplaced = pc.or_(pc.equal(rows["member"], ""), pc.equal(rows["offset"], 0))
         rows["size"] = pc.if_else(unplaced, 0, rows["size"])
         yield pa.RecordBatch.from_pydict(rows)
 
 
-def _tidy(paths: "pa.Array") -> "pa.Array":
-    """Without the parts of a path that mean nothing, of which most paths have none."""
+def _without_redundant_parts(paths: "pa.Array") -> "pa.Array":
+    """Returns the paths as pathlib writes them; most are unchanged."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    odd = pc.match_substring_regex(paths, _ODD.pattern)
-    if not pc.any(odd).as_py():
+    redundant = pc.match_substring_regex(paths, _REDUNDANT.pattern)
+    if not pc.any(redundant).as_py():
         return paths
-    tidied = [os.fspath(PurePath(path)) for path in paths.filter(odd).to_pylist()]
-    return pc.replace_with_mask(paths, odd, pa.array(tidied, pa.string()))
+    written = [os.fspath(PurePath(path)) for path in paths.filter(redundant).to_pylist()]
+    return pc.replace_with_mask(paths, redundant, pa.array(written, pa.string()))
 
 
-def _checked(place: Path, wanted: "pa.Schema") -> "Iterator[pa.RecordBatch]":
-    """The rows with the columns of ``wanted``, some at a time."""
+def _checked(path: Path, wanted: "pa.Schema") -> "Iterator[pa.RecordBatch]":
+    """Yields the rows with the columns of ``wanted``, checked, some at a time."""
     import pyarrow as pa
     import pyarrow.parquet as parquet
 
-    if not place.is_file():
-        raise DataError(f"{place}: no such file")
+    if not path.is_file():
+        raise DataError(f"{path}: no such file")
     try:
-        # Not by name: that could be a URL, which Arrow would fetch.
-        with place.open("rb") as file, parquet.ParquetFile(file) as table:
-            there = table.schema_arrow.names
-            if "path" not in there:
+        # Arrow gets an open file: it would fetch a name that is a URL.
+        with path.open("rb") as file, parquet.ParquetFile(file) as table:
+            present = table.schema_arrow.names
+            if "path" not in present:
                 raise DataError(
-                    f"{place}: no column path among {', '.join(there[:8])}: not a manifest"
+                    f"{path}: no column path among {', '.join(present[:8])}: not a manifest"
                 )
-            if twice := [name for name in wanted.names if there.count(name) > 1]:
-                raise DataError(f"{place}: {there.count(twice[0])} columns {twice[0]}")
-            needed = [name for name in {*wanted.names, "source"} if name in there]
+            if twice := [name for name in wanted.names if present.count(name) > 1]:
+                raise DataError(f"{path}: {present.count(twice[0])} columns {twice[0]}")
+            needed = [name for name in {*wanted.names, "source"} if name in present]
             first = 1
             for batch in table.iter_batches(_READ, columns=needed):
                 batch.validate(full=True)
-                yield checked(batch, wanted, UNKNOWN, place, first)
+                yield checked(batch, wanted, UNKNOWN, path, first)
                 first += len(batch)
     except (pa.ArrowException, OSError, UnicodeDecodeError, ValueError) as error:
         if isinstance(error, DataError):
             raise
-        raise DataError(f"{place}: {_why(place, error)}") from error
+        raise DataError(f"{path}: {_why(path, error)}") from error
 
 
-def _why(place: Path, error: Exception) -> str:
-    return stand_in_at(place) or f"not a Parquet file that can be read ({one_line(error)})"
+def _why(path: Path, error: Exception) -> str:
+    return stand_in_at(path) or f"not a Parquet file that can be read ({one_line(error)})"
 
 
-# Parts of a path that mean nothing.
-_ODD = re.compile(r"//|(^|/)\.(/|$)|./$")
+# Parts of a path that pathlib removes.
+_REDUNDANT = re.compile(r"//|(^|/)\.(/|$)|./$")
 
 
-def check_some_exist(place: Path, sources: Sequence[Source]) -> None:
-    """Raise DataError where not one of ten paths of the list at ``place`` exists.
+def check_some_exist(path: Path, sources: Sequence[Source]) -> None:
+    """Raises DataError where none of ten of the sources of a list or manifest exists.
 
-    A few suffice: a wrong folder makes all paths wrong, and a long list would take minutes.
+    Ten are enough: a wrong folder makes all paths wrong, and a long list would take minutes.
+
+    Args:
+        path: list or manifest, for the message.
+        sources: its sources.
     """
     some = sources[:: max(1, len(sources) // 10)]
     if not any(os.path.exists(source.path) for source in some):
         raise DataError(
-            f"{place}: none of {len(some)} paths tried exists, {some[0].path} for one; "
+            f"{path}: none of {len(some)} paths tried exists, {some[0].path} for one; "
             "paths are taken relative to the list's folder"
         )

@@ -1,4 +1,4 @@
-"""A row of a manifest: its columns and their types."""
+"""The columns of a manifest's row and their types."""
 
 import operator
 import os
@@ -12,49 +12,53 @@ from ivn.media.source import Source
 if TYPE_CHECKING:
     import pyarrow as pa
 
-# Left and right are what the labels of these sets are about: mirrored clips would be wrong.
+# Labels of these data sets distinguish left from right: mirrored clips would be wrong.
 NEVER_MIRRORED = frozenset({"ssv2"})
 
 
 @dataclass(frozen=True)
 class Row:
-    """A row of a manifest; each attribute is a column of that name.
+    """A row of a manifest: one source with its facts. Each attribute is a column of that name.
 
-    Paths are absolute, or relative to the folder of the manifest. "", 0 and 0.0 mean unknown or
-    none, unless said otherwise.
+    Paths are absolute, or relative to the folder of the manifest. Unless an entry says otherwise,
+    "", 0 and 0.0 mean unknown or none.
 
     Attributes:
-        path: of the video, or of the tar that holds it.
+        path: path of the video, or of the tar with the video.
         member: name of the video inside the tar; "" where ``path`` is the video.
-        offset: of the member's first byte from the start of the tar.
-        start, end: seconds from the first frame; ``end`` -1 is the end of the file.
-        labels: name -> value. Several values of one name are one string, parted by ";".
+        offset: position of the member's first byte in the tar.
+        start, end: times in seconds from the first frame; ``end`` -1 is the end of the file.
+        labels: name -> value of each label. Several values of one name are one string, separated by
+            ";".
         captions: texts that describe the clip.
-        audio: path of a sound file beside the video.
+        audio: path of a sound file of the video.
         targets: kind -> path of a side file, such as depth, boxes, actions.
-        source: data set that the clip is from; clips of ``ssv2`` are never mirrored.
-        group: what no split may part, such as the film or the person; "" is the file itself.
-        width, height: of a frame as shown, in pixels.
-        fps: frames a second, on average.
-        frames: in the file.
-        duration: of the file, in seconds.
-        codec: of the video, by FFmpeg's name.
-        pixel_format: by FFmpeg's name, such as yuv420p.
-        rotation: degrees anticlockwise by which players turn the frames: 0, 90, 180 or 270.
-        mirrored: whether players then exchange left and right, as of front cameras' videos.
-        stream: which of the file's streams is the video, as FFmpeg counts: from 0.
-        streams: how many could be, the pictures of covers apart.
-        restarts: how often the file's clock jumps back, as where recordings were joined.
-        variable_rate: whether the time from frame to frame varies, or the file's clock jumps back.
-        keyframe_seconds: mean time between key frames.
-        bytes: of the video; those of a member within its tar.
-        hash: of the video's bytes, as ``sha256:`` and 64 hexadecimal digits.
+        source: name of the data set; clips of ``ssv2`` are never mirrored.
+        group: name shared by sources that no split may separate, such as those of one film; the
+            file itself where it is "".
+        width, height: pixels of a frame as it is shown.
+        fps: average number of frames per second.
+        frames: number of frames in the file.
+        duration: duration of the file, in seconds.
+        codec: FFmpeg's name of the codec.
+        pixel_format: FFmpeg's name of the pixel format, such as yuv420p.
+        rotation: angle by which players turn the frames, anticlockwise, in degrees: 0, 90, 180 or
+            270.
+        mirrored: whether players then exchange left and right, as for videos of front cameras.
+        stream: index of the video stream in the file, from 0.
+        streams: number of video streams, cover pictures excepted.
+        restarts: number of times that the file's clock jumps back, as where recordings were joined.
+        variable_rate: whether the time between frames varies, or the file's clock jumps back.
+        keyframe_seconds: mean time between key frames, in seconds.
+        bytes: size of the video; for a member of a tar, its own size.
+        hash: hash of the video's bytes: ``sha256:`` and 64 hexadecimal digits.
         phash: perceptual hash of some key frames.
-        status: "" not looked at, "ok", or why the video cannot be used.
-        decoder: the back end that fits the video; "" leaves it to the reader.
+        status: "" for a video that was not checked, "ok" for a usable one, otherwise the reason why
+            it is unusable.
+        decoder: name of the back end that fits the video; "" where the reader decides.
         flip: whether the clip may be mirrored.
-        weight: of the clip in sampling, where sources are mixed by weight.
-        extra: anything else, name -> value.
+        weight: relative frequency of the clip in sampling.
+        extra: name -> value of anything else.
     """
 
     path: str
@@ -110,7 +114,7 @@ class Row:
 
 
 def schema() -> "pa.Schema":
-    """The columns of :class:`Row` and their types in Parquet."""
+    """Returns the columns of :class:`Row` with their types in Parquet."""
     import pyarrow as pa
 
     text, words = pa.string(), pa.map_(pa.string(), pa.string())
@@ -152,12 +156,12 @@ def schema() -> "pa.Schema":
     return pa.schema([pa.field(name, kind) for name, kind in types.items()])
 
 
-# A row's values in the order of the columns.
+# Returns a row's values in the order of the columns.
 values_of: Callable[[Row], tuple[Any, ...]] = operator.attrgetter(
     *(column.name for column in fields(Row))
 )
 MAPS = ("labels", "targets", "extra")
-# What stands for null: the attribute's own default, and nothing yet where that is a collection.
+# Values in place of null: the defaults of attributes, except for collections.
 UNKNOWN = {
     column.name: "" if column.name == "path" else column.default
     for column in fields(Row)

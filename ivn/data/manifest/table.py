@@ -1,4 +1,4 @@
-"""Many sources in little memory, shared by processes."""
+"""Keeps many sources in little memory that processes share."""
 
 import bisect
 import itertools
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from torch import Tensor
 
-# The status of a video of which every frame has been decoded; and of those that nobody refused.
+# The status of a video whose frames were all decoded; and those of rows that are usable.
 OK = "ok"
 USABLE = ("", OK)
 
-# Sources that are Python objects at a time, while going through all.
+# Sources that are Python objects at a time while iterating.
 _ROWS = 4096
 
 
 def columns() -> "pa.Schema":
-    """What a table knows of each source, as columns; see :class:`ivn.media.source.Source`."""
+    """Returns the columns of a table: attributes of :class:`ivn.media.source.Source`, weight."""
     import pyarrow as pa
 
     text, words = pa.string(), pa.map_(pa.string(), pa.string())
@@ -49,21 +49,22 @@ def columns() -> "pa.Schema":
 
 
 class SourceTable(Sequence[Source]):
-    """Sources as columns of Arrow in memory that processes share; each is made when asked for.
+    """A sequence of sources, stored as Arrow columns in memory that processes share.
 
-    A process that is started with it maps the same memory; any other pickle holds a copy. A slice
-    is a table of the same memory.
+    Each access makes a new Source. A process that is started with the table maps the same memory;
+    any other pickle has a copy. A slice is a table of the same memory.
 
     Attributes:
-        left_out: rows of the manifest that are not here, since their status says why.
+        unusable: number of the manifest's rows that are not in the table, since their status is a
+            reason why they are unusable.
     """
 
-    def __init__(self, memory: "_Memory", rows: range) -> None:
+    def __init__(self, memory: "_SharedRows", rows: range) -> None:
         self._memory, self._rows = memory, rows
 
     @property
-    def left_out(self) -> int:
-        return self._memory.left_out
+    def unusable(self) -> int:
+        return self._memory.unusable
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -94,170 +95,170 @@ class SourceTable(Sequence[Source]):
         return f"<{len(self)} sources>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _reopened, (*self._memory.handed_over(), self._rows)
+        return _unpickled, (*self._memory.pickled(), self._rows)
 
     def weights(self) -> "Tensor":
-        """How often each is drawn, fp64 ``[N]``."""
+        """Returns the weight of each source, fp64 ``[N]``."""
         import numpy as np
         import torch
 
-        found = [part["weight"].to_numpy() for part in self._memory.parts(self._rows)]
-        return torch.from_numpy(np.concatenate(found or [np.empty(0)]))
+        weights = [part["weight"].to_numpy() for part in self._memory.parts(self._rows)]
+        return torch.from_numpy(np.concatenate(weights or [np.empty(0)]))
 
-    def named(self, suffixes: Sequence[str]) -> "Tensor":
-        """Whose names end in one of ``suffixes``, in small letters or capitals, bool ``[N]``."""
+    def have_suffix(self, suffixes: Sequence[str]) -> "Tensor":
+        """Returns whether each name ends in one of ``suffixes``, in any case, bool ``[N]``."""
         import numpy as np
         import pyarrow.compute as pc
         import torch
 
         pattern = "(?i)(" + "|".join(map(re.escape, suffixes)) + ")$"
-        found = [
+        matches = [
             pc.match_substring_regex(
                 pc.if_else(pc.equal(part["member"], ""), part["path"], part["member"]), pattern
             ).to_numpy(zero_copy_only=False)
             for part in self._memory.parts(self._rows)
         ]
-        return torch.from_numpy(np.concatenate(found or [np.empty(0, bool)]))
+        return torch.from_numpy(np.concatenate(matches or [np.empty(0, bool)]))
 
-    def described(self) -> Iterator[tuple[Any, ...]]:
-        """As :func:`ivn.data.manifest.identity.described` of a list, without making the sources."""
+    def training_fields(self) -> Iterator[tuple[Any, ...]]:
+        """Yields :func:`ivn.data.manifest.identity.training_fields` without making the sources."""
         for part in self._memory.parts(self._rows):
-            yield from self._memory.described(part)
+            yield from self._memory.training_fields(part)
 
-    def outermost(self) -> tuple[str, str]:
-        """The paths that a sorted list of them would begin and end with."""
+    def outermost_paths(self) -> tuple[str, str]:
+        """Returns the first and the last path in sorted order."""
         import pyarrow.compute as pc
 
         ends: list[str] = []
         for part in self._memory.parts(self._rows):
-            paths = self._memory.places(part)
+            paths = self._memory.paths(part)
             ends += pc.min_max(paths).as_py().values()
         return min(ends), max(ends)
 
 
 def table_of(batches: "Iterable[pa.RecordBatch]", *, folder: str) -> SourceTable:
-    """A table of those rows whose ``status`` does not say why they cannot be used.
+    """Returns a table of the rows that are usable by their status.
 
     Args:
-        batches: rows with the columns of :func:`columns` and ``status``; a map may be null, nothing
-            else.
-        folder: what paths that are not absolute are relative to: "", or with a slash at its end.
+        batches: rows with the columns of :func:`columns` and ``status``; only maps may be null.
+        folder: prefix of relative paths: "", or a folder with a slash at its end.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
 
     usable = pa.array(USABLE, pa.string())
-    left_out = 0
-    with _nameless() as file:
+    unusable = 0
+    with _anonymous_file() as file:
         with pa.ipc.new_file(file, columns()) as writer:
             for batch in batches:
                 kept = batch.filter(pc.is_in(batch["status"], usable))
-                left_out += len(batch) - len(kept)
-                # Copied, since what is sliced out of another batch would be written with it.
+                unusable += len(batch) - len(kept)
+                # A copy, since a slice would be written with the whole batch.
                 writer.write_batch(kept.drop_columns(["status"]))
         file.flush()
         size = file.tell()
-        memory = _Memory(os.dup(file.fileno()), size, folder, left_out)
+        memory = _SharedRows(os.dup(file.fileno()), size, folder, unusable)
     return SourceTable(memory, range(memory.count))
 
 
-def _nameless() -> IO[bytes]:
-    """A file that no other process can open, in memory where the system has such."""
+def _anonymous_file() -> IO[bytes]:
+    """Opens a file that no other process can open, in memory where the system allows it."""
     if hasattr(os, "memfd_create"):
-        # Not shared memory of /dev/shm: containers often have 64 MB of that.
+        # Not in /dev/shm, which often has only 64 MB in containers.
         return os.fdopen(os.memfd_create("ivn sources"), "w+b")
     return tempfile.TemporaryFile()
 
 
-def _reopened(memory: Any, size: int, folder: str, left_out: int, rows: range) -> SourceTable:
-    """What :meth:`SourceTable.__reduce__` took apart."""
+def _unpickled(memory: Any, size: int, folder: str, unusable: int, rows: range) -> SourceTable:
+    """Makes the table that :meth:`SourceTable.__reduce__` describes."""
     if not isinstance(memory, bytes):
-        return SourceTable(_Memory(memory.detach(), size, folder, left_out), rows)
-    with _nameless() as file:
+        return SourceTable(_SharedRows(memory.detach(), size, folder, unusable), rows)
+    with _anonymous_file() as file:
         file.write(memory)
         file.flush()
-        return SourceTable(_Memory(os.dup(file.fileno()), size, folder, left_out), rows)
+        return SourceTable(_SharedRows(os.dup(file.fileno()), size, folder, unusable), rows)
 
 
-class _Memory:
-    """Rows in Arrow's IPC format, in mapped memory that has no name.
+class _SharedRows:
+    """Rows in Arrow's IPC format, in mapped anonymous memory.
 
     Args:
-        descriptor: of the memory; closed with this object.
-        size: of it, in bytes.
-        folder, left_out: as in :func:`table_of`.
+        descriptor: file descriptor of the memory; closed with this object.
+        size: length of the memory, in bytes.
+        folder: prefix of relative paths, see :func:`table_of`.
+        unusable: number of rows that are not included.
     """
 
-    def __init__(self, descriptor: int, size: int, folder: str, left_out: int) -> None:
+    def __init__(self, descriptor: int, size: int, folder: str, unusable: int) -> None:
         import pyarrow as pa
 
         weakref.finalize(self, os.close, descriptor)
         self._descriptor, self._size = descriptor, size
-        self._folder, self.left_out = folder, left_out
+        self._folder, self.unusable = folder, unusable
         mapped = mmap.mmap(descriptor, size, prot=mmap.PROT_READ)
         reader = pa.ipc.open_file(pa.py_buffer(mapped))
         self._batches = [reader.get_batch(index) for index in range(reader.num_record_batches)]
         self._starts = list(itertools.accumulate(map(len, self._batches), initial=0))
 
-    def handed_over(self) -> tuple[Any, ...]:
-        """What :func:`_reopened` makes one of, in another process or in this one."""
+    def pickled(self) -> tuple[Any, ...]:
+        """Returns the arguments of :func:`_unpickled` before the rows."""
         if multiprocessing.context.get_spawning_popen() is None:
             with mmap.mmap(self._descriptor, self._size, prot=mmap.PROT_READ) as mapped:
-                return mapped[:], self._size, self._folder, self.left_out
-        return DupFd(self._descriptor), self._size, self._folder, self.left_out
+                return mapped[:], self._size, self._folder, self.unusable
+        return DupFd(self._descriptor), self._size, self._folder, self.unusable
 
     def parts(self, rows: range) -> "Iterator[pa.RecordBatch]":
-        """The rows in their order, some at a time."""
+        """Yields the rows in their order, some at a time."""
         for first in range(0, len(rows), _ROWS):
             some = rows[first : first + _ROWS]
             runs = [some] if some.step == 1 else [range(row, row + 1) for row in some]
             for run in runs:
-                at = run.start
-                while at < run.stop:
-                    number = bisect.bisect_right(self._starts, at) - 1
-                    length = min(run.stop, self._starts[number + 1]) - at
-                    yield self._batches[number].slice(at - self._starts[number], length)
-                    at += length
+                first_row = run.start
+                while first_row < run.stop:
+                    number = bisect.bisect_right(self._starts, first_row) - 1
+                    length = min(run.stop, self._starts[number + 1]) - first_row
+                    yield self._batches[number].slice(first_row - self._starts[number], length)
+                    first_row += length
 
     @property
     def count(self) -> int:
-        """Of all rows."""
+        """Number of all rows."""
         return self._starts[-1]
 
     def sources(self, part: "pa.RecordBatch") -> Iterator[Source]:
-        """The sources of some rows."""
+        """Yields the sources of some rows."""
         columns = [column.to_pylist() for column in part.columns]
         for path, start, end, flip, group, labels, targets, *rest in zip(*columns, strict=True):
             yield Source(
-                self._place(path),
+                self._whole_path(path),
                 start=start,
                 end=end,
                 flip=flip,
                 group=group,
                 labels=dict(labels or ()),
-                targets={kind: self._place(file) for kind, file in targets or ()},
+                targets={kind: self._whole_path(file) for kind, file in targets or ()},
                 member=rest[0],
                 offset=rest[1],
                 size=rest[2],
                 decoder=rest[3],
             )
 
-    def described(self, part: "pa.RecordBatch") -> Iterator[tuple[Any, ...]]:
-        """What :func:`ivn.data.manifest.identity.described` tells, of some rows."""
+    def training_fields(self, part: "pa.RecordBatch") -> Iterator[tuple[Any, ...]]:
+        """Yields :func:`ivn.data.manifest.identity.training_fields` of some rows."""
         import pyarrow.compute as pc
 
         labels = pc.map_lookup(part["labels"], "label", "last").to_pylist()
-        paths = self.places(part).to_pylist()
+        paths = self.paths(part).to_pylist()
         names = ("start", "end", "flip", "member", "weight")
         yield from zip(paths, labels, *(part[name].to_pylist() for name in names), strict=True)
 
-    def places(self, part: "pa.RecordBatch") -> "pa.Array":
-        """The whole paths of some rows."""
+    def paths(self, part: "pa.RecordBatch") -> "pa.Array":
+        """Returns the paths of some rows, with the folder where they are relative."""
         import pyarrow.compute as pc
 
         paths = part["path"]
         inside = pc.binary_join_element_wise(self._folder, paths, "")
         return pc.if_else(pc.starts_with(paths, "/"), paths, inside)
 
-    def _place(self, path: str) -> str:
+    def _whole_path(self, path: str) -> str:
         return path if path.startswith("/") else self._folder + path

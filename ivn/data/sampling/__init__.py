@@ -1,1 +1,1 @@
-"""The clips of each step, and the frames of each clip."""
+"""Chooses the clips of each step and the frames of each clip."""

@@ -1,4 +1,4 @@
-"""Which frames of a video make a clip: sparse sampling over its whole length.
+"""Chooses the frames of a clip: sparse sampling over the whole length of a video.
 
 Temporal segment networks (Wang et al., ECCV 2016): one random frame in each of T equal segments.
 """
@@ -14,18 +14,18 @@ from ivn.ops.random import random_words
 def frame_numbers(
     total: int, frames: int, key: Tensor, *, offsets: FrameOffsets = "correct"
 ) -> list[int]:
-    """One uniform random frame in each of ``frames`` equal segments, ascending.
+    """Returns one uniform random frame in each of ``frames`` equal segments, ascending.
 
-    A video shorter than ``frames`` gives sorted uniform draws with repetition.
+    For a video shorter than ``frames`` they are sorted uniform draws with repetition.
 
     Args:
-        total: frames in the video, at least 1.
-        frames: frames wanted.
-        key: int64 ``[1, 4]`` of the sample.
-        offsets: ``"correct"`` covers all frames, segment ``i`` being ``[i * total // frames,
-            (i + 1) * total // frames)``. ``"released"`` is what the released code does: segments
-            of ``total // frames`` frames, every number one less than drawn, so that the first
-            may be -1, the last frame; short videos give -1 alone.
+        total: number of frames in the video, at least 1.
+        frames: number of frames in the clip.
+        key: key of the sample, int64 ``[1, 4]``.
+        offsets: ``"correct"`` covers all frames: segment ``i`` is ``[i * total // frames,
+            (i + 1) * total // frames)``. ``"released"`` follows the released code: segments have
+            ``total // frames`` frames, and every number is one less than drawn, so that the first
+            may be -1, the last frame; short videos give -1 only.
     """
     _check(total, frames)
     words = random_words(key, Purpose.FRAMES, frames)[0]
@@ -39,7 +39,7 @@ def frame_numbers(
 
 
 def centre_frame_numbers(total: int, frames: int) -> list[int]:
-    """The middle frame of each of ``frames`` equal segments: what inference sees."""
+    """Returns the middle frame of each of ``frames`` equal segments, which inference uses."""
     _check(total, frames)
     return [(2 * segment + 1) * total // (2 * frames) for segment in range(frames)]
 

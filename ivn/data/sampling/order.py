@@ -1,4 +1,4 @@
-"""Which source comes when: a keyed permutation an epoch, and keyed substitutes."""
+"""Orders the sources of an epoch by a keyed permutation, and chooses keyed substitutes."""
 
 import torch
 from torch import Tensor
@@ -6,37 +6,38 @@ from torch import Tensor
 from ivn.keys import Purpose, make_keys
 from ivn.ops.random import random_words
 
-# Sources whose random words are made at a time: a million at once would take 200 MB.
+# Sources whose random words are drawn at a time: a million at once would take 200 MB.
 _CHUNK = 2**16
 
 
-# Of weights, which are sums of 2**-32: their sums are exact.
+# Weights are counted in units of 2**-32, so that their sums are exact.
 _UNIT = 2**32
 
 
 def epoch_order(seed: int, epoch: int, count: int, *, layer: int = 0) -> Tensor:
-    """A permutation of ``count`` sources, int64 ``[count]``, by sorting keyed random words.
+    """Returns a random permutation of the sources, int64 ``[count]``, by sorting random words.
 
     Args:
-        seed, epoch: of the run.
-        count: of the sources.
-        layer: other permutations for what is drawn beside.
+        seed: seed of the run.
+        epoch: number of the epoch, from 0.
+        count: number of the sources.
+        layer: number of the permutation; other layers give independent ones.
     """
     return _sorted(seed, epoch, [torch.arange(count)], layer)
 
 
 def weighted_order(seed: int, epoch: int, weights: Tensor, *, layer: int = 0) -> Tensor:
-    """Sources in random order, each as often as its weight says, int64 ``[epoch_length(weights)]``.
+    """Returns sources in random order, each as often as its weight says, int64 ``[n]``.
 
-    A source of weight w is there floor(w) times or once more, w times on average: the numbers are
-    those of whole steps, from a random start, in the sum of the weights up to each source
-    (systematic sampling; Madow 1949), so that every stretch of the sources has its share to within
-    one. Where the sum is not whole, the last one drawn may be left out. With all weights 1 it is
-    :func:`epoch_order`.
+    A source of weight w occurs floor(w) times or once more, w times on average: its number is that
+    of the whole steps, from a random start, within its part of the cumulative sum of the weights
+    (systematic sampling; Madow 1949). So every range of sources has its share to within one. The
+    length n is :func:`epoch_length`, a sum that is not whole being rounded down. With all weights 1
+    the result is :func:`epoch_order`.
 
     Args:
-        seed, epoch, layer: as there.
-        weights: fp64 ``[N]``, at least 0.
+        seed, epoch, layer: key of the order, see :func:`epoch_order`.
+        weights: weight of each source, fp64 ``[N]``, at least 0.
     """
     sums = (weights * _UNIT).round().to(torch.int64).cumsum(0)
     start = random_words(make_keys(seed, epoch, [0]), Purpose.WEIGHT, 1, layer=layer)[0, 0]
@@ -46,12 +47,12 @@ def weighted_order(seed: int, epoch: int, weights: Tensor, *, layer: int = 0) ->
 
 
 def epoch_length(weights: Tensor) -> int:
-    """How many sources an epoch of these weights has: their sum, rounded down."""
+    """Returns the number of draws in an epoch of these weights: their sum, rounded down."""
     return int((weights * _UNIT).round().to(torch.int64).sum()) // _UNIT
 
 
 def _sorted(seed: int, epoch: int, copies: list[Tensor], layer: int) -> Tensor:
-    """Sources in the order of words of their own, for each copy others."""
+    """Sorts sources by random words, one word for each copy of a source."""
     words = [
         _words(make_keys(seed, epoch, chunk), layer + copy)
         for copy, sources in enumerate(copies)
@@ -62,24 +63,25 @@ def _sorted(seed: int, epoch: int, copies: list[Tensor], layer: int) -> Tensor:
 
 def _words(keys: Tensor, layer: int) -> Tensor:
     words = random_words(keys, Purpose.ORDER, 2, layer=layer)
-    # 63 bits: two sources share a value once in 10**7 epochs of a million, and then stay in order.
+    # 63 bits: two sources share a value once in 10**7 epochs of a million, and then keep their
+    # order.
     return (words[:, 0] << 31) | (words[:, 1] >> 1)
 
 
 def substitutes(key: Tensor, index: int, count: int, tries: int) -> list[int]:
-    """Distinct sources to try in turn in place of a broken one, at most ``tries``.
+    """Returns distinct sources to try one after another instead of an unusable one.
 
     Args:
-        key: int64 ``[1, 4]`` of the sample.
-        index: of the broken source, never among the substitutes.
-        count: of all sources.
-        tries: how many at most; fewer where there are fewer sources.
+        key: key of the sample, int64 ``[1, 4]``.
+        index: index of the unusable source, which is not among the substitutes.
+        count: number of all sources.
+        tries: number of substitutes; there are fewer where there are fewer sources.
     """
     words = random_words(key, Purpose.REPLACE, tries)[0].tolist()
-    taken = [index]
+    excluded = [index]
     for word in words[: count - 1]:
-        candidate = word * (count - len(taken)) >> 32
-        for other in sorted(taken):
+        candidate = word * (count - len(excluded)) >> 32
+        for other in sorted(excluded):
             candidate += other <= candidate
-        taken.append(candidate)
-    return taken[1:]
+        excluded.append(candidate)
+    return excluded[1:]

@@ -1,4 +1,4 @@
-"""What every step is made of: which sources, under which keys, and what stands in for them.
+"""Plans each step: its sources, the keys of their clips, and substitutes for unusable files.
 
 B clips of the global batch, R clips of each source (``data.repeats``), G = B / R sources.
 """
@@ -11,37 +11,38 @@ from torch import Tensor
 
 from ivn.data.batch import Replacement
 from ivn.data.config import DataConfig
-from ivn.data.sampling.pools import IMAGES_LAYER, Stock, are_images, source_weights
+from ivn.data.sampling.pools import IMAGES_LAYER, SourcePool, are_images, source_weights
 from ivn.errors import DataError
 from ivn.keys import make_keys
 from ivn.media.source import IMAGE_SUFFIXES, Source
 from ivn.media.storage import name_of
 
-# Broken files in a row, in one place of a batch, after which the data as a whole is at fault.
-_TRIES = 10
+# Substitutes for one slot of a batch; if all are unusable, the data as a whole is at fault.
+_SUBSTITUTES = 10
 
 
 class Plan:
-    """The sources and keys of any step, from nothing but the config and the step's number.
+    """The sources and keys of any step, which follow from the config and the step's number.
 
-    Step ``s`` is batch ``s % steps_per_epoch`` of epoch ``s // steps_per_epoch``, whose order is
-    a keyed permutation of all sources, each as often as its weight says; sources left over at an
-    epoch's end are dropped. Where images have a share of every batch, epochs are those of the
-    videos, and the images go round by themselves.
+    Step ``s`` is batch ``s % steps_per_epoch`` of epoch ``s // steps_per_epoch``. The order of an
+    epoch is a keyed permutation of all sources, each as often as its weight says; a last part
+    smaller than a batch is dropped. Where images have a share of every batch, epochs count the
+    videos, and the images have epochs of their own.
 
     Args:
-        sources: all there are; held as given.
-        config: seed, repeats and the share of images.
-        batch_size: B.
-        rank, world_size: whose rows :meth:`places` gives: ``rank * b`` to ``(rank + 1) * b``,
-            ``b = batch_size // world_size``.
+        sources: all sources.
+        config: settings with the seed, the repeats and the share of images.
+        batch_size: size B of the global batch.
+        rank, world_size: number of this process and of all. It gets rows ``rank * b`` to
+            ``(rank + 1) * b`` of the global batch, ``b = batch_size // world_size``.
 
     Attributes:
-        steps_per_epoch: whole batches in an epoch.
+        sources_per_batch: number G of sources in the global batch.
+        steps_per_epoch: number of whole batches in an epoch.
 
     Raises:
-        ValueError: the batch does not divide, or there are fewer sources than it needs.
-        DataError: weights make no sense.
+        ValueError: The batch does not divide among the processes, or there are too few sources.
+        DataError: A weight is out of range, or all are 0.
     """
 
     def __init__(
@@ -61,32 +62,33 @@ class Plan:
                 "that divides among the processes"
             )
         self.sources, self.config = sources, config
-        self.groups = batch_size // R
-        image_places = self._image_places()
-        self._stocks = self._divided(len(image_places) > 0)
-        self._counts = [self.groups - len(image_places), len(image_places)]
-        videos = self._stocks[0]
+        self.sources_per_batch = batch_size // R
+        image_slots = self._image_slots()
+        self._pools = self._divided(apart=len(image_slots) > 0)
+        self._counts = [self.sources_per_batch - len(image_slots), len(image_slots)]
+        videos = self._pools[0]
         if len(videos) < self._counts[0]:
-            what = "videos" if len(image_places) else "clips"
+            what = "videos" if len(image_slots) else "clips"
             raise ValueError(
                 f"{len(videos)} {what} are fewer than one batch of {self._counts[0]}: "
                 "give more clips or a smaller batch size"
             )
         self.steps_per_epoch = len(videos) // self._counts[0]
-        # Of a round: videos that are left over at its end are dropped, images go on.
-        self._lengths = [self.steps_per_epoch * self._counts[0], len(self._stocks[-1])]
-        is_image = torch.zeros(self.groups, dtype=torch.bool)
-        is_image[image_places] = True
-        share = self.groups // world_size
+        # Draws per epoch: the last videos are dropped, images are all drawn.
+        self._lengths = [self.steps_per_epoch * self._counts[0], len(self._pools[-1])]
+        is_image = torch.zeros(self.sources_per_batch, dtype=torch.bool)
+        is_image[image_slots] = True
+        share = self.sources_per_batch // world_size
         self._mine = torch.arange(share * rank, share * (rank + 1))
-        # For each of this rank's places: of which stock, and which of the batch's from there.
+        # The pool of each of this rank's slots, and its number among the batch's draws from that
+        # pool.
         self._kind = is_image[self._mine].long()
         nth = torch.stack([(~is_image).cumsum(0), is_image.cumsum(0)]) - 1
         self._nth = nth[self._kind, self._mine]
 
-    def _image_places(self) -> Tensor:
-        """The places of a batch that images have, int64."""
-        config, G = self.config, self.groups
+    def _image_slots(self) -> Tensor:
+        """Returns the slots of a batch that have images, int64."""
+        config, G = self.config, self.sources_per_batch
         if config.images == "as_listed":
             return torch.empty(0, dtype=torch.int64)
         count = round(config.image_share * G)
@@ -99,101 +101,107 @@ class Plan:
             return torch.arange(G - count, G)
         return (torch.arange(count) * G + G - 1) // count
 
-    def _divided(self, apart: bool) -> list[Stock]:
-        """All sources, or videos and images."""
-        rows, weights = torch.arange(len(self.sources)), source_weights(self.sources)
+    def _divided(self, *, apart: bool) -> list[SourcePool]:
+        """Returns one pool of all sources, or two of videos and images ``apart``."""
+        indices, weights = torch.arange(len(self.sources)), source_weights(self.sources)
         seed = self.config.seed
         if not apart:
-            return [Stock(seed, rows, weights)]
+            return [SourcePool(seed, indices, weights)]
         image = are_images(self.sources)
         if not image.any():
             raise ValueError(
-                f"data.images is {self.config.images} and none of the {len(rows)} sources is an "
+                f"data.images is {self.config.images} and none of the {len(indices)} sources is an "
                 f"image ({' '.join(IMAGE_SUFFIXES)})"
             )
         return [
-            Stock(seed, rows[~image], weights[~image]),
-            Stock(seed, rows[image], weights[image], layer=IMAGES_LAYER),
+            SourcePool(seed, indices[~image], weights[~image]),
+            SourcePool(seed, indices[image], weights[image], layer=IMAGES_LAYER),
         ]
 
     def keys(self, step: int) -> Tensor:
-        """The keys of this rank's clips, int64 ``[B / world_size, 4]``."""
+        """Returns the keys of this rank's clips, int64 ``[B / world_size, 4]``."""
         R = self.config.repeats
         epoch, index = divmod(step, self.steps_per_epoch)
-        positions = index * self.groups + self._mine
+        positions = index * self.sources_per_batch + self._mine
         keys = make_keys(self.config.seed, epoch, positions.repeat_interleave(R))
         keys[:, 3] = torch.arange(R).repeat(len(positions))
         return keys
 
-    def places(self, step: int, keys: Tensor) -> list["Place"]:
-        """The sources of this rank's clips of a step, ``keys`` being theirs."""
+    def slots(self, step: int, keys: Tensor) -> list["BatchSlot"]:
+        """Returns the slots of this rank's clips.
+
+        Args:
+            step: number of the step.
+            keys: keys of these clips, as from :meth:`keys`.
+        """
         R = self.config.repeats
         return [
-            Place(self, self._stocks[kind], row, place * R, keys[place * R : (place + 1) * R])
-            for place, (kind, row) in enumerate(
-                zip(self._kind.tolist(), self._rows(step).tolist(), strict=True)
+            BatchSlot(self, self._pools[kind], source, slot * R, keys[slot * R : (slot + 1) * R])
+            for slot, (kind, source) in enumerate(
+                zip(self._kind.tolist(), self._drawn(step).tolist(), strict=True)
             )
         ]
 
-    def _rows(self, step: int) -> Tensor:
-        """The sources of this rank's places."""
-        rows = torch.empty_like(self._nth)
-        for kind, stock in enumerate(self._stocks):
-            mine = self._kind == kind
-            drawn = step * self._counts[kind] + self._nth[mine]
-            epochs = drawn // self._lengths[kind]
-            found = torch.empty_like(drawn)
+    def _drawn(self, step: int) -> Tensor:
+        """Returns the sources of this rank's slots, as indices among all."""
+        sources = torch.empty_like(self._nth)
+        for kind, pool in enumerate(self._pools):
+            of_kind = self._kind == kind
+            draws = step * self._counts[kind] + self._nth[of_kind]
+            epochs = draws // self._lengths[kind]
+            drawn = torch.empty_like(draws)
             for epoch in epochs.unique().tolist():
-                here = epochs == epoch
-                found[here] = stock.at(epoch, drawn[here] % self._lengths[kind])
-            rows[mine] = found
-        return rows
+                in_epoch = epochs == epoch
+                drawn[in_epoch] = pool.at(epoch, draws[in_epoch] % self._lengths[kind])
+            sources[of_kind] = drawn
+        return sources
 
 
 @dataclass
-class Place:
-    """A source's place in a batch, which another takes where the file is broken.
+class BatchSlot:
+    """A slot of a batch: a source with R clips, or a substitute where its file is unusable.
 
     Attributes:
-        stock: what it and its substitutes are drawn from.
-        chosen: the source that is meant for it.
-        row: of this rank's batch: the first of its clips.
-        keys: int64 ``[R, 4]``, of its clips.
+        plan: plan that the slot is from.
+        pool: pool of the source and its substitutes.
+        drawn: index of the source that was drawn for the slot.
+        row: row of its first clip in this rank's batch.
+        keys: keys of its clips, int64 ``[R, 4]``.
     """
 
     plan: Plan
-    stock: Stock
-    chosen: int
+    pool: SourcePool
+    drawn: int
     row: int
     keys: Tensor
-    _broken: list[tuple[str, str]] = field(default_factory=list)
-    _others: list[int] = field(default_factory=list)
+    _unusable: list[tuple[str, str]] = field(default_factory=list)  # names and reasons
+    _substitutes: list[int] = field(default_factory=list)
 
     @property
     def source(self) -> Source:
-        """What is to be read: the first source of the place that is not known to be broken."""
-        tries = len(self._broken)
-        return self.plan.sources[self._others[tries - 1] if tries else self.chosen]
+        """The source to read: the first that was not marked as unusable."""
+        tries = len(self._unusable)
+        return self.plan.sources[self._substitutes[tries - 1] if tries else self.drawn]
 
-    def broken(self, reason: str) -> None:
-        """Put a substitute in the place of :attr:`source`, which cannot be used.
+    def mark_unusable(self, reason: str) -> None:
+        """Replaces :attr:`source`, which is unusable, by a substitute.
 
         Raises:
-            DataError: it was the last of ten in a row, or of all there are.
+            DataError: All ten substitutes, or all sources, are unusable.
         """
-        if not self._broken:
-            self._others = self.stock.substitutes(self.keys[:1], self.chosen, _TRIES)
-        self._broken.append((name_of(self.source), reason))
-        if len(self._broken) <= len(self._others):
+        if not self._unusable:
+            self._substitutes = self.pool.substitutes(self.keys[:1], self.drawn, _SUBSTITUTES)
+        self._unusable.append((name_of(self.source), reason))
+        if len(self._unusable) <= len(self._substitutes):
             return
-        reasons = "; ".join(reason for _, reason in self._broken)
-        if len(self._broken) == self.stock.different:
+        reasons = "; ".join(reason for _, reason in self._unusable)
+        if len(self._unusable) == self.pool.distinct:
             raise DataError(f"no file can be used: {reasons}")
-        raise DataError(f"{len(self._broken)} broken files in a row: {reasons}")
+        raise DataError(f"{len(self._unusable)} unusable files in a row: {reasons}")
 
-    def replaced(self) -> list[Replacement]:
-        """The files that were broken, now that :attr:`source` could be used."""
+    def substitutions(self) -> list[Replacement]:
+        """Returns the files that were unusable, now that :attr:`source` is not."""
         return [
-            Replacement(path, reason, name_of(self.source), self.row)
-            for path, reason in self._broken
+            Replacement(name, reason, name_of(self.source), self.row)
+            for name, reason in self._unusable
         ]

@@ -36,16 +36,16 @@ class View:
 
     Attributes:
         phase: position of the frame in each part, as a share of its length; 1/2 is the middle.
-        place: position of the largest square along the longer side; 0 is the start, 1/2 the middle.
+        position: place of the largest square along the longer side; 0 is the start, 1/2 the middle.
     """
 
     phase: Fraction = _HALF
-    place: Fraction = _HALF
+    position: Fraction = _HALF
 
     @property
     def name(self) -> str:
         """Name of the view, the same in every grid."""
-        return f"{self.phase} {self.place}"
+        return f"{self.phase} {self.position}"
 
     def frames(self, total: int, frames: int, source: Source) -> list[int]:
         """Returns the numbers of the clip's ``frames`` frames in a window of ``total``."""
@@ -54,7 +54,9 @@ class View:
     def crop(self, height: int, width: int, source: Source) -> Crop:
         """Returns the square of a frame."""
         side = min(height, width)
-        return Crop(int((height - side) * self.place), int((width - side) * self.place), side, side)
+        return Crop(
+            int((height - side) * self.position), int((width - side) * self.position), side, side
+        )
 
 
 @dataclass(frozen=True)
@@ -101,9 +103,11 @@ def grid(clips: int, crops: int) -> list[View]:
     """
     if clips < 1 or crops < 1:
         raise DataError(f"{clips} clips x {crops} crops: expected at least 1 of each")
-    places = [Fraction(crop, crops - 1) if crops > 1 else _HALF for crop in range(crops)]
+    positions = [Fraction(crop, crops - 1) if crops > 1 else _HALF for crop in range(crops)]
     return [
-        View(Fraction(2 * clip + 1, 2 * clips), place) for clip in range(clips) for place in places
+        View(Fraction(2 * clip + 1, 2 * clips), position)
+        for clip in range(clips)
+        for position in positions
     ]
 
 

@@ -67,7 +67,7 @@ GRIDS = {
 
 
 @dataclass(frozen=True)
-class Labelled:
+class LabelledFeatures:
     """Labelled features that heads are searched and fitted on.
 
     Attributes:
@@ -104,11 +104,11 @@ class HeadKind(ABC):
     points: list[Point]
 
     @abstractmethod
-    def scores(self, data: Labelled, clips: Tensor) -> Scores:
+    def scores(self, data: LabelledFeatures, clips: Tensor) -> Scores:
         """Returns the scores of every point, from the training videos ``clips`` alone."""
 
     @abstractmethod
-    def fitted(self, data: Labelled, clips: Tensor, point: Point) -> Readout:
+    def fitted(self, data: LabelledFeatures, clips: Tensor, point: Point) -> Readout:
         """Returns the head of one point, fitted to ``clips``."""
 
 
@@ -119,7 +119,7 @@ class NetworkKind(HeadKind):
         self.name, self.points = name, grid.points()
         self._head, self._judges, self._training = head, grid.judges, training
 
-    def scores(self, data: Labelled, clips: Tensor) -> Scores:
+    def scores(self, data: LabelledFeatures, clips: Tensor) -> Scores:
         fold = inner_folds(data, clips, seed=self._training.seed)
         judges = range(min(self._judges, int(fold.max()) + 1))
         samples, head = data.samples(clips), self._head_of(data)
@@ -160,7 +160,7 @@ class NetworkKind(HeadKind):
             total = total + data.objective.judged([(predicted, data.labels[held])])
         return total
 
-    def fitted(self, data: Labelled, clips: Tensor, point: Point) -> NetworkReadout:
+    def fitted(self, data: LabelledFeatures, clips: Tensor, point: Point) -> NetworkReadout:
         samples, head = data.samples(clips), self._head_of(data)
         moments = standard(self._head, data.features, samples)
         parameters = train(
@@ -176,7 +176,7 @@ class NetworkKind(HeadKind):
         )
         return NetworkReadout(head, parameters, moments, data.objective)
 
-    def _head_of(self, data: Labelled) -> Head:
+    def _head_of(self, data: LabelledFeatures) -> Head:
         return self._head(arranged_shape(self._head, data.features), data.classes)
 
 
@@ -189,7 +189,7 @@ class NearestKind(HeadKind):
         self.points: list[Point] = [{"k": k} for k in KS]
         self._device = device
 
-    def scores(self, data: Labelled, clips: Tensor) -> Scores:
+    def scores(self, data: LabelledFeatures, clips: Tensor) -> Scores:
         readout, groups = self.fitted(data, clips, self.points[0]), torch.from_numpy(data.groups)
         bank, labels = readout.bank.to(self._device), readout.labels.to(self._device)
         theirs = groups[data.samples(clips).clips].to(self._device)
@@ -204,7 +204,7 @@ class NearestKind(HeadKind):
         parts = clips.split(_ROWS_AT_ONCE)
         return data.objective.judged((shares(part), data.labels[part]) for part in parts)
 
-    def fitted(self, data: Labelled, clips: Tensor, point: Point) -> NearestReadout:
+    def fitted(self, data: LabelledFeatures, clips: Tensor, point: Point) -> NearestReadout:
         samples = data.samples(clips)
         moments = standard(LinearHead, data.features, samples)
         parts = [
@@ -248,7 +248,7 @@ def kinds(
 NAMES = ("knn", *HEADS)
 
 
-def inner_folds(data: Labelled, clips: Tensor, *, seed: int) -> Tensor:
+def inner_folds(data: LabelledFeatures, clips: Tensor, *, seed: int) -> Tensor:
     """Returns the inner fold of each of ``clips``, int64; no group is in two folds."""
     groups, labels = data.groups[clips], data.labels[clips].numpy()
     if (count := min(INNER_FOLDS, len(np.unique(groups)))) < 2:

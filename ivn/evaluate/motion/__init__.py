@@ -1,1 +1,1 @@
-"""The probe of camera motion: made clips, their features and the task."""
+"""The task of camera motion: generated clips, their features and the measurement."""

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ivn.frozen.encoders import Frozen, check_finite
 
-from .clips import MOTIONS, choose_view, clip_index, render
+from .clips import MOTIONS, choose_camera, clip_index, render
 from .scenes import Picture
 
 
@@ -50,8 +50,8 @@ def collect(pictures: Iterable[Picture], encoders: Sequence[Frozen]) -> MotionFe
         for identity, encoder in distinct.items():
             frames, size = encoder.spec.frames, encoder.spec.size
             if (frames, size) not in clips:
-                view = choose_view(picture, frames=frames, size=size)
-                rendered = render(picture, view, frames=frames, size=size)
+                camera = choose_camera(picture, frames=frames, size=size)
+                rendered = render(picture, camera, frames=frames, size=size)
                 clips[frames, size] = rendered[clip_index(frames)]
             slots = encoder.features(clips[frames, size], "frames")
             check_finite(encoder, slots, f"{picture.scene} in motion")

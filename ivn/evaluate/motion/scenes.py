@@ -19,19 +19,19 @@ from .texture import textured
 Kind = Literal["real", "procedural"]
 
 _TABLE = "ATTRIBUTION.tsv"
-_FRAME_LAYER = 1  # of Purpose.MOTION
+_FRAME_LAYER = 1  # layer of Purpose.MOTION
 _REAL, _PROCEDURAL = 0, 1  # repeats of a key: no picture shares another's random numbers
 
 
 @dataclass(frozen=True)
 class Picture:
-    """What a camera moves over.
+    """A picture that a camera moves over.
 
     Attributes:
         pixels: uint8 ``[H, W, 3]``, RGB.
-        scene: pictures of one scene stay on one side of every split.
-        kind: "real", a frame of a clip, or "procedural", drawn.
-        key: int64 ``[1, 4]``, for all that is still to be drawn at random about it.
+        scene: name of its scene; pictures of one scene stay on one side of every split.
+        kind: "real" for a frame of a clip, "procedural" for a drawn picture.
+        key: key of the camera's random numbers, int64 ``[1, 4]``.
     """
 
     pixels: np.ndarray
@@ -63,26 +63,26 @@ class BundledPictures:
 
 
 def real_pictures(per_scene: int, *, seed: int) -> Iterator[Picture]:
-    """Keyed frames of the bundled clips, as many of each scene, from its files in turn.
+    """Yields keyed frames of the bundled clips, ``per_scene`` per scene, from its files in turn.
 
     Raises:
         DecodeError: a clip cannot be read.
     """
-    for place, (scene, files) in enumerate(real_scenes().items()):
+    for number, (scene, files) in enumerate(real_scenes().items()):
         for turn in range(per_scene):
-            key = make_keys(seed, turn, [place], repeat=_REAL)
+            key = make_keys(seed, turn, [number], repeat=_REAL)
             yield Picture(_frame(files[turn % len(files)], key), scene, "real", key)
 
 
 def procedural_pictures(count: int, *, seed: int) -> Iterator[Picture]:
-    """Drawn pictures, each a scene of its own."""
+    """Yields drawn pictures, each a scene of its own."""
     for number in range(count):
         key = make_keys(seed, 0, [number], repeat=_PROCEDURAL)
         yield Picture(textured(key), f"procedural {number}", "procedural", key)
 
 
 def real_scenes() -> dict[str, list[Path]]:
-    """The bundled clips of each scene; clips of one room, or of one place, share it."""
+    """Returns the bundled clips of each scene; clips of one room or place are one scene."""
     with (BUNDLED_CLIPS / _TABLE).open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file, delimiter="\t"))
     scenes: dict[str, list[Path]] = {}

@@ -1,4 +1,4 @@
-"""Ten camera motions by a linear readout of frozen features, encoder by encoder."""
+"""Measures how well a linear readout of frozen features tells ten camera motions apart."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -19,25 +19,26 @@ from ivn.media.decode import decode
 from ivn.media.source import Source
 from ivn.ops.random import random_words
 
-from .clips import MOTIONS, choose_view
+from .clips import MOTIONS, choose_camera
 from .features import collect
 from .scenes import Picture
 
-_FRAME_LAYER = 1  # of Purpose.MOTION, as for the bundled clips
+_FRAME_LAYER = 1  # layer of Purpose.MOTION, the same as for the bundled clips
 _USER = 2  # repeat of a key: no picture shares another's random numbers
 HEAD = "linear"
 
 
 @dataclass
 class Frames:
-    """One keyed frame of each video, for a camera to move over.
+    """Pictures for a camera to move over: one keyed frame of each video.
 
-    Iterating gives a :class:`Picture` of each that serves; the others are in ``skipped`` after.
+    Iterating yields a :class:`Picture` of each usable video; ``skipped`` then has the others.
 
-    Args:
-        sources: the videos; those that belong together are one scene.
-        seed: of the choice of frames.
-        frozen: encoders, for whose clips the frames have to be large enough.
+    Attributes:
+        sources: the videos; those of one group are one scene.
+        seed: seed of the choice of frames.
+        frozen: encoders; frames must be large enough for the clips of each.
+        skipped: unusable videos, with reasons.
     """
 
     sources: Sequence[Source]
@@ -49,12 +50,13 @@ class Frames:
         return len(self.sources)
 
     def notes(self) -> list[str]:
-        """What a user should know of the list, in lines."""
-        return ungrouped_lines(sum(not one.group for one in self.sources), len(self.sources))
+        """Returns lines about the list that a user should read."""
+        ungrouped = sum(not source.group for source in self.sources)
+        return ungrouped_lines(ungrouped, len(self.sources))
 
     def __iter__(self) -> Iterator[Picture]:
         self.skipped.clear()
-        specs = {(one.spec.frames, one.spec.size) for one in self.frozen}
+        specs = {(encoder.spec.frames, encoder.spec.size) for encoder in self.frozen}
         for number, group in enumerate(groups_of(self.sources)):
             source = self.sources[number]
             key = make_keys(self.seed, 0, [number], repeat=_USER)
@@ -62,7 +64,7 @@ class Frames:
             try:
                 picture = Picture(_frame(source, word), f"group {group}", "real", key)
                 for frames, size in specs:
-                    choose_view(picture, frames=frames, size=size)
+                    choose_camera(picture, frames=frames, size=size)
             except DecodeError as error:
                 self.skipped.append(Unusable(source.path, str(error)))
             except ValueError as error:
@@ -123,7 +125,7 @@ def probe_motion(
         return ResultRow(encoder.name, HEAD, scores, extra, baseline=encoder in baselines)
 
     def difference(baseline: Frozen) -> dict[str, Any]:
-        """The first encoder's accuracy less the baseline's, on the same clips."""
+        """Returns the first encoder's accuracy less the baseline's, on the same clips."""
         gain = right[encoders[0].identity] - right[baseline.identity]
         names = {"encoder": encoders[0].name, "baseline": baseline.name}
         return names | share(gain, scenes, seed=seed).json()
@@ -149,5 +151,5 @@ def probe_motion(
 
 
 def _frame(source: Source, word: int) -> np.ndarray:
-    """The frame at ``word / 2**32`` of the video, uint8 ``[H, W, 3]``."""
+    """Returns the frame at ``word / 2**32`` of the video, uint8 ``[H, W, 3]``."""
     return decode(source, lambda total: [word * total >> 32])[0].numpy()

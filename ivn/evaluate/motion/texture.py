@@ -1,4 +1,4 @@
-"""Drawn scenes: shapes of all sizes that cover one another, under noise of several octaves."""
+"""Drawn scenes: overlapping shapes of all sizes under noise of several octaves."""
 
 import math
 
@@ -10,29 +10,29 @@ from torch import Tensor
 from ivn.keys import Purpose
 from ivn.ops.random import integers, uniform
 
-SIZE = (256, 384)  # height and width, as the bundled clips'
+SIZE = (256, 384)  # height and width, those of the bundled clips
 
-# Layers of Purpose.MOTION; those below are taken by what is drawn of every picture.
+# Layers of Purpose.MOTION; every picture uses those below.
 _COLOUR_LAYER, _LEAF_LAYER, _STRENGTH_LAYER, _SCALE_LAYER, _NOISE_LAYER = 8, 9, 10, 11, 16
 _COLOURS = 6
 _LEAVES = 800
-_RADII = (5.0, 100.0)  # these and the cells times the scene's scale
+_RADII = (5.0, 100.0)  # in pixels; multiplied, like the cells, by the scene's scale
 _CELLS = (3, 6, 12, 24, 48)  # pixels from one value of the noise to the next
 _LARGEST_SCALE = 2.5
-_STRONGEST = 40  # of the noise of an octave, in levels of 255
+_STRONGEST = 40  # largest noise of an octave, in levels of 255
 
 
 def textured(key: Tensor) -> np.ndarray:
-    """A scene of its own, uint8 ``[256, 384, 3]``: dead leaves and band-limited noise.
+    """Draws a scene, uint8 ``[256, 384, 3]``: dead leaves and band-limited noise.
 
     Leaves fall on one another, their radii of density ``r ** -3``, which gives the statistics of
     natural images (Lee, Mumford and Huang, "Occlusion models for natural images", IJCV 2001).
-    Every scene has a scale of its own, so that how fine it is does not tell a zoom. One
-    machine gives the same bytes in every run. The random words are the same everywhere, but
-    coordinates are floating point, and another Pillow may draw or round otherwise.
+    Every scene has a scale of its own, so that its fineness does not reveal a zoom. One machine
+    gives the same bytes in every run. The random words are the same everywhere, but coordinates
+    are floating point, and another Pillow may draw or round differently.
 
     Args:
-        key: int64 ``[1, 4]``.
+        key: key of the scene, int64 ``[1, 4]``.
     """
     height, width = SIZE
     levels = 32 + integers(key, Purpose.MOTION, 3 * _COLOURS, 192, layer=_COLOUR_LAYER)
@@ -49,7 +49,7 @@ def textured(key: Tensor) -> np.ndarray:
 def _draw_leaves(
     draw: ImageDraw.ImageDraw, palette: list[tuple[int, ...]], scale: float, key: Tensor
 ) -> None:
-    """Ellipses and quadrilaterals with a corner on each side of their box."""
+    """Draws ellipses, and quadrilaterals with a corner on each side of their box."""
     height, width = SIZE
     smallest, largest = (scale * radius for radius in _RADII)
     u = uniform(key, Purpose.MOTION, 10 * _LEAVES, layer=_LEAF_LAYER, dtype=torch.float64)
@@ -76,7 +76,7 @@ def _draw_leaves(
 
 
 def _noise(scale: float, key: Tensor) -> np.ndarray:
-    """A sum of smooth noises of keyed strengths, in grey and in colour, int64 ``[H, W, 3]``."""
+    """Returns a sum of smooth noises of keyed strengths, int64 ``[H, W, 3]``."""
     height, width = SIZE
     total = np.zeros((height, width, 3), np.int64)
     strengths = integers(key, Purpose.MOTION, len(_CELLS), _STRONGEST + 1, layer=_STRENGTH_LAYER)[

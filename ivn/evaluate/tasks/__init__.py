@@ -1,1 +1,1 @@
-"""What an encoder is evaluated by, a module a task."""
+"""Tasks by which an encoder is evaluated, one module per task."""

@@ -1,4 +1,4 @@
-"""Classes of videos from frozen features, judged on videos of other sources.
+"""Classifies videos by heads on frozen features, judged on videos of other groups.
 
 Legend: n clips, K classes.
 """
@@ -27,7 +27,7 @@ from ivn.evaluate.features.extract import extract
 from ivn.evaluate.features.views import AnyView, grid, training_views
 from ivn.evaluate.heads.fitted import HEADS
 from ivn.evaluate.heads.heads import LinearHead
-from ivn.evaluate.heads.search import Fitted, HeadKind, Labelled, arranged_shape, kinds
+from ivn.evaluate.heads.search import Fitted, HeadKind, LabelledFeatures, arranged_shape, kinds
 from ivn.evaluate.heads.training import Training
 from ivn.evaluate.objective import SEVERAL_LABELS, Scores
 from ivn.evaluate.results import Result, ResultRow
@@ -39,19 +39,19 @@ from ivn.progress import tracked
 
 @dataclass
 class Classified(Result):
-    """A result, with what belongs to each of its rows.
+    """A result of :func:`classify`, with the heads and predictions of its rows.
 
     Attributes:
-        heads: for use.
-        best: which of them did best when it was chosen, baselines left aside.
+        heads: the head of each row, for use.
+        best: number of the head that scored best when it was chosen, baselines excluded.
         tested: the videos that were judged.
-        told: probabilities of their classes, float32 ``[n, K]``.
+        predicted: each row's probabilities of their classes, float32 ``[n, K]``.
     """
 
     heads: Sequence[Fitted] = ()
     best: int = 0
     tested: Sequence[Source] = ()
-    told: Sequence[np.ndarray] = ()
+    predicted: Sequence[np.ndarray] = ()
 
 
 def classify(
@@ -76,57 +76,58 @@ def classify(
     cache: Path | None = None,
     workers: int = 2,
 ) -> Classified:
-    """How well heads on frozen features tell the classes of videos from other sources.
+    """Returns how well heads on frozen features predict the classes of videos of other groups.
 
-    Without ``test``, videos are split into folds by what belongs together
-    (:mod:`ivn.evaluate.splits`): each fold is judged by heads of the others, or with ``holdout``
-    one fold alone is. Test labels choose nothing: see :mod:`ivn.evaluate.heads.search`. Where any
-    video has several labels, parted by ";", each label is told by itself, and rows have ``map``,
-    the mean average precision, instead of ``top1``.
+    Without ``test``, videos are split by their groups into folds (:mod:`ivn.evaluate.splits`): each
+    fold is judged by heads of the others, or with ``holdout`` one fold alone is. Test labels choose
+    nothing: see :mod:`ivn.evaluate.heads.search`. If any video has several labels, separated by
+    ";", each label is predicted by itself, and rows have ``map``, the mean average precision,
+    instead of ``top1``.
 
     >>> result = classify([ivn.load_frozen("run1")], list_clips("clips.csv"), heads=["linear"])
     >>> result.rows[0].scores["top1"].value
 
     Args:
         frozen: encoders; all are judged on the same split.
-        sources: labelled videos; those without the label are left out and counted.
-        test: videos to judge by, instead of folds; of none of the training groups.
-        label: which label.
+        sources: labelled videos; those without the label are counted and not used.
+        test: videos to judge by, instead of folds; none is of a training group.
+        label: name of the label.
         heads: some of "linear", "knn", "attentive", "attentive4", "meanquery".
-        pool: features that linear and knn read; flattened where they are no vector.
+        pool: features that linear and knn read; they are flattened if they are no vector.
         tokens: features that the heads with attention read: "none" for all tokens, "frames" for
             their mean over space.
         clips, crops: views of each tested video, whose probabilities are averaged.
         train_views: views of each training video: the central one, and random ones.
-        folds: of the split.
+        folds: number of folds of the split.
         holdout: judge by one fold alone.
-        lr, wd: of the grid, instead of the kind's own.
-        training: of the heads.
-        seed: of the split, the heads, random views and intervals.
-        baselines: further encoders; their rows are marked. One without ``pool`` or ``tokens`` is
-            read by "mean".
+        lr, wd: learning rates and weight decays of the grid, instead of the kind's own.
+        training: the schedule of the heads' training.
+        seed: seed of the split, the heads, random views and intervals.
+        baselines: further encoders; their rows are marked. An encoder without ``pool`` or
+            ``tokens`` is read by "mean".
         cache: folder of features; the user's own without it.
         workers: threads that decode.
 
     Raises:
-        DataError: the videos, labels or features do not serve; in a line.
+        DataError: the videos, labels or features cannot be used; the message has one line.
     """
     training = training or Training(seed=seed)
-    found = kinds(heads, training, lr=lr, wd=wd)
+    head_kinds = kinds(heads, training, lr=lr, wd=wd)
     data = labelled(sources, test, label=label)
     check_classes(data)
     split_of(data, folds=folds, holdout=holdout, seed=seed)  # before minutes of work
     views, learn, judge = _views(training_views(train_views, seed=seed), grid(clips, crops))
-    every = [*frozen, *baselines]
+    encoders = [*frozen, *baselines]
     pools = [
         {
-            kind.name: _pool_of(kind, pool, tokens, one if one in baselines else None)
-            for kind in found
+            kind.name: _pool_of(kind, pool, tokens, encoder if encoder in baselines else None)
+            for kind in head_kinds
         }
-        for one in every
+        for encoder in encoders
     ]
     wanted = [
-        (one, list(dict.fromkeys(own.values()))) for one, own in zip(every, pools, strict=True)
+        (encoder, list(dict.fromkeys(own.values())))
+        for encoder, own in zip(encoders, pools, strict=True)
     ]
     extracted = extract(
         wanted,
@@ -141,11 +142,11 @@ def classify(
     splits = split_of(data, folds=folds, holdout=holdout, seed=seed)
     tested = torch.cat([test for _, test in splits])
     labels, groups = data.labels[tested], data.groups[tested]
-    rows, fitted, told = [], [], []
-    pairs = list(product(zip(every, pools, extracted.features, strict=True), found))
-    for (one, theirs, features), kind in tracked(pairs, "heads", len(pairs), errors=True):
+    rows, fitted, predicted = [], [], []
+    pairs = list(product(zip(encoders, pools, extracted.features, strict=True), head_kinds))
+    for (encoder, theirs, features), kind in tracked(pairs, "heads", len(pairs), errors=True):
         own = theirs[kind.name]
-        task = Labelled(
+        labelled_features = LabelledFeatures(
             features[own],
             torch.from_numpy(data.labels),
             data.groups,
@@ -153,13 +154,17 @@ def classify(
             learn,
             data.objective,
         )
-        probabilities, head = _run(kind, task, splits, judge, one, own, training.device)
+        probabilities, head = _run(
+            kind, labelled_features, splits, judge, encoder, own, training.device
+        )
         fitted.append(head)
-        told.append(probabilities)
+        predicted.append(probabilities)
         scores = row_scores(probabilities, labels, groups, seed=seed)
         chosen = {**head.point, "validation": head.validation, "pool": own}
-        rows.append(ResultRow(one.name, kind.name, scores, chosen, baseline=one in baselines))
-    best = max(range(len(found) * len(frozen)), key=lambda row: fitted[row].validation)
+        rows.append(
+            ResultRow(encoder.name, kind.name, scores, chosen, baseline=encoder in baselines)
+        )
+    best = max(range(len(head_kinds) * len(frozen)), key=lambda row: fitted[row].validation)
     facts = {
         "label": label,
         "classes": data.classes,
@@ -169,7 +174,7 @@ def classify(
         "views": {"clips": clips, "crops": crops, "train": train_views},
         "pool": pool,
         "tokens": tokens,
-        **by_class(told[best], labels, data.classes, of=rows[best]),
+        **by_class(predicted[best], labels, data.classes, of=rows[best]),
         "split": described(data, splits, folds=folds, holdout=holdout, seed=seed),
         **data.account.facts(),
     }
@@ -177,44 +182,44 @@ def classify(
         "classify",
         facts,
         rows,
-        every,
+        encoders,
         extracted.skipped,
         heads=fitted,
         best=best,
         tested=[data.sources[clip] for clip in tested],
-        told=told,
+        predicted=predicted,
     )
 
 
 def _run(
     kind: HeadKind,
-    task: Labelled,
+    data: LabelledFeatures,
     splits: Sequence[Split],
     views: Sequence[int],
     encoder: Frozen,
     pool: Pool,
     device: str,
 ) -> tuple[np.ndarray, Fitted]:
-    """Probabilities of all tested clips, and the head for use.
+    """Returns the probabilities of all tested clips, and the head for use.
 
     With one split that head is the one that was judged. With several it is fitted to all clips,
-    at the point of the grid that did best over the inner splits of all.
+    at the point of the grid that scored best over the inner splits of all.
     """
-    found: list[Tensor] = []
+    predicted: list[Tensor] = []
     total: Scores | None = None
     for train, test in splits:
-        scores = kind.scores(task, train)
+        scores = kind.scores(data, train)
         total = scores if total is None else total + scores
         clips, point = train, kind.points[scores.best()]
-        readout = kind.fitted(task, train, point)
-        found.append(readout.probabilities(task.features, test, views, device=device))
+        readout = kind.fitted(data, train, point)
+        predicted.append(readout.probabilities(data.features, test, views, device=device))
     assert total is not None
     best = total.best()
     if len(splits) > 1:
         clips, point = torch.cat([test for _, test in splits]).sort().values, kind.points[best]
-        readout = kind.fitted(task, clips, point)
+        readout = kind.fitted(data, clips, point)
     validation = float(total.right[best] / total.count)
-    shape = arranged_shape(HEADS.get(kind.name, LinearHead), task.features)
+    shape = arranged_shape(HEADS.get(kind.name, LinearHead), data.features)
     fitted = Fitted(
         encoder,
         kind.name,
@@ -224,20 +229,20 @@ def _run(
         kind.points,
         validation,
         len(clips),
-        task.objective is SEVERAL_LABELS,
+        data.objective is SEVERAL_LABELS,
         readout,
     )
-    return torch.cat(found).numpy(), fitted
+    return torch.cat(predicted).numpy(), fitted
 
 
 def _views(learn: Sequence[AnyView], judge: Sequence[AnyView]) -> tuple[list[AnyView], Any, Any]:
-    """All views, each once, and where those to learn from and to judge by are among them."""
+    """Returns all views, each once, and the numbers of those to learn from and to judge by."""
     every = list(dict.fromkeys([*learn, *judge]))
     return every, [every.index(view) for view in learn], [every.index(view) for view in judge]
 
 
 def _needed(data: Data, views: int, learn: Sequence[int], judge: Sequence[int]) -> np.ndarray:
-    """Which views of each video anything looks at, bool ``[n, views]``."""
+    """Returns which views of each video are used, bool ``[n, views]``."""
     needed = np.zeros((len(data.sources), views), bool)
     needed[:, learn] = needed[:, judge] = True
     if data.tests:
@@ -247,5 +252,6 @@ def _needed(data: Data, views: int, learn: Sequence[int], judge: Sequence[int]) 
 
 
 def _pool_of(kind: HeadKind, pool: Pool, tokens: Pool, baseline: Frozen | None) -> Pool:
+    """Returns the pool that heads of a kind read; a baseline may have to take its nearest."""
     own = pool if kind.name in ("linear", "knn") else tokens
     return own if baseline is None else nearest_pool(baseline, own)

@@ -1,4 +1,4 @@
-"""Classes of a video by a saved head.
+"""Predicts the classes of a video by a saved head.
 
 Legend: V views, K classes.
 """
@@ -16,10 +16,10 @@ from ivn.media.source import Source
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a head says of a video.
+    """The classes of a video, as a head predicts them.
 
     Attributes:
-        path: of the video.
+        path: path of the video.
         classes: name -> probability, the most probable first.
     """
 
@@ -28,7 +28,7 @@ class Prediction:
 
 
 def predict(source: Source, head: SavedHead, frozen: Frozen) -> Prediction:
-    """The probability of every class, from the views that the head was judged with.
+    """Returns the probability of every class, from the views that the head was judged with.
 
     Raises:
         DecodeError: the video cannot be used.
@@ -40,8 +40,8 @@ def predict(source: Source, head: SavedHead, frozen: Frozen) -> Prediction:
     features = frozen.features(clips, head.pool)
     check_finite(frozen, features, source.path)
     kept = torch.stack([compact(view, head.pool).float() for view in features])
-    found = head.readout.probabilities(
+    probabilities = head.readout.probabilities(
         HeldFeatures(kept[None]), torch.tensor([0]), range(len(views))
     )[0]
-    order = found.argsort(descending=True, stable=True).tolist()
-    return Prediction(source.path, {head.classes[one]: float(found[one]) for one in order})
+    order = probabilities.argsort(descending=True, stable=True).tolist()
+    return Prediction(source.path, {head.classes[k]: float(probabilities[k]) for k in order})

@@ -1,4 +1,4 @@
-"""Videos of the same class, found by the cosine of frozen features; nothing is trained.
+"""Retrieves videos of the same class by the cosine of frozen features; nothing is trained.
 
 Legend: n clips, V views, D features, K classes.
 """
@@ -26,7 +26,7 @@ from ivn.media.source import Source
 
 RANKS = (1, 5, 10)
 _QUERIES_AT_ONCE = 256
-_COSINES_AT_ONCE = 2**22  # of which a few arrays are held
+_COSINES_AT_ONCE = 2**22  # per array; a few arrays are held
 
 
 def retrieve(
@@ -42,32 +42,33 @@ def retrieve(
     cache: Path | None = None,
     workers: int = 2,
 ) -> Result:
-    """How often the nearest videos of other groups are of the same class.
+    """Returns how often the nearest videos of other groups are of the same class.
 
-    Every video asks once; those of its own group do not answer. ``recall@k`` is the share of
-    queries with one of their class among the k nearest, ``map`` the mean average precision over all
-    answers. Where videos have several labels, one that shares any with the query is right.
+    Every video is a query once; the videos of other groups are ranked. ``recall@k`` is the share of
+    queries with a video of their class among the k nearest, ``map`` the mean average precision over
+    all ranked videos. If videos have several labels, one that shares any with the query is right.
     Features are the mean over views, standardised over all videos.
 
     Args:
         frozen: encoders.
-        sources: labelled videos; those without the label are left out and counted.
-        label: which label.
-        pool: which features; flattened where they are no vector.
+        sources: labelled videos; those without the label are counted and not used.
+        label: name of the label.
+        pool: pool of the features; they are flattened if they are no vector.
         clips, crops: views of each video.
-        seed: of the intervals.
-        baselines: further encoders; their rows are marked. One without ``pool`` is read by "mean".
+        seed: seed of the intervals.
+        baselines: further encoders; their rows are marked. An encoder without ``pool`` is read by
+            "mean".
         cache: folder of features; the user's own without it.
         workers: threads that decode.
 
     Raises:
-        DataError: the videos, labels or features do not serve; in a line.
+        DataError: the videos, labels or features cannot be used; the message has one line.
     """
     data = labelled(sources, (), label=label)
-    views, every = grid(clips, crops), [*frozen, *baselines]
-    pools = [nearest_pool(one, pool) if one in baselines else pool for one in every]
+    views, encoders = grid(clips, crops), [*frozen, *baselines]
+    pools = [nearest_pool(each, pool) if each in baselines else pool for each in encoders]
     extracted = extract(
-        [(one, [own]) for one, own in zip(every, pools, strict=True)],
+        [(encoder, [own]) for encoder, own in zip(encoders, pools, strict=True)],
         data.sources,
         views,
         cache=cache or default_folder(),
@@ -77,33 +78,34 @@ def retrieve(
     labels, groups = torch.from_numpy(data.labels), torch.from_numpy(data.groups)
     if labels.ndim == 2:
         labels = labels.float()
-    answers, same = _answers(labels, groups)
-    asked = (same > 0).nonzero()[:, 0]
-    if not len(asked):
+    ranked, same = _answers(labels, groups)
+    queries = (same > 0).nonzero()[:, 0]
+    if not len(queries):
         raise DataError(
             f"no video of {len(labels)} has another of its class of {label!r} in another group: "
-            "there is nothing to find"
+            "there is nothing to retrieve"
         )
     rows = []
-    for one, own, features in zip(every, pools, extracted.features, strict=True):
+    for encoder, own, features in zip(encoders, pools, extracted.features, strict=True):
         vectors = _vectors(features[own], len(labels), len(views))
-        found = _ranked(vectors, labels, groups, asked)
+        values = _ranked(vectors, labels, groups, queries)
         scores = {
-            name: share(values, data.groups[asked], seed=seed) for name, values in found.items()
+            name: share(value, data.groups[queries], seed=seed) for name, value in values.items()
         }
-        # What every probe has: the nearest, and one among five.
+        # Scores that every task has: the nearest, and one among five.
         scores |= {"top1": scores["recall1"], "top5": scores["recall5"]}
+        extra = {"pool": own}
         rows.append(
-            ResultRow(one.name, "cosine", {**scores}, {"pool": own}, baseline=one in baselines)
+            ResultRow(encoder.name, "cosine", {**scores}, extra, baseline=encoder in baselines)
         )
-    pairs = list(zip(answers[asked].tolist(), same[asked].tolist(), strict=True))
+    pairs = list(zip(ranked[queries].tolist(), same[queries].tolist(), strict=True))
     facts = {
         "label": label,
         "classes": data.classes,
-        "n": len(asked),
-        "groups": len(np.unique(data.groups[asked])),
+        "n": len(queries),
+        "groups": len(np.unique(data.groups[queries])),
         "gallery": len(labels),
-        "unasked": len(labels) - len(asked),
+        "unasked": len(labels) - len(queries),
         "chance": _chance(pairs, 1),
         "chance_recall": {str(k): _chance(pairs, k) for k in RANKS},
         "majority": None,
@@ -112,73 +114,74 @@ def retrieve(
         "split": {"kind": "other groups answer", "seed": seed},
         **data.account.facts("one that shares any with the query is right"),
     }
-    return Result("retrieve", facts, rows, every, extracted.skipped)
+    return Result("retrieve", facts, rows, encoders, extracted.skipped)
 
 
 def _answers(labels: Tensor, groups: Tensor) -> tuple[Tensor, Tensor]:
-    """How many videos of other groups there are for each, and how many of its class, ``[n]``.
+    """Returns each video's number of videos of other groups, and of its class among them, ``[n]``.
 
     Args:
-        labels: index of each video's class, int64 ``[n]``; or 1 for those that it has, fp32
+        labels: index of each video's class, int64 ``[n]``; or 1 for each of its classes, fp32
             ``[n, K]``.
-        groups: ``[n]``.
+        groups: group of each video, ``[n]``.
     """
     others = len(groups) - groups.bincount()[groups]
     if labels.ndim == 2:
         parts = torch.arange(len(labels)).split(max(1, _COSINES_AT_ONCE // len(labels)))
         shared = [
-            (_alike(labels, some) & (groups[some][:, None] != groups)).sum(1) for some in parts
+            (_relevant(labels, part) & (groups[part][:, None] != groups)).sum(1) for part in parts
         ]
         return others, torch.cat(shared)
-    _, place, own = torch.unique(
+    _, pair, own = torch.unique(
         torch.stack([groups, labels]), dim=1, return_inverse=True, return_counts=True
     )
-    return others, labels.bincount()[labels] - own[place]
+    return others, labels.bincount()[labels] - own[pair]
 
 
-def _alike(labels: Tensor, queries: Tensor) -> Tensor:
-    """Whether each query is of the class of each video, or shares a label, bool ``[q, n]``."""
+def _relevant(labels: Tensor, queries: Tensor) -> Tensor:
+    """Returns which videos are of each query's class, or share a label with it, bool ``[q, n]``."""
     if labels.ndim == 1:
         return labels[queries][:, None] == labels
     return labels[queries] @ labels.mT > 0
 
 
 def _vectors(features: Features, n: int, views: int) -> Tensor:
-    """Of length 1, ``[n, D]``."""
+    """Returns the mean over views of standardised features, of length 1, ``[n, D]``."""
     clips = torch.arange(n)
     moments = standard(
         LinearHead, features, TrainingSamples.of(clips, range(views), torch.zeros_like(clips))
     )
     parts = []
-    for some in clips.split(_QUERIES_AT_ONCE):
-        seen = [features.take(some, torch.full_like(some, view)) for view in range(views)]
-        parts.append(torch.stack([moments(one.flatten(1)) for one in seen]).mean(0))
+    for part in clips.split(_QUERIES_AT_ONCE):
+        taken = [features.take(part, torch.full_like(part, view)) for view in range(views)]
+        parts.append(torch.stack([moments(view.flatten(1)) for view in taken]).mean(0))
     return F.normalize(torch.cat(parts), dim=1)
 
 
 def _ranked(
-    vectors: Tensor, labels: Tensor, groups: Tensor, asked: Tensor
+    vectors: Tensor, labels: Tensor, groups: Tensor, every_query: Tensor
 ) -> dict[str, np.ndarray]:
-    """Recall at each rank and average precision of each query, float64."""
-    found: dict[str, list[Tensor]] = {name: [] for name in (*(f"recall{k}" for k in RANKS), "map")}
-    for queries in asked.split(max(1, min(_QUERIES_AT_ONCE, _COSINES_AT_ONCE // len(labels)))):
+    """Returns recall at each rank and average precision of each query, float64."""
+    scores: dict[str, list[Tensor]] = {name: [] for name in (*(f"recall{k}" for k in RANKS), "map")}
+    for queries in every_query.split(
+        max(1, min(_QUERIES_AT_ONCE, _COSINES_AT_ONCE // len(labels)))
+    ):
         cosines = vectors[queries] @ vectors.mT
         cosines[groups[queries][:, None] == groups] = -torch.inf
         order = cosines.argsort(dim=1, descending=True, stable=True)
-        # Those of the own group come last.
-        there = groups[queries][:, None] != groups[order]
-        hit = (_alike(labels, queries).gather(1, order) & there).double()
+        # Videos of the query's own group come last.
+        ranked = groups[queries][:, None] != groups[order]
+        hit = (_relevant(labels, queries).gather(1, order) & ranked).double()
         for k in RANKS:
-            found[f"recall{k}"].append(hit[:, :k].amax(1))
+            scores[f"recall{k}"].append(hit[:, :k].amax(1))
         precision = hit.cumsum(1) / torch.arange(1, hit.shape[1] + 1)
-        found["map"].append((precision * hit).sum(1) / hit.sum(1))
-    return {name: torch.cat(parts).numpy() for name, parts in found.items()}
+        scores["map"].append((precision * hit).sum(1) / hit.sum(1))
+    return {name: torch.cat(parts).numpy() for name, parts in scores.items()}
 
 
 def _chance(pairs: Sequence[tuple[int, int]], k: int) -> float:
-    """Recall at ``k`` of answers in random order, over (answers, right ones) of each query."""
+    """Returns recall at ``k`` in random order; a pair is a query's ranked videos and right ones."""
     missed = [
-        comb(answers - right, k) / comb(answers, k) if answers >= k else 0.0
-        for answers, right in pairs
+        comb(ranked - right, k) / comb(ranked, k) if ranked >= k else 0.0 for ranked, right in pairs
     ]
     return 1 - sum(missed) / len(missed)

@@ -16,7 +16,7 @@ _DISPLAY_ORIENTATION = 47  # the message's number in both standards
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class CodedPicture:
     """The role of the picture in a packet.
 
     Attributes:
@@ -40,14 +40,14 @@ class Picture:
     rotated: bool = False
 
 
-ReadPicture = Callable[[bytes], Picture]
+ReadPicture = Callable[[bytes], CodedPicture]
 
 
 def picture_reader(stream: "VideoStream") -> ReadPicture | None:
     """Returns a function from a packet's bytes to its role; None where headers do not tell it."""
     context = stream.codec_context
     if context.codec.intra_only:
-        return lambda _: Picture(entry_point=True, disposable=True)
+        return lambda _: CodedPicture(entry_point=True, disposable=True)
     extra = context.extradata or b""
     name = context.codec.canonical_name
     if name == "h264":
@@ -58,11 +58,11 @@ def picture_reader(stream: "VideoStream") -> ReadPicture | None:
         length = (extra[21] & 3) + 1 if len(extra) > 21 and extra[0] == 1 else 0
         return lambda data: _h265(data, length)
     if name == "vp8":  # RFC 6386, 9.1: key_frame, which is 0 for a key frame, and show_frame
-        return lambda data: Picture(not data[0] & 1, False, splice=not data[0] & 0x10)
+        return lambda data: CodedPicture(not data[0] & 1, False, splice=not data[0] & 0x10)
     return _vp9 if name == "vp9" else None
 
 
-def _vp9(data: bytes) -> Picture:
+def _vp9(data: bytes) -> CodedPicture:
     """Reads show_existing_frame, frame_type and show_frame (VP9 bitstream specification, 6.2).
 
     A packet may hold several frames, of which the last is shown (annex B).
@@ -70,10 +70,10 @@ def _vp9(data: bytes) -> Picture:
     profile = data[0] >> 5 & 1 | data[0] >> 3 & 2
     flags = data[0] >> (profile < 3)
     shown = flags & 0x05 or data[-1] & 0xE0 == 0xC0
-    return Picture(entry_point=not flags & 0x06, disposable=False, splice=not shown)
+    return CodedPicture(entry_point=not flags & 0x06, disposable=False, splice=not shown)
 
 
-def _h264(data: bytes, length: int) -> Picture:
+def _h264(data: bytes, length: int) -> CodedPicture:
     slices = inter = references = rotations = 0
     parameter_sets = []
     for start, stop in units_of(data, length):
@@ -87,10 +87,10 @@ def _h264(data: bytes, length: int) -> Picture:
         elif kind in (7, 8, 13, 15):
             parameter_sets.append(data[start:stop])
     entry_point, disposable = slices > 0 and not inter, slices > 0 and not references
-    return Picture(entry_point, disposable, 0, tuple(parameter_sets), rotated=rotations > 0)
+    return CodedPicture(entry_point, disposable, 0, tuple(parameter_sets), rotated=rotations > 0)
 
 
-def _h265(data: bytes, length: int) -> Picture:
+def _h265(data: bytes, length: int) -> CodedPicture:
     slices = entry_points = disposable = layer = splices = rotations = 0
     parameter_sets = []
     for start, stop in units_of(data, length):
@@ -107,7 +107,7 @@ def _h265(data: bytes, length: int) -> Picture:
         elif kind in (39, 40):
             rotations += _DISPLAY_ORIENTATION in _messages(data[start + 2 : stop])
         splices += 16 <= kind <= 18 or kind in (36, 37)  # broken links, ends of sequences
-    return Picture(
+    return CodedPicture(
         slices > 0 and entry_points == slices,
         slices > 0 and disposable == slices,
         layer,

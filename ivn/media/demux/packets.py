@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ivn.errors import DecodeError
 from ivn.media.container import PacketStream, TimeWindow, check_all_there, is_edited
-from ivn.media.demux.bitstream import Picture, picture_reader
+from ivn.media.demux.bitstream import CodedPicture, picture_reader
 from ivn.media.demux.clock import Clock
 from ivn.media.demux.order import order_reader
 
@@ -45,7 +45,7 @@ class PacketTable:
 
     count: int
     times: list[int | None]
-    pictures: list[Picture]
+    pictures: list[CodedPicture]
     hidden: frozenset[int]
     shown: list[int]
     held: "list[Packet]"
@@ -81,7 +81,7 @@ def read_packets(
     read_picture, read_order = picture_reader(stream), order_reader(stream)
     delay, edited = stream.codec_context.reorder_depth, is_edited(container, stream)
     times: list[int | None] = []
-    pictures: list[Picture] = []
+    pictures: list[CodedPicture] = []
     order: list[int | None] = []
     held: list[Packet] = []
     decoded: list[int] = []
@@ -249,7 +249,7 @@ def numbers_are_certain(table: PacketTable) -> bool:
 
 
 def _each_shows_one(
-    pictures: list[Picture], positions: Mapping[int, float], shown: list[int]
+    pictures: list[CodedPicture], positions: Mapping[int, float], shown: list[int]
 ) -> bool:
     """Returns whether each packet that is shown gives one frame.
 
@@ -274,7 +274,7 @@ def _time(times: list[int | None], number: int) -> float:
     return -math.inf if time is None else time
 
 
-def _have_same_parameters(pictures: list[Picture]) -> bool:
+def _have_same_parameters(pictures: list[CodedPicture]) -> bool:
     """Returns whether the same parameter sets are in force at every entry point."""
     distinct = {picture.parameter_sets for picture in pictures if picture.parameter_sets}
     if not distinct:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.stream import VideoStream
 
-# The frames of one request do not suffice to believe time stamps: a few can agree by chance.
+# The frames of one request are not enough to trust time stamps: a few can agree by chance.
 
 # Limit of packets that are searched for the first frame that is shown.
 _HEAD = 32

@@ -1,1 +1,1 @@
-"""Runs read into the content of a page."""
+"""Reads runs into the content of a page."""

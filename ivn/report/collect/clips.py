@@ -1,4 +1,4 @@
-"""Some clips of a list, spread over it, as every consumer sees them."""
+"""Reads some clips of a list, spread over it, for every consumer."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,13 +19,13 @@ from .names import short_names
 Specs = Mapping[str, ClipSpec]  # consumer -> what it sees
 Views = Mapping[str, Tensor]  # consumer -> uint8 [1, T, S, S, 3]
 
-# Broken files that are named one by one; a folder of nothing else ends soon.
+# Unusable files after which no more are tried.
 _NAMED = 8
 
 
 @dataclass(frozen=True)
 class Clip:
-    """A clip: its name for people, and what it looks like to each group of consumers."""
+    """A clip: its name on the page, and its frames for each group of consumers."""
 
     name: str
     views: Mapping[str, Views]
@@ -34,13 +34,13 @@ class Clip:
 def read_some(
     sources: Sequence[Source], groups: Mapping[str, Specs], count: int, missing: list[Missing]
 ) -> list[Clip]:
-    """Up to ``count`` clips by their middle frames and centre; what is broken goes to ``missing``.
+    """Reads up to ``count`` clips, their middle frames and centre.
 
     Args:
-        sources: where from; evenly spaced ones, and others in the place of broken ones.
-        groups: name -> consumers that look at the same frames.
-        count: how many clips.
-        missing: gets a line for each broken file that was met.
+        sources: sources to take evenly spaced ones from, and others in the place of unusable ones.
+        groups: name -> consumers that see the same frames.
+        count: largest number of clips.
+        missing: gets a line for each unusable source.
     """
     tried: list[Source] = []
     read: list[dict[str, Views] | str] = []
@@ -61,7 +61,7 @@ def read_some(
 
 
 def spread(sources: Sequence[Source], count: int) -> list[Source]:
-    """All sources: first ``count`` that are evenly spaced, then the others."""
+    """Returns all sources: first ``count`` that are evenly spaced, then the others."""
     count = min(count, len(sources))
     first = [i * len(sources) // count for i in range(count)]
     rest = sorted(set(range(len(sources))) - set(first))
@@ -69,7 +69,7 @@ def spread(sources: Sequence[Source], count: int) -> list[Source]:
 
 
 def names_of(sources: Sequence[Source]) -> list[str]:
-    """The files' names, as :func:`.names.short_names`, with windows and labels where they are."""
+    """Returns short names of the files, with windows and labels where there are any."""
     return short_names([Path(source.path) for source in sources], [*map(_end, sources)])
 
 
@@ -83,7 +83,7 @@ def _end(source: Source) -> str:
 
 
 def _read(source: Source, groups: Mapping[str, Specs]) -> dict[str, Views]:
-    """One decode for each group that an earlier one's does not serve."""
+    """Reads a clip once for each group that no earlier group's frames serve."""
     key = torch.zeros(1, 4, dtype=torch.int64)
     centre = DataConfig(augmentation="centre")
     read: list[tuple[Specs, Views]] = []

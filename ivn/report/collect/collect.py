@@ -1,4 +1,4 @@
-"""Turns run folders into what a page shows; what cannot be had is told in words, not raised."""
+"""Turns run folders into the content of a page, which lists whatever could not be read."""
 
 import platform
 from collections.abc import Sequence
@@ -22,15 +22,15 @@ __all__ = ["gather"]
 
 
 def gather(paths: Sequence[Path], *, clips: str = "") -> Content:
-    """All that a page about some runs shows.
+    """Returns the content of a page about some runs.
 
     Args:
         paths: the runs' folders, at least one.
-        clips: a folder or list of clips to draw; "" takes those that the runs were trained on.
+        clips: a folder or list of clips to draw; "" for the clips that the runs were trained on.
 
     Raises:
         FileNotFoundError: a folder holds no run.
-        DataError: ``clips`` was given and holds none.
+        DataError: ``clips`` is given and holds no clip.
     """
     given = list_clips(Path(clips).absolute()) if clips else []
     # All of them before anything slow: one may be no run.
@@ -78,7 +78,7 @@ def gather(paths: Sequence[Path], *, clips: str = "") -> Content:
 
 
 def _sources(places: Sequence[object], missing: list[Missing]) -> Sequence[Source]:
-    """The clips of the first of some places that has any."""
+    """Returns the sources at the first of some places that has any."""
     reasons = []
     for place in dict.fromkeys(place for place in places if isinstance(place, str) and place):
         try:
@@ -91,7 +91,7 @@ def _sources(places: Sequence[object], missing: list[Missing]) -> Sequence[Sourc
 
 
 def _between(configs: dict[str, Config], names: Sequence[str]) -> list[tuple[str, tuple[str, ...]]]:
-    """The settings in which runs differ, with their value in each run."""
+    """Returns the settings in which runs differ, with their value in each run."""
     if len(configs) < 2:
         return []
     (base_name, base), *others = configs.items()

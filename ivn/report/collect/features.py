@@ -1,4 +1,4 @@
-"""Features of clips over time and space, by every encoder that the runs give.
+"""Computes features of clips over time and space with every network of the runs.
 
 Legend: t time slots, h x w tokens of a slot, C features.
 """
@@ -24,13 +24,13 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Eye:
-    """Something that makes features of a clip.
+    """A network that computes features of a clip.
 
     Attributes:
-        label: its name for people.
-        group: of the views that it looks at.
-        see: those of a clip -> ``[t, h, w, C]``.
-        cost: multiplications and additions a clip, roughly.
+        label: name on the page.
+        group: name of the run whose frames of a clip it takes.
+        see: function of these frames; gives features ``[t, h, w, C]``.
+        cost: multiplications and additions for a clip, roughly.
     """
 
     label: str
@@ -40,10 +40,10 @@ class Eye:
 
 
 def eyes(runs: Sequence[Opened], given: Sequence[str]) -> list[Eye]:
-    """Teachers, random encoders and trained encoders, each once.
+    """Returns teachers, random encoders and trained encoders, each once.
 
     Args:
-        runs: those of the page and those that they started from.
+        runs: the runs of the page, and those that they started from.
         given: names of the runs of the page.
     """
     found: list[Eye] = []
@@ -75,25 +75,25 @@ def eyes(runs: Sequence[Opened], given: Sequence[str]) -> list[Eye]:
 
 
 def film(eye: Eye, features: Floats) -> Film:
-    """Features ``[t, h, w, C]`` as colours, one pixel a token."""
+    """Returns features ``[t, h, w, C]`` as colours, one pixel for each token."""
     colours = pca_colours(features.reshape(-1, features.shape[3]))
     return Film(eye.label, colours.reshape(*features.shape[:3], 3))
 
 
 def see(eye: Eye, clip: Clip) -> Floats:
-    """The eye's features of a clip, ``[t, h, w, C]``."""
+    """Returns the eye's features of a clip, ``[t, h, w, C]``."""
     return eye.see(clip.views[eye.group]).float().cpu().numpy()
 
 
 def neighbours(eye: Eye, means: Sequence[Floats], queries: Sequence[int], count: int) -> Neighbours:
-    """The clips that are nearest to some of them, by the cosine of centred mean features.
+    """Returns the clips nearest to some of them, by the cosine of centred mean features.
 
     Args:
-        eye: whose features.
-        means: ``[C]`` of each clip. Their common mean is subtracted: it is most of every clip's
-            feature, and all cosines would be near one.
-        queries: numbers of clips.
-        count: how many neighbours of each.
+        eye: network of the features, for its name.
+        means: mean feature of each clip, ``[C]``. Their common mean is subtracted: it is most of
+            every clip's feature, and all cosines would be near one.
+        queries: numbers of the clips whose neighbours are returned.
+        count: number of neighbours of each.
     """
     vectors = np.stack(means).astype(np.float64)
     vectors -= vectors.mean(0)
@@ -137,5 +137,5 @@ def _teacher(teacher: StageTeacher, label: str, run: Opened) -> Eye:
 
 
 def cost(found: Sequence[Eye]) -> float:
-    """Multiplications and additions that all of them need for a clip, roughly."""
+    """Returns the multiplications and additions that all networks need for a clip, roughly."""
     return sum(eye.cost for eye in found)

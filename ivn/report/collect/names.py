@@ -1,15 +1,15 @@
-"""Short names of files and folders that tell them apart."""
+"""Makes short names of files and folders that tell them apart."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 
 def short_names(paths: Sequence[Path], ends: Sequence[str] = ()) -> list[str]:
-    """The names of files, with as much of their paths as makes different ones differ.
+    """Returns the names of files, with as much of their paths as makes different ones differ.
 
     Args:
-        paths: of the files; one that comes twice has the same name twice.
-        ends: what follows each name, and may tell them apart, too.
+        paths: paths of the files; one that comes twice has the same name twice.
+        ends: endings of the names, which may tell files apart, too.
     """
     after = ends or [""] * len(paths)
     parts = [path.absolute().parts for path in paths]
@@ -23,6 +23,6 @@ def short_names(paths: Sequence[Path], ends: Sequence[str] = ()) -> list[str]:
 
 
 def run_names(paths: Sequence[Path]) -> list[str]:
-    """A name for each run, all different; a folder that comes twice is numbered."""
+    """Returns a name for each run, all different; a folder that comes twice is numbered."""
     names = short_names(paths)
     return names if len(set(names)) == len(names) else [f"{n} #{i}" for i, n in enumerate(names, 1)]

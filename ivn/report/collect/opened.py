@@ -1,4 +1,4 @@
-"""Runs brought back to life: their stages with the newest checkpoint's weights."""
+"""Builds the stages of runs with the weights of their newest checkpoints."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,8 +17,8 @@ from ivn.stages.build import build_stage
 from ivn.stages.stage import Stage
 from ivn.train import checkpoint, folder
 
-# What reading files that others wrote, and building what they ask for, may end with: torch tells
-# lacking memory, on any device, and sizes that are too large as RuntimeError, Python the last two.
+# Errors of reading others' files and of building the networks that they name: torch raises
+# RuntimeError for too little memory and for sizes that are too large, Python the last two.
 FAILURES = (
     *(OSError, ValueError, ImportError, SafetensorError),
     *(RuntimeError, MemoryError, OverflowError),
@@ -30,10 +30,10 @@ class Opened:
     """A run whose config can be read.
 
     Attributes:
-        name: of the run.
-        config: of the run.
-        stage: with the checkpoint's weights where there are any; None where it cannot be built.
-        encoder: the trained one; None without a checkpoint.
+        name: the run's name.
+        config: the run's config.
+        stage: the stage with the checkpoint's weights, if any; None where it cannot be built.
+        encoder: the trained encoder; None without a checkpoint.
     """
 
     name: str
@@ -42,13 +42,13 @@ class Opened:
     encoder: Encoder | None
 
     def untrained(self) -> Encoder:
-        """An encoder of the same sizes with random weights."""
+        """Returns an encoder of the same sizes with random weights."""
         twin = build_encoder(self.config.model.encoder, seed=self.config.data.seed)
         return twin.eval().requires_grad_(False)
 
 
 def open_run(path: Path, config: Config, name: str, missing: list[Missing]) -> Opened:
-    """The run in ``path``; what of it cannot be had goes to ``missing``."""
+    """Opens the run in ``path``; ``missing`` gets a line for whatever cannot be read or built."""
     saved = checkpoint.latest(path)
     stage = _stage(config, missing)
     encoder = None
@@ -71,11 +71,11 @@ def open_run(path: Path, config: Config, name: str, missing: list[Missing]) -> O
 
 
 def first_run(source: Mapping[str, Any], missing: list[Missing]) -> tuple[Path, Config] | None:
-    """The folder and config of the run that a run started from; None where there is none.
+    """Returns the folder and config of the run that a run started from; None without one.
 
     Args:
-        source: what the run's folder says of its data and first weights.
-        missing: gets a line where there was one and it cannot be read.
+        source: the run's record of its data and first weights.
+        missing: gets a line where there is such a run and it cannot be read.
     """
     init = source.get("init")
     if not isinstance(init, str) or not init:
@@ -115,10 +115,10 @@ def _stage(config: Config, missing: list[Missing]) -> Stage | None:
 
 
 def _fill(parts: Mapping[str, nn.Module], saved: Path) -> None:
-    """Load each part's file.
+    """Loads each part's file.
 
     Raises:
-        OSError, ValueError: it cannot be read, or does not fit.
+        OSError, ValueError: A file cannot be read, or does not fit.
     """
     for name, part in parts.items():
         state = read_state(saved / f"{name}.safetensors")
@@ -137,5 +137,5 @@ def _fill(parts: Mapping[str, nn.Module], saved: Path) -> None:
 
 
 def device() -> torch.device:
-    """Where pictures are computed."""
+    """Returns the device that pictures are computed on."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -1,4 +1,4 @@
-"""Masks, attention, reconstructions, features and neighbours of the same clips for all runs."""
+"""Draws masks, attention, reconstructions, features and neighbours of clips, alike for all runs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -28,7 +28,7 @@ _CPU_BUDGET = 2e12
 
 @dataclass(frozen=True)
 class Pictures:
-    """The parts of a page that are drawn."""
+    """The drawn parts of a page."""
 
     masks: Sequence[Strip] = ()
     reconstructions: Sequence[Strip] = ()
@@ -42,13 +42,13 @@ def pictures(
     sources: Sequence[Source],
     missing: list[Missing],
 ) -> Pictures:
-    """Everything that can be drawn of some runs.
+    """Draws all pictures of some runs.
 
     Args:
-        runs: those of the page.
-        first: those that they started from, for their encoders and teachers.
-        sources: where clips come from.
-        missing: gets what cannot be drawn.
+        runs: the runs of the page.
+        first: the runs that they started from, for their encoders and teachers.
+        sources: sources of the clips.
+        missing: gets a line for each picture that cannot be drawn.
     """
     runs = _placed(runs, missing)
     every = [*runs, *_placed(first, missing)]
@@ -75,7 +75,7 @@ def pictures(
 
 
 def _placed(runs: Sequence[Opened], missing: list[Missing]) -> list[Opened]:
-    """The runs on the device; those that it has no memory for with nothing to draw with."""
+    """Moves the runs to the device; those that do not fit lose their networks."""
     placed = []
     for run in runs:
         try:
@@ -95,7 +95,7 @@ def _specs(run: Opened) -> Specs:
 
 
 def _affordable(seeing: Sequence[Eye]) -> int:
-    """How many clips all encoders can look at in reasonable time, one at least."""
+    """Returns how many clips all networks can look at in reasonable time, one at least."""
     if device().type != "cpu" or not seeing:
         return GALLERY
     return max(1, min(GALLERY, int(_CPU_BUDGET / features.cost(seeing))))

@@ -1,4 +1,4 @@
-"""What a run's decoder draws: samples of several lengths, and single steps out of noise.
+"""Draws frames with a run's decoder: samples of several lengths, and single steps out of noise.
 
 Legend: B clips, P masked patches of a frame, D = 3 * p * p, W predictor's width.
 """
@@ -22,6 +22,7 @@ from ivn.ops.random import normal
 from ivn.report.draw.images import Pixels
 from ivn.report.draw.picture import grey_out, paste_patches
 from ivn.report.page.content import Film, Strip
+from ivn.stages.teachers import STUDENT
 
 from .clips import Clip
 from .opened import Opened
@@ -37,17 +38,17 @@ _CPU_BUDGET = 1.5e12
 
 @dataclass(frozen=True)
 class Frame:
-    """One frame of a clip, with what its decoder is asked for.
+    """One frame of a clip, with the decoder's input and target.
 
     Attributes:
-        title: of the clip.
-        pixels: uint8 ``[1, H, W, 3]``.
-        grey: the same with the masked patches grey.
-        index: of the masked patches in the frame, ``[P]``.
+        title: name of the clip.
+        pixels: the frame, uint8 ``[1, H, W, 3]``.
+        grey: the frame with its masked patches grey.
+        index: numbers of the masked patches in the frame, ``[P]``.
         z: the predictor's tokens there, ``[P, W]``.
         target: the normalised pixels there, ``[P, D]``.
-        key: int64 ``[1, 4]``.
-        patch_size: p.
+        key: key of the clip, int64 ``[1, 4]``.
+        patch_size: side of a patch, p.
     """
 
     title: str
@@ -60,7 +61,7 @@ class Frame:
     patch_size: int
 
     def drawn(self, label: str, patches: Tensor, *, judged: bool = True) -> Film:
-        """The frame with ``patches`` ``[P, D]`` in the masked places."""
+        """Returns the frame with ``patches`` ``[P, D]`` in the masked places."""
         found = patches.float().cpu().numpy()
         note = f"{_psnr(found, self.target.float().cpu().numpy()):.1f} dB" if judged else ""
         frame = paste_patches(self.grey, found, self.index, patch_size=self.patch_size)
@@ -69,7 +70,7 @@ class Frame:
 
 @torch.no_grad()
 def reconstructions(run: Opened, clips: Sequence[Clip]) -> list[Strip]:
-    """The middle frame of each clip, drawn by the run's decoder of pixels."""
+    """Draws the middle frame of each clip with the run's decoder of pixels."""
     assert run.stage is not None
     decoder = run.stage.decoder_of_pixels
     assert decoder is not None
@@ -95,7 +96,7 @@ def reconstructions(run: Opened, clips: Sequence[Clip]) -> list[Strip]:
 
 
 def affordable(decoder: DiffusionDecoder, rows: int, device: torch.device) -> tuple[int, ...]:
-    """The sampling lengths that the device draws ``rows`` patches with in reasonable time."""
+    """Returns the numbers of steps in which ``rows`` patches are sampled in reasonable time."""
     if device.type != "cpu":
         return SAMPLING_STEPS
     parameters = sum(parameter.numel() for parameter in decoder.parameters())
@@ -107,7 +108,7 @@ def affordable(decoder: DiffusionDecoder, rows: int, device: torch.device) -> tu
 def _frame(run: Opened, clip: Clip, number: int) -> Frame:
     stage, batch = run.stage, batch_of(run, clip, number)
     assert stage is not None
-    video, p = batch.clips["student"], run.config.model.encoder.patch_size
+    video, p = batch.clips[STUDENT], run.config.model.encoder.patch_size
     visible, masked = stage.mask(batch, stage.attention(batch))
     # Masks without truncation go with no decoder of pixels: the config refuses them.
     assert isinstance(visible, Tensor) and isinstance(masked, Tensor)
@@ -131,7 +132,7 @@ def _frame(run: Opened, clip: Clip, number: int) -> Frame:
 
 
 def _singles(decoder: DiffusionDecoder, frame: Frame) -> list[Film]:
-    """The target under noise, and the clean target that the decoder makes of it, in turn."""
+    """Draws the target under noise, and the decoder's estimate from it, in turn."""
     films = []
     wide, device = frame.target.dtype, frame.z.device
     for t in NOISE_STEPS:
@@ -152,7 +153,7 @@ def _singles(decoder: DiffusionDecoder, frame: Frame) -> list[Film]:
 
 
 def _psnr(found: NDArray, target: NDArray) -> float:
-    """Peak signal to noise of the drawn patches, in dB; both ``[P, D]``, normalised."""
+    """Returns the peak signal-to-noise ratio, in dB, of drawn to true patches, both ``[P, D]``."""
     std = np.repeat(np.array(IMAGENET_STD), found.shape[1] // 3)
     error = float(np.mean(((found - target) * std) ** 2))
     return -10 * math.log10(max(error, 1e-10))

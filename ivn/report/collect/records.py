@@ -1,4 +1,4 @@
-"""What a run's folder holds in words and numbers; what cannot be read of it is told, not raised."""
+"""Reads the words and numbers in a run's folder, and lists whatever cannot be read."""
 
 import json
 from collections import Counter
@@ -10,21 +10,21 @@ from typing import Any
 from ivn.config.presets import PRESETS
 from ivn.config.run import Config, differences, from_toml
 from ivn.errors import ConfigError
-from ivn.report.page.content import Log, Missing, Run, Series, finite
+from ivn.report.page.content import Missing, Run, RunLog, Series, finite
 from ivn.train import checkpoint, folder
 
 PROBES = "probes"
 RESULT = "result.json"
-# Of a file with a result or a source: beyond this it was not written for people.
+# Bytes of a result or of a run's record: a larger file is none.
 _LARGEST = 8 * 2**20
 _LONGEST = 1e6  # seconds of a step: beyond this a log was not written by training
 
 
 def read_run(path: Path) -> tuple[Run, Config | None, dict[str, Any]]:
-    """A run in words and numbers, its config and its source; None and {} where unreadable.
+    """Returns a run in words and numbers, its config (or None) and its record of data (or {}).
 
     Args:
-        path: the run's folder, and what the run is called.
+        path: the run's folder, whose name is the run's.
 
     Raises:
         FileNotFoundError: the folder holds no run.
@@ -84,7 +84,7 @@ def _json(file: Path, what: str, missing: list[Missing]) -> dict[str, Any]:
     return {}
 
 
-def _log(path: Path, missing: list[Missing]) -> Log | None:
+def _log(path: Path, missing: list[Missing]) -> RunLog | None:
     file = path / folder.LOG
     try:
         lines = file.read_bytes().splitlines() if file.exists() else []
@@ -109,7 +109,7 @@ def _log(path: Path, missing: list[Missing]) -> Log | None:
         for one in replacements if isinstance(replacements, list) else ():
             if isinstance(one, dict):
                 replaced[str(one.get("path")), str(one.get("reason"))] += 1
-    return Log(
+    return RunLog(
         series={name: Series(*pair) for name, pair in points.items()},
         last_step=max(rows),
         skipped=sum(row.get("skipped") is True for row in rows.values()),
@@ -119,7 +119,7 @@ def _log(path: Path, missing: list[Missing]) -> Log | None:
 
 
 def _rows(lines: list[bytes]) -> tuple[dict[int, dict[str, Any]], int]:
-    """Each step's line, ascending, and how many lines are none."""
+    """Returns the line of each step, ascending, and the number of lines that are damaged."""
     rows: dict[int, dict[str, Any]] = {}
     odd = 0
     for line in lines:
@@ -136,7 +136,7 @@ def _rows(lines: list[bytes]) -> tuple[dict[int, dict[str, Any]], int]:
 
 
 def _numbers(row: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
-    """Every finite number in nested tables, by its dotted name."""
+    """Yields every finite number in nested tables with its dotted name."""
     for name, value in row.items():
         if isinstance(value, dict):
             yield from _numbers(value, f"{prefix}{name}.")
@@ -158,7 +158,7 @@ def _facts(
     path: Path,
     config: Config | None,
     source: Mapping[str, Any],
-    log: Log | None,
+    log: RunLog | None,
     saved: Path | None,
     card: Mapping[str, Any],
 ) -> list[tuple[str, str]]:
@@ -185,7 +185,7 @@ def _facts(
 
 
 def _recorded(card: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Machine, versions and commit, as far as a checkpoint's card has them."""
+    """Yields machine, versions and commit, as far as a checkpoint's card has them."""
     if card.get("ivn"):
         yield "ivn", str(card["ivn"])
     if card.get("git_commit"):
@@ -196,18 +196,18 @@ def _recorded(card: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield group, "; ".join(form.format(*item) for item in table.items())
 
 
-def _seconds(log: Log | None, config: Config | None) -> tuple[float, float] | None:
-    """Seconds that a mean step waits for data, and that it works."""
+def _seconds(log: RunLog | None, config: Config | None) -> tuple[float, float] | None:
+    """Returns the mean seconds that a step waits for data, and that it computes."""
     waits, works = _step_seconds(log, config)
     return (sum(waits) / len(waits), sum(works) / len(works)) if waits else None
 
 
-def _whole_time(log: Log | None, config: Config | None) -> float | None:
+def _whole_time(log: RunLog | None, config: Config | None) -> float | None:
     waits, works = _step_seconds(log, config)
     return sum(waits) + sum(works) if waits else None
 
 
-def _step_seconds(log: Log | None, config: Config | None) -> tuple[list[float], list[float]]:
+def _step_seconds(log: RunLog | None, config: Config | None) -> tuple[list[float], list[float]]:
     if log is None or config is None:
         return [], []
     speed, share = log.series.get("clips_per_s"), log.series.get("wait_share")

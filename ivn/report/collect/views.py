@@ -1,4 +1,4 @@
-"""What a run does to a clip: its masks, and where its teacher looks.
+"""Draws a clip as a run sees it: its masks, and the attention of its teacher.
 
 Legend: T frames, n tokens of a frame, V visible tokens.
 """
@@ -19,20 +19,21 @@ from ivn.report.draw.images import Pixels
 from ivn.report.draw.picture import grey_out
 from ivn.report.page.content import Film
 from ivn.stages.masks import Masking
+from ivn.stages.teachers import STUDENT
 
 from .clips import Clip
 from .opened import Opened
 
 
 class Mask(NamedTuple):
-    """One mask of a clip: its label, and the tokens of the clip that it leaves, ``[V]``."""
+    """One mask of a clip: its label, and the visible tokens of the clip, ``[V]``."""
 
     label: str
     visible: NDArray[np.int64]
 
 
 class Look(NamedTuple):
-    """What a run sees of a clip: masks, and the teacher's attention ``[T, rows, columns]``."""
+    """A clip as a run sees it: masks, and the teacher's attention ``[T, rows, columns]``."""
 
     frames: Pixels
     masks: list[Mask]
@@ -41,10 +42,10 @@ class Look(NamedTuple):
 
 @torch.no_grad()
 def look(run: Opened, clip: Clip, number: int) -> Look:
-    """The masks that the run's own rule and seed draw for a clip, were it the ``number``-th."""
+    """Returns the masks by the run's own rule and seed for a clip, as the ``number``-th source."""
     stage, batch = run.stage, batch_of(run, clip, number)
     assert stage is not None
-    video = batch.clips["student"]
+    video = batch.clips[STUDENT]
     grid = patch_grid(video, run.config.model.encoder.patch_size)
     heat = stage.attention(batch)
     masks = drawn_masks(stage.masking, stage.encoder, batch, heat)
@@ -55,7 +56,7 @@ def look(run: Opened, clip: Clip, number: int) -> Look:
 
 
 def drawn_masks(masking: Masking, encoder: Encoder, batch: Batch, attention: Tensor) -> list[Mask]:
-    """Each mask of a batch of one clip; see :meth:`ivn.stages.masks.Masking.draw`."""
+    """Returns each mask of a batch of one clip; see :meth:`ivn.stages.masks.Masking.draw`."""
     return [
         Mask(
             f"visible, view {view + 1}" if masking.views > 1 else "visible",
@@ -66,7 +67,7 @@ def drawn_masks(masking: Masking, encoder: Encoder, batch: Batch, attention: Ten
 
 
 def mask_films(found: Look, *, patch_size: int, suffix: str) -> list[Film]:
-    """A film for each mask of a clip."""
+    """Returns a film for each mask of a clip."""
     films = []
     for mask in found.masks:
         share = len(mask.visible) / (found.frames[..., 0].size / patch_size**2)
@@ -76,7 +77,7 @@ def mask_films(found: Look, *, patch_size: int, suffix: str) -> list[Film]:
 
 
 def batch_of(run: Opened, clip: Clip, number: int) -> Batch:
-    """A clip as the run's stage takes it, the first of the ``number``-th source of an epoch."""
+    """Returns a clip as the run's stage takes it, the first of an epoch's ``number``-th source."""
     assert run.stage is not None
     where, data = next(run.stage.parameters()).device, run.config.data
     keys = make_keys(data.seed, 0, [number])

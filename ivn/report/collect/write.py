@@ -1,9 +1,9 @@
-"""Writes the page of some runs, and nothing over what is not such a page."""
+"""Writes the page of some runs, and replaces nothing but an earlier page."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from ivn.durable import write_text
+from ivn.report.options import Report
 from ivn.report.page.content import Content
 from ivn.report.page.page import is_ours, render
 from ivn.train import folder
@@ -13,14 +13,8 @@ from .collect import gather
 NAME = "report.html"
 
 
-def report(paths: Sequence[Path], *, out: str = "", clips: str = "") -> int:
+def report(options: Report) -> int:
     """Makes the page of some runs.
-
-    Args:
-        paths: the runs' folders, at least one.
-        out: a new file; "" is ``report.html`` in the first run's folder, where an earlier page
-            of ours is replaced.
-        clips: a folder or list of clips to draw; "" takes the runs' own.
 
     Returns:
         The exit code: 0.
@@ -28,15 +22,15 @@ def report(paths: Sequence[Path], *, out: str = "", clips: str = "") -> int:
     Raises:
         FileNotFoundError: a folder holds no run.
         FileExistsError: the page would replace something else.
-        OSError, DataError: what else is wrong, in a line.
+        OSError, DataError: Something else is wrong, told in a line.
     """
-    paths = list(dict.fromkeys(paths))
+    paths = list(dict.fromkeys(map(Path, options.runs)))
     for path in paths:
         if not (path / folder.CONFIG).is_file():
             raise FileNotFoundError(f"{path} holds no run: expected {folder.CONFIG} in it")
-    place = Path(out) if out else paths[0] / NAME
-    check_place(place, named=bool(out))
-    content = gather(paths, clips=clips)
+    place = Path(options.out) if options.out else paths[0] / NAME
+    check_place(place, named=bool(options.out))
+    content = gather(paths, clips=options.clips)
     write_text(place, render(content), overwrite=True)
     for line in lacks(content):
         print(f"missing: {line}")
@@ -45,11 +39,11 @@ def report(paths: Sequence[Path], *, out: str = "", clips: str = "") -> int:
 
 
 def check_place(place: Path, *, named: bool) -> None:
-    """Sees that a page may be written at ``place``.
+    """Checks that a page may be written at ``place``.
 
     Raises:
-        FileExistsError: what is there was named by the user, or is no page of ours.
-        FileNotFoundError: its folder is not there.
+        FileExistsError: A file is there, and the user named it or it is no page of ivn.
+        FileNotFoundError: The folder does not exist.
     """
     if place.exists() or place.is_symlink():
         if named:
@@ -64,7 +58,7 @@ def check_place(place: Path, *, named: bool) -> None:
 
 
 def lacks(content: Content) -> list[str]:
-    """What the page lacks, a line each."""
+    """Returns a line for each thing that the page lacks."""
     own = [(f"{run.name}: ", one) for run in content.runs for one in run.missing]
     every = [*own, *(("", one) for one in content.missing)]
     return [f"{prefix}{one.what}: {one.why}" for prefix, one in every]

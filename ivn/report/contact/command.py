@@ -7,36 +7,34 @@ from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
-from ivn.config.run import Config
+from ivn.config.presets import named_preset
+from ivn.config.run import Config, override, read
 from ivn.data.manifest.listing import list_clips
 from ivn.data.sampling.plan import Plan
 from ivn.durable import check_absent, write_text
 from ivn.errors import DataError, RequestError
 from ivn.media.source import Source
 from ivn.report.contact.masks import Looking, looking
+from ivn.report.contact.options import View
 from ivn.report.contact.samples import Sample, first_samples
 from ivn.report.contact.sheet import Cell, contact_sheet
 from ivn.report.draw.picture import grey_out
+from ivn.train.folder import CONFIG
 
 _LABELS = 3  # of a clip that are told
-_NAMED = 5  # broken files that the sheet itself names
+_NAMED = 5  # unusable files that the sheet itself names
 
 
-def view(data: str, out: str, config: Config, *, run: Path | None, clips: int) -> int:
-    """Write the sheet; gives 0.
-
-    Args:
-        data: a folder, a list or a manifest.
-        out: a new .html file.
-        config: of the training; its seed decides what is drawn.
-        run: whose newest weights masks follow where they follow the student's; None takes those
-            that the training begins with.
-        clips: how many.
+def view(options: View) -> int:
+    """Writes the sheet; returns 0.
 
     Raises:
-        DataError: ``out`` cannot be written, or no clip can be read.
+        DataError: The sheet cannot be written, or no clip can be read.
     """
-    place = Path(out)
+    place, data, clips = Path(options.out), options.data, options.clips
+    run = Path(options.run) if options.run else None
+    base = named_preset(options.preset or "stage1-base") if run is None else read(run / CONFIG)
+    config = seeded(override(base, *options.settings), options.seed)
     _check(place, clips)
     sources = list_clips(data)
     notes = []
@@ -85,7 +83,7 @@ def _check(place: Path, clips: int) -> None:
 
 
 def _plan(config: Config, sources: Sequence[Source]) -> tuple[Plan, str]:
-    """The plan of the training; of fewer sources than a batch, one of so many, and a line."""
+    """Returns the plan of the training; for too few sources, a smaller one and a line."""
     batch = config.optim.batch_size
     try:
         return Plan(sources, config.data, batch), ""
@@ -133,5 +131,5 @@ def _cell(sample: Sample, look: Looking) -> Cell:
 
 
 def seeded(config: Config, seed: int) -> Config:
-    """The config with another seed; -1 keeps its own."""
+    """Returns the config with another seed; -1 keeps its own."""
     return config if seed == -1 else replace(config, data=replace(config.data, seed=seed))

@@ -1,4 +1,4 @@
-"""The hub that networks are fetched from, without waiting for it where it is out of reach."""
+"""Uses the hub of networks without waiting for it where it is out of reach."""
 
 import urllib.error
 import urllib.request
@@ -29,7 +29,7 @@ def hub_or_cache() -> Iterator[str]:
 
 
 def _away(endpoint: str) -> str:
-    """Why nobody answers there, "" where somebody does, whatever the answer."""
+    """Returns the reason why the hub does not answer; "" for any answer."""
     try:
         with urllib.request.urlopen(
             urllib.request.Request(endpoint, method="HEAD"), timeout=_SECONDS

@@ -15,7 +15,7 @@ from ivn.report.collect.views import Mask, drawn_masks
 from ivn.report.contact.hub import hub_or_cache
 from ivn.stages.build import fitting_teacher
 from ivn.stages.stage import NO_ATTENTION
-from ivn.stages.teachers import StageTeacher
+from ivn.stages.teachers import TEACHER, StageTeacher
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Looking:
 
     @property
     def specs(self) -> dict[str, ClipSpec]:
-        """What each consumer sees of a clip.
+        """Consumer -> its share of a clip.
 
         Teachers decide the student's frames, too: it gets every other of twice as many.
         """
@@ -60,13 +60,13 @@ def looking(config: Config, run: Path | None) -> Looking:
     masking = config.stage.masking(config.optim.batch_size)
     teacher, missing = None, ""
     if masking.semantic:
-        spec = config.stage.teachers["teacher"]
+        spec = config.stage.teacher_named(TEACHER)
         source = spec.config.source
         side = config.stage.size // config.model.encoder.patch_size
         from_hub = bool(source) and not Path(source).exists()
         with hub_or_cache() if from_hub else nullcontext("") as away:
             try:
-                teacher = StageTeacher(spec, fitting_teacher(config.stage, "teacher", side))
+                teacher = StageTeacher(spec, fitting_teacher(config.stage, TEACHER, side))
             except FAILURES as error:
                 name = f"{spec.config.kind} {source}".strip()
                 reason = " ".join([*str(error).split(), *[f"({away})"] * bool(away)])

@@ -1,4 +1,4 @@
-"""A contact sheet of clips as a page: the frame that each was cut from, its crop and its masks.
+"""Makes a contact sheet of clips as a page: each clip's whole frame, its crop and its masks.
 
 Legend: T frames of S x S pixels, h x w pixels of a decoded frame.
 """
@@ -24,7 +24,7 @@ class Cell:
 
     Attributes:
         name: name of the file; any characters.
-        lines: what else the sheet says of the clip.
+        lines: further lines of text about the clip.
         whole: a decoded frame, uint8 ``[h, w, 3]``.
         crop: left, top, width and height of the part that training sees, in pixels.
         films: label -> frames, uint8 ``[T, S, S, 3]``.
@@ -40,13 +40,13 @@ class Cell:
 def contact_sheet(
     cells: Sequence[Cell], *, title: str, notes: Sequence[str] = (), made_by: str
 ) -> str:
-    """The clips below one another, as HTML.
+    """Returns the clips below one another, as HTML.
 
     Args:
         cells: the clips, at least one.
         title: title of the sheet.
         notes: lines below the title.
-        made_by: the program and its versions.
+        made_by: names and versions of the program and its packages.
     """
     lead = [tag("p", {"class": "lead"}, note) for note in notes]
     return document(
@@ -67,7 +67,7 @@ def _section(cell: Cell) -> Html:
 
 
 def _whole_frame(cell: Cell) -> Pixels:
-    """The frame with the part outside the crop darkened, and an edge around the crop."""
+    """Returns the frame, darkened outside the crop, with an edge around the crop."""
     left, top, width, height = cell.crop
     dark = (cell.whole * 0.4).astype(np.uint8)
     inside = np.s_[top : top + height, left : left + width]

@@ -1,4 +1,4 @@
-"""Pixels as images that stand inside a page: strips of frames, maps of tokens, heat.
+"""Encodes pixels as images inside a page: strips of frames, maps of tokens, heat maps.
 
 Legend: t frames or slots, h x w pixels or tokens.
 """
@@ -26,13 +26,13 @@ _HEAT = np.array(
 
 
 def coarse(pixels: Pixels) -> bool:
-    """Whether ``[..., h, w, 3]`` is a map of tokens."""
+    """Returns whether ``[..., h, w, 3]`` is a map of tokens."""
     return pixels.shape[-2] <= _COARSE
 
 
 # Strips that a script moves, not animated images: all keep the same time and can be stopped.
 def strip_uri(film: Pixels) -> tuple[str, int]:
-    """A film's frames beside one another as a data URI, and how many: evenly spread ones.
+    """Returns evenly spaced frames side by side as a data URI, and their number.
 
     Frames are made smaller and stored as WebP; maps of tokens are PNG, a pixel a token.
 
@@ -51,17 +51,17 @@ def strip_uri(film: Pixels) -> tuple[str, int]:
 
 
 def image_uri(pixels: Pixels) -> str:
-    """``[h, w, 3]`` as it is, as a data URI."""
+    """Returns ``[h, w, 3]`` as a data URI, unchanged."""
     return _uri(Image.fromarray(pixels), "PNG" if coarse(pixels) else "WEBP")
 
 
 def thumbnail(frame: Pixels) -> Pixels:
-    """A small ``[h, w, 3]``."""
+    """Returns a reduced copy of ``[h, w, 3]``."""
     return np.asarray(_resized(frame, _fitting(frame.shape[0], frame.shape[1], _THUMB)))
 
 
 def heat(frames: Pixels, values: NDArray[np.floating]) -> Pixels:
-    """Frames in grey under the colours of ``values`` ``[t, h, w]``, ``[T, H, W, 3]``.
+    """Returns frames in grey under the colours of ``values`` ``[t, h, w]``, ``[T, H, W, 3]``.
 
     The colours go from the clip's least value to its 99th percentile.
     """
@@ -76,7 +76,7 @@ def heat(frames: Pixels, values: NDArray[np.floating]) -> Pixels:
 
 
 def heat_colours(values: NDArray[np.floating]) -> Pixels:
-    """Colours of numbers, from the least to the 99th percentile, ``[..., 3]``."""
+    """Returns colours of numbers, from the smallest to the 99th percentile, ``[..., 3]``."""
     low, high = float(values.min()), float(np.percentile(values, 99))
     share = np.clip((values - low) / (high - low if high > low else 1.0), 0, 1)
     place = share * (len(_HEAT) - 1)
@@ -87,7 +87,7 @@ def heat_colours(values: NDArray[np.floating]) -> Pixels:
 
 
 def _fitting(height: int, width: int, side: int) -> tuple[int, int]:
-    """Width and height, not enlarged, with no side above ``side``."""
+    """Returns width and height, reduced so that no side is above ``side``."""
     scale = min(1.0, side / max(height, width))
     return max(1, round(width * scale)), max(1, round(height * scale))
 

@@ -1,6 +1,6 @@
-"""One picture of clips: what the encoder saw, what the decoder drew, what the features hold.
+"""Draws clips as one picture: visible patches, the decoder's reconstruction, and features.
 
-Arrays in, image out. Legend: T frames, H x W pixels, p side of a patch in pixels, N = T * rows *
+Legend: T frames, H x W pixels, p side of a patch in pixels, N = T * rows *
 columns tokens in raster order (time, then rows, then columns), V visible, P predicted, C features.
 """
 
@@ -17,7 +17,7 @@ from ivn.report.draw.images import Pixels
 Floats = NDArray[np.floating]
 Index = NDArray[np.integer]
 
-# Light, for a mid grey is easily taken for a road or a wall.
+# Light grey, since a mid grey looks like a road or a wall.
 MASKED = 222
 SHOWN_FRAMES = 4
 
@@ -27,14 +27,14 @@ _MARGIN, _GAP, _CLIP_GAP = 24, 4, 28
 
 @dataclass(frozen=True)
 class ClipView:
-    """What to show of one clip.
+    """The arrays of one clip.
 
     Attributes:
-        title: one short line.
-        frames: uint8 ``[T, H, W, 3]``.
-        visible_index: ``[V]``, the tokens that the encoder was given.
-        predicted_index: ``[P]``, the tokens that the decoder drew.
-        predicted: float ``[P, 3 * p * p]``, their pixels: ImageNet-normalised, in (c, row, column)
+        title: one short line of text.
+        frames: frames, uint8 ``[T, H, W, 3]``.
+        visible_index: tokens that the encoder sees, ``[V]``.
+        predicted_index: tokens that the decoder predicts, ``[P]``.
+        predicted: their pixels, float ``[P, 3 * p * p]``, ImageNet-normalised, in (c, row, column)
             order.
         features: name -> float ``[N, C]``; each name is a row of the picture, in this order.
     """
@@ -57,15 +57,15 @@ def demo_picture(
     side: int = 112,
     clips_across: int = 3,
 ) -> Image.Image:
-    """The clips beside one another; downwards frames, visible patches, reconstruction, features.
+    """Returns a picture of clips side by side: frames, visible patches, reconstruction, features.
 
     Args:
-        clips: at least one; all with the same names of features.
-        title, subtitle: lines above the clips.
-        patch_size: p.
-        num_frames: frames shown of each clip, evenly spread.
-        side: height of a shown frame in pixels.
-        clips_across: clips in a row of clips; the rest follow below.
+        clips: clips, at least one, all with the same names of features.
+        title, subtitle: lines of text above the clips.
+        patch_size: side p of a patch, in pixels.
+        num_frames: number of frames of each clip, evenly spaced.
+        side: height of a frame in the picture, in pixels.
+        clips_across: number of clips side by side; the others follow below.
     """
     names = list(clips[0].features) if clips else []
     if not clips or any(list(clip.features) != names for clip in clips):
@@ -97,12 +97,12 @@ def demo_picture(
 
 
 def shown_frames(T: int, num_frames: int = SHOWN_FRAMES) -> Index:
-    """Which frames of a clip :func:`demo_picture` shows, ascending."""
+    """Returns the frames of a clip in :func:`demo_picture`, ascending."""
     return np.unique(np.linspace(0, T - 1, num_frames).round().astype(int))
 
 
 def clip_rows(clip: ClipView, *, patch_size: int = 14) -> list[Pixels]:
-    """The rows of one clip, uint8 each: three ``[T, H, W, 3]``, then ``[T, rows, columns, 3]``."""
+    """Returns the rows of one clip: three ``[T, H, W, 3]``, then ``[T, rows, columns, 3]``."""
     grid = token_grid(clip.frames, patch_size)
     drawn = paste_patches(
         grey_out(clip.frames, clip.visible_index, patch_size=patch_size),
@@ -123,11 +123,11 @@ def clip_rows(clip: ClipView, *, patch_size: int = 14) -> list[Pixels]:
 
 
 def pca_colours(tokens: Floats) -> Pixels:
-    """The first three principal components of ``[N, C]`` features as RGB, ``[N, 3]``.
+    """Returns the first three principal components of ``[N, C]`` features as RGB, ``[N, 3]``.
 
-    Each is stretched from its 1st to its 99th percentile. Its sign is such that the token furthest
-    from the mean is bright, so a rotation of the features changes no colour. A component without
-    variance is mid grey.
+    Each is stretched from its 1st to its 99th percentile. Its sign is chosen so that the token
+    furthest from the mean is bright: a rotation of the features changes no colour. A component
+    without variance is mid grey.
     """
     if not np.isfinite(tokens).all():
         raise ValueError("features are not all finite; look at the losses of the run")
@@ -146,10 +146,10 @@ def pca_colours(tokens: Floats) -> Pixels:
 
 
 def _leading(centred: NDArray[np.float64], count: int) -> tuple[NDArray, NDArray]:
-    """The leading principal components of ``[N, C]``: scores ``[N, k]`` and singular values.
+    """Returns the leading principal components of ``[N, C]``: scores ``[N, k]`` and their sizes.
 
-    By the smaller of the two squares of the matrix: a tenth of a singular value decomposition's
-    time. Values below 1e-6 of the largest are rounding.
+    The sizes are singular values. They come from the smaller of the two Gram matrices, in a tenth
+    of the time of a singular value decomposition; values below 1e-6 of the largest are rounding.
     """
     N, C = centred.shape
     values, vectors = np.linalg.eigh(centred.T @ centred if C <= N else centred @ centred.T)
@@ -159,20 +159,21 @@ def _leading(centred: NDArray[np.float64], count: int) -> tuple[NDArray, NDArray
 
 
 def grey_out(frames: Pixels, visible_index: Index, *, patch_size: int) -> Pixels:
-    """``frames`` with every patch grey but those at ``visible_index``, ``[T, H, W, 3]``."""
+    """Returns ``[T, H, W, 3]`` with all patches grey but those at ``visible_index``."""
     patches = np.full_like(_to_patches(frames, patch_size), MASKED)
     patches[visible_index] = _to_patches(frames, patch_size)[visible_index]
     return _to_frames(patches, frames.shape, patch_size)
 
 
 def paste_patches(frames: Pixels, rows: Floats, index: Index, *, patch_size: int) -> Pixels:
-    """``frames`` with the patches at ``index`` replaced, ``[T, H, W, 3]``.
+    """Returns ``frames`` with the patches at ``index`` replaced, ``[T, H, W, 3]``.
 
     Args:
-        frames: uint8 ``[T, H, W, 3]``.
-        rows: ``[P, 3 * p * p]``, ImageNet-normalised, in (c, row, column) order.
-        index: ``[P]``.
-        patch_size: p.
+        frames: frames, uint8 ``[T, H, W, 3]``.
+        rows: pixels of the patches, ``[P, 3 * p * p]``, ImageNet-normalised, in (c, row, column)
+            order.
+        index: tokens of the patches, ``[P]``.
+        patch_size: side p of a patch, in pixels.
     """
     expected = (len(index), 3 * patch_size**2)
     if rows.shape != expected:
@@ -185,7 +186,7 @@ def paste_patches(frames: Pixels, rows: Floats, index: Index, *, patch_size: int
 
 
 def token_grid(frames: Pixels, patch_size: int) -> tuple[int, int, int]:
-    """Frames, rows and columns of the tokens of ``[T, H, W, 3]``."""
+    """Returns the numbers of frames, rows and columns of the tokens of ``[T, H, W, 3]``."""
     if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3:
         raise ValueError(
             f"frames are {frames.dtype} {list(frames.shape)}, expected uint8 [T, H, W, 3]"
@@ -197,7 +198,7 @@ def token_grid(frames: Pixels, patch_size: int) -> tuple[int, int, int]:
 
 
 def _to_patches(frames: Pixels, p: int) -> Pixels:
-    """A copy of ``[T, H, W, 3]`` as ``[N, p, p, 3]``."""
+    """Returns a copy of ``[T, H, W, 3]`` as ``[N, p, p, 3]``."""
     T, rows, columns = token_grid(frames, p)
     return frames.reshape(T, rows, p, columns, p, 3).swapaxes(2, 3).reshape(-1, p, p, 3).copy()
 
@@ -210,7 +211,7 @@ def _to_frames(patches: Pixels, shape: tuple[int, ...], p: int) -> Pixels:
 def _band(
     clips: Sequence[ClipView], labels: list[str], patch_size: int, num_frames: int, side: int
 ) -> Image.Image:
-    """Clips beside one another, row labels at the left, titles and frame numbers above."""
+    """Draws clips side by side, with row labels at the left, titles and frame numbers above."""
     strips = []
     for clip in clips:
         T, H, W = clip.frames.shape[:3]
@@ -252,7 +253,7 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
 
 
 def _shortened(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
-    """``text``, or its beginning and dots if it is wider than ``width`` pixels."""
+    """Returns ``text``, shortened with dots where it is wider than ``width`` pixels."""
     short = text
     while short and font.getlength(short if short == text else short + "...") > width:
         short = short[:-1]
@@ -260,7 +261,7 @@ def _shortened(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
 
 
 def _tile(pixels: Pixels, size: tuple[int, int]) -> Image.Image:
-    """``[h, w, 3]`` at ``size``; coarse maps keep hard edges, frames are resampled."""
+    """Returns ``[h, w, 3]`` at ``size``; coarse maps keep hard edges, frames are resampled."""
     coarse = pixels.shape[0] * 4 <= size[1]
     method = Image.Resampling.NEAREST if coarse else Image.Resampling.LANCZOS
     return Image.fromarray(pixels).resize(size, method)

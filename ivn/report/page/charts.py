@@ -1,4 +1,4 @@
-"""Curves as SVG: several runs in one chart, linear and, where it can be, logarithmic."""
+"""Draws curves as SVG: several runs in one chart, on a linear and, if possible, a log scale."""
 
 import itertools
 import json
@@ -25,19 +25,19 @@ class Line(NamedTuple):
 
 
 class _Scale(NamedTuple):
-    """Where a value stands, and which values get a line of the grid."""
+    """The position of values on an axis, and the values with a line of the grid."""
 
     place: Callable[[float], float]
     ticks: Sequence[float]
 
 
 def chart(title: str, lines: Sequence[Line], *, noisy: bool = True) -> Html:
-    """A figure with a title, axes and a line for each run.
+    """Returns a figure with a title, axes and a line for each run.
 
     Args:
-        title: what is drawn.
-        lines: at least one, each with at least one value.
-        noisy: draw a long line faintly, and its means over stretches of steps on top.
+        title: title of the figure.
+        lines: lines to draw, at least one, each with at least one value.
+        noisy: whether a long line is drawn faintly, with its means over ranges of steps on top.
     """
     steps = [step for line in lines for step in line.series.steps]
     values = [value for line in lines for value in line.series.values]
@@ -111,7 +111,7 @@ def _axis(across: _Scale) -> list[Html]:
 
 
 def _thinned(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    """The least and the largest of each stretch of steps, in their order."""
+    """Returns the smallest and the largest value of each range of steps, in their order."""
     if len(points) <= _POINTS:
         return points
     kept = []
@@ -122,7 +122,7 @@ def _thinned(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
 
 
 def _smoothed(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    """The mean of each stretch of steps."""
+    """Returns the mean of each range of steps."""
     parts = _stretches(points, min(64, len(points) // 4))
     return [
         (sum(x for x, _ in part) / len(part), sum(y for _, y in part) / len(part)) for part in parts
@@ -169,7 +169,7 @@ def _logarithmic(low: float, high: float) -> _Scale:
 
 
 def _data(lines: Sequence[Line], low: float, high: float) -> str:
-    """What the page's script reads values from."""
+    """Returns the values for the page's script, as JSON."""
     content = []
     for line in lines:
         points = list(zip(line.series.steps, line.series.values, strict=True))
@@ -192,7 +192,7 @@ def _short(value: float) -> str:
 
 
 def _number(value: float) -> str:
-    """A number in few characters: 1234 -> 1,234, 0.00012 -> 1.2e-4."""
+    """Writes a number in few characters: 1234 -> 1,234, 0.00012 -> 1.2e-4."""
     if value == 0:
         return "0"
     if abs(value) >= 100_000 or abs(value) < 0.001:
@@ -204,7 +204,7 @@ def _number(value: float) -> str:
 
 
 def bar(shares: Sequence[tuple[str, float]], label: str) -> Html:
-    """Shares of a whole as one bar; ``label`` says it in words."""
+    """Draws shares of a whole as one bar; ``label`` says it in words."""
     parts, left = [], 0.0
     for name, share in shares:
         where = {"x": _short(1000 * left), "width": _short(1000 * share), "height": 10}

@@ -1,7 +1,7 @@
-"""What a page shows: plain data, gathered elsewhere.
+"""The content of a page, as plain data.
 
-Legend: t frames or time slots, h x w pixels or tokens. A film whose pixels are few is a map of
-tokens, one pixel each.
+Legend: t frames or temporal positions, h x w pixels or tokens. A film with few pixels is a map of
+tokens, with one pixel per token.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,16 +14,16 @@ _LARGEST = 1e300
 
 
 def finite(value: object) -> float | None:
-    """A number that somebody has written, or None where it is none that can be drawn."""
+    """Returns ``value`` as a float, or None where it is no number that can be drawn."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
-    # JSON's whole numbers have no largest.
+    # Integers in JSON may be larger than any float.
     return float(value) if -_LARGEST < value < _LARGEST else None
 
 
 @dataclass(frozen=True)
 class Missing:
-    """Something that the page cannot show, and why, each in words."""
+    """Something that the page cannot show, and the reason, both in words."""
 
     what: str
     why: str
@@ -31,22 +31,23 @@ class Missing:
 
 @dataclass(frozen=True)
 class Series:
-    """One number over a run's steps; only finite values."""
+    """The finite values of one number over a run's steps."""
 
     steps: Sequence[float]
     values: Sequence[float]
 
 
 @dataclass(frozen=True)
-class Log:
-    """What a run has written of its steps.
+class RunLog:
+    """The log of a run.
 
     Attributes:
-        series: name -> values; ``loss``, ``lr``, ``terms.pixels``, ``health.cosine.layers``, ...
-        last_step: the last step in it.
-        skipped: steps whose loss or gradient was not finite.
-        warnings: (step, text).
-        replaced: (path, reason) -> times that a broken file was replaced.
+        series: name -> values, such as ``loss``, ``lr``, ``terms.pixels``,
+            ``health.cosine.layers``.
+        last_step: the last step in the log.
+        skipped: number of steps whose loss or gradient was not finite.
+        warnings: step and text of each warning.
+        replaced: (path, reason) -> number of times that an unusable file was replaced.
     """
 
     series: Mapping[str, Series]
@@ -56,7 +57,7 @@ class Log:
     replaced: Mapping[tuple[str, str], int]
 
     def losses(self) -> dict[str, tuple[float, float]]:
-        """Means of the loss and of each of its terms, in the first and the last tenth of steps."""
+        """Returns the means of the loss and its terms in the first and the last tenth of steps."""
         means = {}
         for name, series in self.series.items():
             if name == "loss" or name.startswith("terms."):
@@ -70,25 +71,25 @@ class Log:
 
 @dataclass(frozen=True)
 class Run:
-    """One run.
+    """A run as the page shows it.
 
     Attributes:
-        name: short, and different for each run of a page.
+        name: short name, unique on a page.
         stage: name of its stage, such as "stage 1"; "" where the config cannot be read.
-        facts: (what, value) about the run, in the order in which they are shown.
-        log: None without one.
-        seconds_per_step: (waiting for data, everything else), means; None without a log.
-        config: the whole config's text.
-        preset: what ``changes`` are differences to; "" where there is none of its name.
-        changes: (key, in this run, in the preset).
-        probes: the contents of ``probes/*/result.json`` under the folder's name.
-        missing: what this run lacks.
+        facts: name and value of each fact, in the order of the page.
+        log: its log; None without one.
+        seconds_per_step: mean times of waiting for data and of everything else; None without a log.
+        config: text of the whole config.
+        preset: name of the preset that ``changes`` refer to; "" without one.
+        changes: key, value in this run and value in the preset of each difference.
+        probes: name of a folder -> content of its ``probes/*/result.json``.
+        missing: parts of the page that this run has no data for.
     """
 
     name: str
     stage: str = ""
     facts: Sequence[tuple[str, str]] = ()
-    log: Log | None = None
+    log: RunLog | None = None
     seconds_per_step: tuple[float, float] | None = None
     config: str = ""
     preset: str = ""
@@ -116,11 +117,11 @@ class Strip:
 
 @dataclass(frozen=True)
 class Neighbours:
-    """Which clips an encoder finds alike.
+    """The clips that an encoder finds similar.
 
     Attributes:
-        encoder: its name.
-        nearest: a query's number -> (clip's number, cosine), nearest first.
+        encoder: name of the encoder.
+        nearest: number of a query -> number and cosine of each clip, nearest first.
     """
 
     encoder: str
@@ -129,7 +130,7 @@ class Neighbours:
 
 @dataclass(frozen=True)
 class Gallery:
-    """The clips that neighbours are looked for among: ``thumbs`` ``[h, w, 3]`` and their names."""
+    """The clips for a search of neighbours: ``thumbs`` ``[h, w, 3]`` and names."""
 
     names: Sequence[str]
     thumbs: Sequence[Pixels]
@@ -138,15 +139,15 @@ class Gallery:
 
 @dataclass(frozen=True)
 class Content:
-    """All that a page shows.
+    """The whole content of a page.
 
     Attributes:
-        runs: at least one.
-        between: (key, its value in each run), of the settings in which runs differ.
-        masks, reconstructions, features: a strip a clip and run.
+        runs: runs of the page, at least one.
+        between: key, and its value in each run, of settings that differ between runs.
+        masks, reconstructions, features: one strip per clip and run.
         gallery: clips and their neighbours.
-        missing: what no run of its own lacks.
-        made_by: the program and its versions.
+        missing: parts of the page without data, of no single run.
+        made_by: names and versions of the program and its packages.
     """
 
     runs: Sequence[Run]

@@ -1,4 +1,4 @@
-"""The sections of numbers over steps: losses, health, and where the time goes."""
+"""Makes the sections of numbers over steps: losses, health, and the time of a step."""
 
 from collections.abc import Iterable, Sequence
 
@@ -28,7 +28,7 @@ _GROUPS = (
 
 
 def curves(runs: Sequence[Run]) -> Html:
-    """All that the logs hold, runs over one another."""
+    """Returns the charts of all series in the logs, with one line per run."""
     names = [name for run in runs if run.log is not None for name in run.log.series]
     left = list(dict.fromkeys(names))
     if not left:
@@ -47,7 +47,7 @@ def curves(runs: Sequence[Run]) -> Html:
 
 
 def timing(runs: Sequence[Run]) -> Html:
-    """How long a mean step waits for data and works, as far as the logs tell."""
+    """Returns the mean time of a step: waiting for data, and work."""
     timed = [(number, run) for number, run in enumerate(runs) if run.seconds_per_step is not None]
     if not timed:
         return tag("p", {"class": "empty"}, "No log here tells how long its steps took.")
@@ -88,7 +88,7 @@ def timing(runs: Sequence[Run]) -> Html:
 
 
 def scrolling(inside: Html, name: str) -> Html:
-    """Something wide in a box of its own, which the keyboard reaches, too."""
+    """Returns wide content in a box that scrolls, with the keyboard too."""
     box = {"class": "scroll", "tabindex": "0", "role": "region", "aria-label": name}
     return tag("div", box, inside)
 

@@ -1,4 +1,4 @@
-"""The sections of pictures: strips of films, and clips beside those that are alike."""
+"""Makes the sections of pictures: strips of films, and clips with their nearest ones."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from .html import Html, join, tag
 
 
 def strips(found: Sequence[Strip]) -> Html:
-    """Films of one clip beside one another, clips below one another."""
+    """Returns strips below one another, each with the films of one clip side by side."""
     return join(
         tag(
             "div",
@@ -47,7 +47,7 @@ def _film(title: str, film: Film) -> Html:
 
 
 def gallery(found: Gallery) -> Html:
-    """For each query its nearest clips, encoder by encoder."""
+    """Returns each query with its nearest clips by every encoder."""
     uris = [image_uri(thumb) for thumb in found.thumbs]
     queries = list(found.neighbours[0].nearest) if found.neighbours else []
     cards = []

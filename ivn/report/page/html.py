@@ -1,4 +1,4 @@
-"""Markup in which text can only be text: whatever is not :class:`Html` is escaped."""
+"""Markup that escapes everything that is not :class:`Html`."""
 
 from collections.abc import Iterable, Mapping
 from html import escape
@@ -7,18 +7,18 @@ _EMPTY = frozenset({"br", "circle", "img", "input", "line", "meta", "path", "rec
 
 
 class Html(str):
-    """Markup, made here; every other string is text that somebody may have written."""
+    """Markup that was made here; any other string is text from elsewhere."""
 
     __slots__ = ()
 
 
 def text(value: str) -> Html:
-    """``value`` as text: each character is shown."""
+    """Returns ``value`` escaped, so that every character is shown."""
     return value if isinstance(value, Html) else Html(escape(_shown(value), quote=True))
 
 
 def tag(name: str, attributes: Mapping[str, object], *children: str) -> Html:
-    """An element; attributes of the value None are left out, of "" stand alone."""
+    """Returns an element; attributes with value None are omitted, those with "" have no value."""
     inside = "".join(
         f" {key}" if value == "" else f' {key}="{escape(_shown(str(value)), quote=True)}"'
         for key, value in attributes.items()
@@ -32,10 +32,10 @@ def tag(name: str, attributes: Mapping[str, object], *children: str) -> Html:
 
 
 def join(parts: Iterable[str]) -> Html:
-    """Parts one after another, each as :func:`text`."""
+    """Returns the parts one after another, each as :func:`text`."""
     return Html("".join(text(part) for part in parts))
 
 
 def _shown(value: str) -> str:
-    """Without what no file as UTF-8 can hold: names of files may be any bytes."""
+    """Returns text that UTF-8 can encode: names of files may have any bytes."""
     return value.encode("utf-8", "backslashreplace").decode("utf-8").replace("\0", "\ufffd")

@@ -1,4 +1,4 @@
-"""The page: one file that asks no host for anything, and runs nothing that a run has written."""
+"""Makes the page: one file that requests nothing and runs no script from a run's folder."""
 
 import base64
 import hashlib
@@ -15,7 +15,7 @@ _FEW = 14  # rows of a table that is open from the start
 
 
 def render(content: Content) -> str:
-    """The whole page of some runs as HTML."""
+    """Returns the whole page of some runs as HTML."""
     names = ", ".join(run.name for run in content.runs)
     sections = [section for section in _sections(content) if section is not None]
     return document(
@@ -29,13 +29,13 @@ def render(content: Content) -> str:
 
 
 def document(title: str, *parts: Html, generator: str, made_by: str) -> str:
-    """A page of its own with the report's style and script, as HTML.
+    """Returns a whole page with the report's style and script, as HTML.
 
     Args:
         title: title of the window.
         parts: header, bar and main part; the script needs :func:`bar`.
-        generator: the command that makes it.
-        made_by: the program and its versions.
+        generator: name of the command that makes the page.
+        made_by: names and versions of the program and its packages.
     """
     script = Html((_HERE / "script.js").read_text("utf-8"))
     style = Html((_HERE / "style.css").read_text("utf-8"))
@@ -57,7 +57,7 @@ def document(title: str, *parts: Html, generator: str, made_by: str) -> str:
 
 
 def is_ours(path: Path) -> bool:
-    """Whether the file at ``path`` is a page that :func:`render` made."""
+    """Returns whether the file at ``path`` is a page that :func:`render` made."""
     mark = tag("meta", {"name": "generator", "content": GENERATOR})
     with path.open("rb") as file:
         return mark.encode() in file.read(4096)
@@ -72,7 +72,7 @@ def _policy(script: str) -> str:
 
 
 def _sections(content: Content) -> list[tuple[str, str, Html] | None]:
-    """Anchor, title and inside of each section; None where there is nothing to show."""
+    """Returns anchor, title and content of each section; None where there is nothing to show."""
     pictures = bool(content.masks or content.features or content.reconstructions)
     return [
         ("runs", "Runs", _runs(content)),
@@ -94,13 +94,13 @@ def _section(anchor: str, title: str, inside: Html) -> Html:
 
 
 def header(kicker: str, title: str) -> Html:
-    """The head of a page: its title under a few words in small letters."""
+    """Returns the head of a page: its title under a few words in small letters."""
     inside = tag("div", {}, tag("p", {"class": "kicker"}, kicker), tag("h1", {}, title))
     return tag("header", {}, inside)
 
 
 def bar(sections: Sequence[tuple[str, str]]) -> Html:
-    """Links to sections, by (anchor, title), and the controls of all films."""
+    """Returns the bar of links to sections, by (anchor, title), and of controls of all films."""
     links = [tag("a", {"href": f"#{anchor}"}, title) for anchor, title in sections]
     slider = {"type": "range", "id": "when", "min": 0, "max": 31, "value": 0}
     tools = [
@@ -143,7 +143,7 @@ def _run(number: int, run: Run) -> Html:
 
 
 def _notes(run: Run) -> Html:
-    """Warnings of the log, and the files that were replaced."""
+    """Returns the log's warnings and the unusable files that were replaced."""
     assert run.log is not None
     parts = []
     if run.log.warnings:
@@ -217,7 +217,7 @@ def _probes(runs: Sequence[Run]) -> Html:
     without = [run.name for run in runs if not run.probes]
     if without:
         has = f"{', '.join(without)} {'has' if len(without) == 1 else 'have'}"
-        said = f"{has} no probe yet: ivn probe TASK --encoder RUN measures a frozen encoder."
+        said = f"{has} no probe yet: ivn evaluate TASK --encoder RUN measures a frozen encoder."
         found.append(tag("p", {"class": "empty"}, said))
     return tag("div", {"class": "stack"}, *found)
 

@@ -1,4 +1,4 @@
-"""The section of probe results, as ``result.json`` has them; what is absent is left out."""
+"""Makes the section of probe results from ``result.json``; missing entries are omitted."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,7 +19,7 @@ _CLASSES = 400  # of the per-class table, at most
 
 
 def probe(run: str, name: str, result: Mapping[str, Any]) -> Html:
-    """One probe of a run."""
+    """Returns the results of one probe of a run."""
     task = result.get("task")
     title = f"{run}: {task if isinstance(task, str) else name}"
     parts = [tag("h3", {}, title, *([f" ({name})"] if name != task else []))]
@@ -61,7 +61,7 @@ def _said(result: Mapping[str, Any]) -> str:
 
 
 def _rows(rows: Sequence[Mapping[str, Any]], chance: float | None) -> Html:
-    """A line a head, a column a score; the first score with its interval drawn."""
+    """Returns a table: one row per head, one column per score, the first with its interval."""
     scores = list(
         dict.fromkeys(key for row in rows for key, value in row.items() if _is_score(key, value))
     )
@@ -94,7 +94,7 @@ def _rows(rows: Sequence[Mapping[str, Any]], chance: float | None) -> Html:
 
 
 def _is_score(key: str, value: object) -> bool:
-    """Whether a row's entry is a share of clips, by its form or by its name."""
+    """Returns whether a row's entry is a share of clips, by its form or its name."""
     return key in _NAMES or (isinstance(value, dict) and "value" in value)
 
 
@@ -105,7 +105,7 @@ def _number(text: str) -> Html:
 def _range(
     value: float | None, low: float | None, high: float | None, chance: float | None
 ) -> Html:
-    """Accuracy from 0 to 100% as a mark with its interval, and chance as a dashed line."""
+    """Draws an accuracy on a scale of 0 to 100% with its interval, and chance as a dashed line."""
     if any(share is not None and not 0 <= share <= 1 for share in (value, low, high, chance)):
         return Html("")
     if value is None:
@@ -154,7 +154,7 @@ def _confusion(matrix: np.ndarray, classes: Sequence[str]) -> Html:
 
 
 def _per_class(rows: Sequence[Mapping[str, Any]]) -> Html:
-    """Of one class a video its share told right, of several labels its average precision."""
+    """Returns the accuracy of each class, or its average precision where clips have several."""
     score, title = ("ap", "AP") if any("ap" in row for row in rows) else ("top1", "top-1")
     body = []
     for row in rows[:_CLASSES]:
@@ -172,7 +172,7 @@ def _per_class(rows: Sequence[Mapping[str, Any]]) -> Html:
 
 
 def _matrix(value: object) -> np.ndarray | None:
-    """A square matrix of counts, or None."""
+    """Returns ``value`` if it is a square matrix of counts, otherwise None."""
     rows = _list(value)
     if not rows or any(not isinstance(row, list) or len(row) != len(rows) for row in rows):
         return None
@@ -183,7 +183,7 @@ def _matrix(value: object) -> np.ndarray | None:
 
 
 def _share(value: object) -> tuple[float | None, float | None, float | None]:
-    """Value, low and high of a share, where it has them."""
+    """Returns value, lower and upper bound of a share, where it has them."""
     if isinstance(value, dict):
         low, high = finite(value.get("low")), finite(value.get("high"))
         return finite(value.get("value")), low, high

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from ivn.benchmarks.decode import bench_decode, decoders
-from ivn.benchmarks.decode.bench_decode import Options, bench
+from ivn.benchmarks.decode.bench_decode import bench
+from ivn.benchmarks.decode.options import BenchDecode
 from ivn.data.manifest.parquet import Row, write_manifest
 from ivn.errors import BenchError
 from ivn.media.decode import BACKENDS
@@ -30,8 +31,16 @@ def few(tmp_path):
 
 
 def test_a_run_tells_rates_ratios_advice_and_what_they_belong_to(few, tmp_path, capsys):
-    bench(Options(str(few), frames=4, size=32, processes=(1,), rounds=1, clips_per_second=1e6,
-                  out=str(tmp_path / "out")))  # fmt: skip
+    options = BenchDecode(
+        data=str(few),
+        frames=4,
+        size=32,
+        processes=(1,),
+        rounds=1,
+        clips_per_second=1e6,
+        out=str(tmp_path / "out"),
+    )
+    assert bench(options) == 0
     found = json.loads((tmp_path / "out" / "decode.json").read_text())
     assert found["hardware"] and found["av"] and int(found["cores"]) >= 1
     assert [file[-5:] for file in found["files"]] == ["0.mp4", "1.mp4", "2.mp4"]
@@ -56,8 +65,8 @@ def test_the_loader_reads_the_same_clips_from_shards(few, tmp_path, capsys):
         "data", "shard", tmp_path / "M.parquet", "--out", tmp_path / "shards", "--frames", 8
     )
     assert code == 0, err
-    options = Options(
-        str(tmp_path / "M.parquet"), frames=4, size=32, processes=(1,), rounds=1,
+    options = BenchDecode(
+        data=str(tmp_path / "M.parquet"), frames=4, size=32, processes=(1,), rounds=1,
         shards=str(tmp_path / "shards" / "manifest.parquet"), out=str(tmp_path / "out"),
     )  # fmt: skip
     bench(options)
@@ -84,7 +93,7 @@ def test_what_gives_other_frames_is_named_and_not_timed(few, monkeypatch, spoil,
 
     plain = {decoders.OURS: decoders.ways()[0][decoders.OURS], "other": wrong}
     monkeypatch.setattr(bench_decode, "ways", lambda: (dict(plain), {}))
-    jobs, names, notes = bench_decode._compared(Options(str(few), frames=4))
+    jobs, names, notes = bench_decode._compared(BenchDecode(data=str(few), frames=4))
     assert (len(jobs), names) == (3, ["ours"])
     assert list(notes) == ["other"]
     assert re.search(why, notes["other"])
@@ -98,9 +107,9 @@ def test_a_file_that_one_library_cannot_decode_is_left_out_for_all(few, monkeypa
 
     plain = {decoders.OURS: decoders.ways()[0][decoders.OURS], "other": wrong}
     monkeypatch.setattr(bench_decode, "ways", lambda: (dict(plain), {}))
-    jobs, names, notes = bench_decode._compared(Options(str(few), frames=4))
+    jobs, names, notes = bench_decode._compared(BenchDecode(data=str(few), frames=4))
     assert ([path[-5:] for path, _ in jobs], names) == (["0.mp4", "2.mp4"], ["ours", "other"])
-    assert notes == {str(few / "1.mp4"): "left out: other gives an error (not this one)"}
+    assert notes == {str(few / "1.mp4"): "skipped: other gives an error (not this one)"}
 
 
 def test_dali_is_timed_in_batches_of_the_same_jobs(monkeypatch):
@@ -142,4 +151,4 @@ def test_what_cannot_be_measured_is_one_line(few, options, message, code):
 def test_data_without_a_video_is_one_line(tmp_path):
     (tmp_path / "a.mp4").write_bytes(b"no video")
     with pytest.raises(BenchError, match="not one whole file that can be decoded"):
-        bench(Options(str(tmp_path)))
+        bench(BenchDecode(data=str(tmp_path)))

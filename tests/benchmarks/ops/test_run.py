@@ -11,7 +11,8 @@ import torch
 from ivn.benchmarks.harness import measure
 from ivn.benchmarks.harness.measure import Case, interleaved_medians
 from ivn.benchmarks.ops import run as ops
-from ivn.benchmarks.ops.run import NOUNS, Options, bench
+from ivn.benchmarks.ops.options import BenchOps
+from ivn.benchmarks.ops.run import NOUNS, bench
 from ivn.errors import BenchError
 from tests.processes import ROOT
 
@@ -22,7 +23,7 @@ def python(*arguments):
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory):
-    """What one quick run of one noun prints, and its folder."""
+    """Returns the output of one quick run of one noun, and its folder."""
     out = tmp_path_factory.mktemp("out")
     options = ["--quick", "--device", "cpu", "--only", "tokens", "--out", str(out)]
     done = python("-m", "ivn.benchmarks.ops.run", *options)
@@ -96,7 +97,7 @@ def test_what_cannot_be_asked_is_one_line(options, said, code):
 def test_a_plot_without_matplotlib_says_the_way_out(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(RuntimeError, match="needs matplotlib: pip install"):
-        bench(Options(device="cpu", out=str(tmp_path), plot=True))
+        bench(BenchOps(device="cpu", out=str(tmp_path), plot=True))
 
 
 def case(name, call, **others):
@@ -118,7 +119,7 @@ def test_what_fails_does_not_cost_the_rest_and_each_noun_is_written(tmp_path, mo
     monkeypatch.setattr(
         "ivn.benchmarks.harness.plot.draw", lambda found, file: drawn.append(file.name)
     )
-    options = Options(
+    options = BenchOps(
         device="cpu", only=("tokens", "norm"), quick=True, out=str(tmp_path), plot=True
     )
     with pytest.raises(BenchError, match="wrong or failed, not timed: tokens: large forward: all"):

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from ivn.corpus.check.command import Request, check, checked
+from ivn.corpus.check.command import check, checked
 from ivn.corpus.check.decoding import DecodeAll
+from ivn.corpus.check.options import Check
 from ivn.corpus.cluster import spread
 from ivn.data.manifest.parquet import Row, read_manifest, read_rows, write_manifest
 from ivn.media.source import BUNDLED_CLIPS
@@ -127,7 +128,7 @@ def test_cut_off_between_list_and_manifest_it_goes_on(manifest, tmp_path, monkey
             raise KeyboardInterrupt
         rename(source, target)
 
-    request = Request(str(manifest), str(place), 30.0, 1, 1.0, "")
+    request = Check(manifest=str(manifest), out=str(place), seconds=30.0, workers=1, max_bad=1.0)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(os, "replace", until_the_end)
         check(request)

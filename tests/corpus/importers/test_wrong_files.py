@@ -41,7 +41,7 @@ def test_no_utf8_and_no_file_are_one_line(tmp_path, tiny, name):
     file = next(iter(CASES[name][0]))
     paths, videos = given(tmp_path, tiny, {file: ""}, ["a.mp4"])
     paths[0].write_bytes(b"caf\xe9 " * 3)
-    with pytest.raises(DataError, match=r"expected UTF-8 text, byte 3 is none"):
+    with pytest.raises(DataError, match=r"expected UTF-8 text, byte 3 is not"):
         list(IMPORTERS[name].read(paths, videos))
     paths[0].unlink()
     with pytest.raises(DataError, match=r"cannot be read \(No such file"):

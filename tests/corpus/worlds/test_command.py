@@ -3,6 +3,7 @@
 import os
 
 from ivn.corpus.worlds import command
+from ivn.corpus.worlds.options import Render
 from ivn.corpus.worlds.world import Rendered
 
 
@@ -10,7 +11,7 @@ def workers(monkeypatch, tmp_path):
     asked = []
     done = Rendered(tmp_path / "list", 1, 0, 0)
     monkeypatch.setattr(command, "render", lambda *_, workers, **__: asked.append(workers) or done)
-    command.render_world(1, str(tmp_path), 4, 64, 17.5, 0, ("MAP01",), 0)
+    command.render_world(Render(world="vizdoom", clips=1, out=str(tmp_path), maps=("MAP01",)))
     return asked
 
 

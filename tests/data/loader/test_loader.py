@@ -160,7 +160,7 @@ def test_broken_files_are_replaced_by_whole_ones_and_named(tmp_path, workers):
 @pytest.mark.parametrize("workers", [0, 1])
 def test_nothing_but_broken_files_is_an_error_that_lists_them(tmp_path, workers):
     sources = [Source(str(tmp_path / f"{index}.mp4")) for index in range(30)]
-    with pytest.raises(DataError, match=r"11 broken files in a row: .*no such file; ") as caught:
+    with pytest.raises(DataError, match=r"11 unusable files in a row: .*no such file; ") as caught:
         batches(1, sources=sources, workers=workers)
     assert str(caught.value).count("no such file") == 11
 

@@ -8,10 +8,10 @@ import torch
 from ivn.data import crop
 from ivn.data.batch import ClipSpec
 from ivn.data.config import DataConfig
-from ivn.data.crop import Cropped
+from ivn.data.crop import CroppedClip
 from ivn.data.loader.feeder import Feeder
 from ivn.data.loader.loader import ClipLoader
-from ivn.data.loader.packing import Packing
+from ivn.data.loader.packing import ClipPacking
 from ivn.data.loader.transfer import ToHost
 from ivn.data.manifest.listing import list_clips
 from ivn.data.resize import resized_by_products
@@ -32,11 +32,11 @@ ROW_BYTES = 3 * (4 * 112**2 + 4 * 180**2 + 2 * 112**2)
 
 def clip(height, width, *, flip=False):
     """Part of larger frames, as a crop is."""
-    return Cropped(torch.from_numpy(noise(4, height + 6, width + 9))[:, 3:-3, 4:-5], flip)
+    return CroppedClip(torch.from_numpy(noise(4, height + 6, width + 9))[:, 3:-3, 4:-5], flip)
 
 
 def packed(clips, *, crops):
-    packing = Packing(SPECS, crops=crops)
+    packing = ClipPacking(SPECS, crops=crops)
     rows = {
         name: torch.full(shape, 255, dtype=torch.uint8)
         for name, shape in packing.shapes(len(clips)).items()
@@ -61,7 +61,7 @@ def resized_here(monkeypatch):
 @pytest.mark.parametrize("crops", [False, True])
 def test_what_arrives_is_what_consumers_see_of_each_clip(crops, device, monkeypatch):
     clips = [clip(60, 200, flip=True), clip(300, 301), clip(1, 7), clip(256, 256, flip=True)]
-    expected = [one.views(SPECS) for one in clips]
+    expected = [one.for_consumers(SPECS) for one in clips]
     packing, rows = packed(clips, crops=crops)
     sizes = resized_here(monkeypatch)
     found = packing.unpack(rows, torch.device(device))
@@ -102,7 +102,7 @@ def test_where_clips_are_resized_changes_no_bit_of_a_batch(augmentation, monkeyp
     sizes = resized_here(monkeypatch)
     feeder = Feeder(
         Plan(sources, config, 4),
-        Packing(SPECS, crops=True),
+        ClipPacking(SPECS, crops=True),
         workers=2,
         start=0,
         stop=4,

@@ -11,7 +11,7 @@ from ivn.data.batch import ClipSpec
 from ivn.data.config import DataConfig
 from ivn.data.loader import loader as loader_module
 from ivn.data.loader.loader import ClipLoader
-from ivn.data.loader.packing import Packing
+from ivn.data.loader.packing import ClipPacking
 from ivn.data.loader.ring import Ring
 from ivn.data.loader.transfer import ToCuda, ToHost
 from ivn.data.manifest.listing import list_clips
@@ -36,27 +36,27 @@ class Ahead(ToHost):
     def __init__(self):
         self.threads, self.used, self.waiting, self.most, self.closed = set(), 0, 0, 0, 0
 
-    def use(self, memory):
+    def register(self, memory):
         self.used += 1
 
-    def ahead(self, size):
+    def copies_ahead(self, size):
         return True
 
     @contextlib.contextmanager
-    def beside(self):
+    def side_stream(self):
         self.threads.add(threading.current_thread().name)
         yield
         self.waiting += 1
         self.most = max(self.most, self.waiting)
 
-    def take(self, tensors):
+    def hand_over(self, tensors):
         self.waiting -= 1
 
     def close(self):
         self.closed += 1
 
 
-class Overwriting(Packing):
+class Overwriting(ClipPacking):
     """As workers do with what has been copied."""
 
     def unpack(self, rows, device):
@@ -69,7 +69,7 @@ class Overwriting(Packing):
 def test_copies_run_beside_the_caller_one_batch_ahead(monkeypatch):
     ahead = Ahead()
     monkeypatch.setattr(loader_module, "transfer_to", lambda device: ahead)
-    monkeypatch.setattr(loader_module, "Packing", Overwriting)
+    monkeypatch.setattr(loader_module, "ClipPacking", Overwriting)
     found = batches()
     monkeypatch.undo()
     assert_equal(found, batches(workers=0))
@@ -93,36 +93,36 @@ def test_a_gpu_gets_the_same_batches(workers):
 
 @pytest.mark.gpu
 def test_slots_are_page_locked_in_place_and_let_go_at_the_end():
-    ring = Ring({"a": (1 << 22,)}, slots=2)
+    ring = Ring({"a": (1 << 22,)}, count=2)
     ring.reserve(1)
     transfer = ToCuda(torch.device("cuda"))
-    transfer.use(ring.bytes_of(0))
-    assert ring.slot(0)["a"].is_pinned()
-    assert not ring.slot(1)["a"].is_pinned()
-    ring.slot(0)["a"].fill_(7)
-    with transfer.beside():
-        copied = ring.slot(0)["a"].to("cuda", non_blocking=True)
+    transfer.register(ring.bytes_of(0))
+    assert ring.buffer(0)["a"].is_pinned()
+    assert not ring.buffer(1)["a"].is_pinned()
+    ring.buffer(0)["a"].fill_(7)
+    with transfer.side_stream():
+        copied = ring.buffer(0)["a"].to("cuda", non_blocking=True)
     assert (copied == 7).all()
     transfer.close()
-    assert not ring.slot(0)["a"].is_pinned()
+    assert not ring.buffer(0)["a"].is_pinned()
 
 
 @pytest.mark.gpu
 def test_copies_do_not_wait_for_the_step_and_are_not_overwritten_in_it():
     transfer = ToCuda(torch.device("cuda"))
-    ring = Ring({"a": (1 << 26,)}, slots=1)
+    ring = Ring({"a": (1 << 26,)}, count=1)
     ring.reserve(1)
-    transfer.use(ring.bytes_of(0))
+    transfer.register(ring.bytes_of(0))
     product = torch.randn(8192, 8192, device="cuda")
     for _ in range(30):
         product = product @ product
         product = product / product.norm()
     busy = torch.cuda.Event()
     busy.record()
-    ring.slot(0)["a"].fill_(3)
-    with transfer.beside():
-        copied = ring.slot(0)["a"].to("cuda", non_blocking=True)
+    ring.buffer(0)["a"].fill_(3)
+    with transfer.side_stream():
+        copied = ring.buffer(0)["a"].to("cuda", non_blocking=True)
     assert not busy.query()
-    transfer.take([copied])
+    transfer.hand_over([copied])
     assert (copied == 3).all()
     transfer.close()

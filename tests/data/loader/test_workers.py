@@ -89,7 +89,7 @@ def test_time_in_which_all_was_stopped_is_nobodys_fault():
         next(loader)
         team = loader._feeder.workers
         before = team._now
-        team._looked -= 3600  # as after Ctrl-Z for an hour
+        team._checked -= 3600  # as after Ctrl-Z for an hour
         for _ in range(4):
             assert next(loader).replaced == []
         assert team._now - before < 60

@@ -135,7 +135,7 @@ def test_a_wrong_list_is_one_line_that_says_where(folder, text, message):
         ("gone", "no such file or folder"),
         ("empty", "no videos in this folder"),
         ("notes.doc", "expected a folder, a video"),
-        ("latin.txt", "expected UTF-8 text, byte 3 is none"),
+        ("latin.txt", "expected UTF-8 text, byte 3 is not"),
     ],
 )
 def test_a_place_without_videos_is_one_line(tmp_path, name, message):

@@ -143,11 +143,11 @@ def test_quoted_fields_hold_anything_and_a_record_is_named_by_its_first_line(
         ("path,label\na.mp4\n", ["2: 1 field, expected 2 as in the first line"]),
         (
             'path,label\na.mp4,"wave\nb.mp4,x\n',
-            ["2: not fields parted by ',' (a quote is not closed)"],
+            ["2: not fields separated by ',' (a quote is not closed)"],
         ),
         (
             'path,label\na.mp4, "wave"\n',
-            ["2: a quote behind a space: it has to be the first character of the field"],
+            ["2: a quote after a space: it must be the first character of the field"],
         ),
     ],
 )
@@ -160,9 +160,13 @@ def test_columns_and_fields_stay_what_they_are(read, text, found):
     [
         ("a.mp4,wave\nHello, world.mp4\nb.mp4,x\n", 2, "'Hello' is neither a file nor the name of"),
         ("clip,class name\na.mp4,wave\n", 1, "needs one called 'path'"),
-        ("a.mp4 jump, high\nb.mp4 run, fast\n", 1, "'a.mp4 jump' goes on behind the name of a vid"),
-        ("a.mp4::3\nb.mp4::4\n", 1, "goes on behind the name of a video"),
-        ("path\na.mp4 3\n", 2, "goes on behind the name of a video"),
+        (
+            "a.mp4 jump, high\nb.mp4 run, fast\n",
+            1,
+            "'a.mp4 jump' continues after the name of a vid",
+        ),
+        ("a.mp4::3\nb.mp4::4\n", 1, "continues after the name of a video"),
+        ("path\na.mp4 3\n", 2, "continues after the name of a video"),
     ],
 )
 def test_a_line_that_speaks_against_the_others_is_refused(read, text, line, words):
@@ -177,7 +181,7 @@ def test_a_line_that_speaks_against_the_others_is_refused(read, text, line, word
         (b"<!DOCTYPE html><html>Sign in</html>", "a web page"),
         ("path,label\na.mp4,x\n".encode("utf-16"), "looks like UTF-16: save it as UTF-8"),
         ("path,label\na.mp4,x\n".encode("utf-16-be"), "looks like UTF-16: save it as UTF-8"),
-        ("path;label\na.mp4;é\n".encode("latin-1"), "expected UTF-8 text, byte 17 is none"),
+        ("path;label\na.mp4;é\n".encode("latin-1"), "expected UTF-8 text, byte 17 is not"),
         (b"path,verb,verb\na.mp4,x,y\n", "line 1: two columns are called 'verb'"),
         (b"path,label,label\na.mp4,x,y\n", "line 1: two columns are called 'label'"),
     ],

@@ -116,18 +116,18 @@ def test_rows_whose_status_is_a_reason_are_left_out_and_counted(folder):
     write_manifest(folder / "s.parquet", rows)
     table = read_manifest(folder / "s.parquet")
     assert list(table) == [expected(folder, row(n)) for n in range(0, 30, 3)]
-    assert (table.left_out, table[2:].left_out, read_manifest(folder / "m.parquet").left_out) == (
+    assert (table.unusable, table[2:].unusable, read_manifest(folder / "m.parquet").unusable) == (
         *(20, 20),
         0,
     )
     write_manifest(folder / "none.parquet", [replace(row(0), status="broken")] * 4)
-    with pytest.raises(DataError, match="status of each of its 4 rows says why"):
+    with pytest.raises(DataError, match="each of its 4 rows is unusable"):
         read_manifest(folder / "none.parquet")
 
 
 def test_a_pickle_is_the_same_table(table):
     for other in (pickle.loads(pickle.dumps(table[3:50])), copy.deepcopy(table[3:50])):
-        assert (other, other.left_out) == (table[3:50], 0)
+        assert (other, other.unusable) == (table[3:50], 0)
 
 
 def report(table, pipe):

@@ -31,7 +31,7 @@ def resident():
 
 
 def chosen(plan, step):
-    return [place.source.path for place in plan.places(step, plan.keys(step))]
+    return [slot.source.path for slot in plan.slots(step, plan.keys(step))]
 
 
 def rows(plan, steps):
@@ -60,9 +60,9 @@ def test_repeats_meet_each_source_once_an_epoch_with_keys_of_their_own():
     plan = Plan(SOURCES, replace(CONFIG, repeats=3), 6)
     assert plan.steps_per_epoch == 11
     assert plan.keys(1)[:, 2:].tolist() == [[2, 0], [2, 1], [2, 2], [3, 0], [3, 1], [3, 2]]
-    places = plan.places(1, plan.keys(1))
-    assert [place.row for place in places] == [0, 3]
-    assert [place.keys.tolist() for place in places] == [
+    slots = plan.slots(1, plan.keys(1))
+    assert [slot.row for slot in slots] == [0, 3]
+    assert [slot.keys.tolist() for slot in slots] == [
         plan.keys(1)[:3].tolist(),
         plan.keys(1)[3:].tolist(),
     ]
@@ -140,7 +140,7 @@ def test_a_day_of_steps_takes_no_more_memory_than_its_first_quarter():
     for step in range(steps):
         keys = plan.keys(step)
         if step % 20 == 0:
-            assert len({place.source for place in plan.places(step, keys)}) == 512
+            assert len({slot.source for slot in plan.slots(step, keys)}) == 512
         if step in (steps // 4, steps - 1):
             taken.append(resident())
     # An order is 9 MB, an epoch's; the keys of a step are 16 KB: either, kept, is seen.
@@ -163,22 +163,22 @@ def test_images_as_listed_are_sources_like_others():
 
 
 @pytest.mark.parametrize(
-    ("images", "places"), [("spread", [1, 3, 5, 7]), ("together", [4, 5, 6, 7])]
+    ("images", "slots"), [("spread", [1, 3, 5, 7]), ("together", [4, 5, 6, 7])]
 )
-def test_images_have_their_share_of_every_batch_and_go_round_by_themselves(images, places):
+def test_images_have_their_share_of_every_batch_and_go_round_by_themselves(images, slots):
     config = replace(CONFIG, images=images, image_share=0.5)
     plan = Plan(MIXED, config, 8)
     assert plan.steps_per_epoch == 2
     seen = []
     for step in range(20):
         paths = chosen(plan, step)
-        found = [place for place, path in enumerate(paths) if not path.endswith("mp4")]
-        assert found == places
-        seen += [paths[place] for place in found]
+        found = [slot for slot, path in enumerate(paths) if not path.endswith("mp4")]
+        assert found == slots
+        seen += [paths[slot] for slot in found]
     for start in range(0, 80, 5):
         assert len(set(seen[start : start + 5])) == 5
     assert seen[:5] != seen[5:10] or seen[:5] != seen[10:15]
-    # Another order than a stock of five videos has.
+    # Another order than a pool of five videos has.
     assert seen[:5] != [MIXED[10 + int(index)].path for index in epoch_order(5, 0, 5)]
     parts = [Plan(MIXED, config, 8, rank=rank, world_size=2) for rank in range(2)]
     for step in (0, 5):
@@ -195,12 +195,12 @@ def test_with_images_together_the_last_processes_see_nothing_else():
 
 def test_a_broken_image_is_replaced_by_an_image():
     plan = Plan(MIXED, replace(CONFIG, images="together", image_share=0.25), 8)
-    *_, place = plan.places(0, plan.keys(0))
+    *_, slot = plan.slots(0, plan.keys(0))
     for _ in range(4):
-        place.broken("why")
-        assert not place.source.path.endswith("mp4")
+        slot.mark_unusable("why")
+        assert not slot.source.path.endswith("mp4")
     with pytest.raises(DataError, match="no file can be used: why; why; why; why; why"):
-        place.broken("why")
+        slot.mark_unusable("why")
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ivn.data.manifest.identity import fingerprint
 from ivn.data.manifest.parquet import Row, read_manifest, write_manifest
 from ivn.data.sampling.order import epoch_length, epoch_order, substitutes, weighted_order
-from ivn.data.sampling.pools import Stock, are_images, drawn_fingerprint, source_weights
+from ivn.data.sampling.pools import SourcePool, are_images, drawn_fingerprint, source_weights
 from ivn.errors import DataError
 from ivn.keys import make_keys
 from ivn.media.source import Source
@@ -81,12 +81,12 @@ def test_copies_of_a_source_lie_apart_and_epochs_differ():
 
 def test_a_weight_of_zero_is_as_if_the_row_were_not_there():
     rows, weights = torch.arange(6), fp64([1, 0, 1, 1, 0, 1])
-    stock = Stock(2, rows, weights)
-    assert len(stock) == stock.different == 4
+    pool = SourcePool(2, rows, weights)
+    assert len(pool) == pool.distinct == 4
     there = torch.tensor([0, 2, 3, 5])
-    assert torch.equal(stock.at(1, torch.arange(4)), there[epoch_order(2, 1, 4)])
+    assert torch.equal(pool.at(1, torch.arange(4)), there[epoch_order(2, 1, 4)])
     key = make_keys(2, 0, [9])
-    assert stock.substitutes(key, 3, 10) == there[substitutes(key, 2, 4, 10)].tolist()
+    assert pool.substitutes(key, 3, 10) == there[substitutes(key, 2, 4, 10)].tolist()
 
 
 @pytest.fixture

@@ -7,7 +7,15 @@ import torch
 from ivn.errors import DataError
 from ivn.evaluate.heads.fitted import from_state, votes
 from ivn.evaluate.heads.heads import Attentive4Head, AttentiveHead, LinearHead
-from ivn.evaluate.heads.search import GRIDS, NAMES, Grid, Labelled, NetworkKind, inner_folds, kinds
+from ivn.evaluate.heads.search import (
+    GRIDS,
+    NAMES,
+    Grid,
+    LabelledFeatures,
+    NetworkKind,
+    inner_folds,
+    kinds,
+)
 from ivn.evaluate.heads.training import Training
 from tests.evaluate.planted import draw, in_a_pair, in_one_token, in_the_mean, task
 
@@ -162,7 +170,7 @@ def test_ties_go_to_the_least_loss():
 
 
 def test_task_views_are_all_trained_on():
-    one = Labelled(None, torch.tensor([5, 6, 7]), np.arange(3), 8, (0, 2))
+    one = LabelledFeatures(None, torch.tensor([5, 6, 7]), np.arange(3), 8, (0, 2))
     samples = one.samples(torch.tensor([2, 0]))
     found = (samples.clips.tolist(), samples.views.tolist(), samples.labels.tolist())
     assert found == ([2, 2, 0, 0], [0, 2, 0, 2], [7, 7, 5, 5])

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from ivn.evaluate.motion import scenes
-from ivn.evaluate.motion.clips import MOTIONS, choose_view, clip_index, render
+from ivn.evaluate.motion.clips import MOTIONS, choose_camera, clip_index, render
 from ivn.evaluate.motion.scenes import Picture, procedural_pictures, real_pictures, real_scenes
 from ivn.evaluate.motion.texture import textured
 from ivn.keys import make_keys
@@ -19,8 +19,8 @@ def picture_of(pixels: np.ndarray, number: int = 0) -> Picture:
 
 
 def clips_of(picture: Picture) -> torch.Tensor:
-    view = choose_view(picture, frames=FRAMES, size=SIZE)
-    return render(picture, view, frames=FRAMES, size=SIZE)[clip_index(FRAMES)]
+    camera = choose_camera(picture, frames=FRAMES, size=SIZE)
+    return render(picture, camera, frames=FRAMES, size=SIZE)[clip_index(FRAMES)]
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def pictures() -> list[Picture]:
     return [*real_pictures(1, seed=0), *procedural_pictures(3, seed=0)]
 
 
-def test_every_view_gives_one_clip_a_motion(pictures):
+def test_every_camera_gives_one_clip_per_motion(pictures):
     clips = clips_of(pictures[0])
     assert clips.shape == (len(MOTIONS), FRAMES, SIZE, SIZE, 3) and clips.dtype == torch.uint8
     assert len(MOTIONS) == len(set(MOTIONS)) == 10
@@ -62,7 +62,7 @@ def ramp(down: int, right: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("number", range(3))
-def test_a_pan_moves_the_view_its_way_by_its_speed_a_frame(number):
+def test_a_pan_moves_the_box_its_way_by_its_speed_per_frame(number):
     way = {"right": (1, 0), "left": (-1, 0), "down": (0, 1), "up": (0, -1)}
     for motion in ("right and down", "left and up", "right and up", "left and down"):
         one, _, other = motion.partition(" and ")
@@ -70,13 +70,13 @@ def test_a_pan_moves_the_view_its_way_by_its_speed_a_frame(number):
             (a + b) / math.sqrt(2) for a, b in zip(way[one], way[other], strict=True)
         )
     across, down = (picture_of(ramp(*which), number) for which in ((0, 1), (1, 0)))
-    view = choose_view(across, frames=FRAMES, size=SIZE)
+    camera = choose_camera(across, frames=FRAMES, size=SIZE)
     index = clip_index(FRAMES)
     shown = {
-        axis: render(picture, view, frames=FRAMES, size=SIZE)[index].double().mean((2, 3, 4))
+        axis: render(picture, camera, frames=FRAMES, size=SIZE)[index].double().mean((2, 3, 4))
         for axis, picture in (("x", across), ("y", down))
     }
-    a_frame = view.speed * view.side / 2  # levels
+    a_frame = camera.speed * camera.side / 2  # levels
     for motion, (x, y) in way.items():
         row = MOTIONS.index(motion)
         for axis, part in (("x", x), ("y", y)):
@@ -86,13 +86,13 @@ def test_a_pan_moves_the_view_its_way_by_its_speed_a_frame(number):
 
 def test_a_zoom_magnifies_about_the_middle_by_the_same_factor_a_frame():
     picture = picture_of(ramp(0, 1))
-    view = choose_view(picture, frames=FRAMES, size=SIZE)
-    clips = render(picture, view, frames=FRAMES, size=SIZE)[clip_index(FRAMES)].double()
+    camera = choose_camera(picture, frames=FRAMES, size=SIZE)
+    clips = render(picture, camera, frames=FRAMES, size=SIZE)[clip_index(FRAMES)].double()
     for motion, sign in (("zoom in", -1), ("zoom out", 1)):
         clip = clips[MOTIONS.index(motion)]
         spread = clip.mean((1, 3)).std(1)  # of the columns: as wide as the window
         expected = spread[MIDDLE] * torch.exp(
-            2 * sign * view.speed * torch.arange(-MIDDLE, FRAMES - MIDDLE).double()
+            2 * sign * camera.speed * torch.arange(-MIDDLE, FRAMES - MIDDLE).double()
         )
         assert torch.allclose(spread, expected, rtol=0.01)
         assert (clip.mean((1, 2, 3)) - clip[MIDDLE].mean()).abs().max() < 0.5
@@ -102,11 +102,11 @@ def test_no_window_leaves_the_picture_or_has_to_be_enlarged():
     pixels = np.zeros((256, 342, 3), np.uint8)
     for number in range(200):
         picture = picture_of(pixels, number)
-        view = choose_view(picture, frames=FRAMES, size=SIZE)
-        assert 1.5 / 112 <= view.speed <= 3 / 112
+        camera = choose_camera(picture, frames=FRAMES, size=SIZE)
+        assert 1.5 / 112 <= camera.speed <= 3 / 112
         for direction in ((1, 0, 0), (0, 1, 0), (0, 0, 1)):
             for time in range(-MIDDLE, MIDDLE + 1):
-                left, top, right, bottom = view.window(direction, time)
+                left, top, right, bottom = camera.box(direction, time)
                 assert left >= 0 and top >= 0 and right <= 342 and bottom <= 256
                 assert right - left >= SIZE - 1e-9
 
@@ -114,7 +114,7 @@ def test_no_window_leaves_the_picture_or_has_to_be_enlarged():
 def test_a_small_picture_is_refused():
     picture = picture_of(np.zeros((120, 384, 3), np.uint8))
     with pytest.raises(ValueError, match="the picture is 120 x 384, expected at least"):
-        choose_view(picture, frames=FRAMES, size=SIZE)
+        choose_camera(picture, frames=FRAMES, size=SIZE)
 
 
 def test_of_all_places_one_with_texture_both_ways_is_looked_at():
@@ -122,8 +122,8 @@ def test_of_all_places_one_with_texture_both_ways_is_looked_at():
     pixels[:, 40:44] = 0  # a lone edge
     pixels[60:200:8, 250:350:8] = 255
     for number in range(5):
-        view = choose_view(picture_of(pixels, number), frames=FRAMES, size=SIZE)
-        assert abs(view.x - 300) < 75
+        camera = choose_camera(picture_of(pixels, number), frames=FRAMES, size=SIZE)
+        assert abs(camera.x - 300) < 75
 
 
 def test_the_clips_are_the_same_every_time(pictures):

@@ -1,4 +1,4 @@
-"""`ivn probe motion`, on features whose answer is known; `ivn demo` measures by it, too."""
+"""`ivn evaluate motion`, on features whose answer is known; `ivn demo` measures by it, too."""
 
 import json
 
@@ -120,8 +120,7 @@ def test_the_result_is_json_with_all_that_was_promised(result):
     flow, middle = plain["rows"]
     assert (flow["encoder"], flow["baseline"]) == ("flow", False)
     assert (middle["encoder"], middle["baseline"]) == ("middle", True)
-    share = flow["by_kind"]
-    assert flow["top1"]["value"] == pytest.approx(0.65 * share["real"] + 0.35 * share["procedural"])
+    assert set(flow["by_kind"]) == {"real", "procedural"}
     table = np.array(plain["confusion"])
     assert np.trace(table) / table.sum() == pytest.approx(flow["top1"]["value"])
     (gain,) = plain["differences"]
@@ -129,7 +128,7 @@ def test_the_result_is_json_with_all_that_was_promised(result):
     assert gain["value"] == pytest.approx(flow["top1"]["value"] - 0.1)
 
 
-def test_the_interval_of_a_difference_is_of_the_same_clips(pictures, result):
+def test_differences_are_of_the_same_clips_and_kinds_add_up(pictures, result):
     # Middle is right once in each scene: its interval is nothing, that of the difference Flow's.
     score, (gain,) = result.rows[0].scores["top1"], result.facts["differences"]
     assert gain["low"] == pytest.approx(score.low - 0.1)
@@ -137,6 +136,9 @@ def test_the_interval_of_a_difference_is_of_the_same_clips(pictures, result):
     noisy = probe_motion([Colours()], pictures, seed=0, baselines=[Colours()])
     score, (gain,) = noisy.rows[0].scores["top1"], noisy.facts["differences"]
     assert score.low < score.high and gain["low"] == gain["value"] == gain["high"] == 0
+    kinds = noisy.rows[0].extra["by_kind"]
+    assert kinds["real"] != kinds["procedural"]
+    assert score.value == pytest.approx(0.65 * kinds["real"] + 0.35 * kinds["procedural"])
 
 
 def test_the_table_says_chance_numbers_shares_and_intervals(result):
@@ -175,7 +177,7 @@ def test_frames_of_videos_are_pictures_too(tmp_path):
 def test_too_few_scenes_and_no_scikit_learn_are_one_line(tmp_path, monkeypatch):
     names = sorted(path.name for path in BUNDLED_CLIPS.glob("asl-*.mp4"))[:3]
     (tmp_path / "list.csv").write_text("".join(f"{BUNDLED_CLIPS / name}\n" for name in names))
-    say = ["probe", "motion", "--encoder", "raw", "--frames", "4", "--size", "32"]
+    say = ["evaluate", "motion", "--encoder", "raw", "--frames", "4", "--size", "32"]
     said = command(*say, "--data", tmp_path / "list.csv")
     assert assert_one_line(said, "3 scenes can be used, expected at least 5") == 1
 

@@ -96,7 +96,7 @@ def test_the_labels_of_test_videos_choose_nothing(videos, cache):
     for first, second in zip(one.heads, other.heads, strict=True):
         assert (first.point, first.validation) == (second.point, second.validation)
     assert one.best == other.best
-    for first, second in zip(one.told, other.told, strict=True):
+    for first, second in zip(one.predicted, other.predicted, strict=True):
         assert np.array_equal(first, second)
     assert one.rows[0].scores["top1"] != other.rows[0].scores["top1"]
     assert one.heads[0].clips == 16
@@ -106,7 +106,7 @@ def test_probabilities_are_averaged_over_clips_and_crops(videos, cache):
     options = {"label": "half", "heads": ["linear"], "holdout": True, "training": BRIEF}
     found = classify([Brightness()], videos, clips=2, crops=3, cache=cache, **options)
     readout, views = found.heads[0].readout, grid(2, 3)
-    for source, expected in zip(found.tested, found.told[0], strict=True):
+    for source, expected in zip(found.tested, found.predicted[0], strict=True):
         features = Brightness().features(read_views(source, views, [(2, 16)])[2, 16], "mean")
         single = [
             readout.probabilities(HeldFeatures(view[None, None]), torch.tensor([0]), [0])[0]

@@ -93,5 +93,5 @@ def test_who_has_no_other_of_its_class_does_not_ask(videos, tmp_path):
     found = retrieve([Brightness()], [*videos[3:], *lonely], cache=tmp_path / "c")
     assert (found.facts["n"], found.facts["gallery"], found.facts["unasked"]) == (9, 10, 1)
     alone = [Source(source.path, label=str(k)) for k, source in enumerate(videos)]
-    with pytest.raises(DataError, match="there is nothing to find"):
+    with pytest.raises(DataError, match="there is nothing to retrieve"):
         retrieve([Brightness()], alone, cache=tmp_path / "c")

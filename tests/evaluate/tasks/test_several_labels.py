@@ -65,7 +65,7 @@ def test_every_kind_of_head_tells_each_label_by_itself(found):
     assert plain["classes"] == sorted(PARTS) and plain["multi_label"]
     assert plain["several"] == 16 and "confusion" not in plain and plain["majority"] is None
     assert any("16 of 28 videos have several labels" in note for note in plain["notes"])
-    for row, told in zip(found.rows, found.told, strict=True):
+    for row, told in zip(found.rows, found.predicted, strict=True):
         assert set(row.scores) == {"map"}
         assert row.scores["map"].value > (0.8 if row.head in ("linear", "knn") else 0.6), row.head
         # Probabilities of each are its own, and do not share a sum of one.
@@ -84,7 +84,7 @@ def test_a_saved_head_knows_it(name, found, tmp_path):
     place = [head.head for head in found.heads].index(name)
     path = headfile.save(found.heads[place], tmp_path, facts=found.facts)
     head, frozen = headfile.load(path), Brightness()
-    told = found.told[place][0]
+    told = found.predicted[place][0]
     from ivn.evaluate.tasks.predict import predict
 
     classes = predict(found.tested[0], head, frozen).classes
@@ -122,7 +122,7 @@ def test_shuffled_labels_are_at_chance():
     features = draw(300, 1, 16)
     labels = torch.rand(300, 4, generator=torch.Generator().manual_seed(1)) < 0.4
     labels[:, 0] = True  # at least one each
-    one = fit.Labelled(
+    one = fit.LabelledFeatures(
         task(features, torch.zeros(300, dtype=torch.long), torch.arange(300)).features,
         labels,
         np.arange(300),
@@ -170,7 +170,7 @@ def test_the_command_the_page_and_the_ablation_say_so(patterns, own_cache, tmp_p
     data = write_list(tmp_path / "l.csv", rows_of(patterns, lambda number: names[number % 4]))
     out = tmp_path / "out"
     more = ("--heads", "meanquery", "--tokens", "frames", "--lr", "1e-3", "--holdout", "--out", out)
-    said = command("probe", "classify", *RAW, "--data", data, *more)
+    said = command("evaluate", "classify", *RAW, "--data", data, *more)
     plain = result(said)
     assert plain["classes"] == ["sit", "talk", "walk"]
     assert not (out / "confusion.csv").exists() and "mAP" in said[1] and "top-1" not in said[1]

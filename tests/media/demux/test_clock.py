@@ -14,7 +14,7 @@ from ivn.corpus.transcode.encoding import Encoding
 from ivn.corpus.transcode.verify import verify
 from ivn.data.batch import ClipSpec
 from ivn.data.crop import centre_clip
-from ivn.data.sliding import Windows, windows_of
+from ivn.data.sliding import SlidingWindows, sliding_windows
 from ivn.errors import DecodeError
 from ivn.media.decode import count_frames, dali, decode, frames_in_order, torchcodec
 from ivn.media.demux import packets, reading
@@ -97,7 +97,9 @@ def test_times_count_from_the_first_frame(name):
 
 @pytest.mark.parametrize("name", ["h264-bframes.avi", "xvid-bframes.avi", "clock-restarts.ts"])
 def test_windows_at_a_rate_of_ours_cover_the_whole_video(name):
-    windows = list(windows_of(Source(str(CASES / name)), Windows(4, 4, 5.0), ClipSpec(4, 64)))
+    windows = list(
+        sliding_windows(Source(str(CASES / name)), SlidingWindows(4, 4, 5.0), ClipSpec(4, 64))
+    )
     expected = centre_clip(decode(CASES / name, lambda _: range(0, 48, 2)), 64)
     assert torch.equal(torch.cat([window.clip for window in windows]), expected)
     assert [window.start for window in windows] == pytest.approx([0, 0.8, 1.6, 2.4, 3.2, 4.0])

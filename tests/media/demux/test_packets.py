@@ -13,7 +13,7 @@ import torch
 from ivn.errors import DecodeError
 from ivn.media.decode import decode, frames_in_order, pyav, torchcodec
 from ivn.media.demux import packets
-from ivn.media.demux.bitstream import Picture, _h264, _h265, _vp9
+from ivn.media.demux.bitstream import CodedPicture, _h264, _h265, _vp9
 from ivn.media.demux.packets import PacketTable, decoding_runs, numbers_are_certain
 from ivn.media.demux.reading import read_window
 from ivn.media.source import Source
@@ -184,20 +184,24 @@ def test_a_message_of_orientation_is_found_among_others(read, header):
 
 
 def test_a_packet_that_shows_nothing_leaves_numbers_to_decoding():
-    pictures = [Picture(True, False), Picture(False, False, splice=True), Picture(False, False)]
+    pictures = [
+        CodedPicture(True, False),
+        CodedPicture(False, False, splice=True),
+        CodedPicture(False, False),
+    ]
     found = PacketTable(3, [0, 1, 2], pictures, frozenset(), [0, 1, 2], [])
     assert not numbers_are_certain(found) and decoding_runs(found, {2}) == []
-    assert numbers_are_certain(replace(found, pictures=[Picture(True, False)] * 3))
-    assert not numbers_are_certain(replace(found, pictures=[Picture(False, False)] * 3))
+    assert numbers_are_certain(replace(found, pictures=[CodedPicture(True, False)] * 3))
+    assert not numbers_are_certain(replace(found, pictures=[CodedPicture(False, False)] * 3))
     assert numbers_are_certain(replace(found, pictures=[]))
 
 
 def test_a_picture_of_a_lower_layer_is_kept_for_those_of_higher_ones():
     pictures = [
-        Picture(True, False),
-        Picture(False, True, 0),
-        Picture(False, True, 1),
-        Picture(False, True, 1),
+        CodedPicture(True, False),
+        CodedPicture(False, True, 0),
+        CodedPicture(False, True, 1),
+        CodedPicture(False, True, 1),
     ]
     found = PacketTable(4, [0, 2, 1, 3], pictures, frozenset(), [0, 2, 1, 3], [])
     assert [run.numbers for run in decoding_runs(found, {3})] == [[0, 1, 3]]
@@ -360,7 +364,7 @@ def test_packets_that_are_not_what_they_say_cost_time_and_no_frame(
             changed = {"entry_point": picture.entry_point, "disposable": picture.disposable} | {
                 amiss: True
             }
-            return packets.Picture(**changed)
+            return packets.CodedPicture(**changed)
 
         return lie
 

@@ -1,0 +1,64 @@
+"""All commands: options and function of each."""
+
+from ivn.ablation.options import Ablate
+from ivn.benchmarks.decode.options import BenchDecode
+from ivn.benchmarks.ops.options import BenchOps
+from ivn.corpus.check.options import Check
+from ivn.corpus.index.options import Index
+from ivn.corpus.mix.options import Mix
+from ivn.corpus.shard.options import Shard
+from ivn.corpus.transcode.options import Transcode
+from ivn.corpus.worlds.options import Render
+from ivn.embed.options import Embed
+from ivn.evaluate.options import Classify, Motion, Predict, Retrieve
+from ivn.report.contact.options import View
+from ivn.report.options import Report
+
+from .app import Command, Group
+from .config import ShowConfig
+from .machine import Demo, Doctor
+from .pretrain import Pretrain
+
+_DATA = Group(
+    "Prepare videos before anything is trained.",
+    {
+        "render": Command(Render, "ivn.corpus.worlds.command:render_world"),
+        "index": Command(Index, "ivn.corpus.index.command:index"),
+        "check": Command(Check, "ivn.corpus.check.command:check"),
+        "mix": Command(Mix, "ivn.corpus.mix.command:mix_manifests"),
+        "transcode": Command(Transcode, "ivn.corpus.transcode.command:transcode_manifest"),
+        "shard": Command(Shard, "ivn.corpus.shard.command:shard_manifest"),
+        "view": Command(View, "ivn.report.contact.command:view"),
+    },
+)
+_EVALUATE = Group(
+    "Measure what frozen encoders have learnt, beside baselines.",
+    {
+        "classify": Command(Classify, "ivn.evaluate.command:run_classify"),
+        "retrieve": Command(Retrieve, "ivn.evaluate.command:run_retrieve"),
+        "motion": Command(Motion, "ivn.evaluate.command:run_motion"),
+    },
+)
+_BENCH = Group(
+    "Measure how fast things are on this machine.",
+    {
+        "ops": Command(BenchOps, "ivn.benchmarks.ops.run:bench"),
+        "decode": Command(BenchDecode, "ivn.benchmarks.decode.bench_decode:bench"),
+    },
+)
+IVN = Group(
+    "Pretrain video encoders from raw, unlabelled video. ivn --version prints the version.",
+    {
+        "pretrain": Command(Pretrain, "ivn.cli.pretrain:pretrain"),
+        "config": Command(ShowConfig, "ivn.cli.config:show_config"),
+        "demo": Command(Demo, "ivn.cli.machine:run_demo"),
+        "ablate": Command(Ablate, "ivn.ablation.run:ablate"),
+        "data": _DATA,
+        "embed": Command(Embed, "ivn.embed.run:embed"),
+        "evaluate": _EVALUATE,
+        "predict": Command(Predict, "ivn.evaluate.command:run_predict"),
+        "report": Command(Report, "ivn.report.collect.write:report"),
+        "bench": _BENCH,
+        "doctor": Command(Doctor, "ivn.cli.machine:run_doctor"),
+    },
+)
