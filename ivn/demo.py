@@ -18,7 +18,6 @@ from ivn.evaluate import linear, results
 from ivn.evaluate.motion.clips import MOTIONS
 from ivn.evaluate.motion.scenes import BundledPictures
 from ivn.evaluate.motion.task import probe_motion
-from ivn.evaluate.progress import shown
 from ivn.evaluate.table import motion_table
 from ivn.frozen.encoders import FrozenEncoder, FrozenTeacher
 from ivn.keys import make_keys
@@ -26,6 +25,7 @@ from ivn.load import load_encoder
 from ivn.media.source import BUNDLED_CLIPS, Source
 from ivn.model.decoder import DiffusionDecoder
 from ivn.model.patch import patch_grid
+from ivn.progress import tracked
 from ivn.report.collect.opened import Opened, open_run
 from ivn.report.collect.reconstructions import BRIGHTEST
 from ivn.report.collect.records import PROBES, read_run
@@ -204,7 +204,7 @@ def measure(first: Opened, run_dir: Path, sizes: Sizes) -> results.Result:
     print(f"camera motion: features of {len(pictures) * len(MOTIONS)} clips", flush=True)
     result = probe_motion(
         [FrozenEncoder(trained, load_encoder(run_dir), spec)],
-        shown(pictures, "pictures", len(pictures)),
+        tracked(pictures, "pictures", len(pictures), errors=True),
         seed=config.data.seed,
         baselines=[
             FrozenEncoder(twin, first.untrained(), spec),

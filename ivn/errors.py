@@ -6,6 +6,11 @@ and keeps its traceback.
 """
 
 
+def one_line(error: object) -> str:
+    """Returns what an exception says in one line, or its name where it says nothing."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 class UserError(Exception):
     """A mistake outside the program.
 
@@ -32,6 +37,18 @@ class DataError(UserError, ValueError):
     """Videos, lists, labels, features or heads cannot be used."""
 
 
+class WriteError(DataError):
+    """A file or folder cannot be written.
+
+    Attributes:
+        reason: the system's reason in a few words, with the free space on the disk.
+    """
+
+    def __init__(self, path: object, reason: str) -> None:
+        super().__init__(f"{path}: cannot be written ({reason})")
+        self.reason = reason
+
+
 # A DataError, so that callers of the library have one error to catch.
 class RequestError(DataError):
     """A request makes no sense, whatever the data."""
@@ -56,7 +73,7 @@ class LibraryError(UserError, RuntimeError):
 
     Attributes:
         why: the reason.
-        fix: what makes it usable.
+        fix: remedy.
     """
 
     def __init__(self, why: str, fix: str) -> None:

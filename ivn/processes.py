@@ -15,12 +15,12 @@ _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -2, -3, -4
 
 
 def context(preload: Sequence[str]) -> ForkServerContext | SpawnContext:
-    """How to start processes: never fork, since OpenMP or CUDA may have been used in this one.
+    """Returns a way to start processes, never a fork: OpenMP or CUDA may run in this one.
 
     Args:
         preload: modules to import once, in the server that processes are forked from: they then
-            start in milliseconds and share the modules' memory. Has effect where the server does
-            not run yet.
+            start in milliseconds and share the modules' memory. It has an effect only if the server
+            does not run yet.
     """
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
@@ -31,16 +31,16 @@ def context(preload: Sequence[str]) -> ForkServerContext | SpawnContext:
 
 
 def prepare() -> None:
-    """To be called first in such a process: the main process alone decides when it ends."""
+    """Makes the main process alone decide when this one ends; to be called first in it."""
     # Ctrl-C reaches the whole process group.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # The parent is the fork server, which lives as long as its processes: killed without a word,
-    # the main process would leave them all behind.
+    # The parent is the fork server, which lives as long as its processes: a main process that is
+    # killed would leave them all behind.
     threading.Thread(target=_end_with_main_process, daemon=True).start()
 
 
 def keep_some_freed_memory() -> None:
-    """Has this process keep up to 128 MiB of what it frees; no effect without glibc.
+    """Makes this process keep up to 128 MiB of freed memory; no effect without glibc.
 
     A C library gives arrays of megabytes back to the system, which hands them out anew page by
     page: a quarter of the time of a clip that is cheap to decode.
@@ -49,7 +49,7 @@ def keep_some_freed_memory() -> None:
 
 
 def keep_all_freed_memory() -> None:
-    """Has this process keep all that tensors free; no effect without glibc.
+    """Makes this process keep all memory that tensors free; no effect without glibc.
 
     By default large blocks go back to the system at once, and the next step waits for it to map
     and clear the same pages again: half the time of a small model's step.
@@ -72,10 +72,10 @@ def _end_with_main_process() -> None:
 
 
 def _start_server() -> None:
-    """Start the server that processes are forked from; nothing happens if it runs.
+    """Starts the server that processes are forked from, if it does not run.
 
-    It is a ``python -c``, which would take modules from the working directory before those that
-    are installed: an ``ivn`` there that is not this one.
+    It is a ``python -c``, which by default imports an ``ivn`` in the working directory before the
+    one that is installed.
     """
     before = os.environ.get("PYTHONSAFEPATH")
     os.environ["PYTHONSAFEPATH"] = "1"
@@ -89,7 +89,7 @@ def _start_server() -> None:
 
 
 def cores() -> int:
-    """How many cores this process may use."""
+    """Returns the number of cores that this process may use."""
     if hasattr(os, "process_cpu_count"):  # from Python 3.13 on
         return os.process_cpu_count() or 1
     if hasattr(os, "sched_getaffinity"):

@@ -21,8 +21,7 @@ from ivn.config.presets import PRESETS
 from ivn.config.run import from_toml, to_toml
 from ivn.corpus.check.decoding import check_one
 from ivn.corpus.index.found import found_at
-from ivn.corpus.index.probing import source_of
-from ivn.corpus.index.refused import Refused, Remark
+from ivn.corpus.index.items import Remark, UnusableItem
 from ivn.corpus.pool import in_processes
 from ivn.corpus.progress import line_of, printable
 from ivn.data.batch import ClipSpec
@@ -87,11 +86,11 @@ def look(given: Given) -> Seen:
         for found in found_at(str(file), Path(folder, "M.parquet")):
             if isinstance(found, Remark):
                 continue
-            if isinstance(found, Refused):
+            if isinstance(found, UnusableItem):
                 seen.bad += 1
                 seen.wrong += [] if found.reason.isprintable() else [f"said {found.reason!r}"]
                 continue
-            source = source_of(found, Path(folder))
+            source = found.as_source(folder)
             if found.member:
                 # First as a manifest names it, then as somebody may who only knows the name.
                 _look(replace(source, offset=0, size=0), given, made, seen)

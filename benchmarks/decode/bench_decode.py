@@ -28,6 +28,7 @@ from ivn.data.config import DataConfig
 from ivn.data.loader.loader import ClipLoader
 from ivn.data.manifest.listing import list_clips
 from ivn.data.sampling.frames import centre_frame_numbers
+from ivn.durable import write_text
 from ivn.errors import BenchError, DecodeError
 from ivn.media.decode import decode
 from ivn.media.source import Source
@@ -78,10 +79,8 @@ def bench(options: BenchDecode) -> int:
         told = asdict(options) | {"data": Path(options.data).name, "shards": shards, "out": ""}
         found = about | {"options": told, "files": [Path(path).name for path, _ in jobs]}
         found |= {"notes": notes, "rows": rows, "advice": advice}
-        file = Path(options.out) / "decode.json"
-        part = file.with_suffix(".part")
-        part.write_text(json.dumps(found, indent=1, default=list) + "\n")
-        part.replace(file)
+        text = json.dumps(found, indent=1, default=list) + "\n"
+        write_text(Path(options.out) / "decode.json", text, overwrite=True)
     return 0
 
 

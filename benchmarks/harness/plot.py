@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from ivn.durable import new_file
 from ivn.provenance import in_words
 
 # Libraries share a colour.
@@ -34,6 +35,5 @@ def draw(found: dict, file: Path) -> None:
     axes.set_xlabel("speed, as a share of a copy that moves the same bytes")
     about = {key: value for key, value in found.items() if key != "rows"}
     axes.set_title(in_words(about), fontsize=7)
-    part = file.with_suffix(".part")
-    figure.savefig(part, format="png", dpi=110)
-    part.replace(file)  # so that the file is always whole
+    with new_file(file, overwrite=True) as temporary:
+        figure.savefig(temporary, format="png", dpi=110)

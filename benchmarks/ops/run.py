@@ -21,6 +21,7 @@ import torch
 from ivn.benchmarks.harness import script
 from ivn.benchmarks.harness.measure import COPY, EMPTY, Case, Measured, first_line, measure
 from ivn.benchmarks.ops.options import BenchOps
+from ivn.durable import write_text
 from ivn.errors import BenchError
 from ivn.options import parse
 from ivn.processes import keep_all_freed_memory
@@ -87,9 +88,7 @@ def line(row: dict) -> str:
 def _write(found: dict, options: BenchOps) -> None:
     """ops.json, and the picture; whole at any time."""
     file = Path(options.out) / "ops.json"
-    part = file.with_suffix(".part")
-    part.write_text(json.dumps(found, indent=1) + "\n")
-    part.replace(file)
+    write_text(file, json.dumps(found, indent=1) + "\n", overwrite=True)
     if options.plot:
         from ivn.benchmarks.harness.plot import draw
 

@@ -13,12 +13,12 @@ from typing import Any
 
 from ivn.data.manifest.identity import fingerprint, recorded
 from ivn.data.manifest.listing import list_clips
+from ivn.durable import write_text
 from ivn.errors import DataError, RunError, UserError
 from ivn.evaluate.account import Account
 from ivn.evaluate.dataset import check
 from ivn.media.source import Source
 from ivn.provenance import provenance
-from ivn.train import folder
 from ivn.train.settings import resolve_device
 
 from .options import Ablate
@@ -107,8 +107,8 @@ def _write(lab: Lab, failed: dict[str, str]) -> str:
     }
     text = shown(record)
     stem = lab.out / f"table-{lab.table.name}"
-    folder.write_text(stem.with_suffix(".md"), text + "\n")
-    folder.write_text(stem.with_suffix(".json"), json.dumps(record, indent=1) + "\n")
+    write_text(stem.with_suffix(".md"), text + "\n", overwrite=True)
+    write_text(stem.with_suffix(".json"), json.dumps(record, indent=1) + "\n", overwrite=True)
     return text
 
 
@@ -169,7 +169,7 @@ def _record(options: Ablate, lab: Lab) -> None:
     elif options.out.exists() and any(options.out.iterdir()):
         raise RunError(f"{options.out} is not empty and holds no ablation; choose a new folder")
     options.out.mkdir(parents=True, exist_ok=True)
-    folder.write_text(file, json.dumps(now, indent=1) + "\n")
+    write_text(file, json.dumps(now, indent=1) + "\n", overwrite=True)
 
 
 def _labels_digest(clips: Sequence[Source]) -> str:

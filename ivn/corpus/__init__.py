@@ -1,1 +1,1 @@
-"""What is done to videos before training: index, check, mix, transcode, shard and render them."""
+"""Preparation of videos for training: index, check, mix, transcode, shard and render them."""

@@ -1,4 +1,4 @@
-"""A function over many items on a Ray cluster, each node guarding it as one machine does."""
+"""A function over many items on a Ray cluster, in guarded processes on each node."""
 
 import collections
 import itertools
@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from ivn.corpus.pool import Item, Outcome, Value, in_processes
-from ivn.errors import DataError
+from ivn.errors import DataError, one_line
 
 # Items of a task, so that its way to a node is short beside its work.
 _ITEMS = 16
@@ -16,7 +16,7 @@ _SECONDS = 10.0
 
 
 class Spread(Protocol):
-    """Gives the outcomes of a function in the order of the items; see :func:`in_processes`."""
+    """Runs a function on all items and yields the outcomes in their order."""
 
     def __call__(
         self, function: Callable[[Item], Value], items: Iterable[Item]
@@ -24,7 +24,7 @@ class Spread(Protocol):
 
 
 def spread(*, workers: int, seconds: float, ray: str) -> Spread:
-    """How items reach processes: of this machine, or of the Ray cluster at ``ray``."""
+    """Returns a function that runs work on this machine, or on the Ray cluster at ``ray``."""
     if ray:
         return partial(in_ray, address=ray, workers=workers, seconds=seconds)
     return partial(in_processes, workers=workers, seconds=seconds)
@@ -38,18 +38,18 @@ def in_ray(
     workers: int,
     seconds: float,
 ) -> Iterator[Outcome[Item, Value]]:
-    """The outcomes in the order of ``items``, as :func:`ivn.corpus.pool.in_processes` gives them.
+    """Yields the outcomes in the order of ``items``, as :func:`ivn.corpus.pool.in_processes` does.
 
-    A task takes some items to a node, where a process of its own has them one by one, with the
-    same limits and the same reasons. A node that is lost has its tasks done again elsewhere.
+    A task takes some items to a node, where a process of its own handles them one by one, with the
+    same limits and the same reasons. Tasks of a node that is lost are done again elsewhere.
 
     Args:
-        function: of a module that is installed on all nodes.
+        function: function of a module that is installed on all nodes.
         items: picklable; their paths must be the same on all nodes.
         address: ``auto``, ``ray://HOST:PORT`` or ``HOST:PORT`` of a cluster; ``local`` starts one
-            here for the time being.
-        workers: of the local one.
-        seconds: that an item may take.
+            on this machine, for as long as it is needed.
+        workers: number of processes of a local cluster.
+        seconds: time limit per item.
 
     Raises:
         DataError: Ray is not installed, or there is no cluster at the address.
@@ -63,8 +63,7 @@ def in_ray(
         cpus = workers if address == "local" else None
         ray.init(address, num_cpus=cpus, log_to_driver=False, configure_logging=False)
     except (ConnectionError, RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise DataError(f"--ray {address}: no cluster there ({reason})") from error
+        raise DataError(f"--ray {address}: no cluster there ({one_line(error)})") from error
     try:
         task: Any = ray.remote(num_cpus=1, max_retries=3)(_some)
         waiting = iter(items)
@@ -81,7 +80,7 @@ def in_ray(
 
 
 def _check_address(address: str) -> None:
-    """Raise DataError where nobody listens: Ray would try for minutes, and log every time."""
+    """Raises DataError if nobody listens; Ray would try for minutes, and log every time."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not port.isdecimal():
         return

@@ -1,7 +1,7 @@
 """A function over many items, in processes that may hang, crash or eat memory.
 
-For work that strangers' files are given to. An item that its process does not survive is told with
-the reason, a new process takes the next one, and the others never notice: each process has one
+Strangers' files are decoded in it. If a process does not survive an item, the item's outcome has
+the reason, a new process takes the next item, and the others never notice: each process has one
 item at a time and a pipe of its own, so there is no lock or queue that a killed one could hold.
 
     def look(path: str) -> int: ...          # of a module, so that processes can import it
@@ -21,7 +21,7 @@ from multiprocessing.context import ForkServerContext, SpawnContext
 from typing import Any, Generic, TypeVar
 
 from ivn import processes
-from ivn.errors import DataError
+from ivn.errors import DataError, one_line
 
 Item = TypeVar("Item")
 Value = TypeVar("Value")
@@ -36,14 +36,14 @@ MEMORY = 4 << 30
 
 @dataclass(frozen=True)
 class Outcome(Generic[Item, Value]):
-    """What came of an item.
+    """The result of one item.
 
     Attributes:
-        item: as it was given.
-        value: what the function gave; None where there is a reason.
-        reason: "", or in a few words why there is no value: what the function raised, or what
-            became of its process.
-        seconds: that it took.
+        item: the item as it was given.
+        value: return value of the function; None if there is a reason.
+        reason: "", or in a few words why there is no value: the exception of the function, or the
+            end of its process.
+        seconds: duration of the work.
     """
 
     item: Item
@@ -60,20 +60,20 @@ def in_processes(
     seconds: float,
     memory: int = MEMORY,
 ) -> Iterator[Outcome[Item, Value]]:
-    """The outcomes in the order of ``items``, which are taken as they are needed.
+    """Yields the outcomes in the order of ``items``, which are taken as they are needed.
 
     ValueError, OSError and MemoryError of the function are reasons; any other exception is a
     defect, and ends its process with a traceback. Processes end with the iterator and with this
     process, however that ends.
 
     Args:
-        function: of a module; pickled by name. In a script of your own, start under
-            ``if __name__ == "__main__"``.
-        items: picklable.
-        workers: processes.
-        seconds: that an item may take; its process is killed then.
-        memory: bytes that a process may allocate (RLIMIT_DATA); more is a MemoryError, or the end
-            of the process.
+        function: function of a module; it is pickled by name. A script of your own must start the
+            work under ``if __name__ == "__main__"``.
+        items: picklable items.
+        workers: number of processes.
+        seconds: time limit per item; its process is killed then.
+        memory: limit of a process's allocations, in bytes (RLIMIT_DATA); beyond it there is a
+            MemoryError, or the process ends.
 
     Raises:
         DataError: processes cannot be started.
@@ -102,7 +102,7 @@ def in_processes(
 
 
 class _Team(Generic[Item, Value]):
-    """The processes, each idle or with one item."""
+    """Processes, each idle or with one item."""
 
     def __init__(
         self, function: Callable[[Item], Value], workers: int, seconds: float, memory: int
@@ -113,8 +113,10 @@ class _Team(Generic[Item, Value]):
         self._context = processes.context(sorted(modules))
         self._work = function, memory
         self._seconds = seconds
-        self.idle = collections.deque(_Worker(self._context, *self._work) for _ in range(workers))
-        self._busy: list[tuple[_Worker, int, Item, float]] = []
+        self.idle = collections.deque(
+            _PoolWorker(self._context, *self._work) for _ in range(workers)
+        )
+        self._busy: list[tuple[_PoolWorker, int, Item, float]] = []
 
     def give(self, number: int, item: Item) -> None:
         worker = self.idle.popleft()
@@ -122,7 +124,7 @@ class _Team(Generic[Item, Value]):
         self._busy.append((worker, number, item, time.monotonic()))
 
     def outcomes(self) -> dict[int, Outcome[Item, Value]]:
-        """Number -> outcome of those that have come to an end; waits for one at least."""
+        """Returns number -> outcome of finished items; waits for at least one."""
         found: dict[int, Outcome[Item, Value]] = {}
         while not found:
             first = min(began for *_, began in self._busy) + self._seconds
@@ -139,7 +141,7 @@ class _Team(Generic[Item, Value]):
                     continue
                 self._busy.remove(task)
                 alive = not worker.pipe.closed
-                self.idle.append(worker if alive else _Worker(self._context, *self._work))
+                self.idle.append(worker if alive else _PoolWorker(self._context, *self._work))
                 found[number] = Outcome(item, value, reason, took)
         return found
 
@@ -148,8 +150,8 @@ class _Team(Generic[Item, Value]):
             worker.end()
 
 
-class _Worker:
-    """One process and the pipe to it."""
+class _PoolWorker:
+    """A process and the pipe to it."""
 
     def __init__(
         self,
@@ -163,7 +165,7 @@ class _Worker:
         )
         self._process.start()
         other.close()
-        # What it imports is not time that an item takes.
+        # Imports do not count towards an item's time limit.
         try:
             self.pipe.recv()
         except (EOFError, ConnectionError) as error:
@@ -174,7 +176,7 @@ class _Worker:
             ) from error
 
     def answer(self) -> tuple[Any, str]:
-        """The value or the reason why there is none; a process that has ended is cleared away."""
+        """Returns the value, or the reason why there is none; removes a process that has ended."""
         try:
             return self.pipe.recv()
         except (EOFError, ConnectionError):
@@ -213,5 +215,5 @@ def _serve(pipe: Connection, function: Callable[[Any], Any], memory: int) -> Non
         except MemoryError:
             reason = f"needs more than {memory / 2**30:.3g} GiB of memory"
         except (ValueError, OSError) as error:
-            reason = " ".join(str(error).split()) or type(error).__name__
+            reason = one_line(error)
         pipe.send((value, reason))

@@ -1,31 +1,32 @@
-"""What commands on many videos show: a bar of counts, and names that fit a line."""
+"""Output of commands on many videos: a bar of counts, and lines about single videos."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ivn.corpus.resumable import Passed
 from ivn.data.manifest.parquet import Row
 from ivn.data.manifest.table import USABLE
+from ivn.progress import bars
 
 
 @contextmanager
 def watching(
     console: Console, *, total: int | None
 ) -> Iterator[Callable[[Passed, Row | None], None]]:
-    """A bar that is told the counts so far, and what row was made, if any: it names the bad ones.
+    """Gives a function that shows the counts so far, and names a row that is unusable or odd.
 
     Args:
-        console: to draw on.
-        total: rows to come; None is unknown.
+        console: console to draw on.
+        total: number of rows; None if unknown.
     """
     name = _Naming(console)
-    with _counting(console, total=total) as bar:
+    with bars(console) as shown:
+        bar = shown.add(total=total)
 
         def report(counts: Passed, row: Row | None) -> None:
-            bar(counts)
+            bar.update(counts.rows, f"{counts.unusable} unusable")
             if row is not None:
                 name(row)
 
@@ -33,13 +34,14 @@ def watching(
 
 
 def verdict(console: Console, bad: int, every: int, max_bad: float, *, what: str) -> int:
-    """The exit code: 0, or 1 and a line where a larger share than ``max_bad`` is bad.
+    """Returns the exit code: 0, or 1 after a line if a larger share than ``max_bad`` is unusable.
 
     Args:
-        console: to print on.
-        bad, every: counts.
+        console: console to print on.
+        bad: count of the unusable.
+        every: count of all.
         max_bad: largest share that is a success.
-        what: is said of the bad ones.
+        what: predicate of the unusable ones in that line, such as "are unusable".
     """
     if bad <= max_bad * every:
         return 0
@@ -49,7 +51,7 @@ def verdict(console: Console, bad: int, every: int, max_bad: float, *, what: str
 
 
 def line_of(row: Row, between: str) -> str:
-    """The name of a row's video and its status."""
+    """Returns the name of a row's video and its status."""
     return f"{_name_of(row)}{between}{printable(row.status)}"
 
 
@@ -70,40 +72,19 @@ def _jumps(row: Row) -> Iterator[str]:
 
 
 def printable(text: str) -> str:
-    """The text in one line, whatever it holds: as Python would write it where it must."""
+    """Returns the text in one line; text that is not printable as Python writes it."""
     return text if text.isprintable() else repr(text)
 
 
-@contextmanager
-def _counting(console: Console, *, total: int | None) -> Iterator[Callable[[Passed], None]]:
-    """A bar that is told the counts so far; none where nobody sees it.
-
-    Args:
-        console: to draw on.
-        total: rows to come; None is unknown.
-    """
-    columns = (
-        MofNCompleteColumn(),
-        BarColumn(None),
-        TextColumn("{task.fields[bad]} bad"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task("", total=total, bad=0)
-        yield lambda counts: bar.update(task, completed=counts.rows, bad=counts.bad)
-
-
 class _Naming:
-    """Names rows that there is something to say of, each file once where its rows follow
-    one another.
-    """
+    """Prints a line about each row that is unusable or odd, once for rows of one file in a row."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._last = ""
 
     def __call__(self, row: Row) -> None:
-        """Print the row's line, if there is something to say that was not said of the last one."""
+        """Prints the row's line, if there is one and it is not that of the row before."""
         line = line_of(row, ": ")
         if row.status in USABLE:
             remarks = [*_choice(row), *_jumps(row)]

@@ -4,27 +4,29 @@ import hashlib
 import itertools
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from ivn.data.manifest.identity import fingerprint
 from ivn.data.manifest.listing import list_clips, unusable_rows
 from ivn.data.sliding import FrameWindow, SlidingWindows, sliding_windows
-from ivn.durable import held_partial
+from ivn.durable import Parts, check_absent, parts_of
 from ivn.embed.files import EmbeddingTable, writer_for
 from ivn.embed.options import Embed
-from ivn.embed.parts import Part, Parts
+from ivn.embed.parts import WindowPart, add, finished, read
 from ivn.errors import DataError, DecodeError, RequestError
 from ivn.frozen.encoders import Frozen, check_finite
 from ivn.load import load_frozen
 from ivn.media.source import Source
+from ivn.progress import bars, output
 from ivn.train.settings import resolve_device
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 # A part is written when it has come to any of these.
 _PART_BYTES = 2**26
@@ -44,8 +46,7 @@ def embed(request: Embed) -> int:
     """
     out = request.out.absolute()
     write = writer_for(out)
-    if out.exists():
-        raise DataError(f"{request.out}: is there already, and is not overwritten")
+    check_absent(request.out)
     given = [list_clips(video) for video in request.videos]
     sources = [source for some in given for source in some]
     frozen = _load(request)
@@ -65,7 +66,7 @@ def embed(request: Embed) -> int:
         "tail": cuts.tail,
         "ivn": version("ivn"),
     }
-    console = Console(highlight=False, soft_wrap=True)
+    console = output()
     for line in filter(None, map(unusable_rows, given)):
         console.print(line, markup=False)
     settings = header | {
@@ -74,17 +75,12 @@ def embed(request: Embed) -> int:
         "sizes": _digest_of_sizes(sources),
     }
     out.parent.mkdir(parents=True, exist_ok=True)
-    with held_partial(out, settings) as folder:
-        parts = Parts(folder)
-        broken = _embed_missing(parts, sources, cuts, frozen, request, console)
-        table = _table(parts, sources, header, broken)
-        temporary = parts.folder / f"whole{out.suffix}"
-        write(temporary, table)
-        if out.exists():
-            raise DataError(f"{out}: has appeared meanwhile, and is not overwritten")
-        os.replace(temporary, out)
-        parts.discard()
-    windows, skipped = len(table.columns["video"]), len(broken)
+    with parts_of(out, settings) as held:
+        unusable = _embed_missing(held, sources, cuts, frozen, request, console)
+        table = _table(held, sources, header, unusable)
+        with held.completed() as temporary:
+            write(temporary, table)
+    windows, skipped = len(table.columns["video"]), len(unusable)
     used = len(sources) - skipped
     console.print(
         f"{windows} windows of {used} videos, features {[windows, *table.shape]}: {request.out}",
@@ -104,7 +100,7 @@ def embed(request: Embed) -> int:
         )
     if skipped:
         console.print(f"{skipped} of {len(sources)} videos skipped:", markup=False)
-        for reason in broken.values():
+        for reason in unusable.values():
             console.print(f"  {reason}", markup=False)
     return 1 if skipped else 0
 
@@ -151,40 +147,40 @@ def _checked(request: Embed, frozen: Frozen) -> SlidingWindows:
 
 
 def _embed_missing(
-    parts: Parts,
+    held: Parts,
     sources: Sequence[Source],
     cuts: SlidingWindows,
     frozen: Frozen,
     request: Embed,
-    console: Console,
+    console: "Console",
 ) -> dict[int, str]:
-    """Make all parts that are missing; gives number and reason of the videos that are broken."""
-    done = [parts.columns(index) for index in range(len(parts))]
-    broken = dict(done[-1].broken) if done else {}
+    """Makes all parts that are missing; gives number and reason of the videos that are unusable."""
+    done = finished(held, sources)
+    unusable = dict(done[-1].unusable) if done else {}
     first = (int(done[-1].video[-1]), int(done[-1].number[-1]) + 1) if done else (0, 0)
     count = sum(len(part.video) for part in done)
-    columns = MofNCompleteColumn(), BarColumn(None), TextColumn("{task.fields[windows]} windows")
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task("", total=len(sources), completed=first[0], windows=count)
-        growing = _Growing(parts, broken)
-        for batch in _batches(_stream(sources, cuts, frozen, first, broken), request.batch_size):
+    with bars(console) as shown:
+        bar = shown.add(total=len(sources), done=first[0])
+        growing = _Growing(held, sources, unusable)
+        stream = _stream(sources, cuts, frozen, first, unusable)
+        for batch in _batches(stream, request.batch_size):
             clips = torch.stack([window.clip for _, window in batch])
             features = frozen.features(clips, request.pool)
             for (video, _), own in zip(batch, features, strict=True):
                 check_finite(frozen, own, sources[video].path)
             growing.add(batch, features.numpy())
             count += len(batch)
-            bar.update(task, completed=batch[-1][0], windows=count)
+            bar.update(batch[-1][0], f"{count} windows")
         growing.flush()
-        bar.update(task, completed=len(sources))
-    return broken
+        bar.update(len(sources), f"{count} windows")
+    return unusable
 
 
 class _Growing:
     """The part that is being made."""
 
-    def __init__(self, parts: Parts, broken: dict[int, str]) -> None:
-        self._parts, self._broken = parts, broken
+    def __init__(self, held: Parts, sources: Sequence[Source], unusable: Mapping[int, str]) -> None:
+        self._held, self._sources, self._unusable = held, sources, unusable
         self._rows: list[tuple[int, int, float, float, int, int]] = []
         self._features: list[np.ndarray] = []
         self._since = time.monotonic()
@@ -204,12 +200,12 @@ class _Growing:
             self.flush()
 
     def flush(self) -> None:
-        """Write what there is, if anything."""
+        """Writes what there is, if anything."""
         if self._rows:
             features = np.concatenate(self._features)
             video, number, start, end, frames, left = map(np.array, zip(*self._rows, strict=True))
-            part = Part(features, video, number, start, end, frames, left, self._broken)
-            self._parts.add(part)
+            part = WindowPart(features, video, number, start, end, frames, left, self._unusable)
+            add(self._held, part, self._sources)
         self._rows, self._features, self._since = [], [], time.monotonic()
 
 
@@ -218,16 +214,19 @@ def _stream(
     cuts: SlidingWindows,
     frozen: Frozen,
     first: tuple[int, int],
-    broken: dict[int, str],
+    unusable: dict[int, str],
 ) -> Iterator[tuple[int, FrameWindow]]:
-    """All windows from one on, with the number of their video; puts broken videos in ``broken``."""
+    """Yields all windows from one on, with the number of their video.
+
+    Videos that cannot be read are put into ``unusable``.
+    """
     for video in range(first[0], len(sources)):
         number = first[1] if video == first[0] else 0
         try:
             for window in sliding_windows(sources[video], cuts, frozen.spec, first=number):
                 yield video, window
         except DecodeError as error:
-            broken[video] = str(error)
+            unusable[video] = str(error)
 
 
 def _batches(
@@ -238,19 +237,19 @@ def _batches(
 
 
 def _table(
-    parts: Parts, sources: Sequence[Source], header: dict[str, Any], broken: dict[int, str]
+    held: Parts, sources: Sequence[Source], header: dict[str, Any], unusable: dict[int, str]
 ) -> EmbeddingTable:
-    """All parts together, without the windows of videos that turned out to be broken later on."""
-    columns = [parts.columns(index) for index in range(len(parts))]
-    good = [~np.isin(part.video, list(broken)) for part in columns]
+    """Returns all parts together, without the windows of videos that broke off later on."""
+    columns = [read(path, features=False) for path in held.paths]
+    good = [~np.isin(part.video, list(unusable)) for part in columns]
     if not any(rows.any() for rows in good):
-        parts.discard()
-        reasons = "; ".join(list(broken.values())[:3])
+        held.discard()
+        reasons = "; ".join(list(unusable.values())[:3])
         raise DataError(f"none of {len(sources)} videos can be used: {reasons}")
 
     def pieces() -> Iterator[np.ndarray]:
-        for index, rows in enumerate(good):
-            yield parts.features(index)[rows]
+        for path, rows in zip(held.paths, good, strict=True):
+            yield read(path, features=True).features[rows]
 
     def column(name: str) -> np.ndarray:
         return np.concatenate(
@@ -259,8 +258,8 @@ def _table(
 
     whole = {name: column(name) for name in ("video", "start", "end")}
     left = column("left")
-    skipped = [{"video": video, "reason": _text(reason)} for video, reason in broken.items()]
-    shape = parts.features(0).shape[1:]
+    skipped = [{"video": video, "reason": _text(reason)} for video, reason in unusable.items()]
+    shape = read(held.paths[0], features=True).features.shape[1:]
     header = header | {
         "shape": list(shape),
         "short_videos": int((column("frames") < header["window"]).sum()),

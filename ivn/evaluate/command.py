@@ -16,7 +16,6 @@ from ivn.evaluate.heads.training import Training
 from ivn.evaluate.motion.scenes import BundledPictures
 from ivn.evaluate.motion.task import Frames, probe_motion
 from ivn.evaluate.options import Classify, Evaluation, Motion, Predict, Retrieve
-from ivn.evaluate.progress import shown
 from ivn.evaluate.table import classify_table, motion_table, retrieve_table
 from ivn.evaluate.tasks.classify import Classified, classify
 from ivn.evaluate.tasks.predict import predict
@@ -25,6 +24,7 @@ from ivn.frozen.encoders import Frozen, FrozenEncoder
 from ivn.load import load_frozen
 from ivn.media.source import Source
 from ivn.model.encoder import build_encoder
+from ivn.progress import tracked
 from ivn.train import folder
 from ivn.train.settings import resolve_device
 
@@ -75,7 +75,10 @@ def run_motion(options: Motion) -> int:
     frames = Frames(_listed(data), seed, [*frozen, *baselines]) if data else None
     pictures = BundledPictures(seed=seed) if frames is None else frames
     found = probe_motion(
-        frozen, shown(pictures, "camera motion", len(pictures)), seed=seed, baselines=baselines
+        frozen,
+        tracked(pictures, "camera motion", len(pictures), errors=True),
+        seed=seed,
+        baselines=baselines,
     )
     found.facts["data"] = data or "bundled clips and drawn scenes"
     if frames is not None:

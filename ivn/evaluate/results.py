@@ -9,11 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ivn.durable import why
-from ivn.errors import DataError
+from ivn.durable import why, write_text
+from ivn.errors import DataError, WriteError
 from ivn.frozen.encoders import Frozen
 from ivn.provenance import versions
-from ivn.train.folder import write_text
 
 from .features.extract import Unusable
 from .metrics import CONFIDENCE, Share
@@ -115,9 +114,10 @@ def write(result: Result, out: Path) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
         if "confusion" in result.facts:
-            write_text(out / CONFUSION, _confusion(result))
+            # A kill before the result leaves it: then it is replaced.
+            write_text(out / CONFUSION, _confusion(result), overwrite=True)
         write_text(out / RESULT, json.dumps(result.json(), indent=2) + os.linesep)
-    except OSError as error:
+    except (OSError, WriteError) as error:
         raise DataError(f"{out} could not be written ({why(error, out)})") from error
 
 

@@ -15,6 +15,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from ivn.errors import one_line
 from ivn.model.formats import check_plain
 from ivn.model.layers import wide_dtype
 
@@ -175,14 +176,14 @@ def read_timm(
                 name, pretrained=weights == "pretrained", num_classes=0, **size
             )
     except (OSError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        raise ValueError(f"timm cannot load {source!r}: {_one_line(error)}") from None
+        raise ValueError(f"timm cannot load {source!r}: {_reason(error)}") from None
     except (AssertionError, TypeError) as error:
         at = "" if image_size is None else f" for frames of {image_size} pixels"
         raise ValueError(
-            f"timm cannot build {source!r}{at}, expected a vision transformer: {_one_line(error)}"
+            f"timm cannot build {source!r}{at}, expected a vision transformer: {_reason(error)}"
         ) from None
     except SafetensorError as error:
-        raise ValueError(f"the weights of {source!r} are damaged: {_one_line(error)}") from None
+        raise ValueError(f"the weights of {source!r} are damaged: {_reason(error)}") from None
     if weights == "pretrained" and pickled.is_file() and not whole.is_file():
         check_plain(pickled)  # after timm, whose message names what it does not read
     return TimmNetwork(model.eval(), taps=taps)
@@ -202,5 +203,5 @@ def _timm(module: str) -> ModuleType:
         raise ImportError(f'this network needs timm ({error}): pip install "ivn[timm]"') from None
 
 
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]
+def _reason(error: Exception) -> str:
+    return one_line(error)[:300]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from ivn.errors import DecodeError
+from ivn.errors import DecodeError, one_line
 from ivn.media.source import Source
 from ivn.media.stand_in import stand_in, stand_in_at
 from ivn.media.storage import check_file, name_of, read_bytes, version_of
@@ -358,8 +358,7 @@ def _is_animated_webp(content: bytes | str) -> bool:
 def _reason(error: Exception) -> str:
     if isinstance(error, IndexError):
         return "cannot be decoded (a packet belongs to no known stream)"
-    text = " ".join((getattr(error, "strerror", None) or str(error)).split())
-    return f"cannot be decoded ({text or type(error).__name__})"
+    return f"cannot be decoded ({one_line(getattr(error, 'strerror', None) or error)})"
 
 
 def window_of(source: Source) -> TimeWindow:

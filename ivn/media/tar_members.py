@@ -4,6 +4,7 @@ import tarfile
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
+from ivn.errors import one_line
 from ivn.media.stand_in import HEAD, stand_in
 
 # tarfile reads a name or header of any length into memory.
@@ -57,8 +58,9 @@ def members(file: BinaryIO) -> Iterator[tarfile.TarInfo]:
     except (tarfile.TarError, ValueError, RecursionError, OverflowError, OSError) as error:
         if last < 0 and (kind := _other_kind(file)):
             raise tarfile.ReadError(kind) from error
-        reason = " ".join(str(error).split())
-        raise tarfile.ReadError(f"damaged behind byte {max(last, 0)} ({reason})") from error
+        raise tarfile.ReadError(
+            f"damaged behind byte {max(last, 0)} ({one_line(error)})"
+        ) from error
 
 
 def _other_kind(file: BinaryIO) -> str:

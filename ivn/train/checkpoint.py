@@ -1,9 +1,8 @@
-"""Checkpoints: a folder a step, whole or absent, of which the last few are kept.
+"""Checkpoints: one folder per step, whole or absent, of which the last few are kept.
 
 state.pt holds all that the next step depends on; beside it lies each of the stage's networks as
 ``<part>.safetensors``, with ``config.json`` as their card, which also has the state's SHA-256. A
-folder is written under a temporary name, made durable, then renamed: a crash at any moment leaves
-the checkpoint before it.
+folder appears whole: a crash at any moment leaves the checkpoint before it.
 """
 
 import hashlib
@@ -20,8 +19,8 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import nn
 
-from ivn.durable import why
-from ivn.errors import CheckpointError
+from ivn import durable
+from ivn.errors import CheckpointError, DataError, WriteError
 from ivn.model.checkpoints import checkpoints
 from ivn.model.checkpoints import newest as latest
 from ivn.provenance import commit, processor, versions
@@ -77,7 +76,7 @@ def save(
         step: steps taken.
         state: all that the next step depends on: tensors, numbers, strings, lists and dicts.
         parts: networks to write apart, by name.
-        config: of the run, for the card.
+        config: config of the run, for the card.
         keep_last: checkpoints to keep, this one among them.
 
     Raises:
@@ -86,47 +85,36 @@ def save(
     target = run / folder.CHECKPOINTS / f"step-{step:08d}"
     if target.is_dir():
         return target
-    temporary = target.with_name(f"{folder.TEMPORARY}{target.name}")
     try:
-        temporary.mkdir(parents=True)
-        torch.save(state, temporary / STATE)
-        tensors = {name: _tensors(part) for name, part in parts.items()}
-        card = _card(step, config, tensors) | {"state_sha256": _digest(temporary / STATE)}
-        (temporary / CARD).write_text(json.dumps(card, indent=2) + "\n")
-        for name, values in tensors.items():
-            file = temporary / f"{name}.safetensors"
-            save_file(values, file)
-            shutil.copymode(temporary / CARD, file)  # safetensors makes files for the owner alone
-        for file in temporary.iterdir():
-            _sync_file(file)
-        folder.sync_folder(temporary)
-        temporary.rename(target)
-        folder.sync_folder(target.parent)
-    except (OSError, SafetensorError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and not _is_of_the_writer(error):
-            raise
-        reason = why(error, run)  # while the disk is as it was found
-        shutil.rmtree(temporary, ignore_errors=True)
+        with durable.new_folder(target, failures=(SafetensorError,)) as temporary:
+            _save_state(state, temporary / STATE)
+            tensors = {name: _tensors(part) for name, part in parts.items()}
+            card = _card(step, config, tensors) | {"state_sha256": _digest(temporary / STATE)}
+            (temporary / CARD).write_text(json.dumps(card, indent=2) + "\n")
+            for name, values in tensors.items():
+                file = temporary / f"{name}.safetensors"
+                save_file(values, file)
+                shutil.copymode(temporary / CARD, file)  # safetensors has them for the owner alone
+    except DataError as error:
+        reason = error.reason if isinstance(error, WriteError) else "a file has its name"
         kept = latest(run)
         raise CheckpointError(
             f"checkpoint {target} could not be written ({reason}); "
             + (f"{kept} is kept" if kept else "there is none before it")
         ) from error
     for old in checkpoints(run)[:-keep_last]:
-        _remove(old)
+        durable.remove_folder(old)
     return target
 
 
-def _is_of_the_writer(error: RuntimeError) -> bool:
-    """Whether torch.save failed at the file, which it reports as RuntimeError, not at a tensor."""
-    return "PytorchStreamWriter" in str(error) or "inline_container" in str(error)
-
-
-def _remove(checkpoint: Path) -> None:
-    # Renamed first: a removal that is cut off must not leave a checkpoint with holes.
-    doomed = checkpoint.with_name(f"{folder.TEMPORARY}{checkpoint.name}")
-    checkpoint.rename(doomed)
-    shutil.rmtree(doomed)
+def _save_state(state: dict[str, Any], file: Path) -> None:
+    """Writes ``state``; OSError where the file fails, not a tensor."""
+    try:
+        torch.save(state, file)
+    except RuntimeError as error:
+        if "PytorchStreamWriter" in str(error) or "inline_container" in str(error):
+            raise OSError(None, "a write failed", file) from error
+        raise
 
 
 def _tensors(part: nn.Module) -> dict[str, torch.Tensor]:
@@ -159,11 +147,6 @@ def _machine() -> dict[str, str]:
     if torch.cuda.is_initialized():
         found["GPU"] = torch.cuda.get_device_name()
     return found
-
-
-def _sync_file(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
 
 
 def _digest(path: Path) -> str:

@@ -15,8 +15,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from ivn.durable import existing, held, why
-from ivn.errors import FolderInUseError, RunError
+from ivn import durable
+from ivn.durable import existing, held, is_temporary, why
+from ivn.errors import FolderInUseError, RunError, WriteError
 from ivn.model.checkpoints import CHECKPOINTS
 
 CONFIG = "config.toml"
@@ -24,12 +25,11 @@ SOURCE = "run.json"
 CLIPS = "clips.jsonl.gz"
 LOG = "log.jsonl"
 BOARD = "tensorboard"
-TEMPORARY = ".tmp-"
 _ENTRIES = {"data": str, "init": str, "clips": int, "fingerprint": str}  # of SOURCE, always there
 
 
 def check_free(run: Path) -> None:
-    """Sees that a run can be started in ``run``: absent, empty, or a run that took no step.
+    """Checks that a run can be started in ``run``: absent, empty, or a run that took no step.
 
     Raises:
         FileExistsError: it is something else.
@@ -37,13 +37,13 @@ def check_free(run: Path) -> None:
     """
     if not existing(run).is_dir():
         raise FileExistsError(f"{existing(run)} is a file, expected a new folder for the run")
-    names = {path.name for path in run.iterdir()} if run.exists() else set()
+    there = list(run.iterdir()) if run.exists() else []
     if (run / CONFIG).exists() and took_a_step(run):
         raise FileExistsError(f"{run} holds a run already; go on with: ivn pretrain --resume {run}")
     ours = {SOURCE, CLIPS}
     if (run / CONFIG).exists():
         ours |= {CONFIG, LOG, BOARD, CHECKPOINTS}
-    if any(name not in ours and not name.startswith(TEMPORARY) for name in names):
+    if any(path.name not in ours and not is_temporary(path) for path in there):
         raise FileExistsError(f"{run} is not empty and holds no run; choose a new folder")
     if not os.access(existing(run), os.W_OK | os.X_OK):
         raise RunError(
@@ -66,30 +66,30 @@ def create(run: Path, *, config: str, source: dict[str, Any], clips: bytes) -> N
             discard_unused(run)
             remove_temporaries(run)
             write_source(run, source, clips)
-            write_text(run / CONFIG, config)
+            durable.write_text(run / CONFIG, config)
     except FileExistsError:
         raise
-    except OSError as error:
+    except (OSError, WriteError) as error:
         raise RunError(f"{run} could not be written ({why(error, run)})") from error
 
 
 def write_source(run: Path, source: dict[str, Any], clips: bytes) -> None:
-    """Puts down where clips and first weights are, and what the clips are.
+    """Records the places of clips and first weights, and the names of the clips.
 
     Raises:
         RunError: it could not be written.
     """
     try:
-        write_bytes(run / CLIPS, clips)
-        write_text(run / SOURCE, json.dumps(source, indent=2) + "\n")
-    except OSError as error:
+        durable.write_bytes(run / CLIPS, clips, overwrite=True)
+        durable.write_text(run / SOURCE, json.dumps(source, indent=2) + "\n", overwrite=True)
+    except (OSError, WriteError) as error:
         raise RunError(f"{run} could not be written ({why(error, run)})") from error
 
 
 def took_a_step(run: Path) -> bool:
-    """Whether a step of ``run`` was logged or saved."""
+    """Returns whether a step of ``run`` was logged or saved."""
     log = run / LOG
-    saved = any(not path.name.startswith(TEMPORARY) for path in (run / CHECKPOINTS).glob("*"))
+    saved = not all(map(is_temporary, (run / CHECKPOINTS).glob("*")))
     return saved or (log.exists() and log.stat().st_size > 0)
 
 
@@ -103,7 +103,7 @@ def discard_unused(run: Path) -> None:
 
 
 def read(run: Path) -> tuple[str, dict[str, Any]]:
-    """The config's text and the source of a started run.
+    """Returns the config's text and the source of a started run.
 
     Raises:
         FileNotFoundError: there is none in ``run``.
@@ -134,32 +134,5 @@ def locked(run: Path) -> contextlib.AbstractContextManager[None]:
 
 
 def remove_temporaries(run: Path) -> None:
-    """Removes what writes that were cut off have left; the caller holds the lock."""
-    for place in (run, run / CHECKPOINTS):
-        for path in place.glob(f"{TEMPORARY}*"):
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-
-
-def write_text(path: Path, text: str) -> None:
-    """Puts ``text`` at ``path``, whole or not at all, whatever happens."""
-    write_bytes(path, text.encode())
-
-
-def write_bytes(path: Path, data: bytes) -> None:
-    """Puts ``data`` at ``path``, whole or not at all, whatever happens."""
-    temporary = path.with_name(f"{TEMPORARY}{path.name}")
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    sync_folder(path.parent)
-
-
-def sync_folder(path: Path) -> None:
-    """Makes the names in a folder durable."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    """Removes what writes that were cut off left; the caller holds the lock."""
+    durable.remove_temporaries(run, run / CHECKPOINTS)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ivn.data.batch import Batch
-from ivn.errors import DataError, NotFiniteError, ReplacedError, RunError
+from ivn.errors import DataError, NotFiniteError, ReplacedError, RunError, one_line
 from ivn.processes import keep_all_freed_memory
 from ivn.stages.stage import Stage
 
@@ -234,8 +234,7 @@ class _Trainer:
         try:
             self.stage.load_state_dict(state["stage"])
         except RuntimeError as error:
-            reason = " ".join(str(error).split())
-            raise RunError(f"{path} does not fit the run's config: {reason}") from error
+            raise RunError(f"{path} does not fit the run's config: {one_line(error)}") from error
         load_optimizer(self.optimizer, state["optimizer"])
         self.step = state["step"]
         self.bad_steps, self.bad_in_a_row = state["bad_steps"], state["bad_in_a_row"]

@@ -212,9 +212,9 @@ def test_broken_files_are_named_skipped_and_counted(videos, tmp_path):
 def test_a_video_that_breaks_in_the_middle_leaves_no_window_behind(videos, tmp_path, monkeypatch):
     write_with_a_jump(tmp_path / "a.mkv", 40)
     given = []
-    taken = run.Parts.add
+    taken = run.add
     monkeypatch.setattr(
-        run.Parts, "add", lambda parts, part: given.extend(part.video) or taken(parts, part)
+        run, "add", lambda parts, part, *of: given.extend(part.video) or taken(parts, part, *of)
     )
     monkeypatch.setattr(run, "_PART_WINDOWS", 1)
     out = tmp_path / "f.npz"
@@ -227,6 +227,7 @@ def test_a_video_that_breaks_in_the_middle_leaves_no_window_behind(videos, tmp_p
     assert given == [0] * 3 + [1] * 2
 
 
+@pytest.mark.soak  # the mechanism is killed at any time in tests/test_durable.py
 def test_what_was_killed_goes_on_where_it_was_and_gives_the_same(videos, tmp_path):
     arguments = [str(videos), "--stride", "1", "--batch-size", "2", "--encoder", ENCODER, "-o"]
     assert command("embed", *arguments, tmp_path / "whole.npz")[0] == 0

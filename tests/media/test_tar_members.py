@@ -9,7 +9,7 @@ import tarfile
 import pytest
 
 from ivn.corpus.index.found import found_at
-from ivn.corpus.index.refused import Refused
+from ivn.corpus.index.items import UnusableItem
 from ivn.errors import DecodeError
 from ivn.media.source import Source
 from ivn.media.storage import read_bytes
@@ -44,7 +44,7 @@ def test_a_compressed_tar_is_told_whatever_its_name(tmp_path, kind):
     for name in ("a.tar", "a.tar.gz"):
         (tmp_path / name).write_bytes(COMPRESSED[kind])
         assert list(found_at(str(tmp_path / name), tmp_path / "m.parquet")) == [
-            Refused(str(tmp_path / name), SAID)
+            UnusableItem(str(tmp_path / name), SAID)
         ]
     with pytest.raises(DecodeError, match="no plain file of this name in the tar, which is a comp"):
         read_bytes(Source(str(tmp_path / "a.tar"), member="a.mp4"))

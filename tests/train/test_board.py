@@ -98,7 +98,7 @@ def test_errors_of_its_thread_are_told_once(tmp_path, accumulator, capsys):
     for file in (tmp_path / "board").iterdir():
         file.unlink()
     (tmp_path / "board").rmdir()
-    with pytest.raises(LogError, match=r"board could not be written \(No such file"):
+    with pytest.raises(LogError, match=r"board could not be written \(no such file"):
         for step in range(1000):
             writer.write([{"step": step, "loss": 0.5}])
             writer.sync()

@@ -1,5 +1,6 @@
 import hashlib
 import json
+import os
 import resource
 import shutil
 
@@ -83,9 +84,9 @@ def test_only_the_last_are_kept(tmp_path):
         "json.dumps",
         "ivn.train.checkpoint.save_file",
         "torch.save",
-        "ivn.train.checkpoint._sync_file",
-        "pathlib.Path.rename",
-        "ivn.train.checkpoint._remove",
+        "ivn.durable._sync",
+        "os.replace",
+        "ivn.durable.remove_folder",
         "shutil.rmtree",
     ],
 )
@@ -93,7 +94,7 @@ def test_only_the_last_are_kept(tmp_path):
 def test_a_crash_anywhere_leaves_a_checkpoint(tmp_path, monkeypatch, place, after):
     save(tmp_path, 1, keep_last=1)
     module, _, name = place.rpartition(".")
-    owner = {"json": json, "torch": torch, "shutil": shutil}.get(module)
+    owner = {"json": json, "os": os, "torch": torch, "shutil": shutil}.get(module)
     original = getattr(owner, name) if owner else None
 
     def crash(*args, **kwargs):

@@ -3,6 +3,7 @@ import sys
 
 import pytest
 
+from ivn.durable import TEMPORARY, write_text
 from ivn.errors import FolderInUseError, RunError
 from ivn.train import folder
 
@@ -54,8 +55,8 @@ def test_a_file_in_place_of_the_folder_is_refused(tmp_path):
 
 
 def test_a_start_that_was_cut_off_can_be_made_again(tmp_path):
-    folder.write_text(tmp_path / folder.SOURCE, "{}")
-    (tmp_path / f"{folder.TEMPORARY}{folder.CONFIG}").write_text("nam")
+    write_text(tmp_path / folder.SOURCE, "{}")
+    (tmp_path / f"{TEMPORARY}1-{folder.CONFIG}").write_text("nam")
     start(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {
         folder.SOURCE,

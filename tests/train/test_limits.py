@@ -13,6 +13,7 @@ import pytest
 
 from ivn.config.presets import PRESETS
 from ivn.config.run import read, to_toml
+from ivn.durable import TEMPORARY
 from ivn.run import start
 from ivn.train import checkpoint, folder
 from tests.processes import ROOT
@@ -118,27 +119,27 @@ def test_a_full_disk_at_a_checkpoint_is_told_with_what_is_kept(session):
 
 def test_a_full_disk_at_the_log_is_told(session):
     line = refusal(session, "log")
-    assert f"{session[1] / 'run' / folder.LOG} could not be written (No space left on de" in line
+    assert f"{session[1] / 'run' / folder.LOG} could not be written (no space left on de" in line
     assert "--resume" in line
 
 
 def test_a_full_disk_at_the_start_is_told(session):
     line = refusal(session, "start")
-    assert f"{session[1] / 'other'} could not be written (No space left on device; 0 MB" in line
+    assert f"{session[1] / 'other'} could not be written (no space left on device; 0 MB" in line
 
 
 def test_a_read_only_folder_is_told(session):
     disk = session[1]
     assert f"{disk / 'new'} cannot be written: {disk} is read-only" in refusal(session, "read-only")
     line = refusal(session, "read-only run")
-    assert f"{disk / 'run' / folder.LOG} could not be written (Read-only file system" in line
+    assert f"{disk / 'run' / folder.LOG} could not be written (read-only file system" in line
 
 
 def test_nothing_is_lost_by_a_full_disk(session, tmp_path, clips):
     (code, out, err), run = session[0]["resumed"], session[2] / "run"
     assert (code, err) == (0, "")
     assert "going on after step 2 of 8" in out
-    assert not list(run.rglob(f"{folder.TEMPORARY}*"))
+    assert not list(run.rglob(f"{TEMPORARY}*"))
     assert checkpoint.load(checkpoint.latest(run))["step"] == 8
     undisturbed = tmp_path / "run"
     assert start(read(run / folder.CONFIG), data=clips, out=undisturbed) == 0

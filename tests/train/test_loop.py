@@ -5,6 +5,7 @@ import signal
 import pytest
 import torch
 
+from ivn.durable import TEMPORARY
 from ivn.errors import DataError, FolderInUseError, NotFiniteError, ReplacedError, RunError
 from ivn.train import checkpoint, folder
 from ivn.train.optimizer import OptimConfig
@@ -264,10 +265,10 @@ def test_copies_that_a_user_made_are_no_checkpoints(whole, tmp_path):
 def test_temporaries_are_removed_at_the_next_start(tmp_path):
     with pytest.raises(Killed):
         train(tmp_path, loader=DyingLoader(6))
-    (tmp_path / folder.CHECKPOINTS / f"{folder.TEMPORARY}step-00000008").mkdir()
-    (tmp_path / f"{folder.TEMPORARY}x").write_text("x")
+    (tmp_path / folder.CHECKPOINTS / f"{TEMPORARY}step-00000008").mkdir()
+    (tmp_path / f"{TEMPORARY}x").write_text("x")
     train(tmp_path)
-    assert not list(tmp_path.rglob(f"{folder.TEMPORARY}*"))
+    assert not list(tmp_path.rglob(f"{TEMPORARY}*"))
 
 
 def test_only_a_fetch_waits_for_the_device(tmp_path, monkeypatch):

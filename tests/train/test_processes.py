@@ -11,6 +11,7 @@ import time
 import pytest
 import torch
 
+from ivn.durable import TEMPORARY
 from ivn.train import checkpoint, folder
 from ivn.train.optimizer import OptimConfig
 from ivn.train.settings import RunConfig
@@ -89,7 +90,7 @@ def test_kills_at_any_moment_change_nothing(whole, tmp_path, start):
     assert killed >= KILLS / 2
     assert finish(start(run)) == 0
     assert results(run) == results(whole)
-    assert not list(run.rglob(f"{folder.TEMPORARY}*"))
+    assert not list(run.rglob(f"{TEMPORARY}*"))
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

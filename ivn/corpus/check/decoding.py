@@ -1,4 +1,4 @@
-"""Decoding all of a video, to see that every frame can be had."""
+"""Decoding of a whole video, to see whether every frame can be read."""
 
 import time
 from dataclasses import dataclass
@@ -10,11 +10,14 @@ from ivn.media.storage import name_of
 
 
 def check_one(source: Source, seconds: float) -> str:
-    """Decode every frame that a clip of the source could ask for; "" or why one cannot be had.
+    """Decodes every frame that a clip of the source could ask for.
 
     Args:
         source: the file and its window.
-        seconds: that it may take.
+        seconds: time limit.
+
+    Returns:
+        "", or the reason why a frame cannot be read.
     """
     began, name = time.monotonic(), name_of(source)
     try:
@@ -30,7 +33,11 @@ def check_one(source: Source, seconds: float) -> str:
 
 @dataclass(frozen=True)
 class DecodeAll:
-    """A function for other processes: why not all frames of a source can be had."""
+    """A function for other processes: :func:`check_one` with a time limit.
+
+    Attributes:
+        seconds: time limit per source.
+    """
 
     seconds: float
 

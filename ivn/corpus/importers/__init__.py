@@ -41,11 +41,11 @@ __all__ = ["IMPORTERS", "Importer", "Videos"]
 
 @dataclass(frozen=True)
 class Importer:
-    """A format.
+    """A format of annotations.
 
     Attributes:
-        read: from annotation files and the videos to rows, file by file and in their order.
-        help: which files to give, in one line.
+        read: function from annotation files and the videos to rows, file by file in their order.
+        help: files to give, in one line.
     """
 
     read: Callable[[Sequence[Path], Videos], Iterator[Row]]

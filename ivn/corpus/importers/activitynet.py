@@ -19,13 +19,13 @@ from ivn.data.manifest.parquet import Row
 
 
 def read_activitynet(files: Sequence[Path], videos: Videos) -> Iterator[Row]:
-    """Rows of ActivityNet."""
+    """Yields rows of ActivityNet."""
     for file in files:
         yield from _database(file, videos, "activitynet")
 
 
 def read_hacs(files: Sequence[Path], videos: Videos) -> Iterator[Row]:
-    """Rows of HACS Clips (csv) and HACS Segments (JSON)."""
+    """Yields rows of HACS Clips (csv) and HACS Segments (JSON)."""
     for file in files:
         if file.suffix.lower() == ".csv":
             yield from _hacs_clips(file, videos)

@@ -1,4 +1,4 @@
-"""Which format annotation files are of, where they themselves leave no doubt."""
+"""Recognition of the format of annotation files, where they leave no doubt."""
 
 import itertools
 import re
@@ -36,7 +36,7 @@ _DATABASES: dict[tuple[str, ...], str] = {
 
 
 def recognised(files: Sequence[Path]) -> str:
-    """The name of the format; files of classes, which say nothing, may be among them.
+    """Returns the name of the format; files of classes, which say nothing, may be among them.
 
     Raises:
         DataError: none of the files is unmistakable, or they are of different formats.
@@ -49,7 +49,7 @@ def recognised(files: Sequence[Path]) -> str:
 
 
 def _format_of(file: Path) -> str:
-    """ "" where it is not certain."""
+    """Returns the format of a file; "" if it is not certain."""
     if file.suffix.lower() == ".json":
         return _of_json(read_json(file))
     if re.fullmatch(r"\w+_test_split[123]\.txt", file.name):
@@ -63,7 +63,7 @@ def _format_of(file: Path) -> str:
     header = next((fields for _, fields in read_fields(file)), [])
     if set(_KINETICS) <= set(header):
         raise DataError(
-            f"{file}: of Kinetics, but not of which: "
+            f"{file}: annotations of Kinetics 400, 600 or 700, which look alike: "
             "give --format kinetics400, kinetics600 or kinetics700"
         )
     return next((n for names, n in _HEADERS.items() if tuple(header[: len(names)]) == names), "")

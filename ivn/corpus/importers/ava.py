@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ivn.corpus.importers.text import (
-    Place,
+    RecordPlace,
     check_lists,
     read_fields,
     read_lines,
@@ -30,9 +30,9 @@ _FIELD = re.compile(r'(name|id|label_id)\s*:\s*(?:"([^"]*)"|(\d+))')
 
 
 def read_ava(files: Sequence[Path], videos: Videos) -> Iterator[Row]:
-    """A row for each second of a film, with all actions in it; boxes are in ``extra``, as JSON.
+    """Yields a row for each second of a film, with its actions, and boxes in ``extra`` as JSON.
 
-    Where there is a list of actions, those that it lacks are no labels.
+    If a list of actions is given, those that it lacks are no labels.
     """
     names: dict[int, str] = {}
     lists = []
@@ -71,8 +71,8 @@ def read_ava(files: Sequence[Path], videos: Videos) -> Iterator[Row]:
                 )
 
 
-def _box(place: Place, fields: list[str]) -> list[float]:
-    """Left, top, right, bottom, action, person."""
+def _box(place: RecordPlace, fields: list[str]) -> list[float]:
+    """Returns left, top, right, bottom, action, person."""
     seconds(place, "the second", fields[1])
     sides = [seconds(place, "a side of the box", side) for side in fields[2:6]]
     if max(sides) > 1 or sides[2] < sides[0] or sides[3] < sides[1]:

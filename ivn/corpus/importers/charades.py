@@ -12,7 +12,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ivn.corpus.importers.segments import times_of
-from ivn.corpus.importers.text import Place, check_lists, read_lines, read_table, split_by_name
+from ivn.corpus.importers.text import (
+    RecordPlace,
+    check_lists,
+    read_lines,
+    read_table,
+    split_by_name,
+)
 from ivn.corpus.importers.videos import Videos
 from ivn.data.manifest.parquet import Row
 
@@ -20,7 +26,7 @@ _CLASS = re.compile(r"(c\d{3}) (.+)")
 
 
 def read_charades(files: Sequence[Path], videos: Videos) -> Iterator[Row]:
-    """A row for each video, all its actions as one label; their times are in ``extra``."""
+    """Yields a row for each video, all its actions as one label; their times are in ``extra``."""
     names: dict[str, str] = {}
     lists = []
     for file in files:
@@ -47,7 +53,7 @@ def read_charades(files: Sequence[Path], videos: Videos) -> Iterator[Row]:
 
 
 def read_charades_sta(files: Sequence[Path], videos: Videos) -> Iterator[Row]:
-    """A row for each sentence; the video is the group."""
+    """Yields a row for each sentence; the video is the group."""
     for file in files:
         split = split_by_name(file)
         for place, line in read_lines(file):
@@ -79,7 +85,7 @@ def _classes(file: Path) -> dict[str, str]:
     return names
 
 
-def _action(place: Place, videos: Videos, video: str, text: str) -> str:
+def _action(place: RecordPlace, videos: Videos, video: str, text: str) -> str:
     words = text.split()
     if len(words) != 3 or not re.fullmatch(r"c\d{3}", words[0]):
         raise place.wrong(f"the action {text!r}, expected a class such as c077 and two times")
@@ -87,7 +93,7 @@ def _action(place: Place, videos: Videos, video: str, text: str) -> str:
     return words[0]
 
 
-def _name(place: Place, action: str, names: dict[str, str]) -> str:
+def _name(place: RecordPlace, action: str, names: dict[str, str]) -> str:
     if names and action not in names:
         raise place.wrong(f"class {action} is not among the {len(names)} of the list")
     return names.get(action, action)

@@ -16,7 +16,7 @@ from ivn.data.manifest.parquet import Row
 
 
 def read_coin(files: Sequence[Path], videos: Videos) -> Iterator[Row]:
-    """A row for each step, the task as its label."""
+    """Yields a row for each step, with the task as its label."""
     for file in files:
         for place, name, record in read_named(file, inside="database"):
             task = text_of(place, record, "class")

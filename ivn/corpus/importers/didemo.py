@@ -20,7 +20,7 @@ _MOST = 1000
 
 
 def read_didemo(files: Sequence[Path], videos: Videos) -> Iterator[Row]:
-    """A row for each description."""
+    """Yields a row for each description."""
     for file in files:
         split = split_by_name(file)
         for place, record in read_records(file):

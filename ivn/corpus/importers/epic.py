@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ivn.corpus.importers.segments import times_of
 from ivn.corpus.importers.text import (
-    Place,
+    RecordPlace,
     check_lists,
     read_fields,
     read_table,
@@ -29,7 +29,7 @@ _TIMES = ["participant_id", "video_id", "start_timestamp", "stop_timestamp"]
 
 
 def read_epic(files: Sequence[Path], videos: Videos) -> Iterator[Row]:
-    """Rows of the actions, verbs and nouns by name where the files of classes are given."""
+    """Yields rows of the actions; verbs and nouns by name if the files of classes are given."""
     names: dict[str, dict[str, str]] = {"verb": {}, "noun": {}}
     lists = []
     for file in files:
@@ -60,7 +60,7 @@ def read_epic(files: Sequence[Path], videos: Videos) -> Iterator[Row]:
 
 
 def _classes_in(file: Path) -> str:
-    """``verb`` or ``noun`` where the file has the classes of these, else nothing."""
+    """Returns ``verb`` or ``noun`` if the file has the classes of these, else nothing."""
     first = next((fields for _, fields in read_fields(file)), [])
     if first[:2] != ["id", "key"]:
         return ""
@@ -70,7 +70,9 @@ def _classes_in(file: Path) -> str:
     raise DataError(f"{file}: classes, expected verb_classes or noun_classes in the name")
 
 
-def _labels(place: Place, row: dict[str, str], names: dict[str, dict[str, str]]) -> dict[str, str]:
+def _labels(
+    place: RecordPlace, row: dict[str, str], names: dict[str, dict[str, str]]
+) -> dict[str, str]:
     found = {}
     for kind, classes in names.items():
         number = row.get(f"{kind}_class", "")
@@ -85,8 +87,8 @@ def _labels(place: Place, row: dict[str, str], names: dict[str, dict[str, str]])
     return found
 
 
-def _clock(place: Place, name: str, text: str) -> float:
-    """Seconds of ``HH:mm:ss.SS``."""
+def _clock(place: RecordPlace, name: str, text: str) -> float:
+    """Returns the seconds of ``HH:mm:ss.SS``."""
     parts = text.split(":")
     if len(parts) != 3:
         raise place.wrong(f"{name} is {text!r}, expected HH:mm:ss.SS")

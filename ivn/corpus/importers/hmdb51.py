@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ivn.corpus.importers.text import Place, read_lines, split_by_name
+from ivn.corpus.importers.text import RecordPlace, read_lines, split_by_name
 from ivn.corpus.importers.ucf101 import check_one_fold
 from ivn.corpus.importers.videos import Videos
 from ivn.data.manifest.parquet import Row
@@ -20,7 +20,7 @@ _SPLITS = {"1": "train", "2": "test"}
 
 
 def read_hmdb51(files: Sequence[Path], videos: Videos) -> Iterator[Row]:
-    """Rows of the lists; videos that a fold uses for nothing are left out."""
+    """Yields rows of the lists, without the videos that a fold does not use."""
     check_one_fold([file for file in files if _OFFICIAL.fullmatch(file.name)])
     for file in files:
         official = _OFFICIAL.fullmatch(file.name)
@@ -37,14 +37,14 @@ def read_hmdb51(files: Sequence[Path], videos: Videos) -> Iterator[Row]:
                 yield Row(path, labels=labels, source="hmdb51", group=_origin(name, label))
 
 
-def _marked(place: Place, line: str) -> tuple[str, str]:
+def _marked(place: RecordPlace, line: str) -> tuple[str, str]:
     name, _, mark = line.rpartition(" ")
     if not name or mark not in ("0", "1", "2"):
         raise place.wrong(f"{line!r}, expected a video and 0, 1 or 2")
     return name.strip(), _SPLITS.get(mark, "")
 
 
-def _path(place: Place, line: str) -> tuple[str, str]:
+def _path(place: RecordPlace, line: str) -> tuple[str, str]:
     path, _, number = line.rpartition(" ")
     label, _, name = path.rpartition("/")
     if not label or not re.search(rf"_{re.escape(label)}_.*_np\d_", name) or not number.isdigit():
@@ -53,7 +53,7 @@ def _path(place: Place, line: str) -> tuple[str, str]:
 
 
 def _origin(name: str, label: str) -> str:
-    """The film: the same for its parts, however it is written."""
+    """Returns the name of the film, which is the same for its parts, however it is written."""
     # Too large a group costs nothing; two parts of one film on both sides of a split would.
     before = name.partition(f"_{label}_")[0].lower()
     return re.sub(r"_\d+$", "", before)

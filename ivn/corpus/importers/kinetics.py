@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ivn.corpus.importers.segments import Span, times_of
 from ivn.corpus.importers.text import (
-    Place,
+    RecordPlace,
     read_lines,
     read_table,
     split_by_name,
@@ -30,22 +30,22 @@ CLASSES_710 = Path(__file__).parents[1] / "mix" / "recipes" / "kinetics710.txt"
 
 
 def read_kinetics400(files: Sequence[Path], videos: Videos) -> Iterator[Row]:
-    """Rows of Kinetics 400."""
+    """Yields rows of Kinetics 400."""
     return _clips(files, videos, "kinetics400")
 
 
 def read_kinetics600(files: Sequence[Path], videos: Videos) -> Iterator[Row]:
-    """Rows of Kinetics 600."""
+    """Yields rows of Kinetics 600."""
     return _clips(files, videos, "kinetics600")
 
 
 def read_kinetics700(files: Sequence[Path], videos: Videos) -> Iterator[Row]:
-    """Rows of Kinetics 700, of 2019 and 2020."""
+    """Yields rows of Kinetics 700, of 2019 and 2020."""
     return _clips(files, videos, "kinetics700")
 
 
 def read_kinetics710(files: Sequence[Path], videos: Videos) -> Iterator[Row]:
-    """Rows of the lists of Kinetics 710."""
+    """Yields rows of the lists of Kinetics 710."""
     classes = CLASSES_710.read_text(encoding="utf-8").splitlines()
     for file in files:
         split = split_by_name(file)
@@ -72,7 +72,7 @@ def _clips(files: Sequence[Path], videos: Videos, source: str) -> Iterator[Row]:
                 yield clip
 
 
-def _clip(place: Place, row: dict[str, str], videos: Videos, source: str) -> Row | None:
+def _clip(place: RecordPlace, row: dict[str, str], videos: Videos, source: str) -> Row | None:
     name = row["youtube_id"]
     if not name:
         raise place.wrong("no youtube_id")

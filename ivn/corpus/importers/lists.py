@@ -29,7 +29,7 @@ from ivn.media.source import VIDEO_SUFFIXES
 
 
 def read_videomae(files: Sequence[Path], videos: Videos) -> Iterator[Row]:
-    """Rows of ``path 0 -1``: whole videos without a label."""
+    """Yields rows of ``path 0 -1``: whole videos without a label."""
     for file in files:
         for place, line in read_lines(file):
             words = line.rsplit(maxsplit=2)
@@ -40,7 +40,7 @@ def read_videomae(files: Sequence[Path], videos: Videos) -> Iterator[Row]:
 
 
 def read_vjepa(files: Sequence[Path], videos: Videos) -> Iterator[Row]:
-    """Rows of ``path label``, parted by a space."""
+    """Yields rows of ``path label``, parted by a space."""
     for file in files:
         for place, line in read_lines(file):
             words = line.rsplit(maxsplit=1)
@@ -51,7 +51,7 @@ def read_vjepa(files: Sequence[Path], videos: Videos) -> Iterator[Row]:
 
 
 def read_internvideo(files: Sequence[Path], videos: Videos) -> Iterator[Row]:
-    """Rows of ``source path total_time start end label``; -1 for the start is a whole video."""
+    """Yields rows of ``source path total_time start end label``; start -1 is a whole video."""
     for file in files:
         for place, line in read_lines(file):
             source, _, rest = line.partition(" ")
@@ -73,7 +73,7 @@ def read_internvideo(files: Sequence[Path], videos: Videos) -> Iterator[Row]:
 
 
 def read_mmaction2(files: Sequence[Path], videos: Videos) -> Iterator[Row]:
-    """Rows of MMAction2's lists of videos, in text or JSON."""
+    """Yields rows of MMAction2's lists of videos, in text or JSON."""
     for file in files:
         if file.suffix.lower() != ".json":
             yield from _classes(file, videos)

@@ -15,7 +15,7 @@ from ivn.data.manifest.parquet import Row
 
 
 def read_moments(files: Sequence[Path], videos: Videos) -> Iterator[Row]:
-    """Rows of the lists."""
+    """Yields rows of the lists."""
     for file in files:
         split = split_by_name(file)
         for place, fields in read_fields(file):

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from ivn.corpus.importers.text import (
-    Place,
+    RecordPlace,
     check_lists,
     list_of,
     read_json,
@@ -27,7 +27,7 @@ from ivn.errors import DataError
 
 
 def read_msrvtt(files: Sequence[Path], videos: Videos) -> Iterator[Row]:
-    """A row for each video with all its captions; its category by name with category.txt."""
+    """Yields a row for each video with all its captions; its category by name with category.txt."""
     names: dict[str, str] = {}
     lists = []
     for file in files:
@@ -40,14 +40,14 @@ def read_msrvtt(files: Sequence[Path], videos: Videos) -> Iterator[Row]:
         found = read_json(file)
         if not isinstance(found, dict) or not {"videos", "sentences"} <= set(found):
             raise DataError(f'{file}: expected an object with "videos" and "sentences"')
-        whole = Place(file, "the file")
+        whole = RecordPlace(file, "the file")
         captions: dict[str, list[str]] = {}
         for number, one in enumerate(list_of(whole, found, "sentences", dict), 1):
-            place = Place(file, f"sentence {number}")
+            place = RecordPlace(file, f"sentence {number}")
             name = text_of(place, one, "video_id")
             captions.setdefault(name, []).append(text_of(place, one, "caption"))
         for number, one in enumerate(list_of(whole, found, "videos", dict), 1):
-            place = Place(file, f"video {number}")
+            place = RecordPlace(file, f"video {number}")
             name = text_of(place, one, "video_id")
             labels = _labels(place, one, names)
             if path := videos.find(name):
@@ -62,13 +62,13 @@ def read_msrvtt(files: Sequence[Path], videos: Videos) -> Iterator[Row]:
 
 
 def youtube_id(url: str) -> str:
-    """The video's id in an address of YouTube, "" where it has none."""
+    """Returns the video's id in an address of YouTube; "" if it has none."""
     parts = urlsplit(url)
     asked = parse_qs(parts.query).get("v", [""])[0]
     return asked or parts.path.rpartition("/")[2]
 
 
-def _labels(place: Place, one: dict[str, Any], names: dict[str, str]) -> dict[str, str]:
+def _labels(place: RecordPlace, one: dict[str, Any], names: dict[str, str]) -> dict[str, str]:
     labels = {"split": split_of(place, '"split"', one.get("split"))}
     if "category" in one:
         number = text_of(place, one, "category")

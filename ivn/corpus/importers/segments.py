@@ -1,9 +1,9 @@
-"""What sets of untrimmed videos share: segments with labels, named by YouTube's id."""
+"""Segments with labels, as in sets of untrimmed videos, which are named by YouTube's id."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ivn.corpus.importers.text import Place, list_of, seconds
+from ivn.corpus.importers.text import RecordPlace, list_of, seconds
 from ivn.corpus.importers.videos import Videos
 from ivn.data.manifest.parquet import Row
 
@@ -15,8 +15,8 @@ class Span(NamedTuple):
     end: float = -1.0
 
 
-def times_of(place: Place, videos: Videos, name: str, pair: Sequence[Any]) -> Span | None:
-    """The span from one time to the other; None, and counted, where it ends before it starts.
+def times_of(place: RecordPlace, videos: Videos, name: str, pair: Sequence[Any]) -> Span | None:
+    """Returns the span from one time to the other; None, and counted, if it ends before it starts.
 
     Raises:
         DataError: these are no two times.
@@ -33,14 +33,14 @@ def times_of(place: Place, videos: Videos, name: str, pair: Sequence[Any]) -> Sp
 
 
 def segments_of(
-    place: Place, videos: Videos, name: str, record: Mapping[str, Any], key: str
-) -> Iterator[tuple[Place, dict[str, Any], Span]]:
-    """The annotations under ``key`` with the ``segment`` of each; without any, one of all of it."""
+    place: RecordPlace, videos: Videos, name: str, record: Mapping[str, Any], key: str
+) -> Iterator[tuple[RecordPlace, dict[str, Any], Span]]:
+    """Yields annotations under ``key`` with their ``segment``; the whole video if there is none."""
     found = list_of(place, dict(record), key, dict)
     if not found:
         yield place, {}, Span()
     for number, one in enumerate(found, 1):
-        within = Place(place.file, f"{place.record}, segment {number}")
+        within = RecordPlace(place.file, f"{place.record}, segment {number}")
         if not isinstance(one.get("segment"), list):
             raise within.wrong('no "segment", expected a start and an end in seconds')
         if times := times_of(within, videos, name, one["segment"]):
@@ -48,6 +48,6 @@ def segments_of(
 
 
 def whole_video(path: str, labels: Mapping[str, str], source: str, group: str) -> Row:
-    """A row of all of a video, labels without a value left out."""
+    """Returns a row of a whole video, without the labels that have no value."""
     kept = {name: value for name, value in labels.items() if value}
     return Row(path, labels=kept, source=source, group=group)

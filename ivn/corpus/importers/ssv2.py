@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ivn.corpus.importers.text import (
-    Place,
+    RecordPlace,
     check_lists,
     read_json,
     read_records,
@@ -25,7 +25,7 @@ from ivn.errors import DataError
 
 
 def read_ssv2(files: Sequence[Path], videos: Videos) -> Iterator[Row]:
-    """Rows of the lists; where labels.json is among the files, classes are held to it."""
+    """Yields rows of the lists; classes must be in labels.json if it is among the files."""
     classes: dict[str, Any] = {}
     lists = []
     for file in files:
@@ -48,7 +48,7 @@ def read_ssv2(files: Sequence[Path], videos: Videos) -> Iterator[Row]:
                 yield Row(found, labels=labels, captions=captions, source="ssv2", flip=False)
 
 
-def _about(place: Place, record: dict[str, Any], classes: dict[str, Any]) -> dict[str, str]:
+def _about(place: RecordPlace, record: dict[str, Any], classes: dict[str, Any]) -> dict[str, str]:
     if not {"label", "template"} & set(record):
         return {}
     label = text_of(place, record, "template").replace("[", "").replace("]", "")

@@ -1,4 +1,4 @@
-"""Annotation files as lines, tables and JSON, each record with its place for what may be wrong."""
+"""Annotation files as lines, tables and JSON, each record with its place for error messages."""
 
 import json
 import math
@@ -26,14 +26,19 @@ _MOST_DIGITS = 18
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a record stands, for messages: ``train.csv, line 3`` or ``COIN.json, LtRSn-ntcLY``."""
+class RecordPlace:
+    """The place of a record, for messages: ``train.csv, line 3`` or ``COIN.json, LtRSn-ntcLY``.
+
+    Attributes:
+        file: the annotation file.
+        record: line or key of the record in it.
+    """
 
     file: Path
     record: str
 
     def wrong(self, what: str) -> DataError:
-        """An error that says where and what, in one line, the middle left out of a long one."""
+        """Returns an error of one line with place and ``what``; a long one loses its middle."""
         what = " ".join(what.split())
         if len(what) > _LONGEST_MESSAGE:
             half = _LONGEST_MESSAGE // 2
@@ -41,18 +46,18 @@ class Place:
         return DataError(f"{self.file}, {self.record}: {what}")
 
 
-def read_lines(file: Path) -> Iterator[tuple[Place, str]]:
-    """The lines that are not empty, stripped.
+def read_lines(file: Path) -> Iterator[tuple[RecordPlace, str]]:
+    """Yields the lines that are not empty, stripped.
 
     Raises:
         DataError: the file cannot be read, or is no UTF-8 text.
     """
     for number, fields in records_in(file, WHOLE_LINES):
-        yield Place(file, f"line {number}"), fields[0].strip()
+        yield RecordPlace(file, f"line {number}"), fields[0].strip()
 
 
-def read_table(file: Path, needed: Sequence[str]) -> Iterator[tuple[Place, dict[str, str]]]:
-    """The rows of a csv whose first line names its columns.
+def read_table(file: Path, needed: Sequence[str]) -> Iterator[tuple[RecordPlace, dict[str, str]]]:
+    """Yields the rows of a csv whose first line names its columns.
 
     Args:
         file: the csv, as :func:`ivn.data.manifest.delimited.records_in` reads it; semicolons, tabs
@@ -80,30 +85,30 @@ def read_table(file: Path, needed: Sequence[str]) -> Iterator[tuple[Place, dict[
         raise DataError(f"{file}: empty, expected a first line with {', '.join(needed)}")
 
 
-def read_fields(file: Path, delimiter: str = ",") -> Iterator[tuple[Place, list[str]]]:
-    """The rows of a csv as lists of fields, empty ones passed over, spaces around fields taken off.
+def read_fields(file: Path, delimiter: str = ",") -> Iterator[tuple[RecordPlace, list[str]]]:
+    """Yields the rows of a csv that are not empty, as lists of fields without spaces around them.
 
     Raises:
         DataError: the file cannot be read, is no UTF-8 text, or has quotes that make no sense.
     """
     for number, fields in records_in(file, delimiter):
-        place = Place(file, f"line {number}")
+        place = RecordPlace(file, f"line {number}")
         if isinstance(fields, str):
             raise place.wrong(f"not a csv: {fields}")
         yield place, [field.strip() for field in fields]
 
 
 def read_header(file: Path, needed: Sequence[str]) -> list[str]:
-    """The fields of the first row, by the delimiter that gives the needed columns, or by commas.
+    """Returns the fields of the first row, by the delimiter that gives the needed columns.
 
     Raises:
-        DataError: as :func:`read_fields`.
+        DataError: the file cannot be read, is no UTF-8 text, or has quotes that make no sense.
     """
     return next((fields for _, fields in read_fields(file, _mark_of(file, needed))), [])
 
 
 def _mark_of(file: Path, needed: Sequence[str]) -> str:
-    """What parts the columns; programs of many countries write semicolons into a csv."""
+    """Returns the delimiter; programs of many countries write semicolons into a csv."""
     for delimiter in DELIMITERS:
         _, fields = next(records_in(file, delimiter), (0, ""))
         if not isinstance(fields, str) and set(needed) <= {field.strip() for field in fields}:
@@ -112,7 +117,7 @@ def _mark_of(file: Path, needed: Sequence[str]) -> str:
 
 
 def read_json(file: Path) -> Any:
-    """What a JSON file holds.
+    """Returns the content of a JSON file.
 
     Raises:
         DataError: it is no JSON; the message has the line.
@@ -129,8 +134,8 @@ def read_json(file: Path) -> Any:
         raise DataError(f"{file}: not JSON that can be read (nested too deeply)") from error
 
 
-def read_records(file: Path) -> Iterator[tuple[Place, dict[str, Any]]]:
-    """The objects of a JSON list.
+def read_records(file: Path) -> Iterator[tuple[RecordPlace, dict[str, Any]]]:
+    """Yields the objects of a JSON list.
 
     Raises:
         DataError: it is no list of objects.
@@ -139,18 +144,20 @@ def read_records(file: Path) -> Iterator[tuple[Place, dict[str, Any]]]:
     if not isinstance(found, list):
         raise DataError(f"{file}: {_kind(found)}, expected a list of objects")
     for number, record in enumerate(found, 1):
-        place = Place(file, f"record {number}")
+        place = RecordPlace(file, f"record {number}")
         if not isinstance(record, dict):
             raise place.wrong(f"{_kind(record)}, expected an object")
         yield place, record
 
 
-def read_named(file: Path, *, inside: str = "") -> Iterator[tuple[Place, str, dict[str, Any]]]:
-    """The names and objects of a JSON object of objects.
+def read_named(
+    file: Path, *, inside: str = ""
+) -> Iterator[tuple[RecordPlace, str, dict[str, Any]]]:
+    """Yields the names and objects of a JSON object of objects.
 
     Args:
         file: the JSON file.
-        inside: the key under which they are; "" is the file's own object.
+        inside: key of the object in the file; "" is the file's own object.
 
     Raises:
         DataError: it is no such object.
@@ -163,20 +170,20 @@ def read_named(file: Path, *, inside: str = "") -> Iterator[tuple[Place, str, di
     if not isinstance(found, dict):
         raise DataError(f"{file}: {_kind(found)}, expected an object with a name for each video")
     for name, record in found.items():
-        place = Place(file, _short(name, 40))
+        place = RecordPlace(file, _short(name, 40))
         if not isinstance(record, dict):
             raise place.wrong(f"{_kind(record)}, expected an object")
         yield place, name, record
 
 
 def check_lists(files: Sequence[Path], lists: Sequence[Path]) -> None:
-    """Raise DataError where all files but those of classes are missing."""
+    """Raises DataError if no files but those of classes are given."""
     if not lists:
         raise DataError(f"{files[0]}: names of classes alone, expected lists of videos beside them")
 
 
-def text_of(place: Place, record: dict[str, Any], key: str) -> str:
-    """The text under ``key``, which must be there and not empty; whole numbers as they are written.
+def text_of(place: RecordPlace, record: dict[str, Any], key: str) -> str:
+    """Returns the text under ``key``, which must not be empty; whole numbers as they are written.
 
     Raises:
         DataError: it is not.
@@ -190,8 +197,8 @@ def text_of(place: Place, record: dict[str, Any], key: str) -> str:
     return value.strip()
 
 
-def list_of(place: Place, record: dict[str, Any], key: str, kind: type) -> list[Any]:
-    """The list under ``key``, of values of one kind.
+def list_of(place: RecordPlace, record: dict[str, Any], key: str, kind: type) -> list[Any]:
+    """Returns the list under ``key``, of values of one kind.
 
     Raises:
         DataError: there is none, or one of its values is of another kind.
@@ -204,8 +211,8 @@ def list_of(place: Place, record: dict[str, Any], key: str, kind: type) -> list[
     return value
 
 
-def seconds(place: Place, name: str, value: object) -> float:
-    """A time, from a number or from text that is one.
+def seconds(place: RecordPlace, name: str, value: object) -> float:
+    """Returns a time, from a number or from text that is one.
 
     Raises:
         DataError: it is no number, negative, not finite, or three years and more.
@@ -221,8 +228,8 @@ def seconds(place: Place, name: str, value: object) -> float:
     return found
 
 
-def whole(place: Place, name: str, value: str) -> int:
-    """A whole number from 0 on.
+def whole(place: RecordPlace, name: str, value: str) -> int:
+    """Returns a whole number from 0 on.
 
     Raises:
         DataError: it is none.
@@ -232,8 +239,8 @@ def whole(place: Place, name: str, value: str) -> int:
     return int(value)
 
 
-def split_of(place: Place, name: str, value: object) -> str:
-    """``train``, ``val`` or ``test``, for each spelling that the sets have.
+def split_of(place: RecordPlace, name: str, value: object) -> str:
+    """Returns ``train``, ``val`` or ``test``, for each spelling that the sets have.
 
     Raises:
         DataError: it is none of them.
@@ -247,7 +254,7 @@ def split_of(place: Place, name: str, value: object) -> str:
 
 
 def split_by_name(file: Path) -> dict[str, str]:
-    """The label ``split`` where a file's own name says which it is, else no label."""
+    """Returns the label ``split`` if the name of a file says which it is, else no label."""
     words = {found.lower() for found in _SPLIT_IN_NAME.findall(file.name)}
     named = {split for split, spellings in _SPLITS.items() if words & set(spellings)}
     return {"split": named.pop()} if len(named) == 1 else {}

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ivn.corpus.importers.text import Place, check_lists, read_lines, split_by_name
+from ivn.corpus.importers.text import RecordPlace, check_lists, read_lines, split_by_name
 from ivn.corpus.importers.videos import Videos
 from ivn.data.manifest.parquet import Row
 from ivn.errors import DataError
@@ -18,9 +18,9 @@ _NAME = re.compile(r"v_(?P<name>\w+)_(?P<group>g\d+)_c\d+\.avi")
 
 
 def read_ucf101(files: Sequence[Path], videos: Videos) -> Iterator[Row]:
-    """Rows of the lists of one fold; classes are held to classInd.txt where it is given."""
+    """Yields rows of the lists of one fold; classes must be in classInd.txt if it is given."""
     lists: list[Path] = []
-    lines: dict[Path, list[tuple[Place, str]]] = {}
+    lines: dict[Path, list[tuple[RecordPlace, str]]] = {}
     classes: dict[str, str] = {}
     for file in files:
         lines[file] = list(read_lines(file))
@@ -49,7 +49,7 @@ def read_ucf101(files: Sequence[Path], videos: Videos) -> Iterator[Row]:
 
 
 def check_one_fold(files: Sequence[Path]) -> None:
-    """Raise DataError where the files' names end in the numbers of different folds."""
+    """Raises DataError if the files' names end in the numbers of different folds."""
     folds = {
         found[1] for file in files if (found := re.search(r"(\d+)(?:\.head)?\.txt$", file.name))
     }

@@ -15,13 +15,18 @@ _NAMED = 5
 
 @dataclass
 class LeftOut:
-    """Rows that no manifest can have, and the names of the first few."""
+    """Count of rows that no manifest can have, with the names of the first few.
+
+    Attributes:
+        count: number of rows.
+        first: names of the first few.
+    """
 
     count: int = 0
     first: list[str] = field(default_factory=list)
 
     def add(self, name: str) -> None:
-        """Count one row; a name is kept once."""
+        """Counts one row; a name is kept once."""
         self.count += 1
         if len(self.first) < _NAMED and name not in self.first:
             self.first.append(name)
@@ -32,18 +37,18 @@ class LeftOut:
 
 
 class Videos:
-    """The videos below a folder, by name, and the count of what was not found among them.
+    """The videos below a folder, by name, with the count of those that were not found.
 
     The folder is read once, when the first name is asked for.
 
     Attributes:
-        folder: absolute.
+        folder: absolute path.
         missing: rows whose video is not there.
         unusable: rows with a segment that ends before it starts.
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
-        """Raises DataError where ``folder`` is none."""
+        """Raises DataError if there is no such folder."""
         self.folder = os.path.abspath(folder)
         if not os.path.isdir(self.folder):
             raise DataError(f"{os.fspath(folder)}: no such folder of videos")
@@ -52,7 +57,7 @@ class Videos:
         self._below: dict[str, list[str]] = {}
 
     def find(self, *names: str) -> str:
-        """The path of the first name that is there, "" (and counted) where none is.
+        """Returns the path of the first name that is there; "", and counts it, if none is.
 
         A name may have folders before it, and a video's suffix: ``v_abc``, ``Archery/v_abc.avi``.
         Any suffix of a video will do in the folder, and folders beyond those named, or none at
@@ -72,7 +77,7 @@ class Videos:
         return ""
 
     def at(self, path: str) -> str:
-        """``path``, relative to the folder or absolute; "" (and counted) where no file is."""
+        """Returns the absolute form of ``path``; "", and counts it, if no file is there."""
         whole = os.path.join(self.folder, path)
         if os.path.isfile(whole):
             return whole
@@ -87,7 +92,7 @@ class Videos:
 
 
 def _videos_below(folder: str) -> Iterator[str]:
-    """Paths relative to ``folder``; links are followed, none in a circle."""
+    """Yields paths relative to ``folder``; links are followed, none in a circle."""
     before = len(os.path.join(folder, ""))
     for path in files_below(folder, lambda _: None):
         if Path(path).suffix.lower() in VIDEO_SUFFIXES:
@@ -104,7 +109,7 @@ def _plain(folders: str) -> str:
 
 
 def _agree(wanted: list[str], there: list[str]) -> bool:
-    """Whether the folders next to the file are the same, as far as both have some."""
+    """Returns whether the folders next to the file are the same, as far as both have some."""
     there = [folder for folder in there if folder]
     both = min(len(wanted), len(there))
     return not both or wanted[-both:] == there[-both:]

@@ -14,7 +14,7 @@ from typing import Any
 
 from ivn.corpus.importers.segments import segments_of, times_of, whole_video
 from ivn.corpus.importers.text import (
-    Place,
+    RecordPlace,
     list_of,
     read_json,
     read_named,
@@ -27,7 +27,7 @@ from ivn.data.manifest.parquet import Row
 
 
 def read_youcook2(files: Sequence[Path], videos: Videos) -> Iterator[Row]:
-    """A row for each sentence, or of all of a video whose sentences are withheld."""
+    """Yields a row for each sentence, or for the whole video if its sentences are withheld."""
     for file in files:
         found = read_json(file)
         if isinstance(found, dict) and "database" in found:
@@ -40,7 +40,7 @@ def read_youcook2(files: Sequence[Path], videos: Videos) -> Iterator[Row]:
                 yield from _dense(place, name, record, split, videos)
 
 
-def _recipe(place: Place, name: str, record: dict[str, Any], videos: Videos) -> Iterator[Row]:
+def _recipe(place: RecordPlace, name: str, record: dict[str, Any], videos: Videos) -> Iterator[Row]:
     labels = {
         "recipe": text_of(place, record, "recipe_type"),
         "split": split_of(place, '"subset"', record.get("subset")),
@@ -53,7 +53,7 @@ def _recipe(place: Place, name: str, record: dict[str, Any], videos: Videos) -> 
 
 
 def _dense(
-    place: Place, name: str, record: dict[str, Any], split: dict[str, str], videos: Videos
+    place: RecordPlace, name: str, record: dict[str, Any], split: dict[str, str], videos: Videos
 ) -> Iterator[Row]:
     sentences = list_of(place, record, "sentences", str)
     pairs = list_of(place, record, "timestamps", list)

@@ -1,26 +1,25 @@
-"""``ivn data index``: a manifest made with a bar to look at, bad files named, a line at the end."""
+"""``ivn data index``: a manifest, with a bar, a line for each unusable file, and a summary."""
 
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from rich.console import Console
-
 from ivn.corpus.cluster import spread
 from ivn.corpus.index.found import counted, found_at, found_by
+from ivn.corpus.index.items import Items, Remark, UnusableItem
 from ivn.corpus.index.options import Index
 from ivn.corpus.index.probing import probed
-from ivn.corpus.index.refused import Found, Refused, Remark
 from ivn.corpus.progress import printable, verdict, watching
 from ivn.corpus.resumable import Passed, Work, pass_through
 from ivn.data.manifest.parquet import Row
 from ivn.errors import DataError
 from ivn.processes import cores
+from ivn.progress import output
 
 
 def index(request: Index) -> int:
-    """Write the manifest; gives 0, or 1 where the share of bad items is larger than allowed.
+    """Writes the manifest; returns 0, or 1 if a larger share of items is unusable than allowed.
 
     Raises:
         DataError: there is nothing to index, or the manifest cannot be written.
@@ -33,8 +32,8 @@ def index(request: Index) -> int:
         "format": request.format,
         "seconds": request.seconds,
     }
-    console = Console(highlight=False, soft_wrap=True)
-    refused: list[Refused] = []
+    console = output()
+    unusable: list[UnusableItem] = []
     began = time.monotonic()
 
     def say(line: str) -> None:
@@ -47,50 +46,50 @@ def index(request: Index) -> int:
             elif isinstance(found, Remark):
                 say(f"{found.name}: {found.text}")
             else:
-                refused.append(found)
+                unusable.append(found)
                 console.print(f"{printable(found.name)}: {found.reason}", markup=False)
 
     with watching(console, total=_total(request)) as bar:
 
         def report(counts: Passed, row: Row | None) -> None:
-            more = len(refused)
-            bar(replace(counts, rows=counts.rows + more, bad=counts.bad + more), row)
+            more = len(unusable)
+            bar(replace(counts, rows=counts.rows + more, unusable=counts.unusable + more), row)
 
         counts = pass_through(place, rows(), _work(request), settings=settings, report=report)
-        report(counts, None)  # with what was refused behind the last row
+        report(counts, None)  # with unusable items behind the last row
     seconds = time.monotonic() - began
-    bad, every = counts.bad + len(refused), counts.rows + len(refused)
+    bad, every = counts.unusable + len(unusable), counts.rows + len(unusable)
     earlier = f", {counts.earlier} from before" if counts.earlier else ""
     rate = f", {(counts.rows - counts.earlier) / seconds:.1f} rows/s"
     console.print(
-        f"{counts.rows} rows{earlier}{rate}; {counts.bad} of them cannot be used, "
-        f"{len(refused)} items are no rows",
+        f"{counts.rows} rows{earlier}{rate}; {counts.unusable} of them cannot be used, "
+        f"{len(unusable)} items are no rows",
         markup=False,
     )
     console.print(place.as_posix(), markup=False)
-    return verdict(console, bad, every, request.max_bad, what="are bad")
+    return verdict(console, bad, every, request.max_bad, what="are unusable")
 
 
 def _total(request: Index) -> int | None:
-    """Rows and refused items to come, where all places say it; None is unknown."""
+    """Returns the count of rows and unusable items to come; None if a place does not say it."""
     totals = [None if request.format else counted(place) for place in request.places]
     known = [total for total in totals if total is not None]
     return sum(known) if len(known) == len(totals) else None
 
 
 def _work(request: Index) -> Work:
-    """What becomes of the rows."""
+    """Returns the work on the rows."""
     if not request.probe and not request.hash:
         return lambda rows: rows
-    from ivn.corpus.index.probing import Look
+    from ivn.corpus.index.probing import FactsReader
 
-    look = Look(request.probe, request.hash)
+    look = FactsReader(request.probe, request.hash)
     how = spread(workers=request.workers or cores(), seconds=request.seconds, ray=request.ray)
     home = Path(request.out).parent.absolute()
     return lambda rows: probed(rows, home, look, how)
 
 
-def _found(request: Index, manifest: Path, say: Callable[[str], None]) -> Found:
+def _found(request: Index, manifest: Path, say: Callable[[str], None]) -> Items:
     if request.format:
         yield from found_by(request.format, request.places, request.videos, manifest, say)
         return

@@ -1,11 +1,11 @@
-"""Rows for what is found at a place, one after another, and reasons for what cannot be a row."""
+"""Rows of the videos at a place, one after another, and reasons for what cannot be a row."""
 
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ivn.corpus.index.refused import Found, Refused
+from ivn.corpus.index.items import Items, UnusableItem
 from ivn.data.manifest.listing import LIST_SUFFIXES, files_below
 from ivn.data.manifest.parquet import MANIFEST_SUFFIX, Row, count_rows, read_rows, relative_to
 from ivn.errors import DataError, RequestError
@@ -16,15 +16,15 @@ _TARS = (".tar",)
 _PACKED = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".tzst")
 
 
-def found_at(place: str, manifest: Path) -> Found:
-    """What is at a place: a folder with all below it, a video or image, a list, a tar, a manifest.
+def found_at(place: str, manifest: Path) -> Items:
+    """Yields the items of a folder with all below it, a video, an image, a list, tar or manifest.
 
     Paths below the manifest's folder are relative to it, so that both can be moved together;
     others are absolute.
 
     Args:
-        place: as it was given.
-        manifest: to come; nothing needs to be there.
+        place: path as the user gave it.
+        manifest: path of the manifest to come; nothing needs to be there.
 
     Raises:
         DataError: there is nothing at ``place``, or nothing that videos can be found in.
@@ -38,10 +38,10 @@ def found_at(place: str, manifest: Path) -> Found:
 
 
 def counted(place: str) -> int | None:
-    """Rows and lines at a place, where they can be counted quickly; None elsewhere.
+    """Returns the count of rows and lines at a place; None if counting takes long.
 
     Raises:
-        DataError: as :func:`found_at`.
+        DataError: there is nothing at ``place``, or nothing that videos can be found in.
     """
     kind = _kind(place)
     if kind is _video:
@@ -53,7 +53,7 @@ def counted(place: str) -> int | None:
     return count_rows(Path(place)) if kind is _manifest else None
 
 
-def _kind(place: str) -> Callable[[Path], Found]:
+def _kind(place: str) -> Callable[[Path], Items]:
     name = place.lower()
     if os.path.isdir(place):
         return _folder
@@ -74,16 +74,16 @@ def _kind(place: str) -> Callable[[Path], Found]:
     )
 
 
-def _placed(row: Row, base: str, home: str) -> Row | Refused:
-    """The row with its path as the manifest needs it, or why it cannot be in one."""
+def _placed(row: Row, base: str, home: str) -> Row | UnusableItem:
+    """Returns the row with its path as the manifest needs it, or why it cannot be in one."""
     words = [row.path, row.member, row.group, row.source, row.audio, *row.captions]
     for pairs in (row.labels, row.targets, row.extra):
         words += [*pairs, *pairs.values()]
     text = "".join(words)
     if not text.isascii() and not _is_unicode(text):
-        return Refused(row.path, "a name or text that is not UTF-8: rename it")
+        return UnusableItem(row.path, "a name or text that is not UTF-8: rename it")
     if "\0" in text:
-        return Refused(row.path, "a name or text with a zero byte")
+        return UnusableItem(row.path, "a name or text with a zero byte")
     whole = base + row.path if base and not row.path.startswith("/") else row.path
     path = relative_to(whole, home) if whole.startswith("/") else whole
     return row if path == row.path else replace(row, path=path)
@@ -101,16 +101,18 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
-def _folder(folder: Path) -> Found:
-    """Videos and tars below a folder, links followed, in the order of the names; or its images.
+def _folder(folder: Path) -> Items:
+    """Yields videos and tars below a folder, links followed, in the order of names; or its images.
 
     As in :func:`ivn.data.manifest.listing.list_clips`, images beside videos are their posters.
     """
-    unread: list[Refused] = []
+    unread: list[UnusableItem] = []
     empty = True
 
     def unreadable(error: OSError) -> None:
-        unread.append(Refused(os.fsdecode(error.filename), f"cannot be read ({error.strerror})"))
+        unread.append(
+            UnusableItem(os.fsdecode(error.filename), f"cannot be read ({error.strerror})")
+        )
 
     for name in files_below(os.fspath(folder), unreadable):
         if kind := next((kind for ends, kind in _IN_FOLDERS if name.lower().endswith(ends)), None):
@@ -123,52 +125,52 @@ def _folder(folder: Path) -> Found:
     yield from unread
 
 
-def _video(file: Path) -> Found:
+def _video(file: Path) -> Items:
     yield Row(os.fspath(file))
 
 
-def _list(file: Path) -> Found:
+def _list(file: Path) -> Items:
     from ivn.data.manifest.lists import read_list
 
     for number, row in read_list(file):
         if isinstance(row, str):
-            yield Refused(f"{file}, line {number}", row)
+            yield UnusableItem(f"{file}, line {number}", row)
         elif is_url(row.path):
-            yield Refused(f"{file}, line {number}", f"{row.path} is a URL, expected a path")
+            yield UnusableItem(f"{file}, line {number}", f"{row.path} is a URL, expected a path")
         else:
             yield row
 
 
-def _tar(file: Path) -> Found:
+def _tar(file: Path) -> Items:
     from ivn.corpus.index.tars import read_tar
 
     yield from read_tar(file)
 
 
-def _packed(file: Path) -> Found:
-    yield Refused(os.fspath(file), COMPRESSED)
+def _packed(file: Path) -> Items:
+    yield UnusableItem(os.fspath(file), COMPRESSED)
 
 
-def _manifest(file: Path) -> Found:
+def _manifest(file: Path) -> Items:
     yield from read_rows(file)
 
 
-# What is looked for in a folder, by how names end.
+# Kinds of files that are searched for in a folder, by the end of their names.
 _IN_FOLDERS = ((_PACKED, _packed), (_TARS, _tar), (VIDEO_SUFFIXES, _video))
 
 
 def found_by(
     name: str, places: Sequence[str], videos: str, manifest: Path, say: Callable[[str], None]
-) -> Found:
-    """What an importer reads from published annotations.
+) -> Items:
+    """Yields the rows that an importer reads from published annotations.
 
-    Videos that are missing are no fault of the rest: sets of YouTube's lose some every year.
+    Rows whose video is not there are counted and no error: sets of YouTube's lose some every year.
 
     Args:
-        name: of the importer, see :mod:`ivn.corpus.importers`; or auto, for what the files show.
+        name: name of the importer, see :mod:`ivn.corpus.importers`; auto recognises the files.
         places: annotation files.
         videos: folder of the videos.
-        manifest: to come.
+        manifest: path of the manifest to come.
         say: called at the end with a line for rows without a video, and one for impossible times.
 
     Raises:

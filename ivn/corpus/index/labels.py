@@ -9,16 +9,16 @@ from typing import Any
 from ivn.data.manifest.parquet import Row
 from ivn.data.manifest.row import NEVER_MIRRORED
 
-# In the order of their say: a .cls is the label, whatever the .json has under that name.
+# In the order of precedence: a .cls is the label, whatever the .json has under that name.
 TEXTS = (".cls", ".json", ".txt")
 _CAPTIONS = ("captions", "caption", "text")
 
 
 def columns_of(texts: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
-    """Columns of a row by name, and what is wrong with the texts.
+    """Returns columns of a row by name, and lines about what is wrong with the texts.
 
     Args:
-        texts: suffix, one of ``TEXTS``, to what that file says.
+        texts: suffix, one of ``TEXTS``, -> content of that file.
     """
     told: dict[str, Any] = {}
     wrong: list[str] = []
@@ -41,9 +41,9 @@ def columns_of(texts: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
 
 
 def _from_record(record: Mapping[str, Any], told: dict[str, Any]) -> list[str]:
-    """A row's own columns where they have its types; any other value of one word is a label.
+    """Adds columns of a row that have the right types to ``told``; other single values are labels.
 
-    No path is taken from a tar, and no fact that packets tell. Gives what is wrong.
+    No path is taken from a tar, and no fact that packets tell. Returns lines about what is wrong.
     """
     known = {column.name: column.type for column in dataclasses.fields(Row)}
     labels: dict[str, str] = {}
@@ -90,7 +90,7 @@ def _from_record(record: Mapping[str, Any], told: dict[str, Any]) -> list[str]:
 
 
 def _seconds(value: Any) -> float | None:
-    """A number, which may be written as text; None for anything else."""
+    """Returns a number, which may be written as text; None for anything else."""
     try:
         seconds = math.nan if isinstance(value, bool) else float(value)
     except (TypeError, ValueError, OverflowError):
@@ -99,7 +99,7 @@ def _seconds(value: Any) -> float | None:
 
 
 def _words(value: Any) -> str | None:
-    """A label's value, several parted by ";"; "" where there is none, None for another kind."""
+    """Returns a label's value, several parted by ";"; "" for no value, None for another kind."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     if isinstance(value, (str, int, float)):

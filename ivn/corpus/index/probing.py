@@ -1,4 +1,4 @@
-"""Facts of files into rows, by many processes."""
+"""Facts of files, read into rows by many processes."""
 
 import collections
 import itertools
@@ -17,12 +17,12 @@ from ivn.media.storage import hash_of, name_of
 
 
 @dataclass(frozen=True)
-class Look:
-    """A function for other processes: what is known of a file, as columns of its row.
+class FactsReader:
+    """A function for other processes, which returns columns of a file's row.
 
     Attributes:
-        facts: read its packets.
-        hashed: read all of its bytes.
+        facts: whether to read its packets.
+        hashed: whether to read all of its bytes.
     """
 
     facts: bool
@@ -36,20 +36,10 @@ class Look:
         return found | ({"hash": hash_of(source)} if self.hashed else {})
 
 
-def source_of(row: Row, home: Path) -> Source:
-    """What a row of a manifest in the folder ``home`` names."""
-    path = str(home / row.path)
-    size = row.bytes if row.offset else 0
-    return Source(
-        path, start=row.start, end=row.end, member=row.member, offset=row.offset, size=size
-    )
+def probed(rows: Iterator[Row], home: Path, function: FactsReader, how: Spread) -> Iterator[Row]:
+    """Yields the rows with facts, hash and back end of their files, or a status that says why not.
 
-
-def probed(rows: Iterator[Row], home: Path, function: Look, how: Spread) -> Iterator[Row]:
-    """The rows with facts, hash and back end of their files; why not, in the status.
-
-    Rows that follow one another and are of one file have it read once. Rows that cannot be used
-    are left as they are.
+    A file whose rows follow one another is read once. Unusable rows stay as they are.
     """
     groups: collections.deque[list[Row]] = collections.deque()
 
@@ -57,7 +47,7 @@ def probed(rows: Iterator[Row], home: Path, function: Look, how: Spread) -> Iter
         for _, group in itertools.groupby(rows, lambda row: (row.path, row.member, row.status)):
             some = list(group)
             groups.append(some)
-            yield replace(source_of(some[0], home), start=0.0, end=-1.0)
+            yield replace(some[0].as_source(home), start=0.0, end=-1.0)
 
     for outcome in how(function, files()):
         for row in groups.popleft():

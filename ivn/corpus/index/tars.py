@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+from ivn.corpus.index.items import Items, Remark, UnusableItem
 from ivn.corpus.index.labels import TEXTS, columns_of
-from ivn.corpus.index.refused import Found, Refused, Remark
 from ivn.corpus.progress import printable
 from ivn.data.manifest.parquet import Row
 from ivn.media.source import VIDEO_SUFFIXES
@@ -26,13 +26,13 @@ _LONGEST_TEXT = 2**20
 _OUTSIDE = "a name that leads out of the folder"
 
 
-def read_tar(place: Path) -> Found:
-    """A row for each video in a tar, in its order, what was refused, and how many labels are lost.
+def read_tar(place: Path) -> Items:
+    """Yields a row for each video in a tar, in its order, unusable members, and lost labels.
 
     Members that are links or devices, sparse, or have a name that leads elsewhere (absolute, with
-    "..") are refused by name; folders, hidden files and files of other kinds are passed over. A tar
-    that is damaged or cut off gives the rows before the damage. Headers are read twice, since a
-    label may stand behind all videos.
+    "..") are unusable; folders, hidden files and files of other kinds are passed over. A tar that
+    is damaged or cut off gives the rows before the damage. Headers are read twice, since a label
+    may stand behind all videos.
     """
     try:
         with place.open("rb") as file:
@@ -40,21 +40,22 @@ def read_tar(place: Path) -> Found:
             file.seek(0)
             labels = _Labels(place, file, apart)
             for sample in _samples(place, file):
-                if isinstance(sample, Refused):
+                if isinstance(sample, UnusableItem):
                     yield sample
                 else:
                     yield from _rows(place, sample, labels)
             yield from labels.remarks()
     except OSError as error:
-        yield Refused(os.fspath(place), f"cannot be read ({error.strerror})")
+        yield UnusableItem(os.fspath(place), f"cannot be read ({error.strerror})")
 
 
 class _Member(NamedTuple):
     """A file in a tar.
 
     Attributes:
-        name: as the tar has it.
-        offset, size: of its bytes.
+        name: name in the tar.
+        offset: position of its first byte in the tar.
+        size: length in bytes.
     """
 
     name: str
@@ -67,13 +68,13 @@ _Texts = dict[tuple[str, str], list[_Member]]
 
 
 @dataclass
-class _Sample:
+class _TarSample:
     """Members that follow one another and have one name up to the first dot.
 
     Attributes:
         key: their folder and name up to the first dot.
-        videos: by their names up to the suffix.
-        texts: beside them.
+        videos: videos with their names up to the suffix.
+        texts: small files beside them.
     """
 
     key: str
@@ -81,7 +82,7 @@ class _Sample:
     texts: _Texts = field(default_factory=dict)
 
     def texts_of(self, stem: str) -> dict[str, tuple[str, str]]:
-        """Suffixes with the texts that are about the videos of a name."""
+        """Returns suffixes with the texts that are about the videos of a name."""
         found = {}
         named = {name for name, _ in self.videos}
         for suffix in TEXTS:
@@ -93,10 +94,10 @@ class _Sample:
         return found
 
 
-def _samples(place: Path, file: BinaryIO) -> Iterator[_Sample | Refused]:
-    sample = _Sample("")
+def _samples(place: Path, file: BinaryIO) -> Iterator[_TarSample | UnusableItem]:
+    sample = _TarSample("")
     for member in _members(place, file):
-        if isinstance(member, Refused):
+        if isinstance(member, UnusableItem):
             yield member
             continue
         stem, suffix = os.path.splitext("/".join(_parts(member.name)))
@@ -104,7 +105,7 @@ def _samples(place: Path, file: BinaryIO) -> Iterator[_Sample | Refused]:
         key = f"{folder}/{name.partition('.')[0]}"
         if key != sample.key:
             yield sample
-            sample = _Sample(key)
+            sample = _TarSample(key)
         if suffix.lower() in VIDEO_SUFFIXES:
             sample.videos.append((stem, member))
         elif suffix.lower() in TEXTS:
@@ -113,10 +114,10 @@ def _samples(place: Path, file: BinaryIO) -> Iterator[_Sample | Refused]:
 
 
 def _apart(place: Path, file: BinaryIO) -> _Texts:
-    """Texts that are about no video of their sample, in the order of the tar."""
+    """Returns texts that are about no video of their sample, in the order of the tar."""
     apart: _Texts = {}
     for sample in _samples(place, file):
-        if isinstance(sample, _Sample) and sample.texts:
+        if isinstance(sample, _TarSample) and sample.texts:
             stems = {stem for stem, _ in sample.videos}
             mine = {text for stem in stems for text in sample.texts_of(stem).values()}
             for text, found in sample.texts.items():
@@ -126,15 +127,15 @@ def _apart(place: Path, file: BinaryIO) -> _Texts:
 
 
 class _Labels:
-    """What a tar says of its videos, and what of that nobody asked for."""
+    """The labels in a tar, and which of them belong to no video."""
 
     def __init__(self, place: Path, file: BinaryIO, apart: _Texts) -> None:
         self._place, self._file, self._apart = place, file, apart
         self._used: set[tuple[str, str]] = set()
         self._empty: list[str] = []
 
-    def of(self, stem: str, sample: _Sample) -> Iterator[tuple[str, str] | Refused]:
-        """Suffixes with what they say of the videos of a name, or why that is not known."""
+    def of(self, stem: str, sample: _TarSample) -> Iterator[tuple[str, str] | UnusableItem]:
+        """Yields suffixes with their texts about the videos of a name, or why there is none."""
         own = sample.texts_of(stem)
         for suffix in TEXTS:
             if suffix in own:
@@ -147,16 +148,18 @@ class _Labels:
             texts = [self._text(member) for member in found]
             if any(text != texts[0] for text in texts):
                 name = f"{self._place}, member {found[0].name}"
-                yield Refused(name, f"there {len(found)} times and not the same: none is taken")
-            elif isinstance(texts[0], Refused):
+                yield UnusableItem(
+                    name, f"there {len(found)} times and not the same: none is taken"
+                )
+            elif isinstance(texts[0], UnusableItem):
                 yield texts[0]
             elif texts[0].strip():
                 yield suffix, texts[0]
             else:
                 self._empty.append(found[0].name)
 
-    def remarks(self) -> Found:
-        """How many files say nothing, or nothing of a video here."""
+    def remarks(self) -> Items:
+        """Yields remarks on files that are empty, or about no video in the tar."""
         lost = [
             member.name
             for text, found in self._apart.items()
@@ -169,10 +172,10 @@ class _Labels:
         if self._empty:
             yield Remark(place, f"labels that are empty: {_some(self._empty)}")
 
-    def _text(self, member: _Member) -> str | Refused:
+    def _text(self, member: _Member) -> str | UnusableItem:
         name = f"{self._place}, member {member.name}"
         if member.size > _LONGEST_TEXT:
-            return Refused(name, f"{member.size} bytes, which no label has")
+            return UnusableItem(name, f"{member.size} bytes, which no label has")
         before = self._file.tell()
         self._file.seek(member.offset)
         data = self._file.read(member.size)
@@ -180,7 +183,7 @@ class _Labels:
         try:
             return data.decode("utf-8-sig")
         except UnicodeDecodeError:
-            return Refused(name, "expected UTF-8 text")
+            return UnusableItem(name, "expected UTF-8 text")
 
 
 def _some(names: list[str]) -> str:
@@ -188,21 +191,21 @@ def _some(names: list[str]) -> str:
     return f"{len(names)} ({printable(names[0])}{more})"
 
 
-def _rows(place: Path, sample: _Sample, labels: _Labels) -> Found:
+def _rows(place: Path, sample: _TarSample, labels: _Labels) -> Items:
     columns = {}
     for stem, video in sample.videos:
         if stem not in columns:
             texts: dict[str, str] = {}
             for found in labels.of(stem, sample):
-                if isinstance(found, Refused):
+                if isinstance(found, UnusableItem):
                     yield found
                 else:
                     texts[found[0]] = found[1]
             columns[stem], wrong = columns_of(texts)
             for reason in wrong:
-                yield Refused(f"{place}, sample {stem}", reason)
+                yield UnusableItem(f"{place}, sample {stem}", reason)
         if video.size == 0:
-            yield Refused(f"{place}, member {video.name}", "the member is empty (0 bytes)")
+            yield UnusableItem(f"{place}, member {video.name}", "the member is empty (0 bytes)")
             continue
         yield Row(
             os.fspath(place),
@@ -213,27 +216,27 @@ def _rows(place: Path, sample: _Sample, labels: _Labels) -> Found:
         )
 
 
-def _members(place: Path, file: BinaryIO) -> Iterator[_Member | Refused]:
-    """Plain files with names that stay where they are, and what is wrong with the others."""
+def _members(place: Path, file: BinaryIO) -> Iterator[_Member | UnusableItem]:
+    """Yields plain files with names that stay in the folder, and what is wrong with the others."""
     size = os.fstat(file.fileno()).st_size
     try:
         for member in members(file):
             if member.offset_data + member.size > size:
-                yield Refused(f"{place}, member {member.name}", "cut off, and all behind it")
+                yield UnusableItem(f"{place}, member {member.name}", "cut off, and all behind it")
                 return
             reason = _refusal(member)
             if reason != _OUTSIDE and _is_hidden(member.name):
                 continue
             if reason:
-                yield Refused(f"{place}, member {member.name}", reason)
+                yield UnusableItem(f"{place}, member {member.name}", reason)
             else:
                 yield _Member(member.name, member.offset_data, member.size)
     except tarfile.ReadError as error:
-        yield Refused(os.fspath(place), str(error))
+        yield UnusableItem(os.fspath(place), str(error))
 
 
 def _refusal(member: tarfile.TarInfo) -> str:
-    """Why a member is not read, "" where it is."""
+    """Returns why a member is not read; "" if it is."""
     parts = member.name.split("/")
     if member.name.startswith("/") or ".." in parts:
         return _OUTSIDE
@@ -247,7 +250,7 @@ def _refusal(member: tarfile.TarInfo) -> str:
 
 
 def _is_hidden(name: str) -> bool:
-    """Whether it is what file managers do not show, such as macOS's ``._NAME`` beside NAME."""
+    """Returns whether file managers hide the name, such as macOS's ``._NAME`` beside NAME."""
     return any(
         part.startswith((".", "PaxHeaders.")) or part in ("__MACOSX", "PaxHeader", "PaxHeaders")
         for part in _parts(name)

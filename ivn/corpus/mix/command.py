@@ -1,20 +1,18 @@
-"""``ivn data mix``: several manifests to one, with bars to look at and a table at the end."""
+"""``ivn data mix``: several manifests to one, with bars and a table at the end."""
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from ivn.corpus.mix import mixing, report
+from ivn.corpus.mix.answers import Answers
 from ivn.corpus.mix.compare import same_content
 from ivn.corpus.mix.contents import find_out, perceptual_hash
-from ivn.corpus.mix.journal import Journal
 from ivn.corpus.mix.mixing import Entries, Entry, Why
 from ivn.corpus.mix.near import candidates
 from ivn.corpus.mix.options import Mix
@@ -22,17 +20,19 @@ from ivn.corpus.mix.phash import as_arrays
 from ivn.corpus.mix.recipe import Recipe, Wanted, given_to, read_recipe
 from ivn.corpus.progress import verdict
 from ivn.data.manifest.parquet import Row, check_new, manifest_at, read_rows, write_manifest
+from ivn.durable import check_absent, partial, parts_of, write_text
 from ivn.errors import DataError, RequestError
 from ivn.media.storage import hash_of
 from ivn.processes import cores
+from ivn.progress import Bars, bars, output
 
 _NAMED = 5
 
 
 def mix_manifests(request: Mix) -> int:
-    """Write the manifest, its report and the list of what is not in it.
+    """Writes the manifest, its report and the list of rows that are not in it.
 
-    Gives 0, or 1 where a larger share of the rows than allowed cannot be read.
+    Returns 0, or 1 if a larger share of the rows than allowed cannot be read.
 
     Raises:
         DataError: an input makes no sense, or nothing is left.
@@ -42,25 +42,32 @@ def mix_manifests(request: Mix) -> int:
     place = Path(out)
     check_new(place)
     told = [place.with_suffix(".mix.json"), place.with_suffix(".dropped.csv")]
-    for file in told:
-        if file.exists():
-            raise DataError(f"{file}: is there already, and is not overwritten")
+    # With a mix begun beside them, they are of a call that was cut off at its very end.
+    if not partial(place).exists():
+        for file in told:
+            check_absent(file)
     manifests = named_manifests(inputs)
     rules = read_recipe(recipe) if recipe else Recipe(tuple(map(Wanted, manifests)))
     sources = given_to(_weighted(rules, weights), manifests)
-    console = Console(highlight=False, soft_wrap=True)
-    with Journal(place.with_name(f".{place.name}.journal")) as journal:
-        with _bars(console) as bar:
-            entries = mixing.read_entries(rules, sources)
-            judge(entries, journal, workers or cores(), seconds, bar)
+    console = output()
+    with parts_of(place, {"command": "mix", "seconds": seconds}) as parts:
+        answers = Answers(parts)
+        entries = mixing.read_entries(rules, sources)
+        try:
+            with bars(console) as shown:
+                judge(entries, answers, workers or cores(), seconds, shown)
+        finally:
+            # When stopped, too: what is known need not be asked again.
+            answers.flush()
         found = report.as_json(entries, recipe)
         bad = _tell(console, entries, found)
         if not found["kept"]:
             raise DataError(f"no row is left for {place}, which is not written")
         texts = [report.to_text(found), report.as_csv(entries)]
-        with report.new_files(dict(zip(told, texts, strict=True))):
-            write_manifest(place, mixed_rows(entries, place))
-        journal.remove()
+        with parts.completed() as whole:
+            write_manifest(whole, mixed_rows(entries, place))
+            for file, text in zip(told, texts, strict=True):
+                write_text(file, text, overwrite=True)
     for file in (place, *told):
         console.print(file.as_posix(), markup=False)
     return verdict(console, bad, len(entries.all), max_bad, what="cannot be read")
@@ -68,30 +75,30 @@ def mix_manifests(request: Mix) -> int:
 
 def judge(
     entries: Entries,
-    journal: Journal,
+    answers: Answers,
     workers: int,
     seconds: float,
-    bar: Callable[[str, int], Callable[[], None]],
+    shown: Bars,
 ) -> None:
-    """Take out of ``entries`` all that the recipe and the contents of the videos take out.
+    """Takes out of ``entries`` the rows that the recipe and the contents of the videos rule out.
 
     Args:
-        entries: as read.
-        journal: of what has been found out before.
-        workers: processes.
-        seconds: that a video, or a comparison of two, may take.
-        bar: from what is done and how often to what tells that once more is done.
+        entries: rows of the manifests.
+        answers: answers about videos that are known already.
+        workers: number of processes.
+        seconds: time limit per video, and per comparison of two.
+        shown: bars, to which one for each kind of question is added.
     """
     mixing.drop_by_group(entries)
 
     def ask(what: str, function: Callable[[Any], Any], items: list[Any]) -> Any:
-        tell = bar(what, len(items))
-        return find_out(function, items, journal, workers=workers, seconds=seconds, tell=tell)
+        tell = shown.add(what, total=len(items)).advance
+        return find_out(function, items, answers, workers=workers, seconds=seconds, tell=tell)
 
     open_files = _perhaps_copies(entries)
     whole = [entry.video for entry in open_files]
     for entry, answer in zip(open_files, ask("bytes", hash_of, whole), strict=True):
-        # What cannot be read is told when its frames are asked for.
+        # A file that cannot be read is named when its frames are asked for.
         entry.hash = answer.value or ""
     mixing.drop_copies(entries)
     unseen = [entries.all[n] for n in entries.judged() if not entries.all[n].phash]
@@ -119,7 +126,7 @@ def judge(
 
 
 def mixed_rows(entries: Entries, out: Path) -> Iterator[Row]:
-    """The rows that stay, with what has been found out of them."""
+    """Yields the rows that stay, with the hashes that were found."""
     at = iter(entries.all)
     for number, (wanted, path) in enumerate(entries.sources):
         for row in read_rows(path, beside=out):
@@ -141,7 +148,7 @@ def mixed_rows(entries: Entries, out: Path) -> Iterator[Row]:
 
 
 def named_manifests(inputs: Sequence[str]) -> dict[str, Path]:
-    """Name -> manifest, of ``NAME=M.parquet``, or a path that has its file's name.
+    """Returns name -> manifest for each ``NAME=M.parquet``, or path under its file's name.
 
     Raises:
         DataError: two have one name, or there is no such file.
@@ -175,7 +182,7 @@ def _weighted(recipe: Recipe, weights: Sequence[str]) -> Recipe:
 
 
 def _perhaps_copies(entries: Entries) -> list[Entry]:
-    """Those without a hash that are as many bytes as another: only these can be copies."""
+    """Returns rows without a hash that have the size of another: only these can be copies."""
     sizes: dict[int, list[Entry]] = {}
     for number in entries.judged():
         entry = entries.all[number]
@@ -188,22 +195,8 @@ def _perhaps_copies(entries: Entries) -> list[Entry]:
     return [e for alike in sizes.values() if len(alike) > 1 for e in alike if not e.hash]
 
 
-@contextmanager
-def _bars(console: Console) -> Iterator[Callable[[str, int], Callable[[], None]]]:
-    columns = TextColumn("{task.description}"), MofNCompleteColumn(), BarColumn(None)
-    with Progress(
-        *columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal
-    ) as progress:
-
-        def bar(what: str, total: int) -> Callable[[], None]:
-            task = progress.add_task(what, total=total)
-            return lambda: progress.advance(task)
-
-        yield bar
-
-
 def _tell(console: Console, entries: Entries, found: Mapping[str, Any]) -> int:
-    """Print the table and what cannot be read; gives how much that is."""
+    """Prints the table and unreadable videos; returns the count of the latter."""
     lines = report.as_lines(dict(found))
     table = Table(*lines[0])
     for line in lines[1:]:

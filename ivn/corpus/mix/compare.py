@@ -1,4 +1,4 @@
-"""Whether two clips show the same: frame by frame, at whatever moment one starts in the other.
+"""Comparison of two clips frame by frame, at whatever moment one starts in the other.
 
 Hashes find pairs that look alike; a second video of the same room or person looks alike too. What
 tells them apart is what moves: the differences of small pictures from their own mean over time.
@@ -39,7 +39,7 @@ _STILL_LOOKS_ALIKE = 0.99
 
 
 def same_content(pair: tuple[Source, Source]) -> bool:
-    """Whether the shorter clip is in the longer: a copy, a re-encoding, a cut, or both.
+    """Returns whether the shorter clip is in the longer: a copy, a re-encoding, a cut, or both.
 
     Played at the same speed and not mirrored; cropped at most by a few pixels.
 
@@ -69,7 +69,7 @@ def _seconds(pictures: tuple[float, np.ndarray]) -> float:
 
 
 def _nearest(longer: np.ndarray, places: np.ndarray, wanted: np.ndarray, late: int) -> np.ndarray:
-    """For each wanted picture the most similar one at its place or at most ``late`` beside it."""
+    """Returns for each wanted picture the most similar one at most ``late`` from its place."""
     around = np.clip(places + np.arange(-late, late + 1)[:, None], 0, len(longer) - 1)
     some = longer[around]
     apart = np.square(_centred(some, (2, 3)) - _centred(wanted, (1, 2))).sum((2, 3))
@@ -102,7 +102,7 @@ def _correlation(one: np.ndarray, other: np.ndarray) -> float:
 # A clip that looks like many is decoded once.
 @lru_cache(maxsize=32)
 def _pictures(source: Source) -> tuple[float, np.ndarray]:
-    """Seconds from picture to picture, and the pictures, float32 ``[T, 16, 16]``."""
+    """Returns seconds from picture to picture, and the pictures, float32 ``[T, 16, 16]``."""
     step, end = _STEP, 0.0
     kept: list[np.ndarray] = []
     for shown in frames_in_order(source):

@@ -1,7 +1,7 @@
-"""What clips contain: a hash of the bytes, a perceptual one of frames, and comparisons of two.
+"""Contents of clips: a hash of the bytes, a perceptual hash of frames, comparisons of two clips.
 
-Each is done in processes that may hang or crash, and kept in a journal. What cannot be read has a
-reason instead.
+Each is done in processes that may hang or crash, and kept among the answers. What cannot be read
+has a reason instead.
 """
 
 import os
@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from ivn.corpus.mix.journal import Journal
+from ivn.corpus.mix.answers import Answers
 from ivn.corpus.mix.phash import frame_hashes, key_frame_numbers, to_text
 from ivn.corpus.pool import in_processes
 from ivn.media.decode import decode
@@ -17,15 +17,20 @@ from ivn.media.source import Source
 
 
 @dataclass(frozen=True)
-class Found:
-    """An answer, or the reason why there is none."""
+class Finding:
+    """An answer, or the reason why there is none.
+
+    Attributes:
+        value: the answer; None where there is a reason.
+        reason: "", or why there is no answer, in a few words.
+    """
 
     value: Any = None
     reason: str = ""
 
 
 def perceptual_hash(source: Source) -> str:
-    """As in the column ``phash``.
+    """Returns the perceptual hash of a clip, as in the column ``phash``.
 
     Raises:
         DecodeError: the clip cannot be decoded.
@@ -37,35 +42,36 @@ def perceptual_hash(source: Source) -> str:
 def find_out(
     function: Callable[[Any], Any],
     items: Iterable[Any],
-    journal: Journal,
+    answers: Answers,
     *,
     workers: int,
     seconds: float,
     tell: Callable[[], None],
-) -> list[Found]:
-    """What ``function`` gives for each item, in their order, as far as the journal does not know.
+) -> list[Finding]:
+    """Returns what ``function`` gives for each item, in their order, and asks only what is new.
 
     Args:
-        function: of this package: :func:`ivn.media.storage.hash_of`, :func:`perceptual_hash` or
+        function: one of :func:`ivn.media.storage.hash_of`, :func:`perceptual_hash` or
             :func:`ivn.corpus.mix.compare.same_content`.
         items: sources, or pairs of them.
-        journal: of answers; one about a file that has been changed since is not taken.
-        workers: processes.
-        seconds: that one item may take.
+        answers: known answers, to which new ones are added; a file that was changed since is
+            asked about again.
+        workers: number of processes.
+        seconds: time limit per item.
         tell: called for each item that is done.
     """
     items = list(items)
     keys = [f"{function.__name__} {_key(item)}" for item in items]
     # Nothing twice: many rows may be parts of one file.
-    open_items = {key: item for key, item in zip(keys, items, strict=True) if key not in journal}
+    open_items = {key: item for key, item in zip(keys, items, strict=True) if key not in answers}
     for _ in range(len(items) - len(open_items)):
         tell()
     outcomes = in_processes(function, open_items.values(), workers=workers, seconds=seconds)
     if open_items:
         for key, outcome in zip(open_items, outcomes, strict=True):
-            journal[key] = [outcome.value, outcome.reason]
+            answers[key] = [outcome.value, outcome.reason]
             tell()
-    return [Found(*journal[key]) for key in keys]
+    return [Finding(*answers[key]) for key in keys]
 
 
 def _key(item: Source | tuple[Source, Source]) -> str:

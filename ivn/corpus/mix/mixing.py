@@ -1,4 +1,4 @@
-"""One manifest of several, without copies: which rows stay, and why each other one goes.
+"""One manifest of several, without copies: the rows that stay, and why each other one goes.
 
 Rows are judged in this order: those of a validation or test set first, where a recipe holds them
 out, then those of each source in turn. A row goes if one that was there before has the same video
@@ -13,18 +13,19 @@ from pathlib import Path
 
 from ivn.corpus.mix.recipe import Recipe, Wanted
 from ivn.data.manifest.parquet import read_rows
+from ivn.data.manifest.row import Row
+from ivn.data.manifest.table import USABLE
 from ivn.errors import DataError
 from ivn.media.source import Source
 
 _HELD_OUT = ("val", "test")
-_FINE = ("", "ok")
 # Two parts of one video are the same clip if they share this much of the shorter.
 _SHARED = 0.5
 _UNKNOWN_NAMED = 5
 
 
 class Why(Enum):
-    """Why a row is not in the mix; the values stand in reports."""
+    """Reasons why a row is not in the mix; the values stand in reports."""
 
     STATUS = "its status says why"
     UNREADABLE = "cannot be read"
@@ -39,17 +40,18 @@ class Why(Enum):
 
 @dataclass(slots=True)
 class Entry:
-    """A row as far as it decides; there may be millions.
+    """The columns of a row that decide about it; there may be millions of rows.
 
     Attributes:
         source: number of its source.
-        path, member, offset, start, end: of the row, the path absolute.
-        group, split: of the row.
-        bytes: of the video, 0 where the manifest does not say.
-        hash, phash: of the row, or as they have been found.
-        why: it is not in the mix; None while it is.
+        path: absolute path.
+        member, offset, start, end, group: columns of the row.
+        bytes: size of the video; 0 if the manifest does not say.
+        split: label ``split`` of the row.
+        hash, phash: columns of the row, or the values that were found since.
+        why: reason why it is not in the mix; None while it is.
         of: number of the entry for which it goes, -1 for none.
-        note: the reason where it cannot be read.
+        note: reason in words, if its status has one or it cannot be read.
     """
 
     source: int
@@ -69,22 +71,22 @@ class Entry:
 
     @property
     def video(self) -> Source:
-        """The whole file or member."""
-        size = self.bytes if self.member else 0
-        return Source(self.path, member=self.member, offset=self.offset, size=size)
+        """Whole file or member."""
+        return replace(self.clip, start=0.0, end=-1.0)
 
     @property
     def clip(self) -> Source:
-        """The part of it."""
-        return replace(self.video, start=self.start, end=self.end)
+        """Window of the video."""
+        row = Row(self.path, self.member, self.offset, self.start, self.end, bytes=self.bytes)
+        return row.as_source()
 
     @property
     def held_out(self) -> bool:
-        """Whether others must not be like it."""
+        """Whether no other row may be like it."""
         return self.why is Why.SPLIT
 
     def drop(self, why: Why, of: int = -1, note: str = "") -> None:
-        """Take it out of the mix."""
+        """Takes it out of the mix."""
         self.why, self.of, self.note = why, of, note
 
 
@@ -93,7 +95,8 @@ class Entries:
     """All rows of all sources, in order.
 
     Attributes:
-        recipe, sources: as they were given.
+        recipe: rules of the mix.
+        sources: the recipe's sources with their manifests.
         all: the rows.
         not_compared: pairs of numbers of rows that look alike and could not be compared, so that
             both stay, and the reason.
@@ -105,14 +108,14 @@ class Entries:
     not_compared: list[tuple[int, int, str]] = field(default_factory=list)
 
     def judged(self) -> list[int]:
-        """Those that take part, in order: of copies the first stays."""
+        """Returns the numbers of the rows that take part, in order: of copies the first stays."""
         held = [number for number, one in enumerate(self.all) if one.held_out]
         kept = [number for number, one in enumerate(self.all) if one.why is None]
         return held + kept
 
 
 def read_entries(recipe: Recipe, sources: Sequence[tuple[Wanted, Path]]) -> Entries:
-    """The rows of the manifests; those whose status or split says so are out already.
+    """Returns the rows of the manifests; those with an unusable status or held-out split are out.
 
     Raises:
         DataError: a manifest cannot be read, or a label is not among the recipe's classes.
@@ -136,7 +139,7 @@ def read_entries(recipe: Recipe, sources: Sequence[tuple[Wanted, Path]]) -> Entr
                 row.hash,
                 row.phash,
             )
-            if row.status not in _FINE:
+            if row.status not in USABLE:
                 entry.drop(Why.STATUS, note=row.status)
             elif recipe.training_only and entry.split in _HELD_OUT:
                 entry.drop(Why.SPLIT)
@@ -155,7 +158,7 @@ def read_entries(recipe: Recipe, sources: Sequence[tuple[Wanted, Path]]) -> Entr
 
 
 def drop_by_group(entries: Entries) -> None:
-    """Take out rows whose group is held out or, where the recipe says so, in an earlier source."""
+    """Takes out rows whose group is held out or, if the recipe says so, in an earlier source."""
     first: dict[str, int] = {}
     for number in entries.judged():
         entry = entries.all[number]
@@ -172,7 +175,7 @@ def drop_by_group(entries: Entries) -> None:
 
 
 def drop_copies(entries: Entries) -> None:
-    """Take out rows whose video has the same bytes as an earlier one, and about the same window."""
+    """Takes out rows whose video has the bytes of an earlier one, and about the same window."""
     before: dict[str, list[int]] = {}
     for number in entries.judged():
         entry = entries.all[number]
@@ -188,10 +191,11 @@ def drop_copies(entries: Entries) -> None:
 
 
 def drop_near(entries: Entries, pairs: Sequence[tuple[int, int]]) -> None:
-    """Take out rows that show the same as an earlier one.
+    """Takes out rows that show the same as an earlier one.
 
     Args:
-        entries: of which ``pairs`` has the numbers, of those that were found to show the same.
+        entries: rows of all sources.
+        pairs: numbers of two rows each that show the same.
     """
     place = {number: place for place, number in enumerate(entries.judged())}
     ordered = sorted(
@@ -200,20 +204,20 @@ def drop_near(entries: Entries, pairs: Sequence[tuple[int, int]]) -> None:
     )
     for first, second in ordered:
         one, other = entries.all[first], entries.all[second]
-        # Of one that has gone itself, what is like it may stay: it may be a cut of something else.
+        # A row that has gone itself takes no other with it: that may be a cut of something else.
         if other.why is None and (one.why is None or one.held_out):
             other.drop(Why.NEAR_HELD_OUT if one.held_out else Why.NEAR, first)
 
 
 def comparable(one: Entry, other: Entry) -> bool:
-    """Whether one could go for the other: parts of one file of one source are meant as they are."""
+    """Returns whether one could go for the other: parts of one file of one source never do."""
     if one.held_out and other.held_out:
         return False
     return one.source != other.source or _file(one) != _file(other)
 
 
 def _same_part(one: Entry, other: Entry) -> bool:
-    """Whether two parts of the same bytes are the same clip."""
+    """Returns whether two parts of the same bytes are the same clip."""
     if one.source == other.source and _file(one) == _file(other):
         return (one.start, one.end) == (other.start, other.end)
     ends = [math.inf if part.end < 0 else part.end for part in (one, other)]

@@ -1,4 +1,4 @@
-"""Which of many clips look alike, found without comparing each with each.
+"""Search for clips that look alike, without comparing each with each.
 
 Frames that differ in few of their 63 bits mostly agree in one of three bands of 21: each band is
 sorted, and only neighbours in it are compared (multi-index hashing, M. Norouzi, A. Punjani, D.
@@ -23,14 +23,14 @@ _PAIRS_AT_A_TIME = 65536
 
 
 def candidates(values: np.ndarray, present: np.ndarray) -> np.ndarray:
-    """Pairs of clips of which some frames look alike, int64 ``[P, 2]``, each ascending, in order.
+    """Returns pairs of clips with frames that look alike, int64 ``[P, 2]``, ascending and sorted.
 
-    At whatever places in the clips the frames are. Time and memory grow with the number of clips,
+    The frames may be at any places in the clips. Time and memory grow with the number of clips,
     not with its square.
 
     Args:
         values: hash of each clip's frames, uint64 ``[R, 8]``.
-        present: which of them count, bool ``[R, 8]``.
+        present: whether a hash counts, bool ``[R, 8]``.
     """
     present = _once(values, present)
     frames, owners = values[present], np.nonzero(present)[0]
@@ -44,7 +44,7 @@ def candidates(values: np.ndarray, present: np.ndarray) -> np.ndarray:
 
 
 def _once(values: np.ndarray, present: np.ndarray) -> np.ndarray:
-    """``present`` without the frames that a clip has had before."""
+    """Returns ``present`` without the frames that a clip has had before."""
     present = present.copy()
     for later in range(1, FRAMES):
         again = (values[:, :later] == values[:, later, None]) & present[:, :later]
@@ -53,7 +53,7 @@ def _once(values: np.ndarray, present: np.ndarray) -> np.ndarray:
 
 
 def _in_band(frames: np.ndarray, owners: np.ndarray, band: int) -> np.ndarray:
-    """Pairs of owners, packed in 64 bits, of frames that agree in the band and nearly elsewhere."""
+    """Returns pairs of owners, in 64 bits, of frames alike in the band and nearly elsewhere."""
     keys = (frames >> np.uint64(band * _WIDTH)).astype(np.uint32) & np.uint32((1 << _WIDTH) - 1)
     # Within a key by all bits, so that the nearest are neighbours.
     order = np.lexsort((frames, keys))
@@ -72,7 +72,7 @@ def _in_band(frames: np.ndarray, owners: np.ndarray, band: int) -> np.ndarray:
 
 
 def _share_frames(values: np.ndarray, present: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    """Whether each pair shares frames enough, bool ``[P]``."""
+    """Returns whether each pair shares enough frames, bool ``[P]``."""
     one, other = pairs[:, 0], pairs[:, 1]
     apart = np.bitwise_count(values[one][:, :, None] ^ values[other][:, None, :])
     near = (apart <= _BITS_APART) & present[one][:, :, None] & present[other][:, None, :]

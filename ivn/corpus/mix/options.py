@@ -19,7 +19,7 @@ class Mix:
 
     A video that cannot be read within the time limit is not in the mix, and is named with the
     reason. If two videos cannot be compared within it, both stay, and the report names them.
-    Results are kept in .MIX.parquet.journal until the mix is complete: after a stop, the same
+    Results are kept in MIX.parquet.partial until the mix is complete: after a stop, the same
     command continues from there. Nothing is overwritten. See docs/data.md#mixes for recipes.
 
     Attributes:

@@ -29,18 +29,18 @@ _ABSENT = 1 << BITS
 
 
 def key_frame_numbers(total: int) -> list[int]:
-    """The middles of eight equal parts of ``total`` frames, again and again where they are few."""
+    """Returns the middles of eight equal parts of ``total`` frames; of few, some repeat."""
     return [(2 * part + 1) * total // (2 * FRAMES) for part in range(FRAMES)]
 
 
 def thumbnails(frames: Tensor, side: int) -> np.ndarray:
-    """Grey pictures, float32 ``[T, side, side]`` of 0 to 255, from uint8 ``[T, H, W, 3]``."""
+    """Returns uint8 ``[T, H, W, 3]`` as grey pictures, float32 ``[T, side, side]``, 0 to 255."""
     grey = frames.to(torch.float32).mean(dim=-1)
     return torch.nn.functional.interpolate(grey[:, None], (side, side), mode="area")[:, 0].numpy()
 
 
 def frame_hashes(frames: Tensor) -> list[int | None]:
-    """The hash of each frame, None for a blank one.
+    """Returns the hash of each frame, None for a blank one.
 
     Args:
         frames: uint8 ``[T, H, W, 3]``.
@@ -55,12 +55,12 @@ def frame_hashes(frames: Tensor) -> list[int | None]:
 
 
 def to_text(hashes: Sequence[int | None]) -> str:
-    """As it stands in a manifest."""
+    """Returns the text of hashes in a manifest."""
     return " ".join("-" if one is None else f"{one:016x}" for one in hashes)
 
 
 def from_text(text: str) -> list[int | None]:
-    """The hashes in a manifest's text.
+    """Returns the hashes in a manifest's text.
 
     Raises:
         DataError: it is none.
@@ -76,7 +76,7 @@ def from_text(text: str) -> list[int | None]:
 
 
 def as_arrays(texts: Iterable[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Many texts as hashes, uint64 ``[R, 8]``, and which there are, bool ``[R, 8]``.
+    """Returns many texts as hashes, uint64 ``[R, 8]``, and whether each is there, bool ``[R, 8]``.
 
     Raises:
         DataError: one is no such text.
@@ -90,6 +90,6 @@ def as_arrays(texts: Iterable[str]) -> tuple[np.ndarray, np.ndarray]:
 
 @cache
 def _cosines() -> np.ndarray:
-    """The lowest waves over 32 pixels, ``[8, 32]``."""
+    """Returns the lowest waves over 32 pixels, ``[8, 32]``."""
     places = 2 * np.arange(_SIDE) + 1
     return np.cos(np.pi / (2 * _SIDE) * np.arange(_KEPT)[:, None] * places).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Recipes: which sources go into a mix, in which order, by which rules. TOML files.
+"""Recipes of mixes: sources, their order and rules, as TOML files.
 
 about = "..."
 training_only = true
@@ -24,8 +24,8 @@ class Wanted:
     """A source of a recipe.
 
     Attributes:
-        name: by which its manifest is given.
-        weight: of its rows in sampling.
+        name: name under which its manifest is given.
+        weight: sampling weight of its rows.
         optional: whether the mix may be made without it.
     """
 
@@ -40,7 +40,12 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Rename:
-    """A class that another name of is kept: ``old`` becomes ``new``."""
+    """A class under another name: ``old`` becomes ``new``.
+
+    Attributes:
+        old: name in the manifests.
+        new: name in the mix.
+    """
 
     old: str
     new: str
@@ -48,18 +53,19 @@ class Rename:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a mix is made.
+    """The rules of a mix.
 
     Attributes:
-        sources: in the order of their precedence: of copies, the first source's stays.
-        about: what it is and where it is published.
+        sources: sources in the order of their precedence: of copies, the first source's stays.
+        about: description, with the publication.
         training_only: whether rows whose label ``split`` is ``val`` or ``test`` are held out, with
             all copies of them in any source, and all rows of their groups.
         one_source_a_group: whether rows are dropped whose group an earlier source has: clips of
             the same video of YouTube.
         classes: a file beside the recipe with the classes that labels may have, one a line; ""
             leaves labels as they are.
-        renames: of labels that are not among the classes.
+        renames: other names of labels that are not among the classes.
+        class_names: names in the file of ``classes``.
     """
 
     sources: tuple[Wanted, ...]
@@ -71,7 +77,7 @@ class Recipe:
     class_names: tuple[str, ...] = field(default=())
 
     def label(self, label: str) -> str:
-        """The name of a class under which the mix has it; "" where it has none such."""
+        """Returns the name of a label in the mix; "" if the mix has none such."""
         if not self.class_names or label in self.class_names:
             return label
         renamed = next((one.new for one in self.renames if one.old == label), "")
@@ -79,12 +85,12 @@ class Recipe:
 
 
 def shipped() -> list[str]:
-    """Names of the recipes that come with the package."""
+    """Returns names of the recipes that come with the package."""
     return sorted(file.stem for file in _FOLDER.glob("*.toml"))
 
 
 def read_recipe(name: str) -> Recipe:
-    """A recipe by its name among those shipped, or of a file that ends in .toml.
+    """Returns a recipe by its name among those shipped, or from a file that ends in .toml.
 
     Raises:
         DataError: there is none, or it makes no sense.
@@ -114,7 +120,7 @@ def read_recipe(name: str) -> Recipe:
 
 
 def given_to(recipe: Recipe, manifests: Mapping[str, Path]) -> list[tuple[Wanted, Path]]:
-    """The recipe's sources with their manifests, in its order.
+    """Returns the recipe's sources with their manifests, in its order.
 
     Raises:
         DataError: one that is not optional is not given, or one is given that it does not have.

@@ -1,28 +1,26 @@
-"""What a mix left out and why: counts by source and by pair as JSON, a table, a list of rows."""
+"""Report on the rows that a mix drops: counts as JSON, a table, and a list of the rows."""
 
 import csv
 import io
 import json
-import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from ivn.corpus.mix.mixing import Entries, Entry, Why
 
-# Of each pair of sources and reason.
+# Examples for each pair of sources and reason.
 _EXAMPLES = 5
 
 
 def as_json(entries: Entries, recipe: str) -> dict[str, Any]:
-    """The report: ``kept``, ``rows``, ``sources`` with counts of reasons, ``pairs`` with examples,
+    """Returns the report as plain values.
+
+    They are ``kept``, ``rows``, ``sources`` with counts of reasons, ``pairs`` with examples, and
     ``not_compared``.
 
     Args:
-        entries: judged to the end.
-        recipe: its name, "" without one.
+        entries: all rows, with the reasons of those that are not in the mix.
+        recipe: name of the recipe, "" without one.
     """
     names = [wanted.name for wanted, _ in entries.sources]
     sources = []
@@ -55,7 +53,7 @@ def as_json(entries: Entries, recipe: str) -> dict[str, Any]:
 
 
 def as_lines(report: dict[str, Any]) -> list[list[str]]:
-    """The table of a report: a line of names, one for each source, one of sums."""
+    """Returns the table of a report: a line of names, one for each source, one of sums."""
     reasons = [
         why.value for why in Why if any(why.value in s["dropped"] for s in report["sources"])
     ]
@@ -72,7 +70,7 @@ def as_lines(report: dict[str, Any]) -> list[list[str]]:
 
 
 def as_csv(entries: Entries) -> str:
-    """Each row that is not in the mix: its source and place, the reason, and for which it goes."""
+    """Returns each row that is not in the mix, with the reason and the row that stays for it."""
     names = [wanted.name for wanted, _ in entries.sources]
     text = io.StringIO()
     lines = csv.writer(text, lineterminator="\n")
@@ -88,28 +86,13 @@ def as_csv(entries: Entries) -> str:
     return text.getvalue()
 
 
-@contextmanager
-def new_files(texts: Mapping[Path, str]) -> Iterator[None]:
-    """Files with these texts, which appear when the block has come to its end."""
-    temporary = {file: file.with_name(f".{file.name}.{os.getpid()}") for file in texts}
-    try:
-        for file, text in texts.items():
-            temporary[file].write_text(text, encoding="utf-8")
-        yield
-        for file, written in temporary.items():
-            os.replace(written, file)
-    finally:
-        for written in temporary.values():
-            written.unlink(missing_ok=True)
-
-
 def to_text(report: dict[str, Any]) -> str:
-    """As it is written."""
+    """Returns the text of a report."""
     return json.dumps(report, indent=1, ensure_ascii=False) + "\n"
 
 
 def _pairs(entries: Entries, names: list[str]) -> list[dict[str, Any]]:
-    """For each pair of sources and reason, rows that went for rows of the other, and examples."""
+    """Returns for each pair of sources and reason how many rows went for the other's, and which."""
     found: dict[tuple[int, int, Why], list[Entry]] = {}
     for one in entries.all:
         if one.why is not None and one.of >= 0:

@@ -1,9 +1,9 @@
-"""``ivn data shard``: a bar to look at, bad videos by name, and a line of what came of it."""
+"""``ivn data shard``: a bar, a line for each unusable video, and a summary."""
 
 from pathlib import Path
 
 from ivn.corpus.shard.options import Shard
-from ivn.corpus.shard.run import Packing, shard
+from ivn.corpus.shard.run import ShardSettings, shard
 from ivn.corpus.transcode.command import told
 from ivn.corpus.transcode.encoding import Encoding, usual_crf
 from ivn.corpus.transcode.run import Limits
@@ -12,13 +12,13 @@ from ivn.processes import cores
 
 
 def shard_manifest(options: Shard) -> int:
-    """Pack the videos and say what came of it; gives 0.
+    """Packs the videos and prints a summary; returns 0.
 
     Raises:
         DataError: see :func:`ivn.corpus.shard.run.shard`.
     """
     crf = usual_crf(options.codec) if options.crf == -1 else options.crf
-    packing = Packing(
+    packing = ShardSettings(
         options.size, options.frames, Encoding(options.codec, crf, options.short, gop=1)
     )
     limits = Limits(options.workers or cores(), options.seconds, options.max_bad)

@@ -1,4 +1,4 @@
-"""What a finished tar holds, read from its own headers and JSON: the rows of the index."""
+"""The rows of a finished tar, read from its own headers and JSON."""
 
 import json
 import tarfile
@@ -14,7 +14,7 @@ _COLUMNS = {column.name for column in fields(Row)}
 
 
 def keys_of(path: Path) -> Iterator[str]:
-    """The keys of the samples in a tar that we wrote, in order."""
+    """Yields the keys of the samples in a tar of ours, in order."""
     with _opened(path) as tar:
         for member in tar:
             key, _, suffix = member.name.partition(".")
@@ -23,7 +23,7 @@ def keys_of(path: Path) -> Iterator[str]:
 
 
 def rows_of(path: Path, folder: Path) -> Iterator[Row]:
-    """The rows of the clips in a tar that we wrote, with paths relative to ``folder``.
+    """Yields the rows of the clips in a tar of ours, with paths relative to ``folder``.
 
     Raises:
         DataError: it is not as it was written.
@@ -36,7 +36,9 @@ def rows_of(path: Path, folder: Path) -> Iterator[Row]:
                 continue
             told = tar.extractfile(member)
             if told is None or clip is None:
-                raise DataError(f"{path}: {member.name} has no clip: delete the tar and go on")
+                raise DataError(
+                    f"{path}: {member.name} has no clip: delete the tar and give the command again"
+                )
             place = {"member": clip.name, "offset": clip.offset_data}
             for known in _rows(json.load(told)):
                 named = {name: value for name, value in known.items() if name in _COLUMNS}
@@ -51,4 +53,6 @@ def _opened(path: Path) -> tarfile.TarFile:
     try:
         return tarfile.open(path, "r:")
     except (tarfile.TarError, OSError) as error:
-        raise DataError(f"{path}: cannot be read ({error}): delete the tar and go on") from error
+        raise DataError(
+            f"{path}: cannot be read ({error}): delete the tar and give the command again"
+        ) from error

@@ -12,21 +12,20 @@ from typing import IO
 
 from ivn.corpus.pool import in_processes
 from ivn.corpus.shard.index import keys_of, rows_of
-from ivn.corpus.shard.tar import Packed, Shard, verify
-from ivn.corpus.transcode.clip import Made, Moved, Task, made_row, make
+from ivn.corpus.shard.tar import PackedClip, Shard, verify
+from ivn.corpus.transcode.clip import ClipTask, Made, Moved, made_row, make
 from ivn.corpus.transcode.encoding import Encoding
 from ivn.corpus.transcode.run import (
     Limits,
     Report,
     Tally,
-    bad,
     good,
+    note_unusable,
     same_clip,
-    source_of,
     usable,
 )
 from ivn.data.manifest.parquet import Row, manifest_at, read_rows, write_manifest
-from ivn.durable import MANIFEST, filling, place, temporary
+from ivn.durable import MANIFEST, filling, new_file
 from ivn.errors import DecodeError, RequestError
 from ivn.media.source import VIDEO_SUFFIXES
 from ivn.media.storage import read_bytes
@@ -39,13 +38,14 @@ _Unit = tuple[int, tuple[Row, ...]]  # the rows about one clip, with their numbe
 
 
 @dataclass(frozen=True)
-class Packing:
-    """What goes into the tars.
+class ShardSettings:
+    """Settings of the tars.
 
     Attributes:
-        size: MB of a tar, at least, but for the last.
-        frames: to keep of each clip, which is then encoded anew; 0 packs the files as they are.
-        encoding: of clips that are encoded anew.
+        size: smallest size of each tar but the last, in MB.
+        frames: number of frames to keep of each clip, which is then encoded again; 0 packs the
+            files as they are.
+        encoding: encoding of clips that are encoded again.
     """
 
     size: int
@@ -59,20 +59,22 @@ class Packing:
             raise RequestError(f"{self.frames} frames of a clip: expected 1 to 100000")
 
 
-def shard(manifest: Path, out: Path, packing: Packing, limits: Limits, report: Report) -> Tally:
-    """Pack the videos of ``manifest`` into ``out/shard-000000.tar`` and on, then write their index.
+def shard(
+    manifest: Path, out: Path, packing: ShardSettings, limits: Limits, report: Report
+) -> Tally:
+    """Packs the videos of ``manifest`` into ``out/shard-*.tar``, then writes their index.
 
     Args:
-        manifest: of the videos.
-        out: new, empty, or begun by an earlier call for the same manifest, which may have been
-            moved with its videos, and the same packing.
-        packing: what goes into the tars.
-        limits: on the work.
-        report: called for each clip; with a line where its video cannot be used.
+        manifest: manifest of the videos.
+        out: folder that is new, empty, or begun by an earlier call for the same manifest, which
+            may have been moved with its videos, and the same settings.
+        packing: settings of the tars.
+        limits: limits on the work.
+        report: called for each clip; with a line if its video is unusable.
 
     Raises:
         DataError: the manifest cannot be read, the folder cannot be used, a file cannot be written,
-            or too many videos are bad.
+            or too many videos are unusable.
     """
     out = out.absolute()
     # Samples are told by their number alone: what is behind it must be the same, wherever it lies.
@@ -92,8 +94,8 @@ def shard(manifest: Path, out: Path, packing: Packing, limits: Limits, report: R
 
 
 @dataclass(frozen=True)
-class _Sample:
-    """What makes a sample of a tar; ``clip`` gives its bytes, once."""
+class _ShardSample:
+    """A sample of a tar before it is written; ``clip`` can be read once."""
 
     key: str
     suffix: str
@@ -103,14 +105,14 @@ class _Sample:
 
 
 class _Job:
-    """What is known while a manifest is packed.
+    """The work on one manifest.
 
     Attributes:
-        tally: of the rows so far.
+        tally: counts of rows so far.
     """
 
     def __init__(
-        self, manifest: Path, out: Path, packing: Packing, limits: Limits, report: Report
+        self, manifest: Path, out: Path, packing: ShardSettings, limits: Limits, report: Report
     ) -> None:
         self._manifest, self._out, self._packing = manifest, out, packing
         self._limits, self._report = limits, report
@@ -118,7 +120,7 @@ class _Job:
         self.tally = Tally()
 
     def not_in(self, tars: Sequence[Path]) -> Iterator[_Unit]:
-        """The units after the last that the tars hold; those before are counted."""
+        """Yields the units after the last one in the tars; those before are counted."""
         rows = usable(read_rows(self._manifest, beside=self._manifest), self.tally)
         keys = {int(key) for tar in tars for key in keys_of(tar)}
         last = max(keys, default=-1)
@@ -126,29 +128,29 @@ class _Job:
             if number > last:
                 yield number, unit
                 continue
-            # What a finished tar is without was bad, and told, when that was made.
+            # Clips that a finished tar lacks were named as unusable when it was made.
             if number in keys:
                 self.tally.kept += len(unit)
             else:
-                self.tally.bad += len(unit)
+                self.tally.unusable += len(unit)
             self._report(self.tally, "")
 
-    def samples(self, units: Iterator[_Unit]) -> Iterator[_Sample]:
-        """What the tars get, in order; each is to be used before the next is taken."""
+    def samples(self, units: Iterator[_Unit]) -> Iterator[_ShardSample]:
+        """Yields the samples of the tars in order; each must be used before the next is taken."""
         return self._encoded(units) if self._packing.frames else self._as_they_are(units)
 
-    def _as_they_are(self, units: Iterator[_Unit]) -> Iterator[_Sample]:
+    def _as_they_are(self, units: Iterator[_Unit]) -> Iterator[_ShardSample]:
         for number, rows in units:
-            source = source_of(self._manifest, rows[0])
+            source = rows[0].as_source(self._manifest.parent)
             try:
                 data = read_bytes(source)
             except DecodeError as error:
-                bad(source, str(error), len(rows), self.tally, self._report)
+                note_unusable(source, str(error), len(rows), self.tally, self._report)
                 continue
             self.tally.made += len(rows)
             self._report(self.tally, "")
             suffix = Path(source.member or source.path).suffix.lower()
-            yield _Sample(
+            yield _ShardSample(
                 _key(number),
                 suffix if suffix in VIDEO_SUFFIXES else ".mp4",
                 io.BytesIO(data),
@@ -157,7 +159,7 @@ class _Job:
             )
 
     def _packed(self, row: Row) -> Row:
-        """The row of a file that is packed as it is: its window stays one of it."""
+        """Returns the row of a file that is packed as it is, with its window."""
         row_of_copy = made_row(row, Made({}, 0), "", self._moved)
         extra = {**row.extra, "original": row_of_copy.extra["original"]}
         return replace(
@@ -166,15 +168,15 @@ class _Job:
             extra=extra,
         )
 
-    def _encoded(self, units: Iterator[_Unit]) -> Iterator[_Sample]:
+    def _encoded(self, units: Iterator[_Unit]) -> Iterator[_ShardSample]:
         work, packing = self._out / _WORK, self._packing
         work.mkdir(exist_ok=True)
 
-        def tasks() -> Iterator[Task]:
+        def tasks() -> Iterator[ClipTask]:
             for number, rows in units:
-                source = source_of(self._manifest, rows[0])
+                source = rows[0].as_source(self._manifest.parent)
                 file = str(work / f"{_key(number)}.mp4")
-                yield Task(rows, source, file, packing.encoding, packing.frames)
+                yield ClipTask(rows, source, file, packing.encoding, packing.frames)
 
         outcomes = in_processes(
             make, tasks(), workers=self._limits.workers, seconds=self._limits.seconds
@@ -183,17 +185,17 @@ class _Job:
             path = Path(task.file)
             rows = tuple(made_row(row, made, "", self._moved) for row in task.rows)
             with path.open("rb") as file:
-                yield _Sample(path.stem, path.suffix, file, path.stat().st_size, rows)
+                yield _ShardSample(path.stem, path.suffix, file, path.stat().st_size, rows)
             path.unlink()
 
 
 def _key(number: int) -> str:
-    """Of a sample: the same width for all, so that order by name is order."""
+    """Returns the key of a sample; all have one width, so that they are sorted by name."""
     return f"{number:09}"
 
 
 def _finished(out: Path) -> list[Path]:
-    """The tars that have their name, and so are whole; up to the first that is missing."""
+    """Returns the tars that have their name, and so are whole, up to the first gap."""
     return list(itertools.takewhile(Path.exists, (out / _name(i) for i in itertools.count())))
 
 
@@ -201,12 +203,12 @@ def _name(number: int) -> str:
     return f"shard-{number:06}.tar"
 
 
-def _pack(out: Path, number: int, samples: Iterator[_Sample], size: int) -> Iterator[Path]:
-    """Write the samples to tars; each gets its name when it has been read again."""
+def _pack(out: Path, number: int, samples: Iterator[_ShardSample], size: int) -> Iterator[Path]:
+    """Writes the samples to tars; each gets its name after it has been read again."""
     for first in samples:
         path = out / _name(number)
-        written = temporary(path)
-        try:
+        # A tar behind one that was removed is there, and is written again.
+        with new_file(path, overwrite=True) as written:
             with written.open("wb") as file:
                 tar = Shard(file)
                 packed = [_add(tar, first)]
@@ -214,12 +216,9 @@ def _pack(out: Path, number: int, samples: Iterator[_Sample], size: int) -> Iter
                     packed.append(_add(tar, sample))
                 tar.close()
             verify(written, packed)
-            place(written, path)
-        finally:
-            written.unlink(missing_ok=True)
         yield path
         number += 1
 
 
-def _add(tar: Shard, sample: _Sample) -> Packed:
+def _add(tar: Shard, sample: _ShardSample) -> PackedClip:
     return tar.add(sample.key, sample.suffix, sample.clip, sample.size, sample.rows)

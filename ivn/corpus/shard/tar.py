@@ -17,19 +17,19 @@ from ivn.data.manifest.parquet import Row
 from ivn.errors import DataError
 
 _BLOCK = 2**20
-# What KEY.json does not tell: where the clip is, which who reads it knows, and what is not known.
+# Columns that KEY.json lacks, since its reader knows the place.
 _PLACE = ("path", "member", "offset")
 
 
 @dataclass(frozen=True)
-class Packed:
+class PackedClip:
     """A clip in a tar.
 
     Attributes:
-        member: its name there.
-        offset: of its first byte from the start of the tar.
-        bytes: of it.
-        hash: of them, as manifests have it.
+        member: name in the tar.
+        offset: position of its first byte in the tar.
+        bytes: length in bytes.
+        hash: hash of the bytes, as manifests have it.
     """
 
     member: str
@@ -42,7 +42,7 @@ class Shard:
     """A tar that is being written.
 
     Args:
-        file: opened for writing, empty.
+        file: empty file, open for writing.
     """
 
     def __init__(self, file: IO[bytes]) -> None:
@@ -51,18 +51,20 @@ class Shard:
 
     @property
     def written(self) -> int:
-        """Bytes, so far."""
+        """Count of bytes so far."""
         return self._file.tell()
 
-    def add(self, key: str, suffix: str, clip: IO[bytes], size: int, rows: Sequence[Row]) -> Packed:
-        """Append a sample.
+    def add(
+        self, key: str, suffix: str, clip: IO[bytes], size: int, rows: Sequence[Row]
+    ) -> PackedClip:
+        """Appends a sample.
 
         Args:
-            key: of ASCII letters, digits, - and _; every sample has another.
-            suffix: of the clip's name, with its dot.
-            clip: the video's bytes.
-            size: how many there are.
-            rows: that are about it.
+            key: ASCII letters, digits, - and _; every sample has another.
+            suffix: suffix of the clip's name, with its dot.
+            clip: bytes of the video.
+            size: count of bytes.
+            rows: rows about the clip.
         """
         hashing = _Hashing(clip)
         info = tarfile.TarInfo(f"{key}{suffix}")
@@ -76,14 +78,14 @@ class Shard:
         about = tarfile.TarInfo(f"{key}.json")
         about.size = len(text)
         self._tar.addfile(about, io.BytesIO(text))
-        return Packed(info.name, offset, size, digest)
+        return PackedClip(info.name, offset, size, digest)
 
     def close(self) -> None:
         self._tar.close()
 
 
 class _Hashing:
-    """A file that hashes what is read of it."""
+    """A file that hashes the bytes that are read from it."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file, self.digest = file, hashlib.sha256()
@@ -95,9 +97,9 @@ class _Hashing:
 
 
 def told(rows: Sequence[Row]) -> dict[str, object]:
-    """What KEY.json says: the columns of the clip's row that are known.
+    """Returns the content of KEY.json: the columns of the clip's row that are known.
 
-    Where several rows are about it, it is those of the first, and ``rows`` has those of all.
+    Of several rows about a clip it has the columns of the first, and under ``rows`` those of all.
     """
     every = [_known(row) for row in rows]
     return every[0] if len(every) == 1 else {**every[0], "rows": every}
@@ -112,8 +114,8 @@ def _known(row: Row) -> dict[str, object]:
     }
 
 
-def verify(path: Path, packed: Sequence[Packed]) -> None:
-    """Raise DataError unless the tar holds these clips where they should be, each with its JSON."""
+def verify(path: Path, packed: Sequence[PackedClip]) -> None:
+    """Raises DataError unless the tar holds these clips at their places, each with its JSON."""
 
     def wrong(what: str) -> DataError:
         return DataError(f"{path}: was written wrongly: {what}; is the disk sound?")

@@ -1,4 +1,4 @@
-"""One clip made into a file: encoded under a temporary name, decoded to verify it, then named."""
+"""One clip made into a file: encoded, decoded to verify it, then named."""
 
 import hashlib
 import os
@@ -7,11 +7,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ivn.corpus.transcode.encode import WriteError, encode
+from ivn.corpus.transcode.encode import encode
 from ivn.corpus.transcode.encoding import Encoding
 from ivn.corpus.transcode.verify import verify
 from ivn.data.manifest.parquet import Row
-from ivn.durable import place, temporary
+from ivn.durable import new_file
+from ivn.errors import WriteError
 from ivn.media.decode import route
 from ivn.media.facts import read_facts
 from ivn.media.source import Source
@@ -21,15 +22,15 @@ _STEM = 40  # characters of the original's name that stay readable in that of it
 
 
 @dataclass(frozen=True)
-class Task:
+class ClipTask:
     """A clip to make.
 
     Attributes:
-        rows: of the manifest, that the clip is for.
+        rows: rows of the manifest that the clip is for.
         source: the video and its window.
-        file: absolute; where the clip goes.
-        encoding: how it is encoded.
-        frames: to keep, 0 for all.
+        file: absolute path of the clip.
+        encoding: encoding of the clip.
+        frames: number of frames to keep; 0 keeps all.
     """
 
     rows: tuple[Row, ...]
@@ -44,8 +45,8 @@ class Made:
     """A file that was made and verified.
 
     Attributes:
-        columns: of its rows, by name: its facts, ``hash`` among them.
-        of: frames that it was made of; 0 where it was there already.
+        columns: columns of its rows, by name: its facts, ``hash`` among them.
+        of: number of frames that it was made of; 0 if it was there already.
     """
 
     columns: dict[str, Any]
@@ -54,13 +55,17 @@ class Made:
 
 @dataclass(frozen=True)
 class Stopped:
-    """A file could not be written, for a reason that will stop all others, too."""
+    """A failure to write a file, for a reason that will stop all others, too.
+
+    Attributes:
+        reason: one line with the file.
+    """
 
     reason: str
 
 
-def make(task: Task) -> Made | Stopped:
-    """Make the clip, unless it is there: then it was verified before it got its name.
+def make(task: ClipTask) -> Made | Stopped:
+    """Makes the clip, unless it is there: then it was verified before it got its name.
 
     Raises:
         DecodeError: the video cannot be used.
@@ -68,13 +73,9 @@ def make(task: Task) -> Made | Stopped:
     path, of = Path(task.file), 0
     try:
         if not path.exists():
-            written = temporary(path)
-            try:
+            with new_file(path) as written:
                 put = encode(task.source, str(written), task.encoding, frames=task.frames)
                 verify(str(written), put, name_of(task.source))
-                place(written, path)
-            finally:
-                written.unlink(missing_ok=True)
             of = put.of
         return Made(columns_of(path), of)
     except (WriteError, OSError) as error:
@@ -82,7 +83,7 @@ def make(task: Task) -> Made | Stopped:
 
 
 def columns_of(path: Path) -> dict[str, Any]:
-    """The columns of a manifest that tell of a made file: its facts, hash, decoder and status."""
+    """Returns the columns about a made file: its facts, hash, decoder and status."""
     source = Source(os.fspath(path))
     facts = read_facts(source)
     told = {"hash": hash_of(source), "decoder": route(facts), "status": "ok"}
@@ -90,9 +91,9 @@ def columns_of(path: Path) -> dict[str, Any]:
 
 
 def clip_name(row: Row) -> str:
-    """The relative path of a row's clip: the same for the same video and window, and no other.
+    """Returns the relative path of a row's clip, one for each video and window.
 
-    The name of the original is in it as far as its letters are safe everywhere.
+    The name of the original is in it, as far as its letters are safe everywhere.
     """
     # A tar may have several members of one name.
     place = [str(row.offset)] if row.member else []
@@ -104,10 +105,10 @@ def clip_name(row: Row) -> str:
 
 
 def made_row(row: Row, made: Made, path: str, moved: "Moved") -> Row:
-    """The row of a clip: what was known of the original, with the facts of the clip.
+    """Returns the row of a clip: the columns of the original, with the facts of the clip.
 
-    ``extra`` says which video and window it is of. The video is the group where the row had none,
-    so that its clips stay on one side of a split.
+    ``extra`` has the original's video and window. The video is the group if the row had none, so
+    that its clips stay on one side of a split.
     """
     window = {"original_start": str(row.start), "original_end": str(row.end)}
     whole = row.start <= 0 and row.end < 0
@@ -134,7 +135,7 @@ class Moved:
         self._old, self._new = os.path.realpath(old), os.path.realpath(new)
 
     def path(self, path: str) -> str:
-        """``path`` from the new folder; absolute ones, and none, as they are."""
+        """Returns ``path`` as seen from the new folder; absolute and empty ones as they are."""
         if not path or os.path.isabs(path):
             return path
         return os.path.relpath(os.path.join(self._old, path), self._new)

@@ -1,4 +1,4 @@
-"""``ivn data transcode``: a bar to look at, bad videos by name, and a line of what came of it."""
+"""``ivn data transcode``: a bar, a line for each unusable video, and a summary."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from ivn.corpus.transcode.encoding import Encoding, usual_crf
 from ivn.corpus.transcode.options import Transcode
@@ -14,10 +13,11 @@ from ivn.corpus.transcode.run import Limits, Report, Tally, transcode
 from ivn.data.manifest.parquet import manifest_at, read_manifest
 from ivn.durable import MANIFEST
 from ivn.processes import cores
+from ivn.progress import bars, output
 
 
 def transcode_manifest(options: Transcode) -> int:
-    """Make the clips and say what came of it; gives 0.
+    """Makes the clips and prints a summary; returns 0.
 
     Raises:
         DataError: see :func:`ivn.corpus.transcode.run.transcode`.
@@ -35,7 +35,7 @@ def transcode_manifest(options: Transcode) -> int:
 
 
 def told(manifest: Path, out: Path, what: str, work: Callable[[Report], Tally]) -> int:
-    """Do the work with a bar, say what came of it and where that is; gives 0."""
+    """Does the work with a bar, prints a summary and the path of the manifest; returns 0."""
     start = time.perf_counter()
     with _showing(manifest) as (console, report):
         tally = work(report)
@@ -46,7 +46,7 @@ def told(manifest: Path, out: Path, what: str, work: Callable[[Report], Tally]) 
 
 @contextmanager
 def _showing(manifest: Path) -> Iterator[tuple[Console, Report]]:
-    """A bar on a terminal, and a line for each video that cannot be used, everywhere.
+    """Gives a console, and a function that moves its bar and names unusable videos.
 
     Raises:
         DataError: the manifest cannot be used.
@@ -55,26 +55,25 @@ def _showing(manifest: Path) -> Iterator[tuple[Console, Report]]:
     table = read_manifest(manifest)
     total = len(table) + table.unusable
     del table
-    console = Console(highlight=False, soft_wrap=True)
-    columns = MofNCompleteColumn(), BarColumn(None), TimeRemainingColumn()
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task("", total=total)
+    console = output()
+    with bars(console) as shown:
+        bar = shown.add(total=total)
 
         def report(tally: Tally, line: str) -> None:
-            bar.update(task, completed=tally.done)
+            bar.update(tally.done)
             if line:
-                console.print(f"left out: {line}", markup=False)
+                console.print(f"unusable: {line}", markup=False)
 
         yield console, report
 
 
 def _summary(console: Console, tally: Tally, what: str, seconds: float) -> None:
-    """A line that says what came of the rows."""
+    """Prints the counts of rows in a line."""
     parts = [f"{tally.made} {what}, {tally.made / seconds:.1f}/s"]
     if tally.kept:
         parts.append(f"{tally.kept} from before")
-    if tally.bad:
-        parts.append(f"{tally.bad} bad")
+    if tally.unusable:
+        parts.append(f"{tally.unusable} unusable")
     if tally.left_out:
         parts.append(f"{tally.left_out} left out: their status says why")
     console.print("; ".join(parts), markup=False)

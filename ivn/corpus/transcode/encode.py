@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ivn.corpus.transcode.encoding import Encoding, add_stream, even_size, is_rgb, matrix_of
-from ivn.errors import DecodeError
+from ivn.errors import DecodeError, one_line
 from ivn.media.container import window_of
 from ivn.media.decode import count_frames
 from ivn.media.demux.reading import frames_of, opened_again, read_window
@@ -27,21 +27,17 @@ if TYPE_CHECKING:
 _NONE, _BICUBIC = 0, "BICUBIC"
 
 
-class WriteError(RuntimeError):
-    """A file could not be written; nothing is wrong with the video."""
-
-
 @dataclass
 class Put:
-    """What was given to the encoder, to compare with what the file holds.
+    """The encoder's input, to compare the file with.
 
     Attributes:
-        width, height: of the frames.
+        width, height: sides of the frames, in pixels.
         time_base: seconds a tick.
-        ticks: when each frame appears, from 0 on.
-        end: tick at which the last one goes.
-        of: frames that the clip was made of, these among them.
-        digests: of each frame's pixels, where the file must hold them exactly.
+        ticks: tick at which each frame appears, from 0 on.
+        end: tick at which the last frame disappears.
+        of: number of frames that the clip was made of, dropped ones included.
+        digests: digest of each frame's pixels, if the file must hold them exactly.
     """
 
     width: int = 0
@@ -58,20 +54,20 @@ class Put:
 
 
 def encode(source: Source, path: str, encoding: Encoding, *, frames: int) -> Put:
-    """Write the clip of ``source`` to an MP4 at ``path``, without sound, from time 0 on.
+    """Writes the clip of ``source`` to an MP4 at ``path``, without sound, from time 0 on.
 
     Frames are turned as players would turn them, resized, and appear when they did; those that
     change size in mid-stream get the size of the first.
 
     Args:
-        source: the video and the window of it.
-        path: absolute, overwritten.
-        encoding: how.
-        frames: how many to take, evenly spread; all where there are fewer; 0 takes all.
+        source: the video and its window.
+        path: absolute path of the file, which is overwritten.
+        encoding: encoding of the clip.
+        frames: number of frames to keep, evenly spread; all if there are fewer; 0 keeps all.
 
     Raises:
         DecodeError: the video cannot be used.
-        WriteError: the file cannot be written.
+        OSError: the file cannot be written.
     """
     total = count_frames(source)
     while True:
@@ -84,13 +80,12 @@ def encode(source: Source, path: str, encoding: Encoding, *, frames: int) -> Put
 
 
 def chosen(total: int, frames: int) -> range | list[int]:
-    """The numbers of the frames that a clip keeps: the first of each of ``frames`` equal segments.
+    """Returns the numbers of the kept frames: the first of each of ``frames`` equal segments.
 
-    Then the middle frames that inference takes of an even number of the kept ones are those that it
-    takes of all.
+    Inference then takes the same middle frames from an even number of kept ones as from all.
     """
     if not frames or frames >= total:
-        # More than the packets promise there may be, where all are wanted.
+        # There may be more frames than packets promise.
         return range(2**62)
     return [segment * total // frames for segment in range(frames)]
 
@@ -114,7 +109,7 @@ def _encode(source: Source, path: str, encoding: Encoding, wanted: range | list[
     following = next(keep, -1)
     shape: _Shape | None = None
     track: _Track | None = None
-    # A generator of its own: what goes wrong with reading is not taken for what goes wrong here.
+    # A generator of its own, so that an error in reading is not taken for one in writing.
     decoded = _frames(source)
     with writing(path) as container:
         for one in decoded:
@@ -150,7 +145,7 @@ def _encode(source: Source, path: str, encoding: Encoding, wanted: range | list[
 
 
 def _put(track: "_Track", shape: "_Shape", one: _Decoded, until: int, put: Put) -> None:
-    """Encode a frame that is shown until a tick."""
+    """Encodes a frame that is shown until a tick."""
     frame = shape.of(one.frame)
     frame.pts, frame.time_base, frame.duration = one.tick, one.time_base, until - one.tick
     # The encoder would take over which frames were key frames.
@@ -164,9 +159,9 @@ def _put(track: "_Track", shape: "_Shape", one: _Decoded, until: int, put: Put) 
 class _Track:
     """The encoder and the file, with the last packet held back.
 
-    What an MP4 says of its length is the lesser of where its last frame ends, for which encoders
-    do not give their packets the right lengths, and of the sum of lengths in the order of decoding,
-    which the last packet makes right where frames are reordered and times between them vary.
+    An MP4 gives as its length the lesser of two: the end of its last frame, for which encoders do
+    not give their packets the right lengths, and the sum of lengths in the order of decoding, which
+    the last packet corrects if frames are reordered and times between them vary.
     """
 
     def __init__(self, container: "OutputContainer", stream: "VideoStream", name: str) -> None:
@@ -176,11 +171,11 @@ class _Track:
         self._lengths: dict[int, int] = {}
 
     def put(self, frame: "VideoFrame | None") -> None:
-        """Encode a frame; None gives out what the encoder holds back.
+        """Encodes a frame; None flushes the encoder.
 
         Raises:
             DecodeError: the encoder does not take it.
-            WriteError: the file cannot be written.
+            OSError: the file cannot be written.
         """
         import av
 
@@ -198,7 +193,7 @@ class _Track:
             self._held = packet
 
     def close(self, end: int) -> None:
-        """Write what is left of a clip that ends at a tick."""
+        """Writes the rest of a clip that ends at a tick."""
         self.put(None)
         if self._held is not None:
             length = end - ((self._held.dts or 0) - self._first)
@@ -218,7 +213,7 @@ class _Track:
 
 @contextmanager
 def writing(path: str) -> Iterator["OutputContainer"]:
-    """An MP4 with its table first; closed whatever happens."""
+    """Gives an MP4 with its table first; it is closed whatever happens."""
     import av
 
     try:
@@ -238,7 +233,7 @@ def writing(path: str) -> Iterator["OutputContainer"]:
 
 
 class _Shape:
-    """What is done to each frame: made upright, resized, its colours in the encoder's format."""
+    """The change of each frame: upright, resized, its colours in the encoder's format."""
 
     def __init__(self, first: "VideoFrame", encoding: Encoding, name: str) -> None:
         self.encoding, self.name = encoding, name
@@ -255,7 +250,7 @@ class _Shape:
         self.swscale, self.matrix = matrix_of(first)
 
     def of(self, frame: "VideoFrame") -> "VideoFrame":
-        """The frame as it is encoded; one that needs no change is not copied."""
+        """Returns the frame as it is encoded; one that needs no change is not copied."""
         import av
 
         orientation = orientation_of(frame)
@@ -296,12 +291,12 @@ class _Shape:
 
 
 def digest(frame: "VideoFrame") -> bytes:
-    """Of a frame's pixels, whatever lies between its lines."""
+    """Returns a digest of a frame's pixels, whatever lies between its lines."""
     return hashlib.sha256(frame.to_ndarray().tobytes()).digest()
 
 
 def _frames(source: Source) -> Iterator[_Decoded]:
-    """The frames of the source's window, with ticks from 0 on that always go forward."""
+    """Yields the frames of the source's window, with ascending ticks from 0 on."""
     window = window_of(source)
     with read_window(source, times=True) as read:
         aspect = read.stream.sample_aspect_ratio or Fraction(1)
@@ -322,10 +317,10 @@ def _frames(source: Source) -> Iterator[_Decoded]:
             )
 
 
-def _write_error(path: str, error: Exception) -> WriteError:
-    return WriteError(f"{path}: cannot be written ({_reason(error)})")
+def _write_error(path: str, error: Exception) -> OSError:
+    return OSError(getattr(error, "errno", None), _reason(error), path)
 
 
 def _reason(error: Exception) -> str:
-    text = " ".join((getattr(error, "strerror", None) or str(error)).split())
-    return text[:1].lower() + text[1:] or type(error).__name__
+    text = one_line(getattr(error, "strerror", None) or error)
+    return text[:1].lower() + text[1:]

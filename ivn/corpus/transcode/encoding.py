@@ -1,4 +1,4 @@
-"""What a made clip is like: its codec, size and key frames, and an encoder opened for it."""
+"""Codec, size and key frames of a made clip, and an encoder opened for it."""
 
 from dataclasses import dataclass
 from fractions import Fraction
@@ -30,7 +30,7 @@ _LIMITED, _FULL = 1, 2
 
 @dataclass(frozen=True)
 class Encoding:
-    """How clips are encoded; every field changes the bytes.
+    """The encoding of clips; every field changes the bytes.
 
     Attributes:
         codec: h264 is read by everything; vp9 is smaller and slow to make; mjpeg is the fastest to
@@ -76,12 +76,12 @@ class Encoding:
 
 
 def usual_crf(codec: Codec) -> int:
-    """The quality taken where none is asked for."""
+    """Returns the default quality of a codec."""
     return _QUALITY[codec][2]
 
 
 def even_size(width: int, height: int, short: int) -> tuple[int, int]:
-    """The size of made frames: no larger, the same aspect to a pixel, both sides even.
+    """Returns the size of made frames: no larger, the same aspect to a pixel, both sides even.
 
     Raises:
         ValueError: the frames are too small for an encoder.
@@ -100,10 +100,9 @@ def even_size(width: int, height: int, short: int) -> tuple[int, int]:
 
 
 def matrix_of(frame: "VideoFrame") -> tuple[int, int]:
-    """The colour matrix to convert to, in swscale's numbers, and to tell, in FFmpeg's.
+    """Returns the colour matrix to convert to, in swscale's numbers, and to record, in FFmpeg's.
 
-    It is the frame's own, so that no colour changes; what is RGB becomes BT.601, which every reader
-    takes where nothing is told.
+    It is the frame's own, so that no colour changes; RGB becomes BT.601, every reader's default.
     """
     matrix = frame.colorspace
     if matrix in _MATRICES:
@@ -112,7 +111,7 @@ def matrix_of(frame: "VideoFrame") -> tuple[int, int]:
 
 
 def is_rgb(frame: "VideoFrame") -> bool:
-    """Whether colours are red, green and blue, or from a palette of such."""
+    """Returns whether colours are red, green and blue, or from a palette of such."""
     return frame.format.is_rgb or frame.format.has_palette
 
 
@@ -126,16 +125,16 @@ def add_stream(
     aspect: Fraction,
     matrix: int,
 ) -> "VideoStream":
-    """A video stream with its encoder, on one thread, so that the same input gives the same bytes.
+    """Adds a video stream with its encoder, on one thread: the same input gives the same bytes.
 
     Args:
-        container: to add to.
-        encoding: of the clip.
+        container: the file to add it to.
+        encoding: encoding of the clip.
         size: width and height, even.
         time_base: seconds a tick of the frames' time stamps.
         rate: frames a second, on average.
         aspect: width over height of a pixel.
-        matrix: of colours, FFmpeg's number.
+        matrix: FFmpeg's number of the colour matrix.
     """
     stream: VideoStream = container.add_stream(  # type: ignore[assignment]
         _ENCODERS[encoding.codec], rate=rate, options=_options(encoding)

@@ -1,4 +1,4 @@
-"""A whole manifest made anew: clips in a folder, and a manifest of them beside it."""
+"""The videos of a whole manifest encoded again: clips in a folder, with a manifest."""
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator
@@ -6,44 +6,44 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ivn.corpus.pool import Outcome, in_processes
-from ivn.corpus.transcode.clip import Made, Moved, Stopped, Task, clip_name, made_row, make
+from ivn.corpus.transcode.clip import ClipTask, Made, Moved, Stopped, clip_name, made_row, make
 from ivn.corpus.transcode.encoding import Encoding
 from ivn.data.manifest.parquet import Row, read_rows, write_manifest
+from ivn.data.manifest.table import USABLE
 from ivn.durable import MANIFEST, filling
 from ivn.errors import DataError, RequestError
 from ivn.media.source import Source
 from ivn.media.storage import name_of
 
 SETTINGS = "transcode.json"
-_OK = ("", "ok")
 
 
 @dataclass
 class Tally:
-    """What came of the rows of a manifest.
+    """Counts of the rows of a manifest.
 
     Attributes:
-        made: rows whose clip was made now.
-        kept: whose clip was there already.
-        bad: whose video cannot be used.
-        left_out: whose status says so before anybody looked.
+        made: rows with a clip made by this call.
+        kept: rows with a clip from an earlier call.
+        unusable: rows with an unusable video.
+        left_out: rows with a status that said so before.
     """
 
     made: int = 0
     kept: int = 0
-    bad: int = 0
+    unusable: int = 0
     left_out: int = 0
 
     @property
     def done(self) -> int:
-        return self.made + self.kept + self.bad + self.left_out
+        return self.made + self.kept + self.unusable + self.left_out
 
     def check(self, max_bad: float, out: Path) -> None:
-        """Raise DataError where nothing is good, or too large a share is bad."""
+        """Raises DataError if all rows, or too large a share, are unusable."""
         looked_at = self.done - self.left_out
-        if self.bad > max_bad * looked_at or self.bad == looked_at:
-            what = f"{self.bad} of {looked_at} rows have a video that cannot be used"
-            if self.bad == looked_at:
+        if self.unusable > max_bad * looked_at or self.unusable == looked_at:
+            what = f"{self.unusable} of {looked_at} rows have a video that cannot be used"
+            if self.unusable == looked_at:
                 raise DataError(f"{what}: no manifest was written")
             raise DataError(
                 f"{what}, more than --max-bad {max_bad:g}: mend them or allow a larger share, then "
@@ -53,12 +53,12 @@ class Tally:
 
 @dataclass(frozen=True)
 class Limits:
-    """What bounds the work, and changes no clip.
+    """Limits on the work, which change no clip.
 
     Attributes:
-        workers: processes.
-        seconds: that a clip may take.
-        max_bad: largest share of rows whose video cannot be used.
+        workers: number of processes.
+        seconds: time limit per clip.
+        max_bad: largest share of rows with an unusable video.
     """
 
     workers: int
@@ -74,33 +74,34 @@ class Limits:
             raise RequestError(f"max-bad {self.max_bad}: expected a share, 0 to 1")
 
 
-Report = Callable[[Tally, str], None]  # is told how far the work is, and what is wrong with a video
+Report = Callable[[Tally, str], None]  # gets the counts so far, and a line on an unusable video
 
 
 def transcode(
     manifest: Path, out: Path, encoding: Encoding, limits: Limits, report: Report
 ) -> Tally:
-    """Make the clips of ``manifest`` that are missing in ``out``, then ``out/manifest.parquet``.
+    """Makes the clips of ``manifest`` that are not in ``out``, then ``out/manifest.parquet``.
 
     Args:
-        manifest: of the videos.
-        out: new, empty, or begun by an earlier call for the same manifest and encoding.
-        encoding: of the clips.
-        limits: on the work.
-        report: called for each clip; with a line where its video cannot be used.
+        manifest: manifest of the videos.
+        out: folder that is new, empty, or begun by an earlier call for the same manifest and
+            encoding.
+        encoding: encoding of the clips.
+        limits: limits on the work.
+        report: called for each clip; with a line if its video is unusable.
 
     Raises:
         DecodeError, DataError: the manifest cannot be read, the folder cannot be used, a file
-            cannot be written, or too many videos are bad.
+            cannot be written, or too many videos are unusable.
     """
     out, tally = out.absolute(), Tally()
     settings = {"manifest": str(manifest.absolute()), **asdict(encoding)}
 
-    def tasks() -> Iterator[Task]:
+    def tasks() -> Iterator[ClipTask]:
         for rows in same_clip(usable(read_rows(manifest, beside=manifest), tally)):
             file = out / clip_name(rows[0])
             file.parent.mkdir(parents=True, exist_ok=True)
-            yield Task(rows, source_of(manifest, rows[0]), str(file), encoding)
+            yield ClipTask(rows, rows[0].as_source(manifest.parent), str(file), encoding)
 
     def rows() -> Iterator[Row]:
         moved = Moved(manifest.parent, out)
@@ -117,38 +118,26 @@ def transcode(
 
 
 def usable(rows: Iterable[Row], tally: Tally) -> Iterator[Row]:
-    """The rows that no check has found wanting."""
+    """Yields the rows without an unusable status; the others are counted."""
     for row in rows:
-        if row.status in _OK:
+        if row.status in USABLE:
             yield row
         else:
             tally.left_out += 1
 
 
 def same_clip(rows: Iterable[Row]) -> Iterator[tuple[Row, ...]]:
-    """Rows that follow one another and are about the same window of the same video."""
+    """Yields groups of neighbouring rows about the same window of the same video."""
     groups = itertools.groupby(
         rows, lambda row: (row.path, row.member, row.offset, row.start, row.end)
     )
     return (tuple(group) for _, group in groups)
 
 
-def source_of(manifest: Path, row: Row) -> Source:
-    """The video of a row, and its window."""
-    return Source(
-        str(manifest.parent / row.path),
-        start=max(row.start, 0.0),
-        end=row.end if row.end >= 0 else -1.0,
-        member=row.member,
-        offset=row.offset,
-        size=row.bytes if row.member else 0,
-    )
-
-
 def good(
-    outcomes: Iterable[Outcome[Task, Made | Stopped]], tally: Tally, report: Report
-) -> Iterator[tuple[Task, Made]]:
-    """The clips that were made; all are counted and reported.
+    outcomes: Iterable[Outcome[ClipTask, Made | Stopped]], tally: Tally, report: Report
+) -> Iterator[tuple[ClipTask, Made]]:
+    """Yields the clips that were made; all are counted and reported.
 
     Raises:
         DataError: a file cannot be written.
@@ -158,7 +147,7 @@ def good(
         if isinstance(made, Stopped):
             raise DataError(made.reason)
         if made is None:
-            bad(task.source, outcome.reason, len(task.rows), tally, report)
+            note_unusable(task.source, outcome.reason, len(task.rows), tally, report)
             continue
         if made.of:
             tally.made += len(task.rows)
@@ -168,8 +157,8 @@ def good(
         yield task, made
 
 
-def bad(source: Source, reason: str, count: int, tally: Tally, report: Report) -> None:
-    """Count the rows of a video that cannot be used, and tell why."""
-    tally.bad += count
+def note_unusable(source: Source, reason: str, count: int, tally: Tally, report: Report) -> None:
+    """Counts the rows of an unusable video, and reports the reason."""
+    tally.unusable += count
     name = name_of(source)
     report(tally, reason if reason.startswith(name) else f"{name}: {reason}")

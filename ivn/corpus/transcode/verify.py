@@ -1,4 +1,4 @@
-"""A made file decoded from beginning to end, and compared with what was put into it."""
+"""Decoding of a made file from beginning to end, and its comparison with the encoder's input."""
 
 import math
 from fractions import Fraction
@@ -12,16 +12,15 @@ from ivn.media.source import Source
 
 
 def verify(path: str, put: Put, name: str) -> None:
-    """Raise DecodeError, which names the video, unless the file holds exactly what was put in.
+    """Raises DecodeError, which names the video, unless the file holds the encoder's input.
 
-    That is: every frame decodes without a complaint, they are as many, as large, and appear when
-    they should; the last one goes when it should; where the encoding is lossless, the pixels are
-    the same.
+    Every frame must decode without a complaint; number, size and times of frames and the end of
+    the last one must be the same; if the encoding is lossless, the pixels, too.
 
     Args:
-        path: of the file.
-        put: what was encoded.
-        name: of the video that it was made of.
+        path: path of the file.
+        put: the encoder's input.
+        name: name of the original video.
     """
 
     def wrong(what: str) -> DecodeError:

@@ -1,19 +1,17 @@
-"""``ivn data render``: a world rendered with a bar to look at, and a line of what came of it."""
+"""``ivn data render``: a world rendered with a bar, and a summary."""
 
 import time
 from pathlib import Path
-
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from ivn.corpus.worlds.engine import MAPS
 from ivn.corpus.worlds.options import Render
 from ivn.corpus.worlds.world import World, render
 from ivn.processes import cores
+from ivn.progress import bars, output
 
 
 def render_world(options: Render) -> int:
-    """Render into the folder; gives 0.
+    """Renders into the folder; returns 0.
 
     Raises:
         DataError: see :func:`ivn.corpus.worlds.world.render`.
@@ -26,16 +24,15 @@ def render_world(options: Render) -> int:
         options.seed,
         options.maps or MAPS,
     )
-    console = Console(highlight=False, soft_wrap=True)
-    columns = MofNCompleteColumn(), BarColumn(None), TimeRemainingColumn()
+    console = output()
     start = time.perf_counter()
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task("", total=options.clips)
+    with bars(console) as shown:
+        bar = shown.add(total=options.clips)
         done = render(
             world,
             Path(options.out),
             workers=options.workers or cores(),
-            report=lambda there, of: bar.update(task, completed=there, total=of),
+            report=lambda there, of: bar.update(there, total=of),
         )
     seconds = time.perf_counter() - start
     earlier = f", {done.kept} from before" if done.kept else ""

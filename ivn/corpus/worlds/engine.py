@@ -19,8 +19,8 @@ from typing import Any, Self
 import numpy as np
 from PIL import Image
 
-from ivn.corpus.worlds.moves import Geometry, Plan, geometry, kept
-from ivn.errors import DataError
+from ivn.corpus.worlds.moves import CameraPlan, Geometry, geometry, kept
+from ivn.errors import DataError, one_line
 
 TICS_PER_SECOND = 35
 # Distance from the plane of the camera, in map units, is about (depth + 0.5) * DEPTH_UNIT.
@@ -34,17 +34,17 @@ _SCREENS = {160: 120, 200: 150, 320: 240, 400: 300, 512: 384, 640: 480, 800: 600
 _SCALE = 2
 MAX_SIZE = max(_SCREENS.values()) // _SCALE
 
-_SETTLE_TICS = 36  # after which the player stands still and the camera is at its height
+_SETTLE_TICS = 36  # until the player stands still and the camera is at its height
 _PLAYER = "DoomPlayer"
-PREROLL_TICS = 12  # after which a push has come to most of its speed
+PREROLL_TICS = 12  # until a push has reached most of its speed
 _DARK = 8  # of 255, the mean of a frame
 _VOID = 0.01  # share of a frame
 
 # Games of one process crash when they start at the same moment.
 _STARTING = threading.Lock()
 
-# What runs in place of the engine, and becomes it: it makes files where it starts, outlives us
-# when we are killed, and would be stopped by a Ctrl-C that is meant for us.
+# A launcher that becomes the engine, which makes files where it starts, outlives us when we are
+# killed, and would be stopped by a Ctrl-C that is meant for us.
 _LAUNCH = """
 import ctypes, os, sys
 os.chdir(sys.argv[1])
@@ -64,10 +64,10 @@ class Take:
         depth: uint8 ``[T, S, S]``, see :data:`DEPTH_UNIT`.
         poses: float64 ``[T, 4]``: x, y and height of the eye in map units, angle in degrees.
         boxes: int16 ``[K, 4]``: left, top, right, bottom in pixels, the last two exclusive.
-        box_frame: int16 ``[K]``, the frame that a box is of.
-        box_object: int32 ``[K]``, the same for an object in all frames of its clip.
-        box_position: float32 ``[K, 3]``, where the object stands, in map units.
-        box_name: ``[K]``, what it is.
+        box_frame: int16 ``[K]``, number of the frame.
+        box_object: int32 ``[K]``, number of the object, the same in all frames of its clip.
+        box_position: float32 ``[K, 3]``, position of the object, in map units.
+        box_name: ``[K]``, kind of the object.
     """
 
     frames: np.ndarray
@@ -81,12 +81,12 @@ class Take:
 
 
 def screen_for(size: int) -> tuple[int, int]:
-    """Width and height of the screen from which frames of ``size`` pixels are cut."""
+    """Returns width and height of the screen from which frames of ``size`` pixels are cut."""
     return next((w, h) for w, h in _SCREENS.items() if h >= _SCALE * size)
 
 
 def imported() -> Any:
-    """The engine's package.
+    """Returns the engine's package.
 
     Raises:
         DataError: it is not installed.
@@ -106,7 +106,8 @@ class Engine:
     Args:
         size: side of a frame in pixels.
         first_map: any map of the WAD that holds all that will be rendered.
-        with_geometry: give the maps' sectors and things, too, which costs time with each frame.
+        with_geometry: whether to read the maps' sectors and things, too, which costs time with
+            each frame.
     """
 
     def __init__(self, size: int, first_map: str, *, with_geometry: bool = False) -> None:
@@ -194,11 +195,11 @@ class Engine:
             with _STARTING:
                 game.init()
         except viz.ViZDoomErrorException as error:
-            raise DataError(f"VizDoom does not start: {' '.join(str(error).split())}") from error
+            raise DataError(f"VizDoom does not start: {one_line(error)}") from error
         return game
 
     def geometry(self, map_name: str) -> Geometry:
-        """The geometry of a map; for an engine that was asked for it."""
+        """Returns the geometry of a map; for an engine made ``with_geometry``."""
         self.enter(map_name, 0)
         state = self._game.get_state()
         lines = [
@@ -217,29 +218,28 @@ class Engine:
         )
 
     def enter(self, map_name: str, seed: int) -> None:
-        """Start a map of :data:`ALL_MAPS` anew, ``seed`` below 2**31."""
+        """Starts a map of :data:`ALL_MAPS` anew, ``seed`` below 2**31."""
         viz = self._vizdoom
         try:
             self._game.set_seed(seed)
             # Starts it, too, also where it is the same map.
             self._game.set_doom_map(map_name)
         except (viz.ViZDoomErrorException, viz.ViZDoomUnexpectedExitException) as error:
-            reason = " ".join(str(error).split())
-            raise DataError(f"VizDoom cannot enter {map_name}: {reason}") from error
+            raise DataError(f"VizDoom cannot enter {map_name}: {one_line(error)}") from error
         self._game.send_game_command("notarget")
         self.over = False
 
     def take(
-        self, start: tuple[float, float, float, float], planned: Plan, tics: int
+        self, start: tuple[float, float, float, float], planned: CameraPlan, tics: int
     ) -> Take | None:
-        """Render a clip in the map as it is; None where the plan could not be kept.
+        """Renders a clip in the map as it is; None if the plan could not be kept.
 
-        Afterwards ``over`` tells whether the map has to be entered again.
+        Afterwards ``over`` says whether the map has to be entered again.
 
         Args:
-            start: from :func:`ivn.corpus.worlds.moves.find_start`.
+            start: result of :func:`ivn.corpus.worlds.moves.find_start`.
             planned: the commands.
-            tics: from frame to frame.
+            tics: tics from frame to frame.
         """
         x, y, angle, floor = start
         self._game.send_game_command(f"warp {x:.2f} {y:.2f}")
@@ -264,13 +264,13 @@ class Engine:
         return _joined(views)
 
     def _act(self, command: list[float], tics: int) -> bool:
-        """Hold a command for some tics; False where the player did not survive or left."""
+        """Holds a command for some tics; False if the player did not survive or left."""
         self._game.make_action(command, tics)
         self.over = self._game.is_episode_finished() or self._game.is_player_dead()
         return not self.over
 
     def _view(self) -> tuple[np.ndarray, ...]:
-        """Frame, depth, pose, and boxes, objects, positions and names of what is to be seen."""
+        """Returns frame, depth, pose; boxes, numbers, positions and names of visible objects."""
         state, size = self._game.get_state(), self.size
         height, width = state.depth_buffer.shape
         top, left = (height - _SCALE * size) // 2, (width - _SCALE * size) // 2
@@ -301,7 +301,7 @@ class Engine:
 
 
 def _worth_seeing(frame: np.ndarray, depth: np.ndarray) -> bool:
-    """Whether a view is not almost black, and not from outside of all rooms, where depth is 0."""
+    """Returns whether a view is not almost black, nor from outside all rooms, where depth is 0."""
     return bool(frame.mean() >= _DARK and (depth == 0).mean() < _VOID)
 
 

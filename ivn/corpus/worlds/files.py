@@ -1,10 +1,8 @@
-"""A clip's two files: frames as H.264 in MP4, and all that is known of them in one npz.
+"""A clip's two files: frames as H.264 in MP4, and their ground truth in one npz.
 
-Both appear whole, under their names, or not at all; the video last, so that a clip whose video is
-there is there.
+Both appear whole or not at all, the video last: a clip is complete when its video is there.
 """
 
-from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, cast
@@ -12,8 +10,8 @@ from typing import IO, TYPE_CHECKING, cast
 import numpy as np
 
 from ivn.corpus.worlds.engine import Take
-from ivn.corpus.worlds.moves import Plan
-from ivn.durable import place, temporary
+from ivn.corpus.worlds.moves import CameraPlan
+from ivn.durable import new_file
 
 if TYPE_CHECKING:
     from av.video.stream import VideoStream
@@ -25,8 +23,8 @@ _KEY_FRAMES = 16
 TARGETS = ("depth", "pose", "actions", "boxes")
 
 
-def write_clip(video: Path, known: Path, take: Take, planned: Plan, rate: Fraction) -> None:
-    """Write the files ``video`` (.mp4) and ``known`` (.npz) of a clip.
+def write_clip(video: Path, known: Path, take: Take, planned: CameraPlan, rate: Fraction) -> None:
+    """Writes the files ``video`` (.mp4) and ``known`` (.npz) of a clip.
 
     The npz holds, readable without pickle, ``depth`` uint8 ``[T, S, S]``, ``pose`` float32
     ``[T, 4]`` (x, y, height of the eye, angle), ``actions`` float32 ``[T, 3]`` (push forward, push
@@ -35,7 +33,8 @@ def write_clip(video: Path, known: Path, take: Take, planned: Plan, rate: Fracti
     ``box_name``. The same arguments give the same bytes.
     """
 
-    def write_known(file: IO[bytes]) -> None:
+    # A kill between the two leaves the first.
+    with new_file(known, overwrite=True) as temporary, temporary.open("wb") as file:
         np.savez_compressed(
             file,
             depth=take.depth,
@@ -48,19 +47,12 @@ def write_clip(video: Path, known: Path, take: Take, planned: Plan, rate: Fracti
             box_name=take.box_name,
         )
 
-    _place(known, write_known)
-    _place(video, lambda file: _encode(file, take.frames, rate))
-
-
-def _place(path: Path, write: Callable[[IO[bytes]], None]) -> None:
-    written = temporary(path)
-    with written.open("wb") as file:
-        write(file)
-    place(written, path)
+    with new_file(video, overwrite=True) as temporary, temporary.open("wb") as file:
+        _encode(file, take.frames, rate)
 
 
 def _encode(file: IO[bytes], frames: np.ndarray, rate: Fraction) -> None:
-    """Frames uint8 ``[T, S, S, 3]`` as a video, on one thread, so that its bytes are the same."""
+    """Writes uint8 ``[T, S, S, 3]`` as a video, on one thread, so that its bytes are the same."""
     import av
 
     options = {"movflags": "faststart"}

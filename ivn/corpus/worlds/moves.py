@@ -1,4 +1,4 @@
-"""What the camera does in a clip, drawn from its key, and whether it did so.
+"""The camera's motion in a clip, drawn from its key, and whether it was kept.
 
 One action a clip, held from before the first frame to the last, with small variations: so a clip
 has one clean class. T frames, P places, L lines of a map.
@@ -36,7 +36,7 @@ _SWAY = 0.3  # degrees a tic, of a camera that moves
 
 _PLACES = 64
 _WIDTH = 24.0  # the player's radius is 16
-_ROOM = 64.0  # for one who stays in a place, and looks around
+_ROOM = 64.0  # radius for a player who stays in a place and looks around
 _HEADROOM = 64.0  # the player's height is 56
 _STEP = 24.0  # as high as the player climbs
 _THING = 40.0  # from the player's middle to that of the thickest thing
@@ -44,12 +44,12 @@ _VIEW = 128.0  # no wall nearer than this in front of the camera
 
 
 @dataclass(frozen=True)
-class Plan:
+class CameraPlan:
     """A clip before it is rendered.
 
     Attributes:
         action: key of :data:`ACTIONS`.
-        seed: of the engine, below 2**31.
+        seed: seed of the engine, below 2**31.
         commands: float64 ``[T, 3]``: push forward, push to the right, degrees a tic to the left;
             row t is held from frame t to the next, row 0 before the first frame, too.
     """
@@ -88,7 +88,7 @@ def geometry(
     ceiling: np.ndarray,
     things: np.ndarray,
 ) -> Geometry:
-    """A map's geometry; ``blocking`` is bool ``[L]``, the rest as in :class:`Geometry`."""
+    """Returns a map's geometry; ``blocking`` is bool ``[L]``, the rest as in :class:`Geometry`."""
     highest: dict[Any, float] = {}
     lowest: dict[Any, float] = {}
     deepest: dict[Any, float] = {}
@@ -108,12 +108,12 @@ def geometry(
 
 
 def clip_key(seed: int, clip: int, draw: int) -> Tensor:
-    """Key of the ``draw``-th attempt at a clip, int64 ``[1, 4]``."""
+    """Returns the key of the ``draw``-th attempt at a clip, int64 ``[1, 4]``."""
     return make_keys(seed, 0, [clip], repeat=draw)
 
 
-def plan(action: str, frames: int, key: Tensor) -> Plan:
-    """The commands of a clip of ``frames`` frames."""
+def plan(action: str, frames: int, key: Tensor) -> CameraPlan:
+    """Returns the commands of a clip of ``frames`` frames."""
     seed = int(random_words(key, Purpose.WORLD, 1)[0, 0]) >> 1
     strength = float(uniform(key, Purpose.WORLD, 1, layer=1, dtype=torch.float64)[0, 0])
     draws = uniform(key, Purpose.WORLD, 2 * frames, layer=2, dtype=torch.float64)[0].numpy()
@@ -124,24 +124,24 @@ def plan(action: str, frames: int, key: Tensor) -> Plan:
     factor = 1 + _VARIATION * vary
     swaying = _SWAY * sway if forward or right else 0 * sway
     turning = left * turn * factor + swaying
-    return Plan(
+    return CameraPlan(
         action, seed, np.stack([forward * push * factor, right * push * factor, turning], 1)
     )
 
 
 def find_start(
-    geometry: Geometry, planned: Plan, tics: int, key: Tensor
+    geometry: Geometry, planned: CameraPlan, tics: int, key: Tensor
 ) -> tuple[float, float, float, float] | None:
-    """x, y, angle in degrees and height of the floor of a place from which the plan can be kept.
+    """Returns x, y, angle in degrees and height of the floor of a place where the plan can be kept.
 
-    The place lies in a sector with room for the player, no wall crosses its way or stands right
-    before the camera. None where no drawn place is so.
+    The place lies in a sector with room for the player, and no wall crosses its way or stands right
+    before the camera. None if no drawn place is so.
 
     Args:
-        geometry: of the map.
-        planned: what is to be done there.
-        tics: for how long.
-        key: of the attempt.
+        geometry: geometry of the map.
+        planned: commands of the clip.
+        tics: length of the clip.
+        key: key of the attempt.
     """
     draws = uniform(key, Purpose.WORLD, 3 * _PLACES, layer=3, dtype=torch.float64)[0]
     u = draws.numpy().reshape(_PLACES, 3)
@@ -155,7 +155,7 @@ def find_start(
     walls, things = geometry.walls, np.concatenate([geometry.things, geometry.things], 1)
     forward, right, _ = ACTIONS[planned.action]
     width = _WIDTH if forward or right else _ROOM
-    # Less than at full speed: it is come to by and by.
+    # Less than at full speed, which the player reaches gradually.
     reach = 0.8 * np.abs(planned.commands[:, :2]).max() / _PUSH_PER_SPEED * tics
     look = np.stack([np.cos(np.radians(angles)), np.sin(np.radians(angles))], 1)
     side = np.stack([look[:, 1], -look[:, 0]], 1)
@@ -171,13 +171,13 @@ def find_start(
     return None
 
 
-def kept(planned: Plan, poses: np.ndarray, tics: int) -> bool:
-    """Whether the camera did what was planned: not stuck, pushed aside, fallen or teleported.
+def kept(planned: CameraPlan, poses: np.ndarray, tics: int) -> bool:
+    """Returns whether the camera moved as planned: not stuck, pushed aside, fallen or teleported.
 
     Args:
-        planned: what it was to do.
-        poses: float64, of the first frames: x, y, height of the eye, angle in degrees.
-        tics: from frame to frame.
+        planned: commands of the clip.
+        poses: x, y, height of the eye and angle in degrees of the first frames, float64.
+        tics: tics from frame to frame.
     """
     angle = np.radians(poses[:-1, 3])
     dx, dy = np.diff(poses[:, 0]), np.diff(poses[:, 1])
@@ -198,7 +198,7 @@ def kept(planned: Plan, poses: np.ndarray, tics: int) -> bool:
 
 
 def _sector_of(geometry: Geometry, places: np.ndarray) -> np.ndarray:
-    """Number of the sector that holds each place, int64 ``[P]``, -1 where none or several do."""
+    """Returns the number of each place's sector, int64 ``[P]``, -1 if it has none or several."""
     x1, y1, x2, y2 = geometry.lines.T
     x, y = places[:, :1], places[:, 1:]
     across = (y1 > y) != (y2 > y)
@@ -211,7 +211,7 @@ def _sector_of(geometry: Geometry, places: np.ndarray) -> np.ndarray:
 
 
 def _touched(walls: np.ndarray, start: np.ndarray, end: np.ndarray, reach: float) -> bool:
-    """Whether any of the walls ``[W, 4]`` comes as near as that to a way."""
+    """Returns whether any of the walls ``[W, 4]`` comes as near as ``reach`` to a way."""
     low, high = np.minimum(start, end) - reach, np.maximum(start, end) + reach
     first, last = walls[:, :2], walls[:, 2:]
     near = ((np.maximum(first, last) >= low) & (np.minimum(first, last) <= high)).all(1)
@@ -219,7 +219,7 @@ def _touched(walls: np.ndarray, start: np.ndarray, end: np.ndarray, reach: float
 
 
 def _distance(walls: np.ndarray, start: np.ndarray, end: np.ndarray) -> float:
-    """From the segment ``start`` to ``end`` to the nearest of the walls ``[L, 4]``."""
+    """Returns the distance from a segment to the nearest of the walls ``[L, 4]``."""
     first, last = walls[:, :2], walls[:, 2:]
 
     def cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Renders a world's clips into a folder, several at a time, and goes on where it was cut off.
+"""Rendering of a world's clips into a folder, several at a time, continued after a stop.
 
 Clip ``i`` shows action ``i`` modulo 7 in map ``i // 7`` modulo the number of maps: classes and maps
 are balanced. All else in it follows from (seed, i) alone.
@@ -33,15 +33,15 @@ _DRAWS = 256
 
 @dataclass(frozen=True)
 class World:
-    """What is rendered; every field changes the clips.
+    """Settings of a rendered world; every field changes the clips.
 
     Attributes:
-        clips: how many.
-        frames: of a clip.
+        clips: number of clips.
+        frames: number of frames of a clip.
         size: side of a frame in pixels, even.
         fps: frames a second; 35 over a whole number.
         seed: in [0, 2**63).
-        maps: of :data:`ivn.corpus.worlds.engine.ALL_MAPS`.
+        maps: names among :data:`ivn.corpus.worlds.engine.ALL_MAPS`.
     """
 
     clips: int
@@ -75,7 +75,7 @@ class World:
 
     @property
     def tics(self) -> int:
-        """Steps of the engine from frame to frame."""
+        """Number of engine steps from frame to frame."""
         return max(1, round(TICS_PER_SECOND / self.fps))
 
     def action_of(self, clip: int) -> str:
@@ -87,13 +87,13 @@ class World:
 
 @dataclass(frozen=True)
 class Rendered:
-    """What a call of :func:`render` did.
+    """The result of :func:`render`.
 
     Attributes:
-        manifest: its path.
-        clips: rendered now.
-        kept: found from an earlier call.
-        redrawn: attempts given up, because the player was stuck, fell or had no room.
+        manifest: path of the manifest.
+        clips: number of clips rendered by this call.
+        kept: number of clips from an earlier call.
+        redrawn: number of attempts given up, because the player was stuck, fell or had no room.
     """
 
     manifest: Path
@@ -109,16 +109,16 @@ def render(
     workers: int,
     report: Callable[[int, int], None] = lambda done, of: None,
 ) -> Rendered:
-    """Render what is missing of ``world`` in the folder ``out``, then write its manifest.
+    """Renders the clips of ``world`` that are not in the folder ``out``, then writes its manifest.
 
     Args:
-        world: what to render.
-        out: new, empty, or begun by an earlier call for the same world.
-        workers: engines that run at a time; changes no clip.
+        world: settings of the world.
+        out: folder that is new, empty, or begun by an earlier call for the same world.
+        workers: number of engines that run at the same time; changes no clip.
         report: called with the number of clips that are there, and of all.
 
     Raises:
-        DataError: VizDoom is missing or fails, the folder holds something else or the whole
+        DataError: VizDoom is not installed or fails, the folder holds something else or the whole
             world already, or a map has no room for an action.
     """
     if workers < 1:
@@ -165,7 +165,7 @@ class _Studio:
             engine.close()
 
     def render(self, clip: int) -> int:
-        """Write a clip's files; gives the number of attempts that came to nothing."""
+        """Writes a clip's files; returns the number of attempts that were given up."""
         world = self.world
         name, action = world.map_of(clip), world.action_of(clip)
         tics = PREROLL_TICS + world.tics * world.frames
@@ -191,7 +191,7 @@ class _Studio:
         )
 
     def _engine_for(self, name: str) -> Engine:
-        """This thread's engine of the WAD that holds the map."""
+        """Returns this thread's engine of the WAD that holds the map."""
         return self._engine(self._own.__dict__, name, with_geometry=False)
 
     def _geometry_of(self, name: str) -> Geometry:
@@ -210,7 +210,7 @@ class _Studio:
 
 
 def _files(world: World, out: Path, clip: int) -> tuple[Path, Path]:
-    """Video and npz of a clip."""
+    """Returns the paths of video and npz of a clip."""
     stem = out / world.map_of(clip) / f"{clip:06}"
     return stem.with_suffix(".mp4"), stem.with_suffix(".npz")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ivn.data.manifest.row import NEVER_MIRRORED
-from ivn.errors import DataError
+from ivn.errors import DataError, one_line
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -116,7 +116,7 @@ class _Columns:
         try:
             values = given.cast(kind.type, safe=types.is_integer(kind.type))
         except pa.ArrowInvalid as error:
-            raise DataError(f"{self._manifest}: column {name}: {_line(error)}") from error
+            raise DataError(f"{self._manifest}: column {name}: {one_line(error)}") from error
         if types.is_floating(kind.type):
             self.refuse(pc.is_nan(values), why)
         if name in _BYTES:
@@ -168,7 +168,3 @@ class _Columns:
             # Numbers, true and false become the text that a list would have.
             rows.append([(key, str(v)) for key, v in pairs.items() if v is not None])
         return pa.array(rows, wanted)
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ivn.data.manifest.lists import FORMS, read_list
@@ -64,17 +65,8 @@ def _read_list(file: Path) -> list[Source]:
     for number, row in read_list(file):
         if isinstance(row, str):
             raise DataError(f"{file}, line {number}: {row}")
-        path = os.fspath(file.parent / row.path)
-        sources.append(
-            Source(
-                path,
-                start=row.start,
-                end=row.end,
-                flip=row.flip,
-                group=row.group,
-                labels=row.labels,
-            )
-        )
+        source = row.as_source(file.parent)
+        sources.append(replace(source, flip=row.flip, group=row.group, labels=row.labels))
     if not sources:
         raise DataError(f"{file}: no usable line, expected {FORMS}")
     check_some_exist(file, sources)

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 from ivn.data.manifest.columns import checked
 from ivn.data.manifest.row import MAPS, UNKNOWN, Row, schema, values_of
 from ivn.data.manifest.table import USABLE, SourceTable, columns, table_of
-from ivn.errors import DataError, RequestError
+from ivn.durable import check_absent, new_file
+from ivn.errors import DataError, RequestError, one_line
 from ivn.media.source import Source, is_url
 from ivn.media.stand_in import stand_in_at
 
@@ -29,7 +30,7 @@ _READ, _WRITTEN = 16384, 8192
 
 
 def write_manifest(path: str | os.PathLike[str], rows: Iterable[Row]) -> None:
-    """Write ``rows`` to a new file at ``path``, under a temporary name until it is whole.
+    """Write ``rows`` to a new file at ``path``, which appears whole or not at all.
 
     Rows are taken some at a time, so that there may be more than memory holds.
 
@@ -89,11 +90,10 @@ def _own(part: Path) -> "Iterator[pa.RecordBatch]":
 
 
 def _write(place: Path, batches: "Iterable[pa.RecordBatch]") -> None:
-    """Write a new file, under a temporary name until it is whole."""
+    """Write a new file, whole or not at all."""
     import pyarrow.parquet as parquet
 
-    temporary = place.with_name(f".{place.name}.{os.getpid()}")
-    try:
+    with new_file(place) as temporary:
         with parquet.ParquetWriter(temporary, schema(), compression="zstd") as writer:
             count = 0
             for batch in batches:
@@ -101,17 +101,13 @@ def _write(place: Path, batches: "Iterable[pa.RecordBatch]") -> None:
                 count += len(batch)
         if not count:
             raise DataError(f"{place}: no rows to write")
-        os.replace(temporary, place)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def check_new(place: Path) -> None:
     """Raise DataError unless a manifest can be written at ``place``."""
     if place.suffix.lower() != MANIFEST_SUFFIX:
         raise RequestError(f"{place}: a manifest's name ends in {MANIFEST_SUFFIX}")
-    if place.exists():
-        raise DataError(f"{place}: is there already, and is not overwritten")
+    check_absent(place)
     if not place.absolute().parent.is_dir():
         raise DataError(f"{place.parent}: no such folder")
 
@@ -218,7 +214,7 @@ def _batches(path: Path, rows: Iterable[Row]) -> "Iterator[pa.RecordBatch]":
                 ValueError,
                 OverflowError,
             ) as error:
-                raise DataError(f"{path}: column {field.name}: {_line(error)}") from error
+                raise DataError(f"{path}: column {field.name}: {one_line(error)}") from error
         yield pa.RecordBatch.from_arrays(arrays, schema=fields)
 
 
@@ -236,8 +232,9 @@ def _for_table(path: Path) -> "Iterator[pa.RecordBatch]":
         rows["path"] = _without_redundant_parts(rows["path"])
         rows["start"] = pc.max_element_wise(rows["start"], 0.0)
         rows["end"] = pc.if_else(pc.less(rows["end"], 0.0), -1.0, rows["end"])
-        # A source has a size only for a member whose offset is known.
-        rows["size"] = pc.if_else(pc.equal(rows["offset"], 0), 0, rows["size"])
+        # As in Row.as_source: a size is of use only for a member whose offset is known.
+        unplaced = pc.or_(pc.equal(rows["member"], ""), pc.equal(rows["offset"], 0))
+        rows["size"] = pc.if_else(unplaced, 0, rows["size"])
         yield pa.RecordBatch.from_pydict(rows)
 
 
@@ -283,11 +280,7 @@ def _checked(path: Path, wanted: "pa.Schema") -> "Iterator[pa.RecordBatch]":
 
 
 def _why(path: Path, error: Exception) -> str:
-    return stand_in_at(path) or f"not a Parquet file that can be read ({_line(error)})"
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    return stand_in_at(path) or f"not a Parquet file that can be read ({one_line(error)})"
 
 
 # Parts of a path that pathlib removes.

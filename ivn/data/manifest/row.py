@@ -1,9 +1,13 @@
 """The columns of a manifest's row and their types."""
 
 import operator
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from ivn.media.source import Source
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -90,6 +94,23 @@ class Row:
     flip: bool = True
     weight: float = 1.0
     extra: Mapping[str, str] = field(default_factory=dict)
+
+    def as_source(self, folder: str | os.PathLike[str] = "") -> Source:
+        """Returns the video and the window of it, without labels, flip and decoder.
+
+        Args:
+            folder: folder of the manifest, which a relative path is joined to.
+        """
+        # A size is of use with a place alone: without one the member is looked up by its name.
+        placed = self.member and self.offset
+        return Source(
+            os.fspath(Path(folder, self.path)),
+            start=max(self.start, 0.0),
+            end=self.end if self.end >= 0 else -1.0,
+            member=self.member,
+            offset=self.offset,
+            size=self.bytes if placed else 0,
+        )
 
 
 def schema() -> "pa.Schema":

@@ -1,14 +1,13 @@
 """Features on disk: computed once, written in shards, found again after a kill.
 
 CACHE/<identity>/<pool>/<shard>.safetensors holds one tensor per view, under the key of its file and
-view. A shard is written under a temporary name, then renamed, so that every shard is whole.
+view. Every shard appears whole or not at all.
 """
 
 import json
 import os
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Protocol
@@ -18,8 +17,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ivn.durable import why
-from ivn.errors import DataError
+from ivn.durable import new_file, why
+from ivn.errors import DataError, WriteError
 from ivn.frozen.encoders import Frozen, Pool
 from ivn.media.source import Source
 
@@ -115,14 +114,11 @@ class Store:
             return
         name = sha256("".join(self._pending).encode()).hexdigest()[:16]
         shard = self.folder / f"{name}.safetensors"
-        temporary = self.folder / f".tmp-{os.getpid()}-{name}"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            save_file(self._pending, temporary)
-            temporary.replace(shard)
-        except (OSError, SafetensorError) as error:
-            with suppress(OSError):
-                temporary.unlink(missing_ok=True)
+            with new_file(shard, overwrite=True, failures=(SafetensorError,)) as temporary:
+                save_file(self._pending, temporary)
+        except (OSError, WriteError) as error:
             raise DataError(
                 f"{self.folder}: features could not be written ({why(error, self.folder)}); "
                 "choose another folder with --cache"

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from ivn.errors import DataError, DecodeError
-from ivn.evaluate.progress import shown
 from ivn.frozen.encoders import Frozen, Pool, check_finite, pooled_tokens
 from ivn.media.source import Source
+from ivn.progress import tracked
 
 from .cache import Features, Store, StoredFeatures, entry
 from .views import AnyView, Shape, read_views
@@ -115,7 +115,7 @@ def extract(
     try:
         shapes = [(frozen.spec.frames, frozen.spec.size) for frozen, _ in wanted]
         read = _read(sources, todo, theirs, shapes, workers)
-        for number, clips in shown(read, "features of videos", len(todo)):
+        for number, clips in tracked(read, "features of videos", len(todo), errors=True):
             if isinstance(clips, DecodeError):
                 skipped[number] = Unusable(sources[number].path, str(clips))
                 continue

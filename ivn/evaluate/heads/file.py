@@ -11,14 +11,13 @@ from typing import Any, get_args
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from ivn.durable import why
-from ivn.errors import DataError
+from ivn.durable import new_file, why, write_text
+from ivn.errors import DataError, WriteError
 from ivn.evaluate.features.views import grid
 from ivn.evaluate.heads.search import Fitted
 from ivn.evaluate.objective import ONE_CLASS, SEVERAL_LABELS
 from ivn.evaluate.results import describe
 from ivn.frozen.encoders import Frozen, Pool
-from ivn.train.folder import write_text
 
 from .fitted import Readout, from_state
 
@@ -100,29 +99,35 @@ def save(fitted: Fitted, folder: Path, *, facts: dict[str, Any]) -> Path:
     path = next(file for file in files if not file.exists())
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".tmp-{path.name}")
-        save_file(fitted.readout.state(), temporary)
-        card = {
-            "format": FORMAT,
-            "kind": fitted.head,
-            "encoder": describe(fitted.encoder) | {"name": _anywhere(fitted.encoder.name)},
-            "pool": fitted.pool,
-            "shape": list(fitted.shape),
-            "classes": facts["classes"],
-            "label": facts["label"],
-            "multi_label": fitted.several,
-            "views": {name: facts["views"][name] for name in ("clips", "crops")},
-            "chosen": fitted.point,
-            "grid": list(fitted.points),
-            "validation": fitted.validation,
-            "fitted_to": fitted.clips,
-            "weights_sha256": sha256(temporary.read_bytes()).hexdigest(),
-        }
-        write_text(path.with_suffix(".json"), json.dumps(card, indent=2) + "\n")
-        temporary.replace(path)
-    except (OSError, SafetensorError) as error:
+        # The card first: weights that are there have one.
+        with new_file(path, failures=(SafetensorError,)) as temporary:
+            save_file(fitted.readout.state(), temporary)
+            card = _card(fitted, facts) | {
+                "weights_sha256": sha256(temporary.read_bytes()).hexdigest()
+            }
+            text = json.dumps(card, indent=2) + "\n"
+            write_text(path.with_suffix(".json"), text, overwrite=True)
+    except (OSError, WriteError) as error:
         raise DataError(f"{path} could not be written ({why(error, path)})") from error
     return path
+
+
+def _card(fitted: Fitted, facts: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "kind": fitted.head,
+        "encoder": describe(fitted.encoder) | {"name": _anywhere(fitted.encoder.name)},
+        "pool": fitted.pool,
+        "shape": list(fitted.shape),
+        "classes": facts["classes"],
+        "label": facts["label"],
+        "multi_label": fitted.several,
+        "views": {name: facts["views"][name] for name in ("clips", "crops")},
+        "chosen": fitted.point,
+        "grid": list(fitted.points),
+        "validation": fitted.validation,
+        "fitted_to": fitted.clips,
+    }
 
 
 def load(path: Path) -> SavedHead:

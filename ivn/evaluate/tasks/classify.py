@@ -30,11 +30,11 @@ from ivn.evaluate.heads.heads import LinearHead
 from ivn.evaluate.heads.search import Fitted, HeadKind, LabelledFeatures, arranged_shape, kinds
 from ivn.evaluate.heads.training import Training
 from ivn.evaluate.objective import SEVERAL_LABELS, Scores
-from ivn.evaluate.progress import shown
 from ivn.evaluate.results import Result, ResultRow
 from ivn.evaluate.scores import by_class, guesses, row_scores
 from ivn.frozen.encoders import Frozen, Pool, nearest_pool
 from ivn.media.source import Source
+from ivn.progress import tracked
 
 
 @dataclass
@@ -144,7 +144,7 @@ def classify(
     labels, groups = data.labels[tested], data.groups[tested]
     rows, fitted, predicted = [], [], []
     pairs = list(product(zip(encoders, pools, extracted.features, strict=True), head_kinds))
-    for (encoder, theirs, features), kind in shown(pairs, "heads", len(pairs)):
+    for (encoder, theirs, features), kind in tracked(pairs, "heads", len(pairs), errors=True):
         own = theirs[kind.name]
         labelled_features = LabelledFeatures(
             features[own],

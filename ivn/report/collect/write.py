@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from ivn.durable import write_text
 from ivn.report.options import Report
 from ivn.report.page.content import Content
 from ivn.report.page.page import is_ours, render
@@ -30,7 +31,7 @@ def report(options: Report) -> int:
     place = Path(options.out) if options.out else paths[0] / NAME
     check_place(place, named=bool(options.out))
     content = gather(paths, clips=options.clips)
-    folder.write_text(place, render(content))
+    write_text(place, render(content), overwrite=True)
     for line in lacks(content):
         print(f"missing: {line}")
     print(f"report: {place}", flush=True)

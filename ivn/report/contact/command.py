@@ -11,7 +11,7 @@ from ivn.config.presets import named_preset
 from ivn.config.run import Config, override, read
 from ivn.data.manifest.listing import list_clips
 from ivn.data.sampling.plan import Plan
-from ivn.durable import temporary
+from ivn.durable import check_absent, write_text
 from ivn.errors import DataError, RequestError
 from ivn.media.source import Source
 from ivn.report.contact.masks import Looking, looking
@@ -59,14 +59,7 @@ def view(options: View) -> int:
     made_by = f"ivn {version('ivn')}"
     title = _title(config, sources, data)
     sheet = contact_sheet(cells, title=title, notes=notes, made_by=made_by)
-    written = temporary(place)
-    try:
-        written.write_text(sheet, encoding="utf-8")
-        os.replace(written, place)
-    except OSError as error:
-        raise DataError(f"{place}: cannot be written ({error.strerror or error})") from error
-    finally:
-        written.unlink(missing_ok=True)
+    write_text(place, sheet)
     for note in (few, look.missing and f"no masks: {look.missing}"):
         if note:
             print(note, file=sys.stderr)
@@ -82,8 +75,7 @@ def _broken(files: Mapping[str, str]) -> str:
 def _check(place: Path, clips: int) -> None:
     if place.suffix.lower() != ".html":
         raise RequestError(f"{place}: the sheet is a page, expected a name that ends in .html")
-    if place.exists():
-        raise DataError(f"{place}: is there already, and is not overwritten")
+    check_absent(place)
     if not place.parent.is_dir():
         raise DataError(f"{place.parent}: no such folder")
     if not 1 <= clips <= 1000:

@@ -79,7 +79,7 @@ def test_each_row_has_ok_or_the_reason_and_the_bad_are_listed(manifest, tmp_path
     assert listed == [f"{tmp_path / row.path}\t{row.status}" for row in rows[2:]]
     for row in rows[2:]:
         assert out.count(f"{row.path}: {row.status}\n") == 1
-    assert "11 of 13 are bad, more than --max-bad 0.05" in out
+    assert "11 of 13 are unusable, more than --max-bad 0.05" in out
     assert len(read_manifest(place)) == 2
     again = command("data", "check", place, "-o", tmp_path / "d.parquet", "--max-bad", "0.9")
     assert again[0] == 0
@@ -189,6 +189,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.soak  # the mechanism is killed at any time in tests/test_durable.py
 def test_killed_it_goes_on_and_the_result_is_that_of_one_go(tmp_path):
     clips = [replace(Row(str(file)), status="") for file in sorted(BUNDLED_CLIPS.glob("*.mp4"))]
     write_manifest(tmp_path / "m.parquet", clips[:9])

@@ -30,7 +30,7 @@ def test_files_of_which_only_some_speak_are_told_by_these(tmp_path):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("kinetics400", "of Kinetics, but not of which: give --format kinetics400, kinetics600"),
+        ("kinetics400", "which look alike: give --format kinetics400, kinetics600"),
         ("videomae", "could be of several formats: give --format its name"),
         ("internvideo", "could be of several formats"),
         ("kinetics710", "could be of several formats"),

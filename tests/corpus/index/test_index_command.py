@@ -79,7 +79,7 @@ def test_broken_files_are_named_once_with_their_reason_and_the_rest_is_indexed(f
         (line,) = [line for line in lines if line.startswith(f"videos/{broken[name].name}: ")]
         assert reason in line
         assert statuses[str(broken[name])] in line
-    assert "6 of 8 are bad, more than --max-bad 0.05" in out
+    assert "6 of 8 are unusable, more than --max-bad 0.05" in out
     assert len(read_manifest(tmp_path / "m.parquet")) == 2
     code, *_ = index(folder, "-o", tmp_path / "n.parquet", "--workers", 1, "--max-bad", "0.8")
     assert code == 0
@@ -126,7 +126,7 @@ def test_a_list_keeps_all_that_it_says_and_its_wrong_lines_are_named(folder, tmp
     for line, reason in ((3, "starts at 2.0 s and ends at 1.0 s"), (5, "is a URL"), (8, "no path")):
         (said,) = [text for text in out.splitlines() if f"l.csv, line {line}: " in text]
         assert reason in said
-    assert "3 of 6 are bad" in out
+    assert "3 of 6 are unusable" in out
 
 
 def test_the_releases_line_keeps_its_data_set_and_a_windows_file_is_read_once(folder, tmp_path):
@@ -218,7 +218,7 @@ def test_names_are_bytes_that_survive_or_are_refused_in_one_line(tmp_path):
     assert "caf\\udce9.mp4" in line
 
 
-@pytest.mark.soak  # the mechanism is that of `ivn data check`, which is killed in every run
+@pytest.mark.soak  # the mechanism is killed at any time in tests/test_durable.py
 def test_killed_it_goes_on_and_looks_at_no_file_again(folder, tmp_path):
     for number in range(12):
         shutil.copy(folder / "good.mp4", folder / f"{number:02}.mp4")
@@ -336,7 +336,7 @@ def test_the_bar_knows_its_end_where_all_sources_can_be_counted(folder, tmp_path
     @contextmanager
     def watching(_, *, total):
         counts = []
-        yield lambda passed, row: counts.append((passed.rows, passed.bad))
+        yield lambda passed, row: counts.append((passed.rows, passed.unusable))
         seen.append((total, counts[-1]))
 
     monkeypatch.setattr(index_command, "watching", watching)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ivn.corpus.index.refused import Refused, Remark
+from ivn.corpus.index.items import Remark, UnusableItem
 from ivn.corpus.index.tars import read_tar
 from ivn.data.manifest.parquet import Row, read_manifest, write_manifest
 from tests.media.videos import noise, write_mp4
@@ -38,7 +38,7 @@ def tar(place, members, **options):
 def split(found):
     found = list(found)
     rows = [one for one in found if isinstance(one, Row)]
-    return rows, [(one.name, one.reason) for one in found if isinstance(one, Refused)]
+    return rows, [(one.name, one.reason) for one in found if isinstance(one, UnusableItem)]
 
 
 @pytest.mark.parametrize("form", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])

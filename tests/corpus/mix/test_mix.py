@@ -13,8 +13,9 @@ from dataclasses import replace
 
 import pytest
 
-from ivn.corpus.mix.contents import Found
+from ivn.corpus.mix.contents import Finding
 from ivn.data.manifest.parquet import Row, read_manifest, read_rows, write_manifest
+from ivn.progress import bars, output
 from tests.command import command
 from tests.corpus.mix.copies import encoded_anew
 from tests.media.videos import BUNDLED, noise, write_mp4
@@ -114,7 +115,8 @@ def test_a_second_mix_uses_what_the_first_found_out(planted, monkeypatch):
     manifests = running.named_manifests([str(planted / "known.parquet")])
     rules = running.Recipe(tuple(map(running.Wanted, manifests)))
     entries = running.mixing.read_entries(rules, running.given_to(rules, manifests))
-    running.judge(entries, None, 1, 9.0, lambda *_: None)
+    with bars(output()) as shown:
+        running.judge(entries, None, 1, 9.0, shown)
     assert [len(items) for items in asked] == [0, 0, 0]
     assert [one.why for one in entries.all if one.why] == [running.Why.COPY]
 
@@ -236,23 +238,36 @@ def test_labels_that_a_recipe_does_not_have_are_named(tmp_path):
     assert "'juggling planets'" in err
 
 
+SCRIPT = """
+import sys
+from ivn import cli
+from ivn.corpus.mix import answers
+answers._PART_ANSWERS = 1
+if __name__ == "__main__":
+    sys.exit(cli.main())
+"""
+
+
+@pytest.mark.soak  # the mechanism is killed at any time in tests/test_durable.py
 def test_a_killed_mix_goes_on_and_asks_nothing_twice(tmp_path, monkeypatch):
     videos = [CLIPS[name] for name in ("asl-book", "asl-eat", "asl-bird", "nasa", "classroom")]
     for number, video in enumerate(videos):
         shutil.copyfile(video, tmp_path / f"{number}.mp4")
     write_manifest(tmp_path / "a.parquet", [Row(f"{n}.mp4") for n in range(len(videos))])
-    journal = tmp_path / ".mix.parquet.journal"
+    (tmp_path / "s.py").write_text(SCRIPT)
+    partial = tmp_path / "mix.parquet.partial"
     arguments = ["data", "mix", str(tmp_path / "a.parquet"), "-o", str(tmp_path / "mix.parquet")]
     process = subprocess.Popen(
-        [sys.executable, "-m", "ivn", *arguments, "--workers", "1"], stdout=subprocess.DEVNULL
+        [sys.executable, "-P", str(tmp_path / "s.py"), *arguments, "--workers", "1"],
+        stdout=subprocess.DEVNULL,
     )
-    while not (journal.exists() and journal.read_bytes().count(b"\n") >= 2):
+    while len(list(partial.glob("part-*"))) < 2:
         assert process.poll() is None
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not (tmp_path / "mix.parquet").exists()
-    known = [json.loads(line)[0] for line in journal.read_bytes().splitlines() if line[-1:] == b"]"]
+    known = [json.loads(part.read_bytes())[0][0] for part in partial.glob("part-*")]
     from ivn.corpus.mix import contents
 
     asked, really = [], contents.in_processes
@@ -268,7 +283,44 @@ def test_a_killed_mix_goes_on_and_asks_nothing_twice(tmp_path, monkeypatch):
     assert len(known) >= 2 and not set(known) & set(asked)
     assert len(known) + len(asked) >= len(videos)
     assert len(read_manifest(tmp_path / "mix.parquet")) == len(videos)
-    assert not journal.exists()
+    assert not partial.exists()
+
+
+def test_a_mix_that_is_stopped_goes_on_with_its_answers_and_over_its_own_report(
+    tmp_path, monkeypatch
+):
+    from ivn.corpus.mix import command as running
+
+    shutil.copyfile(CLIPS["asl-book"], tmp_path / "one.mp4")
+    write_manifest(tmp_path / "a.parquet", [Row("one.mp4")])
+
+    def stopped(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", lambda *names: renamed(names, stopped))
+        assert mixed(tmp_path, inputs=("a.parquet",))[0] == 130
+    assert sorted(os.listdir(tmp_path)) == [
+        *("a.parquet", "mix.dropped.csv", "mix.mix.json", "mix.parquet.partial", "one.mp4")
+    ]
+    # Another time limit gives other answers.
+    code, _, err = mixed(tmp_path, "--seconds", "5", inputs=("a.parquet",))
+    assert code == 1 and 'begun with other settings ("seconds": 120.0)' in err
+    asked = []
+    really = running.find_out
+    monkeypatch.setattr(
+        "ivn.corpus.mix.contents.in_processes",
+        lambda _, items, **__: asked.extend(items) or iter(()),
+    )
+    monkeypatch.setattr(running, "find_out", lambda *given, **how: really(*given, **how))
+    assert mixed(tmp_path, inputs=("a.parquet",))[0] == 0
+    assert not asked and len(read_manifest(tmp_path / "mix.parquet")) == 1
+    assert not (tmp_path / "mix.parquet.partial").exists()
+
+
+def renamed(names, stopped, rename=os.replace):
+    """Rename, but stop at the manifest, which comes last."""
+    return stopped() if str(names[1]).endswith("/mix.parquet") else rename(*names)
 
 
 def test_a_video_inside_a_tar_is_a_copy_of_one_outside(tmp_path):
@@ -302,7 +354,7 @@ def test_a_mix_of_nothing_readable_is_one_line_and_no_manifest(tmp_path):
     code, _, err = mixed(tmp_path, inputs=("a.parquet",))
     assert code == 1 and err.count("\n") == 1 and "no row is left" in err
     assert sorted(os.listdir(tmp_path)) == [
-        *(".mix.parquet.journal", "a.mp4", "a.parquet"),
+        *("a.mp4", "a.parquet", "mix.parquet.partial"),
     ]
 
 
@@ -314,10 +366,10 @@ def test_what_cannot_be_compared_in_time_stays_and_is_told(tmp_path, monkeypatch
     write_manifest(tmp_path / "a.parquet", [Row("one.mp4"), Row("two.mp4")])
     really = running.find_out
 
-    def never(function, items, journal, **how):
+    def never(function, items, answers, **how):
         if function is running.same_content:
-            return [Found(reason="took longer than 3 s") for _ in items]
-        return really(function, items, journal, **how)
+            return [Finding(reason="took longer than 3 s") for _ in items]
+        return really(function, items, answers, **how)
 
     monkeypatch.setattr(running, "find_out", never)
     code, printed, err = mixed(tmp_path, inputs=("a.parquet",))

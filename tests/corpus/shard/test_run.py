@@ -9,7 +9,7 @@ import tarfile
 import pytest
 import torch
 
-from ivn.corpus.shard.tar import Packed, Shard, verify
+from ivn.corpus.shard.tar import PackedClip, Shard, verify
 from ivn.data.manifest.parquet import Row, read_manifest, read_rows, write_manifest
 from ivn.errors import DataError
 from ivn.media.decode import decode
@@ -148,8 +148,8 @@ def test_tars_that_are_missing_are_written_and_the_others_kept(videos):
     whole = contents(videos / "cut")
     (videos / "cut" / "manifest.parquet").unlink()
     (videos / "cut" / "shard-000002.tar").unlink()
-    (videos / "cut" / "shard-000002.tar.77.part").write_bytes(b"half")
-    (videos / "cut" / ".manifest.parquet.77").write_bytes(b"half")
+    (videos / "cut" / ".tmp-77-shard-000002.tar").write_bytes(b"half")
+    (videos / "cut" / ".tmp-77-manifest.parquet").write_bytes(b"half")
     before = (videos / "cut" / "shard-000001.tar").stat().st_mtime_ns
     code, out, _ = shard(videos, "--size", 1, out="cut")
     assert code == 0 and " from before" in out
@@ -190,7 +190,7 @@ def test_bad_files_are_left_out_by_name_also_when_the_command_goes_on(tmp_path):
         assert out.count(str(file)) == 1
     assert not (tmp_path / "out" / "manifest.parquet").exists()
     code, out, err = shard(tmp_path, "--size", 1, "--max-bad", 0.6)
-    assert (code, err) == (0, "") and "0 clips packed, 0.0/s; 2 from before; 3 bad" in out
+    assert (code, err) == (0, "") and "0 clips packed, 0.0/s; 2 from before; 3 unusable" in out
     assert [row.member for row in index(tmp_path)] == ["000000000.mp4", "000000004.mp4"]
 
 
@@ -238,7 +238,7 @@ def test_members_of_hostile_tars_stay_inside(tmp_path):
             "data", what, inside / "M.parquet", "--out", out, "--max-bad", 0.5, *options
         )
         assert (code, err) == (0, ""), err
-        assert told.count("link.mp4") == 1 and "1 bad" in told
+        assert told.count("link.mp4") == 1 and "1 unusable" in told
         assert len(read_manifest(out / "manifest.parquet")) == len(names)
     after = {
         file for file in tmp_path.rglob("*") if not {"out-shard", "out-transcode"} & {*file.parts}
@@ -269,22 +269,18 @@ def test_a_tar_that_is_not_as_it_was_written_is_found(tmp_path):
     verify(tmp_path / "a.tar", packed)
     (one,) = packed
     other = {
-        "2 members, expected 4": [one, Packed("2.mp4", 0, 1, "")],
-        "1.mp4 is at 512": [Packed(one.member, 1024, one.bytes, one.hash)],
-        "1.mp4 has other bytes": [Packed(one.member, one.offset, one.bytes, "sha256:0")],
+        "2 members, expected 4": [one, PackedClip("2.mp4", 0, 1, "")],
+        "1.mp4 is at 512": [PackedClip(one.member, 1024, one.bytes, one.hash)],
+        "1.mp4 has other bytes": [PackedClip(one.member, one.offset, one.bytes, "sha256:0")],
     }
     for said, expected in other.items():
         with pytest.raises(DataError, match=said):
             verify(tmp_path / "a.tar", expected)
 
 
-@pytest.mark.slow
+@pytest.mark.soak  # the mechanism is killed at any time in tests/test_durable.py
 @pytest.mark.parametrize(
-    ("options", "kills"),
-    [
-        ((), 1),
-        pytest.param(("--frames", "8", "--short", "0", "--crf", "0"), 2, marks=pytest.mark.soak),
-    ],
+    ("options", "kills"), [((), 1), (("--frames", "8", "--short", "0", "--crf", "0"), 2)]
 )
 def test_killed_at_any_time_the_same_command_goes_on_to_the_same_tars(tmp_path, options, kills):
     """Tars are of files as they are, or of clips made anew: the same samples in their order."""

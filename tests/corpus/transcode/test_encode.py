@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from ivn.corpus.transcode.clip import columns_of
-from ivn.corpus.transcode.encode import WriteError, chosen, encode
+from ivn.corpus.transcode.encode import chosen, encode
 from ivn.corpus.transcode.encoding import Encoding, even_size
 from ivn.corpus.transcode.verify import verify
 from ivn.data.sampling.frames import centre_frame_numbers
@@ -314,7 +314,7 @@ def test_a_video_without_frames_in_the_window_is_refused(tmp_path, made):
 
 def test_a_place_that_cannot_be_written_is_no_fault_of_the_video(tmp_path):
     video = write_mp4(tmp_path / "a.mp4", noise(10))
-    with pytest.raises(WriteError, match=r"no/made\.mp4: cannot be written .no such file"):
+    with pytest.raises(OSError, match=r"no such file .*: .*no/made\.mp4"):
         encode(Source(str(video)), str(tmp_path / "no" / "made.mp4"), GOOD, frames=0)
 
 

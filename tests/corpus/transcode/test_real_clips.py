@@ -60,7 +60,7 @@ def made(folder, names, kind):
     bad = () if kind == "packed" else UNDECODABLE
     for name in names:
         told = [
-            line for line in said.splitlines() if line.startswith("left out: ") and name in line
+            line for line in said.splitlines() if line.startswith("unusable: ") and name in line
         ]
         assert len(told) == (name in bad), told
     originals = [Path(row.extra["original"]).name for row in rows]

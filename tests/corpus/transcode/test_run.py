@@ -141,15 +141,15 @@ def test_bad_videos_are_named_once_with_their_reason_and_counted(tmp_path):
     (line,) = err.splitlines()
     assert f"{len(broken)} of {len(broken) + 1} rows have a video that cannot be used" in line
     assert "--max-bad 0.1" in line
-    told = [line for line in out.splitlines() if line.startswith("left out: ")]
+    told = [line for line in out.splitlines() if line.startswith("unusable: ")]
     for file in broken.values():
         (line,) = (line for line in told if str(file) in line)
-        assert line.count(str(file)) == 1 and len(line) > len(f"left out: {file}: ")
+        assert line.count(str(file)) == 1 and len(line) > len(f"unusable: {file}: ")
     assert not (tmp_path / "out" / "manifest.parquet").exists()
     # What was made is kept.
     code, out, err = transcode(tmp_path, *FAST, "--max-bad", 0.95)
     assert (code, err) == (0, "")
-    assert f"0 clips made, 0.0/s; 1 from before; {len(broken)} bad; 1 left out" in out
+    assert f"0 clips made, 0.0/s; 1 from before; {len(broken)} unusable; 1 left out" in out
     assert len(read_manifest(tmp_path / "out" / "manifest.parquet")) == 1
 
 
@@ -237,7 +237,7 @@ def killed_until_done(folder, what, options, made, step):
             return kills
 
 
-@pytest.mark.soak  # the mechanism is that of `ivn data shard`, which is killed in every run
+@pytest.mark.soak  # the mechanism is killed at any time in tests/test_durable.py
 def test_killed_at_any_time_the_same_command_goes_on_to_the_same_files(tmp_path):
     copies(tmp_path, 18, noise(12))
     options = ("--short", "32")
@@ -305,8 +305,8 @@ def test_a_full_or_read_only_disk_is_told_in_a_line_and_the_command_goes_on_late
     (full, again, new, resumed), left = json.loads(done.stdout.splitlines()[-1])
     for code, out, err in (full, again, new):
         assert code == 1 and err.count("\n") == 1 and err.startswith("ivn: "), err
-        assert "left out" not in out
-    assert "cannot be written (no space left on device)" in full[2]
+        assert "unusable" not in out
+    assert "cannot be written (no space left on device;" in full[2]
     assert "read-only file system" in again[2] and "read-only file system" in new[2]
-    assert not [name for name in left if name.endswith(".part")]
+    assert not [name for name in left if "/.tmp-" in f"/{name}"]
     assert resumed[0] == 0, resumed

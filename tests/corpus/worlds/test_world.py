@@ -175,7 +175,7 @@ def test_any_number_of_workers_renders_the_same_bit_for_bit(world, tmp_path):
     assert not set(digests(tmp_path / "other").values()) & set(digests(world).values())
 
 
-@pytest.mark.soak  # the mechanism is that of `ivn data shard`, which is killed in every run
+@pytest.mark.soak  # the mechanism is killed at any time in tests/test_durable.py
 def test_a_render_that_is_killed_goes_on_and_overwrites_nothing(world, tmp_path):
     out = tmp_path / "w"
     arguments = ["data", "render", "vizdoom", "--clips", "14", "--out", str(out), *OPTIONS]
@@ -189,12 +189,12 @@ def test_a_render_that_is_killed_goes_on_and_overwrites_nothing(world, tmp_path)
     before = {file: os.stat(file).st_mtime_ns for file in out.glob("MAP01/*.mp4")}
     assert not (out / "manifest.parquet").exists()
     assert 0 < len(before) < 14
-    (out / "MAP01" / "000099.mp4.1.part").write_bytes(b"cut off")
+    (out / "MAP01" / ".tmp-1-000099.mp4").write_bytes(b"cut off")
     code, said, err = command(*arguments)
     assert (code, err) == (0, "") and f"{14 - len(before)} clips rendered" in said
     assert {file: os.stat(file).st_mtime_ns for file in before} == before
     assert digests(out) == digests(world)
-    assert not list(out.glob("**/*.part"))
+    assert not list(out.glob("**/.tmp-*"))
     assert list_clips(out / "manifest.parquet")[5].labels["action"] == "strafe_left"
     # Nobody is left to render for the one that was killed.
     assert working and not [pid for pid in working if is_running(pid)]
