@@ -15,11 +15,6 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).parents[1]
 ROOMS = ["benchmarks", "ivn", "kernels"]
-# Folders and files whose fragments are counted and not yet refused. Whoever rewrites one removes
-# it here.
-EXEMPT = [
-    "ivn/ablation/run.py",
-]
 
 SECTION = re.compile(r"(Args|Attributes|Returns|Raises|Yields):$")
 ENTRY = re.compile(r"\*{0,2}[\w.]+(?:, \*{0,2}[\w.]+)*(?: \([^)]*\))?:(?: (?P<text>.*))?$")
@@ -85,13 +80,8 @@ def sentences(file: str, source: str) -> Iterator[Sentence]:
             yield Sentence(file, number + index, line, True, FRAGMENT.match(text) is not None)
 
 
-def is_exempt(file: str) -> bool:
-    """Returns whether ``file`` lies in a room that is yet to be rewritten."""
-    return any(file == room or file.startswith(f"{room}/") for room in EXEMPT)
-
-
 def main() -> int:
-    """Prints the fragments and their share; returns 1 if a room that is not exempt has one."""
+    """Prints the fragments and their share; returns 1 if there is one."""
     files = [file for room in ROOMS for file in sorted((ROOT / room).rglob("*.py"))]
     checked = [
         sentence
@@ -99,16 +89,15 @@ def main() -> int:
         for sentence in sentences(str(file.relative_to(ROOT)), file.read_text())
     ]
     fragments = [sentence for sentence in checked if sentence.is_fragment]
-    unreadable = [sentence for sentence in fragments if not is_exempt(sentence.file)]
-    for sentence in fragments if "--all" in sys.argv else unreadable:
+    for sentence in fragments:
         print(f"{sentence.file}:{sentence.line}: {sentence.text}")
     for kind, is_entry in [("entries", True), ("first lines", False)]:
         total = sum(sentence.is_entry == is_entry for sentence in checked)
         wrong = sum(sentence.is_entry == is_entry for sentence in fragments)
         print(f"{wrong} of {total} {kind} are fragments ({wrong / max(total, 1):.1%})")
-    if unreadable:
+    if fragments:
         print("Write a noun phrase or a sentence that can be read without the name before it.")
-    return 1 if unreadable else 0
+    return 1 if fragments else 0
 
 
 if __name__ == "__main__":

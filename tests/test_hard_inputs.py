@@ -217,7 +217,7 @@ def test_settings_that_cannot_work_are_refused_by_name(tmp_path, stage1, change,
     ("change", "words"),
     [
         ("stage.size=60", "stage.size is 60, expected a multiple of model.encoder.patch_size 14"),
-        ("model.decoder.width=0", "width 0: expected at least 1"),
+        ("model.decoder.width=0", "model.decoder.width is 0, expected at least 1"),
         ("model.decoder.kind=latent", "decoder of pixels"),
         ("stage.mask=frame_difference", "needs 2 frames or more, not 1"),
     ],

@@ -31,13 +31,14 @@ _FORMAT = 2  # of it
 
 
 def ablate(options: Ablate) -> int:
-    """Run every row with every seed, as far as that was not done before.
+    """Runs every row with every seed that was not done before.
 
     Returns:
-        0; 1 where a row failed; that of a run that was stopped, after which the same call goes on.
+        The exit code: 0, 1 if a row failed, or the code of a run that was stopped, after which the
+        same call continues.
 
     Raises:
-        RunError, DataError, ConfigError, OSError: what is wrong, in a line.
+        RunError, DataError, ConfigError, OSError: a row, its data or its settings cannot be used.
     """
     if options.seeds < 1:
         raise RunError(f"{options.seeds} seeds, expected at least 1")
