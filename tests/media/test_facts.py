@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ivn.corpus.check.decoding import check_one
-from ivn.corpus.index.probing import Look
+from ivn.corpus.index.probing import FactsReader
 from ivn.data.manifest.parquet import Row
 from ivn.errors import DecodeError
 from ivn.media.decode import decode
@@ -98,7 +98,7 @@ def test_a_member_has_the_facts_and_the_hash_of_the_file(tmp_path):
     assert read_facts(member) == read_facts(file)
     assert read_facts(replace(member, offset=0, size=0)) == replace(read_facts(file), bytes=0)
     assert hash_of(member) == hash_of(file) == f"sha256:{hashlib.sha256(data).hexdigest()}"
-    assert Look(facts=False, hashed=True)(member) == {"hash": hash_of(file)}
+    assert FactsReader(facts=False, hashed=True)(member) == {"hash": hash_of(file)}
     with pytest.raises(DecodeError, match="index it anew"):
         read_facts(replace(member, size=len(data) - 1))
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from ivn.corpus.index.probing import Look
+from ivn.corpus.index.probing import FactsReader
 from ivn.corpus.progress import watching
 from ivn.corpus.resumable import Passed
 from ivn.data.manifest.parquet import Row
@@ -118,7 +118,7 @@ def test_files_with_several_streams_or_a_clock_that_jumps_back_are_named():
     console = Console(file=io.StringIO(), soft_wrap=True)
     with watching(console, total=None) as report:
         for name in ("plain.mp4", "two-sizes.mp4", "clock-restarts.ts", "mirrored.mp4"):
-            columns = Look(facts=True, hashed=False)(Source(str(CASES / name)))
+            columns = FactsReader(facts=True, hashed=False)(Source(str(CASES / name)))
             report(Passed(), Row(name, **columns))
     # A bar that is no terminal's may end in an empty line.
     assert console.file.getvalue().rstrip("\n").splitlines() == [
