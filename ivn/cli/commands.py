@@ -1,8 +1,8 @@
 """All commands: options and function of each."""
 
+import importlib.util
+
 from ivn.ablation.options import Ablate
-from ivn.benchmarks.decode.options import BenchDecode
-from ivn.benchmarks.ops.options import BenchOps
 from ivn.corpus.check.options import Check
 from ivn.corpus.index.options import Index
 from ivn.corpus.mix.options import Mix
@@ -39,13 +39,25 @@ _EVALUATE = Group(
         "motion": Command(Motion, "ivn.evaluate.command:run_motion"),
     },
 )
-_BENCH = Group(
-    "Measure how fast things are on this machine.",
-    {
+
+
+def _benchmarks() -> dict[str, Group]:
+    """Returns the group of benchmarks, unless Python has found a checkout that is not installed.
+
+    Such a checkout has no ``ivn.benchmarks``; ``ivn doctor``, which names the remedy, still runs.
+    """
+    if importlib.util.find_spec("ivn.benchmarks") is None:
+        return {}
+    from ivn.benchmarks.decode.options import BenchDecode
+    from ivn.benchmarks.ops.options import BenchOps
+
+    commands = {
         "ops": Command(BenchOps, "ivn.benchmarks.ops.run:bench"),
         "decode": Command(BenchDecode, "ivn.benchmarks.decode.bench_decode:bench"),
-    },
-)
+    }
+    return {"bench": Group("Measure how fast things are on this machine.", commands)}
+
+
 IVN = Group(
     "Pretrain video encoders from raw, unlabelled video. ivn --version prints the version.",
     {
@@ -58,7 +70,7 @@ IVN = Group(
         "evaluate": _EVALUATE,
         "predict": Command(Predict, "ivn.evaluate.command:run_predict"),
         "report": Command(Report, "ivn.report.collect.write:report"),
-        "bench": _BENCH,
+        **_benchmarks(),
         "doctor": Command(Doctor, "ivn.cli.machine:run_doctor"),
     },
 )
