@@ -24,7 +24,7 @@ IMPORT_FAILURES = (ImportError, OSError, RuntimeError)  # torchcodec: RuntimeErr
 
 
 @dataclass(frozen=True)
-class Check:
+class Diagnosis:
     """One checked part.
 
     Attributes:
@@ -61,15 +61,15 @@ def doctor(*, json: bool = False) -> int:
     return 0 if works else 1
 
 
-def report() -> list[Check]:
+def report() -> list[Diagnosis]:
     """Returns every check, after loading the packages that it tests."""
     groups = (_core, _devices, _kernels, _decoders, _attention, _extras)
     return [check for group in groups for check in group()]
 
 
-def _core() -> Iterator[Check]:
-    yield Check("core", "ivn", True, _version("ivn") or "not installed, run from its source")
-    yield Check("core", "Python", True, f"{platform.python_version()} on {platform.platform()}")
+def _core() -> Iterator[Diagnosis]:
+    yield Diagnosis("core", "ivn", True, _version("ivn") or "not installed, run from its source")
+    yield Diagnosis("core", "Python", True, f"{platform.python_version()} on {platform.platform()}")
     yield _torch()
     yield _package("core", "numpy", core=True)
     yield _package("core", "safetensors", core=True)
@@ -77,7 +77,7 @@ def _core() -> Iterator[Check]:
     yield _library_on("cpu")
 
 
-def _torch() -> Check:
+def _torch() -> Diagnosis:
     check = _package("core", "torch", core=True, fix="pip install 'torch>=2.11'")
     numbers = re.match(r"(\d+)\.(\d+)", check.detail)
     if check.usable and numbers and tuple(map(int, numbers.groups())) < OLDEST_TORCH:
@@ -86,21 +86,21 @@ def _torch() -> Check:
     return check
 
 
-def _devices() -> Iterator[Check]:
+def _devices() -> Iterator[Diagnosis]:
     torch = _loaded("torch")
     threads = f"{torch.get_num_threads()} threads, " if torch else ""
-    yield Check("devices", "CPU", True, f"{threads}{os.cpu_count()} logical cores")
+    yield Diagnosis("devices", "CPU", True, f"{threads}{os.cpu_count()} logical cores")
     if not _gpus():
         driver = _driver()
         why = f"driver {driver}, but torch sees no device" if driver else "no driver, no device"
         fix = "where there is an NVIDIA GPU: make `nvidia-smi` list it, then install a CUDA torch"
-        yield Check("devices", "GPU", False, why, fix)
+        yield Diagnosis("devices", "GPU", False, why, fix)
     for name, major, minor, gibibytes in _gpus():
         detail = f"{name}, {gibibytes:.0f} GiB, sm_{major}{minor}, driver {_driver() or 'unknown'}"
-        yield Check("devices", "GPU", True, detail)
+        yield Diagnosis("devices", "GPU", True, detail)
 
 
-def _kernels() -> Iterator[Check]:
+def _kernels() -> Iterator[Diagnosis]:
     yield _library_on("cuda")
     triton = _package("kernels", "Triton", module="triton", package="triton")
     if triton.usable and not _gpus():
@@ -109,7 +109,7 @@ def _kernels() -> Iterator[Check]:
     yield triton
 
 
-def _decoders() -> Iterator[Check]:
+def _decoders() -> Iterator[Diagnosis]:
     # PyAV, the one that needs nothing else, is listed with the core.
     fix = "pip install 'ivn[torchcodec]'; apt-get install ffmpeg"
     yield _package("decoders", "torchcodec", fix=fix)
@@ -117,13 +117,13 @@ def _decoders() -> Iterator[Check]:
     yield dataclasses.replace(dali, fix="" if dali.usable else "pip install 'ivn[dali]'")
     try:
         ctypes.CDLL("libnvcuvid.so.1")
-        yield Check("decoders", "libnvcuvid", True, "the driver's video decoder, for DALI")
+        yield Diagnosis("decoders", "libnvcuvid", True, "the driver's video decoder, for DALI")
     except OSError as error:
         fix = "in a container: set NVIDIA_DRIVER_CAPABILITIES=compute,utility,video"
-        yield Check("decoders", "libnvcuvid", False, str(error), fix if _gpus() else GET_GPU)
+        yield Diagnosis("decoders", "libnvcuvid", False, str(error), fix if _gpus() else GET_GPU)
 
 
-def _attention() -> Iterator[Check]:
+def _attention() -> Iterator[Diagnosis]:
     yield _package("attention", "SDPA, the one in use", module="torch", package="torch")
     flex = "torch.nn.attention.flex_attention"
     yield _on_gpu(_package("attention", "FlexAttention", module=flex, package="torch"))
@@ -134,7 +134,7 @@ def _attention() -> Iterator[Check]:
     yield _on_gpu(xformers)
 
 
-def _extras() -> Iterator[Check]:
+def _extras() -> Iterator[Diagnosis]:
     hub = "pip install 'ivn[hf]'"
     name = "transformers (SigLIP, VideoMAE, V-JEPA 2, ModernBERT)"
     yield _package("extras", name, module="transformers", fix=hub)
@@ -161,7 +161,7 @@ def _extras() -> Iterator[Check]:
 
 def _package(
     group: str, name: str, *, module: str = "", package: str = "", fix: str = "", core: bool = False
-) -> Check:
+) -> Diagnosis:
     module = module or name
     package = package or module.replace("_", "-")
     fix = fix or f"pip install {package}"
@@ -174,13 +174,13 @@ def _package(
             if installed
             else ("not installed")
         )
-        return Check(group, name, False, why, fix, core)
-    return Check(
+        return Diagnosis(group, name, False, why, fix, core)
+    return Diagnosis(
         group, name, True, _version(package) or getattr(loaded, "__version__", ""), "", core
     )
 
 
-def _on_gpu(check: Check) -> Check:
+def _on_gpu(check: Diagnosis) -> Diagnosis:
     if check.usable and not _gpus():
         return dataclasses.replace(
             check, usable=False, detail=f"{check.detail}, but {NO_GPU}", fix=GET_GPU
@@ -188,17 +188,17 @@ def _on_gpu(check: Check) -> Check:
     return check
 
 
-def _library_on(device: str) -> Check:
+def _library_on(device: str) -> Diagnosis:
     """Checks whether ``libivn.so`` computes correctly on ``device``, and how it was built."""
     group, core = ("core", True) if device == "cpu" else ("kernels", False)
     name = f"libivn.so on {device.upper()}"
     torch = _loaded("torch")
     if torch is None:
-        return Check(group, name, False, "needs torch", "pip install 'torch>=2.11'", core)
+        return Diagnosis(group, name, False, "needs torch", "pip install 'torch>=2.11'", core)
     from ivn.ops import _library, gather_tokens
 
-    def failed(why: str, fix: str) -> Check:
-        return Check(group, name, False, why, fix, core)
+    def failed(why: str, fix: str) -> Diagnosis:
+        return Diagnosis(group, name, False, why, fix, core)
 
     try:
         build = _library.build()
@@ -224,7 +224,7 @@ def _library_on(device: str) -> Check:
         if device == "cuda":
             fix = f"update the driver, or CUDAARCHS=<the GPU's, as in 90> {fix}"
         return failed(_first_line(error), fix)
-    return Check(group, name, True, detail, "", core)
+    return Diagnosis(group, name, True, detail, "", core)
 
 
 def _gpus() -> list[tuple[str, int, int, float]]:
@@ -264,13 +264,13 @@ def _first_line(error: Exception) -> str:
     return (str(error) or type(error).__name__).splitlines()[0]
 
 
-def _line(check: Check) -> str:
+def _line(check: Diagnosis) -> str:
     mark = "yes" if check.usable else "NO " if check.core else "no "
     fix = f"; to fix: {check.fix}" if check.fix else ""
     return f"{mark}  {check.group:<9}  {check.name}: {check.detail}{fix}"
 
 
-def _print_table(checks: list[Check]) -> None:
+def _print_table(checks: list[Diagnosis]) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text

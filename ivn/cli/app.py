@@ -44,7 +44,7 @@ class Command:
 
 
 @dataclass(frozen=True)
-class Group:
+class CommandGroup:
     """Commands below one word.
 
     Attributes:
@@ -53,10 +53,10 @@ class Group:
     """
 
     summary: str
-    commands: Mapping[str, "Command | Group"]
+    commands: Mapping[str, "Command | CommandGroup"]
 
 
-def read(group: Group, prog: str, arguments: Sequence[str]) -> tuple[Command, Any]:
+def read(group: CommandGroup, prog: str, arguments: Sequence[str]) -> tuple[Command, Any]:
     """Returns the command that was typed, and its options.
 
     Args:
@@ -77,7 +77,7 @@ def read(group: Group, prog: str, arguments: Sequence[str]) -> tuple[Command, An
             f"no command {name!r}, expected {prog} and one of {', '.join(group.commands)}"
         )
     below, prog = group.commands[name], f"{prog} {name}"
-    if isinstance(below, Group):
+    if isinstance(below, CommandGroup):
         return read(below, prog, rest)
     try:
         form = tyro.cli(_form(below.options), prog=prog, args=rest)
@@ -95,7 +95,7 @@ def _print_notes(options: Any) -> None:
         print(f"\n{textwrap.fill(note, width, break_on_hyphens=False)}")
 
 
-def _listing(group: Group) -> tyro.extras.SubcommandApp:
+def _listing(group: CommandGroup) -> tyro.extras.SubcommandApp:
     """The commands without their options, for the help of a group."""
     app = tyro.extras.SubcommandApp()
     for name, below in group.commands.items():

@@ -14,12 +14,12 @@ from ivn.evaluate.options import Classify, Motion, Predict, Retrieve
 from ivn.report.contact.options import View
 from ivn.report.options import Report
 
-from .app import Command, Group
+from .app import Command, CommandGroup
 from .config import ShowConfig
 from .machine import Demo, Doctor
 from .pretrain import Pretrain
 
-_DATA = Group(
+_DATA = CommandGroup(
     "Prepare videos before anything is trained.",
     {
         "render": Command(Render, "ivn.corpus.worlds.command:render_world"),
@@ -31,7 +31,7 @@ _DATA = Group(
         "view": Command(View, "ivn.report.contact.command:view"),
     },
 )
-_EVALUATE = Group(
+_EVALUATE = CommandGroup(
     "Measure what frozen encoders have learnt, beside baselines.",
     {
         "classify": Command(Classify, "ivn.evaluate.command:run_classify"),
@@ -41,7 +41,7 @@ _EVALUATE = Group(
 )
 
 
-def _benchmarks() -> dict[str, Group]:
+def _benchmarks() -> dict[str, CommandGroup]:
     """Returns the group of benchmarks, unless Python has found a checkout that is not installed.
 
     Such a checkout has no ``ivn.benchmarks``; ``ivn doctor``, which names the remedy, still runs.
@@ -55,10 +55,10 @@ def _benchmarks() -> dict[str, Group]:
         "ops": Command(BenchOps, "ivn.benchmarks.ops.run:bench"),
         "decode": Command(BenchDecode, "ivn.benchmarks.decode.bench_decode:bench"),
     }
-    return {"bench": Group("Measure how fast things are on this machine.", commands)}
+    return {"bench": CommandGroup("Measure how fast things are on this machine.", commands)}
 
 
-IVN = Group(
+IVN = CommandGroup(
     "Pretrain video encoders from raw, unlabelled video. ivn --version prints the version.",
     {
         "pretrain": Command(Pretrain, "ivn.cli.pretrain:pretrain"),

@@ -16,7 +16,7 @@ from typing import Any, Literal, get_args, get_origin
 from ivn import docstring
 from ivn.options import Spec, flat, specs
 
-from .app import Command, Group
+from .app import Command, CommandGroup
 from .commands import IVN
 
 _WIDTH = 100
@@ -71,15 +71,15 @@ _SPECIAL = re.compile(
 )
 
 
-def document(group: Group = IVN, prog: str = "ivn") -> str:
+def document(group: CommandGroup = IVN, prog: str = "ivn") -> str:
     """Returns the text of docs/cli.md."""
     return "\n".join([_HEAD, *_group(group, prog, "##"), _TAIL])
 
 
-def _group(group: Group, prog: str, level: str) -> Iterator[str]:
+def _group(group: CommandGroup, prog: str, level: str) -> Iterator[str]:
     for word, below in group.commands.items():
         name = f"{prog} {word}"
-        if isinstance(below, Group):
+        if isinstance(below, CommandGroup):
             yield f"{level} {name}\n\n{below.summary} Each of its commands has its own `--help`.\n"
             yield from _group(below, name, f"{level}#")
         else:
@@ -171,10 +171,10 @@ def _marked(text: str) -> str:
     return _SPECIAL.sub(mark, re.sub(rf"\b(?:{'|'.join(_names(IVN, 'ivn'))})\b", r"`\g<0>`", text))
 
 
-def _names(group: Group, prog: str) -> Iterator[str]:
+def _names(group: CommandGroup, prog: str) -> Iterator[str]:
     """The names of all commands, longer ones first."""
     for word, below in group.commands.items():
-        if isinstance(below, Group):
+        if isinstance(below, CommandGroup):
             yield from _names(below, f"{prog} {word}")
         yield f"{prog} {word}"
 

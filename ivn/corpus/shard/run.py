@@ -12,7 +12,7 @@ from typing import IO
 
 from ivn.corpus.pool import in_processes
 from ivn.corpus.shard.index import keys_of, rows_of
-from ivn.corpus.shard.tar import PackedClip, Shard, verify
+from ivn.corpus.shard.tar import PackedClip, ShardFile, verify
 from ivn.corpus.transcode.clip import ClipTask, Made, Moved, made_row, make
 from ivn.corpus.transcode.encoding import Encoding
 from ivn.corpus.transcode.run import (
@@ -210,7 +210,7 @@ def _pack(out: Path, number: int, samples: Iterator[_ShardSample], size: int) ->
         # A tar behind one that was removed is there, and is written again.
         with new_file(path, overwrite=True) as written:
             with written.open("wb") as file:
-                tar = Shard(file)
+                tar = ShardFile(file)
                 packed = [_add(tar, first)]
                 while tar.written < size and (sample := next(samples, None)) is not None:
                     packed.append(_add(tar, sample))
@@ -220,5 +220,5 @@ def _pack(out: Path, number: int, samples: Iterator[_ShardSample], size: int) ->
         number += 1
 
 
-def _add(tar: Shard, sample: _ShardSample) -> PackedClip:
+def _add(tar: ShardFile, sample: _ShardSample) -> PackedClip:
     return tar.add(sample.key, sample.suffix, sample.clip, sample.size, sample.rows)

@@ -38,7 +38,7 @@ class PackedClip:
     hash: str
 
 
-class Shard:
+class ShardFile:
     """A tar that is being written.
 
     Args:

@@ -9,7 +9,7 @@ import tarfile
 import pytest
 import torch
 
-from ivn.corpus.shard.tar import PackedClip, Shard, verify
+from ivn.corpus.shard.tar import PackedClip, ShardFile, verify
 from ivn.data.manifest.parquet import Row, read_manifest, read_rows, write_manifest
 from ivn.errors import DataError
 from ivn.media.decode import decode
@@ -263,7 +263,7 @@ def test_clips_of_some_frames_are_read_by_our_reader(tmp_path):
 
 def test_a_tar_that_is_not_as_it_was_written_is_found(tmp_path):
     with (tmp_path / "a.tar").open("wb") as file:
-        tar = Shard(file)
+        tar = ShardFile(file)
         packed = [tar.add("1", ".mp4", io.BytesIO(b"x" * 700), 700, [Row("a")])]
         tar.close()
     verify(tmp_path / "a.tar", packed)
