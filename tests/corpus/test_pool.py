@@ -88,7 +88,7 @@ def test_a_slow_item_does_not_hold_up_the_others():
 
     first = next(in_processes(nap, items(), workers=2, seconds=10))
     assert first.value != os.getpid()
-    assert first.seconds >= 1.5
+    assert first.seconds > 1.49  # a sleep may end microseconds early by another clock
     assert len(taken) == 40, f"the other worker waited ({time.monotonic() - started} s)"
 
 
