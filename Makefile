@@ -12,7 +12,6 @@ timed = @echo '$(2)'; start=$$(date +%s); $(2) && echo "== $(1) took $$(($$(date
 .PHONY: demo test check lint soak minimum wheel profile clean install-demo install-test in-place
 
 demo: install-demo
-	rm -rf $(OUT)
 	$(call timed,demo,$(BIN)/ivn demo --out $(OUT))
 
 # Two processes of one thread each: on two cores quicker than one process of two threads.
@@ -96,4 +95,4 @@ profile: $(BIN)/ruff
 	$(BIN)/python benchmarks/harness/tables.py
 
 clean:
-	rm -rf build dist *.egg-info ivn/libivn.so $(OUT)
+	rm -rf build dist *.egg-info ivn/libivn.so ivn-demo

@@ -202,7 +202,7 @@ def _listed(data: str) -> Sequence[Source]:
 
 
 def _twin(run: str, frozen: Frozen, device: str) -> Frozen:
-    """The encoder of a run as it was before its first step, had it begun at random."""
+    """Returns the encoder of a run with the random weights that the run's seed gives."""
     config = read(Path(run) / folder.CONFIG)
     encoder = build_encoder(config.model.encoder, seed=config.data.seed).to(device)
     return FrozenEncoder(f"{run}, random weights", encoder, frozen.spec)

@@ -73,10 +73,10 @@ class Classify(Labelled):
     $ ivn evaluate classify --encoder RUN hf:FOLDER --data LIST --test LIST --heads meanquery
 
     A video is judged by heads that saw no video of its group, file or content. Beside the encoders
-    stand statistics of the raw pixels, and for a run the encoder that it began as, for timm: and
-    hf: the same network with random weights. If any video has several labels, separated by ";",
+    stand statistics of the raw pixels and, for a run, timm: and hf:, the same network with random
+    weights. If any video has several labels, separated by ";",
     each label is predicted by itself and scored by its average precision. See
-    docs/guides/evaluation.md for how videos are split and heads are fitted.
+    docs/method.md#evaluation-ivnevaluate for how videos are split and heads are fitted.
 
     The last line printed is the result as JSON; with several labels per video it has map and ap
     instead of top1 and confusion. The folder of the result holds result.json, confusion.csv and
@@ -118,8 +118,8 @@ class Retrieve(Labelled):
     """Measure how often the nearest videos of other groups are of the same class.
     $ ivn evaluate retrieve --encoder RUN --data LIST --label NAME
 
-    Nothing is trained. Beside the encoders stand statistics of the raw pixels, and for a run the
-    encoder that it began as, for timm: and hf: the same network with random weights. The last line
+    Nothing is trained. Beside the encoders stand statistics of the raw pixels and, for a run, timm:
+    and hf:, the same network with random weights. The last line
     printed is the result as JSON. Unusable videos are named, left out and counted.
     """
 
@@ -131,8 +131,8 @@ class Motion(Evaluation):
 
     The camera moves over frames of the data or, without --data, over bundled clips and drawn
     scenes, as in the demo; no scene is in training and test alike. It needs pip install
-    "ivn[demo]". Beside the encoders stand statistics of the raw pixels, and for a run the encoder
-    that it began as, for timm: and hf: the same network with random weights. See
+    "ivn[demo]". Beside the encoders stand statistics of the raw pixels and, for a run, timm:
+    and hf:, the same network with random weights. See
     docs/method.md#camera-motion.
     The last line printed is the result as JSON.
 

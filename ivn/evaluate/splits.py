@@ -115,7 +115,7 @@ def check_apart(
 def folds_of(
     groups: np.ndarray, labels: np.ndarray, folds: int, *, seed: int, every_class: bool = True
 ) -> np.ndarray:
-    """Returns the fold of each video, int64 ``[n]`` in ``[0, folds)``; no group is parted.
+    """Returns the fold of each video, int64 ``[n]`` in ``[0, folds)``; no group is split.
 
     Groups are dealt out one by one, the most uneven first, each to the fold where it leaves the
     classes most evenly spread.

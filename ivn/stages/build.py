@@ -13,14 +13,11 @@ from ivn.model.model import ModelConfig
 from ivn.model.predictor import load_pretrained
 from ivn.model.weights import read_encoder, read_model, recorded
 
-from . import stage1, stage2
+from . import stage1, stage2  # noqa: F401 - importing a stage makes its config known
 from .stage import Stage, StageConfig
 from .teachers import STUDENT, TEACHER
 
 __all__ = ["Stage", "StageConfig", "Start", "build_stage", "fitting_teacher", "initialise"]
-
-# Importing them makes their configs known.
-STAGES = (stage1, stage2)
 
 # What may differ between a stage and the weights that it starts from.
 _NO_SIZES = ("drop_path", "layer_scale", "residual_dtype", "init", "source")

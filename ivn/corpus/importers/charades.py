@@ -1,7 +1,7 @@
 """Charades: a csv a split and the classes; Charades-STA: a text of sentences with their times.
 
 The csv has ``id``, ``subject`` (the person: the group), ``scene``, ``script``, ``descriptions``
-(parted by ";"), ``actions`` (``c077 12.10 18.00;...``) and more; Charades_v1_classes.txt has
+(separated by ";"), ``actions`` (``c077 12.10 18.00;...``) and more; Charades_v1_classes.txt has
 ``c077 Putting a pillow somewhere``. Videos are ``ID.mp4``.
 https://prior.allenai.org/projects/data/charades/README.txt. Charades-STA has ``ID start
 end##sentence`` a line (open-mmlab/mmaction2, tools/data/charades-sta on GitHub).

@@ -40,7 +40,7 @@ def read_videomae(files: Sequence[Path], videos: Videos) -> Iterator[Row]:
 
 
 def read_vjepa(files: Sequence[Path], videos: Videos) -> Iterator[Row]:
-    """Yields rows of ``path label``, parted by a space."""
+    """Yields rows of ``path label``, separated by a space."""
     for file in files:
         for place, line in read_lines(file):
             words = line.rsplit(maxsplit=1)

@@ -2,7 +2,7 @@
 
 A video has ``video_id`` (``video0``, also the name of its file), ``category``, ``url``, ``split``
 and the times at which it was cut from the url; a sentence has ``video_id`` and ``caption`` (the
-set's own readme.txt, MSR-VTT 10K). category.txt has a name and a number a line, parted by a tab.
+set's own readme.txt, MSR-VTT 10K). category.txt has a name and a number a line, separated by a tab.
 Files are the cut clips; YouTube's id is the group.
 """
 

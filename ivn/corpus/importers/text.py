@@ -98,15 +98,6 @@ def read_fields(file: Path, delimiter: str = ",") -> Iterator[tuple[RecordPlace,
         yield place, [field.strip() for field in fields]
 
 
-def read_header(file: Path, needed: Sequence[str]) -> list[str]:
-    """Returns the fields of the first row, by the delimiter that gives the needed columns.
-
-    Raises:
-        DataError: the file cannot be read, is no UTF-8 text, or has quotes that make no sense.
-    """
-    return next((fields for _, fields in read_fields(file, _mark_of(file, needed))), [])
-
-
 def _mark_of(file: Path, needed: Sequence[str]) -> str:
     """Returns the delimiter; programs of many countries write semicolons into a csv."""
     for delimiter in DELIMITERS:

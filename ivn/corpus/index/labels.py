@@ -99,7 +99,7 @@ def _seconds(value: Any) -> float | None:
 
 
 def _words(value: Any) -> str | None:
-    """Returns a label's value, several parted by ";"; "" for no value, None for another kind."""
+    """Returns a label's value, several separated by ";"; "" for no value, None for another kind."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     if isinstance(value, (str, int, float)):

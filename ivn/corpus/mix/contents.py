@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ivn.corpus.mix.answers import Answers
-from ivn.corpus.mix.phash import frame_hashes, key_frame_numbers, to_text
+from ivn.corpus.mix.phash import frame_hashes, hashed_frame_numbers, to_text
 from ivn.corpus.pool import in_processes
 from ivn.media.decode import decode
 from ivn.media.source import Source
@@ -35,7 +35,7 @@ def perceptual_hash(source: Source) -> str:
     Raises:
         DecodeError: the clip cannot be decoded.
     """
-    frames = decode(source, key_frame_numbers)
+    frames = decode(source, hashed_frame_numbers)
     return to_text(frame_hashes(frames))
 
 

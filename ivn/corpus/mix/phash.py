@@ -4,8 +4,8 @@ The frames are the middles of eight equal parts. Each is made grey and 32 x 32 p
 discrete cosine transform the 8 x 8 lowest frequencies but the mean are kept, a bit each: whether it
 is above their median (C. Zauner, Implementation and benchmarking of perceptual image hash
 functions, 2010, section 3.2). Another codec, bit rate or size changes a few of the bits; another
-picture half of them. As text: for each frame 16 hexadecimal digits, parted by spaces, or "-" for a
-frame that shows next to nothing, such as a black one.
+picture half of them. As text: for each frame 16 hexadecimal digits, separated by spaces, or "-" for
+a frame that shows next to nothing, such as a black one.
 """
 
 from array import array
@@ -28,7 +28,7 @@ _BLANK = 6.0
 _ABSENT = 1 << BITS
 
 
-def key_frame_numbers(total: int) -> list[int]:
+def hashed_frame_numbers(total: int) -> list[int]:
     """Returns the middles of eight equal parts of ``total`` frames; of few, some repeat."""
     return [(2 * part + 1) * total // (2 * FRAMES) for part in range(FRAMES)]
 

@@ -52,7 +52,7 @@ class Row:
         keyframe_seconds: mean time between key frames, in seconds.
         bytes: size of the video; for a member of a tar, its own size.
         hash: hash of the video's bytes: ``sha256:`` and 64 hexadecimal digits.
-        phash: perceptual hash of some key frames.
+        phash: perceptual hash of eight frames, evenly spread.
         status: "" for a video that was not checked, "ok" for a usable one, otherwise the reason why
             it is unusable.
         decoder: name of the back end that fits the video; "" where the reader decides.

@@ -7,7 +7,7 @@ from ivn.corpus.mix.phash import (
     FRAMES,
     frame_hashes,
     from_text,
-    key_frame_numbers,
+    hashed_frame_numbers,
     thumbnails,
     to_text,
 )
@@ -24,9 +24,9 @@ def bits_apart(one, other):
 
 
 def test_key_frames_are_the_middles_of_equal_parts():
-    assert key_frame_numbers(80) == [5, 15, 25, 35, 45, 55, 65, 75]
-    assert key_frame_numbers(1) == [0] * FRAMES
-    assert key_frame_numbers(3) == [0, 0, 0, 1, 1, 2, 2, 2]
+    assert hashed_frame_numbers(80) == [5, 15, 25, 35, 45, 55, 65, 75]
+    assert hashed_frame_numbers(1) == [0] * FRAMES
+    assert hashed_frame_numbers(3) == [0, 0, 0, 1, 1, 2, 2, 2]
 
 
 def test_the_bits_are_those_of_the_cosine_transform_by_its_definition():
@@ -79,9 +79,9 @@ def test_text_is_read_back_and_other_text_refused():
 def test_a_bad_small_copy_differs_in_few_bits_and_another_scene_in_many(tmp_path):
     by_scene = {}
     for clip in BUNDLED:
-        frames = decode(clip, key_frame_numbers)
+        frames = decode(clip, hashed_frame_numbers)
         by_scene[clip.stem] = frame_hashes(frames)
     clip = next(c for c in BUNDLED if c.suffix == ".mp4")
     copy = encoded_anew(clip, tmp_path / "copy.mp4", scale=0.5, crf=38)
-    again = frame_hashes(decode(copy, key_frame_numbers))
+    again = frame_hashes(decode(copy, hashed_frame_numbers))
     assert max(bits_apart(again, by_scene[clip.stem])) <= 8
