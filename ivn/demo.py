@@ -187,8 +187,8 @@ def draw(first: Opened, out: Path, sizes: Sizes) -> Path:
 def measure(first: Opened, run_dir: Path, sizes: Sizes) -> results.Result:
     """Returns how well frozen features tell camera motions apart, as ``ivn evaluate motion`` does.
 
-    The encoder after stage two stands beside one with random weights, and beside stage one's image
-    teacher, frame by frame and by its first frame alone: what a still picture gives away.
+    The encoder after stage two is compared with one of random weights and with stage one's image
+    teacher, which reads every frame, or the first frame alone, as a still picture.
 
     Args:
         first: the run of stage one.

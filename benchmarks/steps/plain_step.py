@@ -106,10 +106,6 @@ class PlainStep(ABC):
     def terms(self, draws: Draws) -> dict[str, Tensor]:
         """The mean of every term."""
 
-    def look(self) -> Targets:
-        """The image teacher's answer, of a stage that has one."""
-        raise NotImplementedError
-
     def mask(self, attention: Tensor, view: int = 0) -> Tensor:
         """A view's visible tokens as booleans ``[B, N]``; drawn as the stage does."""
         grid = self.model.grid(self.video)
