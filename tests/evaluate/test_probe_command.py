@@ -47,7 +47,7 @@ def test_predictions_are_those_that_were_judged(head, clips, tmp_path):
     from ivn.data.manifest.listing import list_clips
     from ivn.evaluate.heads import file as headfile
     from ivn.evaluate.heads.training import Training
-    from ivn.evaluate.tasks.classify import classify
+    from ivn.evaluate.tasks.classify.task import classify
     from ivn.load import load_frozen
 
     found = classify(

@@ -105,13 +105,11 @@ class LinearHead(Head):
 
 
 # Heads add no positions to tokens: what an image network knows of order stays what it is.
-class AttentiveHead(Head):
-    """One cross-attention with one learned query over all tokens, LayerNorm, one matrix.
+class TokenHead(Head):
+    """A kind of head that attends to all tokens.
 
-    It is the multi-head attention of ``torch.nn.MultiheadAttention``, of a query that is not
-    projected, over normalised tokens. With one query the key matrix can be applied to it instead
-    of to every token, and the value matrix to the weighted mean: the same numbers for ``C`` times
-    fewer operations, and the large products are shared by all heads.
+    Attributes:
+        heads: attention heads, A.
     """
 
     def __init__(self, shape: tuple[int, ...], classes: int) -> None:
@@ -121,6 +119,16 @@ class AttentiveHead(Head):
     @staticmethod
     def arranged(features: Tensor) -> Tensor:
         return features.flatten(1, -2)
+
+
+class AttentiveHead(TokenHead):
+    """One cross-attention with one learned query over all tokens, LayerNorm, one matrix.
+
+    It is the multi-head attention of ``torch.nn.MultiheadAttention``, of a query that is not
+    projected, over normalised tokens. With one query the key matrix can be applied to it instead
+    of to every token, and the value matrix to the weighted mean: the same numbers for ``C`` times
+    fewer operations, and the large products are shared by all heads.
+    """
 
     def starts(self) -> dict[str, InitialValue]:
         C, K = self.shape[-1], self.classes
@@ -155,21 +163,13 @@ class AttentiveHead(Head):
         return 4 * self.heads * (self.shape[0] + self.shape[1])
 
 
-class Attentive4Head(Head):
+class Attentive4Head(TokenHead):
     """V-JEPA 2's attentive classifier: three self-attention blocks, then a cross-attention block.
 
     Assran et al., "V-JEPA 2", 2025. Blocks are pre-norm, their MLPs four times as wide; the
     cross-attention has one learned query, no output projection, and an MLP too. Output projections
     of deeper blocks start smaller.
     """
-
-    def __init__(self, shape: tuple[int, ...], classes: int) -> None:
-        super().__init__(shape, classes)
-        self.heads = attention_heads(shape[-1])
-
-    @staticmethod
-    def arranged(features: Tensor) -> Tensor:
-        return features.flatten(1, -2)
 
     def starts(self) -> dict[str, InitialValue]:
         C, hidden = self.shape[-1], _MLP_RATIO * self.shape[-1]

@@ -10,11 +10,10 @@ from typing import Any
 from ivn.config.presets import PRESETS
 from ivn.config.run import Config, differences, from_toml
 from ivn.errors import ConfigError
+from ivn.evaluate.results import PROBES, RESULT
 from ivn.report.page.content import Missing, Run, RunLog, Series, finite
 from ivn.train import checkpoint, folder
 
-PROBES = "probes"
-RESULT = "result.json"
 # Bytes of a result or of a run's record: a larger file is none.
 _LARGEST = 8 * 2**20
 _LONGEST = 1e6  # seconds of a step: beyond this a log was not written by training
@@ -29,8 +28,7 @@ def read_run(path: Path) -> tuple[Run, Config | None, dict[str, Any]]:
     Raises:
         FileNotFoundError: the folder holds no run.
     """
-    if not (path / folder.CONFIG).is_file():
-        raise FileNotFoundError(f"{path} holds no run: expected {folder.CONFIG} in it")
+    folder.check_run(path)
     missing: list[Missing] = []
     text, config = _config(path, missing)
     source = _json(path / folder.SOURCE, "data and first weights", missing)

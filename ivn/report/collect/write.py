@@ -26,8 +26,7 @@ def report(options: Report) -> int:
     """
     paths = list(dict.fromkeys(map(Path, options.runs)))
     for path in paths:
-        if not (path / folder.CONFIG).is_file():
-            raise FileNotFoundError(f"{path} holds no run: expected {folder.CONFIG} in it")
+        folder.check_run(path)
     place = Path(options.out) if options.out else paths[0] / NAME
     check_place(place, named=bool(options.out))
     content = gather(paths, clips=options.clips)

@@ -13,8 +13,8 @@ from ivn.evaluate.features.views import grid, read_views
 from ivn.evaluate.heads.training import Training
 from ivn.evaluate.metrics import confusion, hits, per_class, share
 from ivn.evaluate.results import check_new, write
-from ivn.evaluate.table import classify_table
-from ivn.evaluate.tasks.classify import classify
+from ivn.evaluate.tasks.classify.table import classify_table
+from ivn.evaluate.tasks.classify.task import classify
 from ivn.media.source import Source
 from tests.evaluate.planted import Brightness, Pooled
 from tests.media.videos import write_video

@@ -82,10 +82,10 @@ def probe_motion(
 ) -> Result:
     """Returns how well a linear readout tells ten camera motions apart, encoder by encoder.
 
-    A picture gives ten clips, one per motion, that share their middle frame
-    (:mod:`ivn.evaluate.motion.clips`). The features are those of each time slot, averaged over
-    space, in time order; the readout is :func:`ivn.evaluate.linear.predict_held_out`, which judges
-    each clip by a classifier of other scenes.
+    A picture gives ten clips, one per motion, that share their middle frame (:mod:`.clips`). The
+    features are those of each time slot, averaged over space, in time order; the readout is
+    :func:`ivn.evaluate.linear.predict_held_out`, which judges each clip by a classifier of other
+    scenes.
 
     Args:
         frozen: encoders; each sees the same pictures, in clips of its own size.

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -62,7 +62,7 @@ def classify(
     label: str = "label",
     heads: Sequence[str] = ("linear", "knn"),
     pool: Pool = "mean",
-    tokens: Pool = "none",
+    tokens: Literal["all", "frames"] = "all",
     clips: int = 1,
     crops: int = 1,
     train_views: int = 1,
@@ -94,8 +94,8 @@ def classify(
         label: name of the label.
         heads: some of "linear", "knn", "attentive", "attentive4", "meanquery".
         pool: features that linear and knn read; they are flattened if they are no vector.
-        tokens: features that the heads with attention read: "none" for all tokens, "frames" for
-            their mean over space.
+        tokens: features that the heads with attention read: "all" tokens, or "frames" for their
+            mean over space.
         clips, crops: views of each tested video, whose probabilities are averaged.
         train_views: views of each training video: the central one, and random ones.
         folds: number of folds of the split.
@@ -251,7 +251,8 @@ def _needed(data: Data, views: int, learn: Sequence[int], judge: Sequence[int]) 
     return needed
 
 
-def _pool_of(kind: HeadKind, pool: Pool, tokens: Pool, baseline: Frozen | None) -> Pool:
+def _pool_of(kind: HeadKind, pool: Pool, tokens: str, baseline: Frozen | None) -> Pool:
     """Returns the pool that heads of a kind read; a baseline may have to take its nearest."""
-    own = pool if kind.name in ("linear", "knn") else tokens
+    every: Pool = "none" if tokens == "all" else "frames"
+    own = pool if kind.name in ("linear", "knn") else every
     return own if baseline is None else nearest_pool(baseline, own)
