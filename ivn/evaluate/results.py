@@ -40,7 +40,7 @@ class Facts(TypedDict, total=False):
         views: "clips" of each video, and "crops" of each of those.
         classes: names of the classes, in the order of ``confusion``.
         confusion: number of clips by true (row) and predicted class, also written to confusion.csv.
-        per_class: for each class "class" (its name), "n", and "top1" or "ap".
+        per_class: a row for each class: "class" (its name), "n", and "top1" or "ap".
     """
 
     n: Required[int]

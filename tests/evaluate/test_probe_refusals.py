@@ -93,6 +93,7 @@ def test_wrong_usage_is_one_line_and_exit_code_2(arguments, words):
 
 def test_what_is_not_there_is_one_line(clips, tmp_path):
     assert assert_one_line(classify(tmp_path / "no.csv"), "no such file") == 1
+    assert assert_one_line(classify(BUNDLED_CLIPS), "no labels at all; give a list with") == 1
     assert assert_one_line(classify(clips, encoder=["--encoder", "nothing"]), "no encoder") == 1
     code, said, err = command("predict", "x.mp4")
     assert (code, said) == (2, "") and "--head HEAD" in err
