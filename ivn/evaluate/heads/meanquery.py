@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .heads import STD, InitialValue, Parameters, TokenHead, stacked_linear, stacked_norm
+from .heads import STD, Grid, InitialValue, Parameters, TokenHead, stacked_linear, stacked_norm
 
 POOLED = 768
 _SCALE = 1e-3  # factor on the classifier's usual initial weights
@@ -27,6 +27,10 @@ class MeanQueryHead(TokenHead):
     Attributes:
         pooled: width of the pooled vector, P.
     """
+
+    # Rates from the paper's (2e-4 to 1e-3) to eight times the largest (the scale of its batch), and
+    # the weight decay of InternVideo2's probing scripts.
+    grid = Grid((8e-3, 3e-3, 1e-3, 3e-4, 1e-4), (0.0,))
 
     def __init__(self, shape: tuple[int, ...], classes: int) -> None:
         super().__init__(shape, classes)

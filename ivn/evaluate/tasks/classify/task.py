@@ -5,7 +5,9 @@ Legend: n clips, K classes.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 from itertools import product
+from operator import add
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,7 +31,7 @@ from ivn.evaluate.heads.fitted import HEADS
 from ivn.evaluate.heads.heads import LinearHead
 from ivn.evaluate.heads.search import Fitted, HeadKind, LabelledFeatures, arranged_shape, kinds
 from ivn.evaluate.heads.training import Training
-from ivn.evaluate.objective import SEVERAL_LABELS, Scores
+from ivn.evaluate.objective import SEVERAL_LABELS
 from ivn.evaluate.results import Result, ResultRow
 from ivn.evaluate.scores import by_class, guesses, row_scores
 from ivn.frozen.encoders import Frozen, Pool, nearest_pool
@@ -206,14 +208,12 @@ def _run(
     at the point of the grid that scored best over the inner splits of all.
     """
     predicted: list[Tensor] = []
-    total: Scores | None = None
-    for train, test in splits:
-        scores = kind.scores(data, train)
-        total = scores if total is None else total + scores
-        clips, point = train, kind.points[scores.best()]
-        readout = kind.fitted(data, train, point)
+    scores = [kind.scores(data, train) for train, _ in splits]
+    for (train, test), own in zip(splits, scores, strict=True):
+        clips, point = train, kind.points[own.best()]
+        readout = kind.fitted(data, clips, point)
         predicted.append(readout.probabilities(data.features, test, views, device=device))
-    assert total is not None
+    total = reduce(add, scores)
     best = total.best()
     if len(splits) > 1:
         clips, point = torch.cat([test for _, test in splits]).sort().values, kind.points[best]
