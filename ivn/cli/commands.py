@@ -12,10 +12,11 @@ from ivn.corpus.worlds.options import Render
 from ivn.embed.options import Embed
 from ivn.evaluate.options import Predict
 from ivn.evaluate.tasks import TASKS
+from ivn.options import Command
 from ivn.report.contact.options import View
 from ivn.report.options import Report
 
-from .app import Command, CommandGroup
+from .app import CommandGroup
 from .config import ShowConfig
 from .machine import Demo, Doctor
 from .pretrain import Pretrain

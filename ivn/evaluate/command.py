@@ -7,7 +7,6 @@ from pathlib import Path
 
 from ivn.data.manifest.listing import list_clips, unusable_rows
 from ivn.evaluate import results
-from ivn.evaluate.features.cache import default_folder
 from ivn.evaluate.options import Evaluation
 from ivn.media.source import Source
 from ivn.train import folder
@@ -38,9 +37,9 @@ def listed(data: str) -> Sequence[Source]:
     return sources
 
 
-def cache_of(options: Evaluation) -> Path:
-    """Returns the folder of features."""
-    return Path(options.cache) if options.cache else default_folder()
+def cache_of(options: Evaluation) -> Path | None:
+    """Returns the folder of features; None for the user's own."""
+    return Path(options.cache) if options.cache else None
 
 
 def finish(result: results.Result, table: str, out: Path | None) -> int:

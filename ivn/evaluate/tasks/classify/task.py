@@ -24,7 +24,6 @@ from ivn.evaluate.dataset import (
     split_of,
     usable,
 )
-from ivn.evaluate.features.cache import default_folder
 from ivn.evaluate.features.extract import extract
 from ivn.evaluate.features.views import AnyView, grid, training_views
 from ivn.evaluate.heads.fitted import HEADS
@@ -136,7 +135,7 @@ def classify(
         data.sources,
         views,
         needed=_needed(data, len(views), learn, judge),
-        cache=cache or default_folder(),
+        cache=cache,
         workers=workers,
     )
     data = usable(data, extracted)
