@@ -169,6 +169,8 @@ def test_frames_of_videos_are_pictures_too(tmp_path):
     assert note.startswith("3 of 5 videos have no group")
     again = [*Frames(sources, 0, [Flow()])]
     assert all(np.array_equal(a.pixels, b.pixels) for a, b in zip(pictures, again, strict=True))
+    other = [*Frames(sources, 1, [Flow()])]
+    assert not any(np.array_equal(a.pixels, b.pixels) for a, b in zip(pictures, other, strict=True))
     # Too small for this encoder's clips.
     large = Frames(sources[:1], 0, [Flow(8, 224)])
     assert [*large] == [] and "expected at least" in large.skipped[0].reason
