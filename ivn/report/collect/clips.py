@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -12,9 +13,12 @@ from ivn.data.config import DataConfig
 from ivn.data.reader import read_clip
 from ivn.errors import DecodeError
 from ivn.media.source import Source
+from ivn.progress import bars, output
 from ivn.report.page.content import Missing
 
 from .names import short_names
+
+Item = TypeVar("Item")
 
 Specs = Mapping[str, ClipSpec]  # consumer -> what it sees
 Views = Mapping[str, Tensor]  # consumer -> uint8 [1, T, S, S, 3]
@@ -45,27 +49,30 @@ def read_some(
     tried: list[Source] = []
     read: list[dict[str, Views] | str] = []
     good = 0
-    for source in spread(sources, count):
-        if good == count or len(read) - good == _NAMED:
-            break
-        tried.append(source)
-        try:
-            read.append(_read(source, groups))
-            good += 1
-        # torch lacks the memory for a side or length that a config asks for.
-        except (DecodeError, RuntimeError, MemoryError) as error:
-            read.append(str(error))
+    with bars(output(errors=True)) as shown:
+        bar = shown.add("clips", total=min(count, len(sources)))
+        for source in spread(sources, count):
+            if good == count or len(read) - good == _NAMED:
+                break
+            tried.append(source)
+            try:
+                read.append(_read(source, groups))
+                good += 1
+            # torch lacks the memory for a side or length that a config asks for.
+            except (DecodeError, RuntimeError, MemoryError) as error:
+                read.append(str(error))
+            bar.update(good)
     named = list(zip(names_of(tried), read, strict=True))
     missing += [Missing(f"clip {name}", why) for name, why in named if isinstance(why, str)]
     return [Clip(name, views) for name, views in named if not isinstance(views, str)]
 
 
-def spread(sources: Sequence[Source], count: int) -> list[Source]:
-    """Returns all sources: first ``count`` that are evenly spaced, then the others."""
-    count = min(count, len(sources))
-    first = [i * len(sources) // count for i in range(count)]
-    rest = sorted(set(range(len(sources))) - set(first))
-    return [sources[i] for i in (*first, *rest)]
+def spread(items: Sequence[Item], count: int) -> list[Item]:
+    """Returns all items: first ``count`` that are evenly spaced, then the others."""
+    count = min(count, len(items))
+    first = [i * len(items) // count for i in range(count)]
+    rest = sorted(set(range(len(items))) - set(first))
+    return [items[i] for i in (*first, *rest)]
 
 
 def names_of(sources: Sequence[Source]) -> list[str]:

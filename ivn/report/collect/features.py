@@ -134,8 +134,3 @@ def _teacher(teacher: StageTeacher, label: str, run: Opened) -> Eye:
     tokens = run.config.stage.frames * network.grid**2
     cost = 2.0 * sum(p.numel() for p in network.network.parameters()) * tokens
     return Eye(label, run.name, lambda views: _see_teacher(teacher, views), cost)
-
-
-def cost(found: Sequence[Eye]) -> float:
-    """Returns the multiplications and additions that all networks need for a clip, roughly."""
-    return sum(eye.cost for eye in found)

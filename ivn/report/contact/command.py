@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -48,13 +48,14 @@ def view(options: View) -> int:
         notes.append(few)
     if look.missing:
         notes.append(f"no masks: {look.missing}")
-    broken = {one.path: one.reason for one in replaced}
-    for path, reason in broken.items():
+    unusable = {one.path: one.reason for one in replaced}
+    count = f"{len(unusable)} unusable file{'' if len(unusable) == 1 else 's'} replaced"
+    for path, reason in unusable.items():
         print(f"replaced: {reason if reason.startswith(path) else f'{path}: {reason}'}")
-    if broken:
-        some = ", ".join(os.path.basename(path) for path in list(broken)[:_NAMED])
-        more = ", ..." if len(broken) > _NAMED else ""
-        notes.append(f"{_broken(broken)} replaced, as in training: {some}{more}")
+    if unusable:
+        some = ", ".join(os.path.basename(path) for path in list(unusable)[:_NAMED])
+        more = ", ..." if len(unusable) > _NAMED else ""
+        notes.append(f"{count}, as in training: {some}{more}")
     cells = [_cell(sample, look) for sample in samples]
     made_by = f"ivn {version('ivn')}"
     title = _title(config, sources, data)
@@ -63,13 +64,9 @@ def view(options: View) -> int:
     for note in (few, look.missing and f"no masks: {look.missing}"):
         if note:
             print(note, file=sys.stderr)
-    print(f"{len(cells)} clips, {_broken(broken)} replaced")
+    print(f"{len(cells)} clips, {count}")
     print(place.as_posix())
     return 0
-
-
-def _broken(files: Mapping[str, str]) -> str:
-    return f"{len(files)} broken file{'' if len(files) == 1 else 's'}"
 
 
 def _check(place: Path, clips: int) -> None:

@@ -95,7 +95,7 @@ class Run:
     preset: str = ""
     changes: Sequence[tuple[str, str, str]] = ()
     probes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    missing: Sequence[Missing] = ()
+    missing: list[Missing] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -138,23 +138,29 @@ class Gallery:
 
 
 @dataclass(frozen=True)
+class Pictures:
+    """Drawings of clips: one strip per clip and run, and clips and their neighbours."""
+
+    masks: Sequence[Strip] = ()
+    reconstructions: Sequence[Strip] = ()
+    features: Sequence[Strip] = ()
+    gallery: Gallery | None = None
+
+
+@dataclass(frozen=True)
 class Content:
     """The whole content of a page.
 
     Attributes:
         runs: runs of the page, at least one.
         between: key, and its value in each run, of settings that differ between runs.
-        masks, reconstructions, features: one strip per clip and run.
-        gallery: clips and their neighbours.
+        pictures: everything that is drawn of clips.
         missing: parts of the page without data, of no single run.
         made_by: names and versions of the program and its packages.
     """
 
     runs: Sequence[Run]
     between: Sequence[tuple[str, Sequence[str]]] = ()
-    masks: Sequence[Strip] = ()
-    reconstructions: Sequence[Strip] = ()
-    features: Sequence[Strip] = ()
-    gallery: Gallery | None = None
+    pictures: Pictures = Pictures()
     missing: Sequence[Missing] = ()
     made_by: str = ""

@@ -37,7 +37,7 @@ STAGE1 = ["stage.teacher.image_size=128"]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Real clips and two broken files."""
+    """Real clips and two unusable files."""
     place = tmp_path_factory.mktemp("clips")
     for clip in sorted(BUNDLED_CLIPS.glob("*.mp4"))[:6]:
         os.symlink(clip, place / clip.name)
@@ -136,13 +136,13 @@ def pictures(page):
             yield np.asarray(picture.convert("RGB"), np.int16)
 
 
-def test_the_sheet_is_a_page_and_broken_files_are_named_once(folder, tmp_path):
+def test_the_sheet_is_a_page_and_unusable_files_are_named_once(folder, tmp_path):
     out = tmp_path / "sheet.html"
     code, said, err = view(folder, "-o", out, "--preset", "stage1-tiny", "--clips", 7)
     assert (code, err) == (0, "")
     lines = said.splitlines()
     told = [line for line in lines if line.startswith("replaced: ")]
-    assert re.search(r"\d clips, \d broken files? replaced", said) and lines[-1] == str(out)
+    assert re.search(r"\d clips, \d unusable files? replaced", said) and lines[-1] == str(out)
     assert len(told) == len(set(told)) >= 1
     # Of each clip the whole frame with an edge around its crop, its frames, and those greyed out.
     found = list(pictures(out))
@@ -185,7 +185,7 @@ def test_fewer_clips_than_a_batch_are_shown_and_told(tmp_path):
         *("data", "view", tmp_path, "-o", tmp_path / "a.html", "--preset", "stage1-tiny"),
         *("--set", "stage.mask=tube"),
     )
-    assert code == 0 and out.startswith("1 clips, 0 broken files replaced")
+    assert code == 0 and out.startswith("1 clips, 0 unusable files replaced")
     assert err == "1 clips are fewer than one batch of 8, which training needs\n"
 
 

@@ -169,20 +169,24 @@ def alike(trained, tmp_path_factory):
 
 def test_runs_and_their_starts_of_one_name_are_told_apart(alike):
     assert [run.name for run in alike.runs] == ["e1/stage2", "e2/stage2"]
-    rows = {row.encoder: row.nearest for row in alike.gallery.neighbours}
+    rows = {row.encoder: row.nearest for row in alike.pictures.gallery.neighbours}
     starts = [f"stage 1, {name}/stage1" for name in ("e1", "e2")]
-    assert len(rows) == len(alike.gallery.neighbours) and rows[starts[0]] != rows[starts[1]]
-    for strip in alike.features:
+    assert (
+        len(rows) == len(alike.pictures.gallery.neighbours) and rows[starts[0]] != rows[starts[1]]
+    )
+    for strip in alike.pictures.features:
         films = {film.label: film.pixels for film in strip.films}
         assert len(films) == len(strip.films)
         assert (films[starts[0]] != films[starts[1]]).any()
 
 
 def test_clips_of_one_name_have_their_own_films(alike):
-    assert alike.gallery.names == [f"class{number}/0001.mp4" for number in range(len(FILES))]
-    shown = [strip.title for strip in alike.features]
-    assert shown == [alike.gallery.names[i] for i in (0, 1, 2)]
-    kinds = [[film.label for film in strip.films] for strip in alike.features]
+    assert alike.pictures.gallery.names == [
+        f"class{number}/0001.mp4" for number in range(len(FILES))
+    ]
+    shown = [strip.title for strip in alike.pictures.features]
+    assert shown == [alike.pictures.gallery.names[i] for i in (0, 1, 2)]
+    kinds = [[film.label for film in strip.films] for strip in alike.pictures.features]
     assert all(labels == kinds[0] and len(set(labels)) == len(labels) for labels in kinds)
 
 
