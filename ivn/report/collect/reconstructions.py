@@ -84,7 +84,9 @@ def reconstructions(run: Opened, clips: Sequence[Clip]) -> list[Strip]:
         lengths = affordable(decoder, z.shape[0] * z.shape[1], z.device)
         samples = {
             f"{steps} steps": decoder.sample(z, keys, steps=steps, limit=BRIGHTEST)
-            for steps in tracked(lengths, f"samples of {run.name}", len(lengths), errors=True)
+            for steps in tracked(
+                lengths, f"reconstructions of {run.name}", len(lengths), errors=True
+            )
         }
     strips = []
     for number, frame in enumerate(frames):

@@ -6,6 +6,7 @@ tokens, with one pixel per token.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import fmean
 from typing import Any
 
 from ivn.report.draw.images import Pixels
@@ -62,10 +63,8 @@ class RunLog:
         for name, series in self.series.items():
             if name == "loss" or name.startswith("terms."):
                 tenth = max(1, len(series.values) // 10)
-                first, last = (
-                    sum(part) / tenth for part in (series.values[:tenth], series.values[-tenth:])
-                )
-                means[name.removeprefix("terms.")] = (first, last)
+                ends = series.values[:tenth], series.values[-tenth:]
+                means[name.removeprefix("terms.")] = (fmean(ends[0]), fmean(ends[1]))
         return means
 
 

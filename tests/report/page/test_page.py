@@ -1,6 +1,7 @@
 """The page, as a browser has it: everything is drawn, nothing is asked for, no name is run."""
 
 import json
+import re
 import shutil
 
 import pytest
@@ -12,6 +13,8 @@ pytest.importorskip("efficientnet_lite_pytorch")
 
 from ivn.media.source import BUNDLED_CLIPS
 from ivn.report.collect.collect import gather
+from ivn.report.page.content import Content, Run, RunLog
+from ivn.report.page.page import render
 from tests.browser import chromium, opened
 from tests.command import SMALL, STAGE1, assert_one_line, command
 
@@ -196,6 +199,27 @@ def test_without_a_browser_ci_fails_and_others_skip(monkeypatch):
         monkeypatch.setenv("IVN_REQUIRE_CHROMIUM", required)
         with pytest.raises(outcome, match="no chromium: apt-get install chromium"), chromium():
             pass
+
+
+def test_bars_on_a_terminal_tell_how_far_a_report_is(trained, tmp_path, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")  # what rich takes for a terminal
+    code, out, err = command("report", trained / "one", "-o", tmp_path / "page.html")
+    assert code == 0 and out.endswith(f"report: {tmp_path / 'page.html'}\n")
+    drawn = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", err)
+    for counted in ("clips 4/4", "masks 3/3", "reconstructions of one 3/3", "networks 3/3"):
+        assert counted in drawn
+
+
+def test_unusable_files_and_warnings_of_a_log_are_counted_in_words():
+    log = RunLog({}, 2, 0, [(2, "careful")], {("a.mp4", "no frame"): 1, ("b.mp4", "empty"): 3})
+    page = render(Content([Run("run", log=log)]))
+    for words in (
+        "1 warning<",
+        "2 unusable files replaced",
+        "no frame (1 time)",
+        "empty (3 times)",
+    ):
+        assert words in page
 
 
 def test_a_folder_that_is_no_run_is_one_line(tmp_path, trained):
