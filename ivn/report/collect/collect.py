@@ -76,7 +76,7 @@ def _sources(places: Sequence[object], missing: list[Missing]) -> Sequence[Sourc
             return list_clips(place)
         except (OSError, ValueError) as error:
             reasons.append(str(error))
-    why = "; ".join(reasons) or "no run tells where its clips are"
+    why = "; ".join(reasons) or "no run says where its clips are"
     missing.append(Missing("all pictures", f"{why}. Give others with --clips FOLDER|LIST"))
     return []
 

@@ -21,8 +21,8 @@ from ivn.report.contact.sheet import Cell, contact_sheet
 from ivn.report.draw.picture import grey_out
 from ivn.train.folder import CONFIG
 
-_LABELS = 3  # of a clip that are told
-_NAMED = 5  # unusable files that the sheet itself names
+_LABELS = 3  # labels of a clip, at most
+_NAMED = 5  # unusable files that the sheet itself names, at most
 
 
 def view(options: View) -> int:

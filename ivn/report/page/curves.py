@@ -49,7 +49,7 @@ def timing(runs: Sequence[Run]) -> Html:
     """Returns the mean time of a step: waiting for data, and work."""
     timed = [(number, run) for number, run in enumerate(runs) if run.seconds_per_step is not None]
     if not timed:
-        return faint("No log here tells how long its steps took.")
+        return faint("No log here says how long its steps took.")
     rows = []
     for number, run in timed:
         assert run.seconds_per_step is not None and run.log is not None
