@@ -193,7 +193,7 @@ def _recorded(card: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if card.get("ivn"):
         yield "ivn", str(card["ivn"])
     if card.get("git_commit"):
-        yield "commit", str(card["git_commit"])[:12]
+        yield "commit", str(card["git_commit"])
     for group, form in (("machine", "{1}"), ("versions", "{0} {1}")):
         table = card.get(group)
         if isinstance(table, dict) and table:

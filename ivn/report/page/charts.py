@@ -41,7 +41,7 @@ def chart(title: str, lines: Sequence[Line], *, noisy: bool = True) -> Html:
     """
     steps = [step for line in lines for step in line.series.steps]
     values = [value for line in lines for value in line.series.values]
-    across = _linear(min(steps), max(steps), _LEFT, WIDTH - _RIGHT, ticks=4)
+    across = _linear(min(steps), max(steps), _LEFT, WIDTH - _RIGHT, ticks=4, least=1)
     scales = {"lin": _linear(min(values), max(values), HEIGHT - _BOTTOM, _TOP, ticks=4)}
     if min(values) > 0 and max(values) > 2 * min(values):
         scales["log"] = _logarithmic(min(values), max(values))
@@ -134,12 +134,15 @@ def _stretches(points: list[tuple[float, float]], count: int) -> list[list[tuple
     return [points[a:b] for a, b in itertools.pairwise(edges) if b > a]
 
 
-def _linear(low: float, high: float, start: float, end: float, *, ticks: int) -> _Scale:
+def _linear(
+    low: float, high: float, start: float, end: float, *, ticks: int, least: float = 0
+) -> _Scale:
+    """Returns a scale with about ``ticks`` marks at round numbers, ``least`` or more apart."""
     size = max(abs(low), abs(high))
     if high - low <= max(size * 1e-12, _LEAST):
         pad = size * 0.1 if size > 1e3 * _LEAST else 1.0
         low, high = (low - pad, high + pad) if start > end else (low, high + 1)
-    size = (high - low) / ticks
+    size = max((high - low) / ticks, least)
     power = 10.0 ** math.floor(math.log10(size))
     step = next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= size * 0.999)
     if start > end:  # values: whole steps around them

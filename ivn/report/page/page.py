@@ -107,7 +107,7 @@ def _sections(content: Content) -> Iterator[tuple[str, str, Html]]:
         )
         near = join([lead(said), films.gallery(drawn.gallery)])
         yield "neighbours", "Nearest neighbours", near
-    yield "probes", "Probes", _probes(content.runs)
+    yield "evaluation", "Evaluation", _evaluation(content.runs)
     yield "config", "Config", _config(content)
 
 
@@ -199,15 +199,14 @@ def _missing(missing: Sequence[Missing]) -> Html:
     return tag("div", {"class": "missing"}, title, tag("ul", {}, *items))
 
 
-def _probes(runs: Sequence[Run]) -> Html:
+def _evaluation(runs: Sequence[Run]) -> Html:
     found = [
         probes.probe(run.name, name, result) for run in runs for name, result in run.probes.items()
     ]
     without = [run.name for run in runs if not run.probes]
     if without:
-        has = f"{', '.join(without)} {'has' if len(without) == 1 else 'have'}"
-        said = f"{has} no probe yet: ivn evaluate TASK --encoder RUN measures a frozen encoder."
-        found.append(faint(said))
+        of = ", ".join(without)
+        found.append(faint(f"No results of {of} yet: ivn evaluate TASK --encoder RUN makes some."))
     return tag("div", {"class": "stack"}, *found)
 
 
