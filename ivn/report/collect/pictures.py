@@ -12,10 +12,10 @@ from ivn.stages.teachers import STUDENT
 
 from . import features
 from .clips import Clip, Specs, read_some, spread
-from .features import Eye, Floats
+from .features import Extractor, Floats
 from .opened import FAILURES, Opened, device
 from .reconstructions import reconstructions
-from .views import look, mask_films
+from .views import mask_films, masked_clip
 
 SHOWN = 3  # clips of masks, reconstructions and features
 GALLERY = 16  # clips that neighbours are looked for among
@@ -42,12 +42,12 @@ def pictures(
     """
     runs = _placed(runs, missing)
     every = [*runs, *_placed(first, missing)]
-    seeing = features.eyes(every, [run.name for run in runs])
+    networks = features.extractors(every, [run.name for run in runs])
     able = [run for run in every if run.stage is not None or run.encoder is not None]
     if not able:
         return Pictures()
     groups = {run.name: _specs(run) for run in able}
-    clips = read_some(sources, groups, _affordable(seeing), missing)
+    clips = read_some(sources, groups, _affordable(networks), missing)
     if not clips:
         missing.append(Missing("all pictures", "no clip could be read"))
         return Pictures()
@@ -57,7 +57,7 @@ def pictures(
         for number, clip in enumerate(tracked(shown, "masks", len(shown), errors=True))
     ]
     drawn = _reconstructions(runs, shown, missing)
-    strips, gallery = _features(seeing, clips, shown, missing)
+    strips, gallery = _features(networks, clips, shown, missing)
     return Pictures([strip for strip in masks if strip.films], drawn, strips, gallery)
 
 
@@ -80,11 +80,11 @@ def _specs(run: Opened) -> Specs:
     return specs if run.stage is not None else {STUDENT: specs[STUDENT]}
 
 
-def _affordable(seeing: Sequence[Eye]) -> int:
+def _affordable(networks: Sequence[Extractor]) -> int:
     """Returns how many clips all networks can look at in reasonable time, one at least."""
-    if device().type != "cpu" or not seeing:
+    if device().type != "cpu" or not networks:
         return GALLERY
-    cost = sum(eye.cost for eye in seeing)
+    cost = sum(extractor.cost for extractor in networks)
     return max(1, min(GALLERY, int(_CPU_BUDGET / cost)))
 
 
@@ -94,7 +94,7 @@ def _masks(runs: Sequence[Opened], clip: Clip, number: int, missing: list[Missin
         if run.stage is None:
             continue
         with _told(missing, f"masks of {run.name}"):
-            found = look(run, clip, number)
+            found = masked_clip(run, clip, number)
             suffix = f" · {run.name}" if len(runs) > 1 else ""
             if not films:
                 films.append(Film("frames", found.frames))
@@ -126,19 +126,22 @@ def _reconstructions(
 
 
 def _features(
-    seeing: Sequence[Eye], clips: Sequence[Clip], shown: Sequence[Clip], missing: list[Missing]
+    networks: Sequence[Extractor],
+    clips: Sequence[Clip],
+    shown: Sequence[Clip],
+    missing: list[Missing],
 ) -> tuple[list[Strip], Gallery | None]:
     films: list[list[Film]] = [[] for _ in shown]
-    usable: list[tuple[Eye, list[Floats]]] = []
-    for eye in tracked(seeing, "networks", len(seeing), errors=True):
-        with _told(missing, f"features of {eye.label}"):
+    usable: list[tuple[Extractor, list[Floats]]] = []
+    for extractor in tracked(networks, "networks", len(networks), errors=True):
+        with _told(missing, f"features of {extractor.label}"):
             means, drawn = [], []
             for clip in clips:
-                found = features.see(eye, clip)
+                found = features.extract(extractor, clip)
                 means.append(found.mean((0, 1, 2)))
                 if any(clip is one for one in shown):
-                    drawn.append(features.film(eye, found))
-            usable.append((eye, means))
+                    drawn.append(features.film(extractor, found))
+            usable.append((extractor, means))
             # The clips that are shown are among all clips, in the same order.
             for own, film in zip(films, drawn, strict=True):
                 own.append(film)
@@ -151,7 +154,9 @@ def _features(
 
 
 def _gallery(
-    seeing: Sequence[tuple[Eye, list[Floats]]], clips: Sequence[Clip], missing: list[Missing]
+    networks: Sequence[tuple[Extractor, list[Floats]]],
+    clips: Sequence[Clip],
+    missing: list[Missing],
 ) -> Gallery | None:
     if len(clips) < 3:
         why = f"{len(clips)} clips are too few to compare"
@@ -164,7 +169,7 @@ def _gallery(
     return Gallery(
         [clip.name for clip in clips],
         [thumbnail(middle) for middle in middles],
-        [features.neighbours(eye, means, queries, NEAREST) for eye, means in seeing],
+        [features.neighbours(extractor, means, queries, NEAREST) for extractor, means in networks],
     )
 
 

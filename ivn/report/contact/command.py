@@ -14,7 +14,7 @@ from ivn.data.sampling.plan import Plan
 from ivn.durable import check_absent, write_text
 from ivn.errors import DataError, RequestError
 from ivn.media.source import Source
-from ivn.report.contact.masks import Looking, looking
+from ivn.report.contact.masks import MaskNetworks, mask_networks
 from ivn.report.contact.options import View
 from ivn.report.contact.samples import Sample, first_samples
 from ivn.report.contact.sheet import Cell, contact_sheet
@@ -39,15 +39,15 @@ def view(options: View) -> int:
     sources = list_clips(data)
     notes = []
     try:
-        look = looking(config, run)
+        networks = mask_networks(config, run)
         plan, few = _plan(config, sources)
-        samples, replaced = first_samples(plan, look.specs, clips)
+        samples, replaced = first_samples(plan, networks.specs, clips)
     except ValueError as error:
         raise DataError(str(error)) from error
     if few:
         notes.append(few)
-    if look.missing:
-        notes.append(f"no masks: {look.missing}")
+    if networks.missing:
+        notes.append(f"no masks: {networks.missing}")
     unusable = {one.path: one.reason for one in replaced}
     count = f"{len(unusable)} unusable file{'' if len(unusable) == 1 else 's'} replaced"
     for path, reason in unusable.items():
@@ -56,12 +56,12 @@ def view(options: View) -> int:
         some = ", ".join(os.path.basename(path) for path in list(unusable)[:_NAMED])
         more = ", ..." if len(unusable) > _NAMED else ""
         notes.append(f"{count}, as in training: {some}{more}")
-    cells = [_cell(sample, look) for sample in samples]
+    cells = [_cell(sample, networks) for sample in samples]
     made_by = f"ivn {version('ivn')}"
     title = _title(config, sources, data)
     sheet = contact_sheet(cells, title=title, notes=notes, made_by=made_by)
     write_text(place, sheet)
-    for note in (few, look.missing and f"no masks: {look.missing}"):
+    for note in (few, networks.missing and f"no masks: {networks.missing}"):
         if note:
             print(note, file=sys.stderr)
     print(f"{len(cells)} clips, {count}")
@@ -99,13 +99,13 @@ def _title(config: Config, sources: Sequence[Source], data: str) -> str:
     return f"{name}{Path(data).name}, {len(sources)} clips; {what}, seed {config.data.seed}"
 
 
-def _cell(sample: Sample, look: Looking) -> Cell:
+def _cell(sample: Sample, networks: MaskNetworks) -> Cell:
     source, crop = sample.source, sample.crop
     frames = sample.batch.clips["student"][0].numpy()
-    patch = look.config.model.encoder.patch_size
+    patch = networks.config.model.encoder.patch_size
     films = {"frames": frames}
     shares = []
-    for mask in look.masks(sample.batch):
+    for mask in networks.masks(sample.batch):
         films[mask.label] = grey_out(frames, mask.visible, patch_size=patch)
         shares.append(f"{len(mask.visible) * patch**2 / frames[..., 0].size:.0%}")
     h, w = sample.whole.shape[:2]

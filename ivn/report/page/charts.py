@@ -100,14 +100,9 @@ def _path(points: list[tuple[float, float]], across: _Scale, up: _Scale, name: s
 
 
 def _axis(across: _Scale) -> list[Html]:
-    return [
-        tag(
-            "text",
-            {"x": _short(across.place(step)), "y": HEIGHT - 7, "text-anchor": "middle"},
-            _number(step),
-        )
-        for step in across.ticks
-    ]
+    at = {"y": HEIGHT - 7, "text-anchor": "middle"}
+    places = [(step, _short(across.place(step))) for step in across.ticks]
+    return [tag("text", {"x": x, **at}, _number(step)) for step, x in places]
 
 
 def _thinned(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -175,16 +170,9 @@ def _data(lines: Sequence[Line], low: float, high: float) -> str:
     """Returns the values for the page's script, as JSON."""
     content = []
     for line in lines:
-        points = list(zip(line.series.steps, line.series.values, strict=True))
-        every = max(1, math.ceil(len(points) / _POINTS))
-        kept = points[::every]
-        content.append(
-            {
-                "n": line.name,
-                "x": [x for x, _ in kept],
-                "y": [float(f"{y:.4g}") for _, y in kept],
-            }
-        )
+        every = max(1, math.ceil(len(line.series.steps) / _POINTS))
+        values = [float(f"{y:.4g}") for y in line.series.values[::every]]
+        content.append({"n": line.name, "x": line.series.steps[::every], "y": values})
     span = {"x0": low, "x1": high if high > low else low + 1}
     place = {"l": _LEFT, "r": WIDTH - _RIGHT, "w": WIDTH}
     return json.dumps({**span, **place, "s": content}, separators=(",", ":"))

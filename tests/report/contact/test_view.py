@@ -20,7 +20,7 @@ from ivn.media.decode import decode
 from ivn.media.source import BUNDLED_CLIPS
 from ivn.model.packed import Packed
 from ivn.report.contact.command import seeded
-from ivn.report.contact.masks import looking
+from ivn.report.contact.masks import mask_networks
 from ivn.report.contact.samples import first_samples
 from ivn.stages.build import build_stage
 from tests.browser import chromium, opened
@@ -69,8 +69,8 @@ CONFIGS = {
 def test_samples_and_masks_are_those_of_loader_and_stage(folder, name):
     config = seeded(config_of(*CONFIGS[name]), 3)
     sources, count = list_clips(folder), config.optim.batch_size
-    look = looking(config, None)
-    samples, replaced = first_samples(Plan(sources, config.data, count), look.specs, count)
+    networks = mask_networks(config, None)
+    samples, replaced = first_samples(Plan(sources, config.data, count), networks.specs, count)
     stage = build_stage(
         config.model, config.stage, seed=config.data.seed, batch_size=count, pretrained=False
     )
@@ -88,7 +88,7 @@ def test_samples_and_masks_are_those_of_loader_and_stage(folder, name):
     for view in range(stage.masking.views):
         visible = stage.mask(batch, told, view=view)[0]
         for row, sample in enumerate(samples):
-            ours = look.masks(sample.batch)[view].visible
+            ours = networks.masks(sample.batch)[view].visible
             if isinstance(visible, Packed):
                 ends = visible.cu_seqlens
                 theirs = visible.index[int(ends[row]) : int(ends[row + 1])]
@@ -99,7 +99,7 @@ def test_samples_and_masks_are_those_of_loader_and_stage(folder, name):
 
 def test_a_teacher_of_clips_that_is_not_read_still_decides_the_frames():
     config = config_of("stage1-tiny", "stage.mask=tube", "stage.teacher.kind=videomae")
-    frames = [spec.frames for spec in looking(config, None).specs.values()]
+    frames = [spec.frames for spec in mask_networks(config, None).specs.values()]
     assert frames == [config.stage.frames, 2 * config.stage.frames]
 
 
@@ -112,7 +112,7 @@ def test_times_crop_and_frame_are_those_that_were_drawn(tmp_path):
     for seed in range(4):
         own = seeded(config, seed)
         plan = Plan(list_clips(tmp_path), own.data, 1)
-        (sample,), _ = first_samples(plan, looking(own, None).specs, 1)
+        (sample,), _ = first_samples(plan, mask_networks(own, None).specs, 1)
         clip, crop = sample.batch.clips["student"][0], sample.crop
         assert sample.times == pytest.approx([int(f[0, 0, 0]) / 100 for f in clip], abs=1e-3)
         assert sample.whole.shape == (64, 96, 3)
@@ -257,7 +257,7 @@ def test_a_manifest_of_windows_and_members_is_shown(tmp_path):
     write_manifest(tmp_path / "M.parquet", rows)
     config = config_of("stage1-tiny", "stage.mask=tube")
     plan = Plan(list_clips(tmp_path / "M.parquet"), config.data, 4)
-    samples, _ = first_samples(plan, looking(config, None).specs, 4)
+    samples, _ = first_samples(plan, mask_networks(config, None).specs, 4)
     for sample in samples:
         assert all(1.0 <= time < 2.0 for time in sample.times)
         assert len(decode(sample.source, range)) == 10
