@@ -58,3 +58,8 @@ def lead(words: str) -> Html:
 def faint(words: str) -> Html:
     """Returns a note, such as the reason why something is not shown."""
     return tag("p", {"class": "empty"}, words)
+
+
+def count(number: int, what: str) -> str:
+    """Returns a number of things in words: 1 clip, 2 clips."""
+    return f"{number} {what}{'' if number == 1 else 's'}"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from . import curves, films, probes
 from .content import Content, Missing, Run, Strip
-from .elements import colour_key, details, faint, lead, table
+from .elements import colour_key, count, details, faint, lead, table
 from .html import Html, join, tag
 
 _HERE = Path(__file__).parent
@@ -176,21 +176,17 @@ def _notes(run: Run) -> Html:
     parts = []
     if run.log.warnings:
         items = [tag("li", {}, f"step {step}: {said}") for step, said in run.log.warnings[:20]]
-        title = _count(len(run.log.warnings), "warning")
+        title = count(len(run.log.warnings), "warning")
         parts.append(details(title, tag("ul", {}, *items), opened=True))
     if run.log.replaced:
         files = list(run.log.replaced.items())
         items = [
-            tag("li", {}, f"{path}: {reason} ({_count(times, 'time')})")
+            tag("li", {}, f"{path}: {reason} ({count(times, 'time')})")
             for (path, reason), times in files[:50]
         ]
-        title = f"{_count(len(files), 'unusable file')} replaced"
+        title = f"{count(len(files), 'unusable file')} replaced"
         parts.append(details(title, tag("ul", {}, *items)))
     return join(parts)
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _missing(missing: Sequence[Missing]) -> Html:

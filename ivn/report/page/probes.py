@@ -8,7 +8,7 @@ import numpy as np
 from ivn.report.draw.images import heat_colours, image_uri
 
 from .content import finite
-from .elements import details, faint, lead, scrolling, table
+from .elements import count, details, faint, lead, scrolling, table
 from .html import Html, tag
 
 _WRITTEN = 16  # classes up to which a confusion matrix is a table of numbers
@@ -32,10 +32,10 @@ def probe(run: str, name: str, result: Mapping[str, Any]) -> Html:
     parts.append(_rows(rows, chance) if rows else faint("This result holds no rows."))
     classes = [str(one) for one in _list(result.get("classes"))]
     if (matrix := _matrix(result.get("confusion"))) is not None:
-        parts.append(_confusion(matrix, classes))
+        parts.append(_confusion(matrix, classes, _by(result.get("confusion_of"))))
     per_class = [row for row in _list(result.get("per_class")) if isinstance(row, dict)]
     if per_class:
-        parts.append(_per_class(per_class))
+        parts.append(_per_class(per_class, _by(result.get("per_class_of"))))
     return tag("div", {"class": "probe"}, *parts)
 
 
@@ -50,10 +50,12 @@ def _said(result: Mapping[str, Any]) -> str:
             words.append(f"{label} {value:.1%}")
     views = result.get("views")
     if isinstance(views, dict) and {"clips", "crops"} <= views.keys():
-        words.append(f"{views['clips']} clips x {views['crops']} crops of each video")
-    for key, label in (("label", "label"), ("data", "data")):
+        words.append(
+            f"{count(views['clips'], 'clip')} x {count(views['crops'], 'crop')} of each video"
+        )
+    for key in ("label", "data"):
         if isinstance(result.get(key), str) and result[key]:
-            words.append(f"{label} {result[key]}")
+            words.append(f'{key} "{result[key]}"')
     return ", ".join(words)
 
 
@@ -86,7 +88,8 @@ def _rows(rows: Sequence[Mapping[str, Any]], chance: float | None) -> Html:
 
 def _is_score(key: str, value: object) -> bool:
     """Returns whether a row's entry is a share of clips, by its form or its name."""
-    return key in _NAMES or (isinstance(value, dict) and "value" in value)
+    named = key in _NAMES and value is not None
+    return named or (isinstance(value, dict) and "value" in value)
 
 
 def _range(
@@ -110,10 +113,17 @@ def _line(name: str, x1: float, x2: float, y1: float, y2: float) -> Html:
     return tag("line", {"class": name, **ends})
 
 
-def _confusion(matrix: np.ndarray, classes: Sequence[str]) -> Html:
+def _by(named: object) -> str:
+    """Returns the head and the encoder that a table is about, in words; "" where it has none."""
+    if not isinstance(named, dict) or not {"head", "encoder"} <= named.keys():
+        return ""
+    return f", by {named['head']} on {named['encoder']}"
+
+
+def _confusion(matrix: np.ndarray, classes: Sequence[str], by: str) -> Html:
     shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
     names = [classes[i] if i < len(classes) else str(i) for i in range(len(matrix))]
-    title = f"Confusion matrix, {len(matrix)} classes"
+    title = f"Confusion matrix, {len(matrix)} classes{by}"
     note = faint("Rows: true class; columns: predicted, in the same order.")
     if len(matrix) > _WRITTEN:
         image = image_uri(heat_colours(shares))
@@ -139,7 +149,7 @@ def _confusion(matrix: np.ndarray, classes: Sequence[str]) -> Html:
     return details(title, note, scrolling(grid, "confusion matrix"), opened=True)
 
 
-def _per_class(rows: Sequence[Mapping[str, Any]]) -> Html:
+def _per_class(rows: Sequence[Mapping[str, Any]], by: str) -> Html:
     """Returns the accuracy of each class, or its average precision where clips have several."""
     score, title = ("ap", "AP") if any("ap" in row for row in rows) else ("top1", "top-1")
     body = [
@@ -151,7 +161,7 @@ def _per_class(rows: Sequence[Mapping[str, Any]]) -> Html:
     ]
     if len(rows) > _CLASSES:
         inside.append(faint(f"and {len(rows) - _CLASSES} more"))
-    return details(f"Each of {len(rows)} classes", *inside)
+    return details(f"Each of {len(rows)} classes{by}", *inside)
 
 
 def _matrix(value: object) -> np.ndarray | None:

@@ -15,6 +15,7 @@ from ivn.media.source import BUNDLED_CLIPS
 from ivn.report.collect.collect import gather
 from ivn.report.page.content import Content, Run, RunLog
 from ivn.report.page.page import render
+from ivn.report.page.probes import probe
 from tests.browser import chromium, opened
 from tests.command import SMALL, STAGE1, assert_one_line, command
 
@@ -199,6 +200,15 @@ def test_without_a_browser_ci_fails_and_others_skip(monkeypatch):
         monkeypatch.setenv("IVN_REQUIRE_CHROMIUM", required)
         with pytest.raises(outcome, match="no chromium: apt-get install chromium"), chromium():
             pass
+
+
+def test_results_say_which_head_their_tables_are_about_and_have_no_empty_column():
+    rows = [{**RESULT["rows"][1], "top1": share, "top5": None} for share in (0.5, 0.25)]
+    of = {"confusion_of": {"encoder": "a", "head": "knn"}, "per_class_of": {"head": "b"}}
+    page = str(probe("run", "classify", {**RESULT, **of, "rows": rows}))
+    assert "Confusion matrix, 2 classes, by knn on a<" in page and "Each of 1 classes<" in page
+    assert ">top-1<" in page and ">top-5<" not in page
+    assert "2 clips x 3 crops of each video" in page
 
 
 def test_bars_on_a_terminal_tell_how_far_a_report_is(trained, tmp_path, monkeypatch):
