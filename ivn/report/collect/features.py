@@ -56,21 +56,18 @@ def extractors(runs: Sequence[Opened], given: Sequence[str]) -> list[Extractor]:
                 name = key.replace("_", " ")
                 alone = [one for one, _ in seen].count(key) == 1
                 found.append(_teacher(teacher, name if alone else f"{name}, {run.name}", run))
-    twins: list[object] = []
-    for run in runs:
-        sizes = run.config.model.encoder
-        if sizes not in twins and run.encoder is not None:
-            twins.append(sizes)
-            label = "random" if len(twins) == 1 else f"random, as {run.name}"
+    trained = [(run, run.encoder) for run in runs if run.encoder is not None]
+    sizes: list[object] = []
+    for run, _ in trained:
+        if run.config.model.encoder not in sizes:
+            sizes.append(run.config.model.encoder)
+            label = "random" if len(sizes) == 1 else f"random, as {run.name}"
             found.append(_encoder(run.untrained(), label, run.name))
     labels = [run.config.stage.label for run in runs]
-    for run in runs:
-        if run.encoder is not None:
-            label = run.config.stage.label
-            alone = labels.count(label) == 1 and run.name in given
-            found.append(
-                _encoder(run.encoder, label if alone else f"{label}, {run.name}", run.name)
-            )
+    for run, encoder in trained:
+        label = run.config.stage.label
+        alone = labels.count(label) == 1 and run.name in given
+        found.append(_encoder(encoder, label if alone else f"{label}, {run.name}", run.name))
     return found
 
 

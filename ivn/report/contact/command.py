@@ -37,17 +37,16 @@ def view(options: View) -> int:
     config = seeded(override(base, *options.settings), options.seed)
     _check(place, clips)
     sources = list_clips(data)
-    notes = []
     try:
         networks = mask_networks(config, run)
         plan, few = _plan(config, sources)
         samples, replaced = first_samples(plan, networks.specs, clips)
     except ValueError as error:
         raise DataError(str(error)) from error
-    if few:
-        notes.append(few)
+    lacks = [few] if few else []
     if networks.missing:
-        notes.append(f"no masks: {networks.missing}")
+        lacks.append(f"no masks: {networks.missing}")
+    notes = [*lacks]
     unusable = {one.path: one.reason for one in replaced}
     count = f"{len(unusable)} unusable file{'' if len(unusable) == 1 else 's'} replaced"
     for path, reason in unusable.items():
@@ -61,9 +60,8 @@ def view(options: View) -> int:
     title = _title(config, sources, data)
     sheet = contact_sheet(cells, title=title, notes=notes, made_by=made_by)
     write_text(place, sheet)
-    for note in (few, networks.missing and f"no masks: {networks.missing}"):
-        if note:
-            print(note, file=sys.stderr)
+    for line in lacks:
+        print(line, file=sys.stderr)
     print(f"{len(cells)} clips, {count}")
     print(place.as_posix())
     return 0
