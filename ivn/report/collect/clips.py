@@ -29,20 +29,20 @@ _NAMED = 8
 
 @dataclass(frozen=True)
 class Clip:
-    """A clip: its name on the page, and its frames for each group of consumers."""
+    """A clip: its name on the page, and its frames as each run sees them."""
 
     name: str
     views: Mapping[str, Views]
 
 
 def read_some(
-    sources: Sequence[Source], groups: Mapping[str, Specs], count: int, missing: list[Missing]
+    sources: Sequence[Source], runs: Mapping[str, Specs], count: int, missing: list[Missing]
 ) -> list[Clip]:
     """Reads up to ``count`` clips, their middle frames and centre.
 
     Args:
         sources: sources to take evenly spaced ones from, and others in the place of unusable ones.
-        groups: name -> consumers that see the same frames.
+        runs: name of a run -> its consumers, which see the same frames.
         count: largest number of clips.
         missing: gets a line for each unusable source.
     """
@@ -56,7 +56,7 @@ def read_some(
                 break
             tried.append(source)
             try:
-                read.append(_read(source, groups))
+                read.append(_read(source, runs))
                 good += 1
             # torch lacks the memory for a side or length that a config asks for.
             except (DecodeError, RuntimeError, MemoryError) as error:
@@ -89,13 +89,13 @@ def _end(source: Source) -> str:
     return f"{window}{label}"
 
 
-def _read(source: Source, groups: Mapping[str, Specs]) -> dict[str, Views]:
-    """Reads a clip once for each group that no earlier group's frames serve."""
+def _read(source: Source, runs: Mapping[str, Specs]) -> dict[str, Views]:
+    """Reads a clip once for each run that no earlier run's frames serve."""
     key = torch.zeros(1, 4, dtype=torch.int64)
     centre = DataConfig(augmentation="centre")
     read: list[tuple[Specs, Views]] = []
     views: dict[str, Views] = {}
-    for name, specs in sorted(groups.items(), key=lambda item: -len(item[1])):
+    for name, specs in sorted(runs.items(), key=lambda item: -len(item[1])):
         for earlier, seen in read:
             if specs.items() <= earlier.items() and _frames(specs) == _frames(earlier):
                 views[name] = seen

@@ -28,13 +28,13 @@ class Extractor:
 
     Attributes:
         label: name on the page.
-        group: name of the run whose frames of a clip it takes.
+        run: name of the run whose frames of a clip it takes.
         compute: function of these frames; gives features ``[t, h, w, C]``.
         cost: multiplications and additions for a clip, roughly.
     """
 
     label: str
-    group: str
+    run: str
     compute: Callable[[Views], Tensor]
     cost: float
 
@@ -79,7 +79,7 @@ def film(extractor: Extractor, features: Floats) -> Film:
 
 def extract(extractor: Extractor, clip: Clip) -> Floats:
     """Returns the extractor's features of a clip, ``[t, h, w, C]``."""
-    return extractor.compute(clip.views[extractor.group]).float().cpu().numpy()
+    return extractor.compute(clip.views[extractor.run]).float().cpu().numpy()
 
 
 def neighbours(
@@ -122,10 +122,10 @@ def _teacher_features(teacher: StageTeacher, views: Views) -> Tensor:
     return found.layers[-1][0].unflatten(0, (-1, network.grid, network.grid))
 
 
-def _encoder(encoder: Encoder, label: str, group: str) -> Extractor:
+def _encoder(encoder: Encoder, label: str, run: str) -> Extractor:
     frames, h, w = encoder.config.grid
     cost = 2.0 * sum(p.numel() for p in encoder.parameters()) * frames * h * w
-    return Extractor(label, group, lambda views: _encoder_features(encoder, views), cost)
+    return Extractor(label, run, lambda views: _encoder_features(encoder, views), cost)
 
 
 def _teacher(teacher: StageTeacher, label: str, run: Opened) -> Extractor:

@@ -46,8 +46,8 @@ def pictures(
     able = [run for run in every if run.stage is not None or run.encoder is not None]
     if not able:
         return Pictures()
-    groups = {run.name: _specs(run) for run in able}
-    clips = read_some(sources, groups, _affordable(networks), missing)
+    specs = {run.name: _specs(run) for run in able}
+    clips = read_some(sources, specs, _affordable(networks), missing)
     if not clips:
         missing.append(Missing("all pictures", "no clip could be read"))
         return Pictures()

@@ -194,10 +194,10 @@ def _recorded(card: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "ivn", str(card["ivn"])
     if card.get("git_commit"):
         yield "commit", str(card["git_commit"])
-    for group, form in (("machine", "{1}"), ("versions", "{0} {1}")):
-        table = card.get(group)
+    for key, form in (("machine", "{1}"), ("versions", "{0} {1}")):
+        table = card.get(key)
         if isinstance(table, dict) and table:
-            yield group, "; ".join(form.format(*item) for item in table.items())
+            yield key, "; ".join(form.format(*item) for item in table.items())
 
 
 def _step_seconds(log: RunLog | None, config: Config | None) -> list[tuple[float, float]]:
