@@ -22,7 +22,7 @@ def report(options: Report) -> int:
     Raises:
         FileNotFoundError: a folder holds no run.
         FileExistsError: the page would replace something else.
-        OSError, DataError: Something else is wrong, told in a line.
+        OSError, DataError: The page cannot be written, or the clips of ``--clips`` cannot be read.
     """
     paths = list(dict.fromkeys(map(Path, options.runs)))
     for path in paths:
