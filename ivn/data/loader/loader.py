@@ -9,7 +9,7 @@ import torch
 from ivn.data.augment.augment import augment
 from ivn.data.batch import Batch, ClipSpec
 from ivn.data.config import DataConfig
-from ivn.data.loader.dali_feeder import GpuFeeder
+from ivn.data.loader.device_feeder import DeviceFeeder
 from ivn.data.loader.feeder import Feeder
 from ivn.data.loader.packing import ClipPacking
 from ivn.data.loader.transfer import transfer_to
@@ -17,6 +17,8 @@ from ivn.data.loader.workers import fill
 from ivn.data.reader import check_specs
 from ivn.data.sampling.plan import Plan
 from ivn.errors import DataError, WorkerError
+from ivn.media.decode import usable
+from ivn.media.decode.request import BatchBackend
 from ivn.media.source import Source
 
 _PREFETCH_GIB = 4.0  # default memory for batches that are made ahead
@@ -43,7 +45,7 @@ class ClipLoader:
         config: settings of sampling, cropping and augmentation.
         batch_size: size of the global batch, over all processes.
         workers: number of processes that decode; 0 decodes in this one. It changes no result. With
-            ``data.decoder = "dali"`` it is the number of this process's threads.
+            a ``data.decoder`` for whole batches it is the number of this process's threads.
         start_step: the first step; a resumed run begins later.
         stop_step: the step after the last; -1 for no end.
         rank, world_size: number of this process and of all. It gets rows ``rank * b`` to
@@ -59,7 +61,8 @@ class ClipLoader:
 
     Raises:
         ValueError: There are fewer sources than one batch, or arguments contradict.
-        DataError: Raised while iterating: eleven files in a row are unusable, or a worker died.
+        DataError: The decoder is not installed. While iterating: eleven files in a row are
+            unusable, or a worker died.
     """
 
     def __init__(
@@ -85,13 +88,14 @@ class ClipLoader:
         self.step = start_step
         self.wait_seconds = 0.0
         self._specs, self._config = dict(specs), config
+        self._backend = usable(config.decoder)
         self._stop_step = stop_step
         self._workers = workers
         self._device = torch.device(device)
         # For a CPU the workers resize, since the cores are the same.
         self._packing = ClipPacking(specs, crops=self._device.type == "cuda")
         self._limit_bytes = int(prefetch_gib * 2**30)
-        self._feeder: Feeder | GpuFeeder | None = None
+        self._feeder: Feeder | DeviceFeeder | None = None
 
     def __iter__(self) -> Iterator[Batch]:
         return self
@@ -101,7 +105,7 @@ class ClipLoader:
             self.close()
             raise StopIteration
         started = time.perf_counter()
-        ahead = self._workers or self._config.decoder == "dali"
+        ahead = self._workers or isinstance(self._backend, BatchBackend)
         batch = self._from_feeder() if ahead else self._in_this_process()
         augment(batch, self._config)
         self.wait_seconds += time.perf_counter() - started
@@ -141,11 +145,12 @@ class ClipLoader:
             self.close()
             raise
 
-    def _start_feeder(self) -> Feeder | GpuFeeder:
-        if self._config.decoder == "dali":
-            return GpuFeeder(
+    def _start_feeder(self) -> Feeder | DeviceFeeder:
+        if isinstance(self._backend, BatchBackend):
+            return DeviceFeeder(
                 self._plan,
                 self._specs,
+                self._backend,
                 device=self._device,
                 threads=max(1, self._workers),
                 start=self.step,

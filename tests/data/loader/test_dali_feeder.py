@@ -1,6 +1,7 @@
 """With DALI the loader gives the batches that it gives without: colours are rounded otherwise."""
 
 import itertools
+import sys
 
 import pytest
 import torch
@@ -81,10 +82,13 @@ def test_repeated_clips_are_of_one_decode():
     assert_close(batches(3, "dali", repeats=2), batches(3, "auto", repeats=2))
 
 
-def test_without_dali_the_loader_says_what_to_do(monkeypatch):
-    monkeypatch.setattr(BACKENDS["dali"], "available", lambda: "DALI is not installed: pip")
-    with pytest.raises(DataError, match=r"DALI is not installed: pip; or set data\.decoder=auto"):
-        batches(1, "dali")
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("name", ["dali", "torchcodec"])
+def test_without_its_library_the_loader_says_what_to_do(monkeypatch, name, workers):
+    """With workers, too: a process that has no library is none that died."""
+    monkeypatch.setitem(sys.modules, BACKENDS[name].module, None)
+    with pytest.raises(DataError, match=r"is not installed: pip .*; or set data\.decoder=auto"):
+        batches(1, name, workers=workers)
 
 
 @pytest.mark.gpu
