@@ -30,7 +30,6 @@ class DeviceFeeder:
         device: device where batches are made and used.
         threads: number of CPU threads.
         start: the first step.
-        stop: the step after the last; -1 for no end.
     """
 
     def __init__(
@@ -42,14 +41,13 @@ class DeviceFeeder:
         device: torch.device,
         threads: int,
         start: int,
-        stop: int,
     ) -> None:
         self.prefetch = Prefetch(batch_bytes=1, limit_bytes=0)
         self._plan, self._specs, self._device = plan, dict(specs), device
         slots = plan.slots(start, plan.keys(start))
         self._decoder = backend.open(device=device, batch_size=len(slots), threads=threads)
         self._transfer = transfer_to(device)
-        self._next, self._stop = start, stop
+        self._next = start
         self._made: deque[Future[Batch]] = deque()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ivn-device-feeder")
         self._ask()
@@ -72,7 +70,7 @@ class DeviceFeeder:
         self._decoder.close()
 
     def _ask(self) -> None:
-        while len(self._made) < self.prefetch.depth and self._next != self._stop:
+        while len(self._made) < self.prefetch.depth:
             self._made.append(self._thread.submit(self._make, self._next))
             self._next += 1
 

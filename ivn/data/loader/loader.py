@@ -25,7 +25,7 @@ _PREFETCH_GIB = 4.0  # default memory for batches that are made ahead
 
 
 class ClipLoader:
-    """An iterator over the batches of steps ``start_step``, ``start_step + 1``, ... without end.
+    """An iterator over the batches of steps 0, 1, ... without end.
 
     Step ``s`` is batch ``s % steps_per_epoch`` of epoch ``s // steps_per_epoch``. The order of an
     epoch is a keyed permutation of all sources; a last part smaller than a batch is dropped.
@@ -46,8 +46,6 @@ class ClipLoader:
         batch_size: size of the global batch, over all processes.
         workers: number of processes that decode; 0 decodes in this one. It changes no result. With
             a ``data.decoder`` for whole batches it is the number of this process's threads.
-        start_step: the first step; a resumed run begins later.
-        stop_step: the step after the last; -1 for no end.
         rank, world_size: number of this process and of all. It gets rows ``rank * b`` to
             ``(rank + 1) * b`` of the global batch, ``b = batch_size // world_size``.
         device: device of the batches. Batches for a GPU are copied and resized there beside the
@@ -56,7 +54,7 @@ class ClipLoader:
 
     Attributes:
         steps_per_epoch: number of whole batches in an epoch.
-        step: step of the next batch.
+        step: step of the next batch; a resumed run sets it before the first.
         wait_seconds: time that callers waited for batches so far.
 
     Raises:
@@ -73,23 +71,20 @@ class ClipLoader:
         *,
         batch_size: int,
         workers: int,
-        start_step: int = 0,
-        stop_step: int = -1,
         rank: int = 0,
         world_size: int = 1,
         device: torch.device | str = "cpu",
         prefetch_gib: float = _PREFETCH_GIB,
     ) -> None:
         check_specs(specs)
-        if workers < 0 or start_step < 0:
-            raise ValueError(f"workers {workers}, start step {start_step}: expected 0 or more")
+        if workers < 0:
+            raise ValueError(f"workers {workers}: expected 0 or more")
         self._plan = Plan(sources, config, batch_size, rank=rank, world_size=world_size)
         self.steps_per_epoch = self._plan.steps_per_epoch
-        self.step = start_step
+        self.step = 0
         self.wait_seconds = 0.0
         self._specs, self._config = dict(specs), config
         self._backend = usable(config.decoder)
-        self._stop_step = stop_step
         self._workers = workers
         self._device = torch.device(device)
         # For a CPU the workers resize, since the cores are the same.
@@ -101,9 +96,6 @@ class ClipLoader:
         return self
 
     def __next__(self) -> Batch:
-        if self.step == self._stop_step:
-            self.close()
-            raise StopIteration
         started = time.perf_counter()
         ahead = self._workers or isinstance(self._backend, BatchBackend)
         batch = self._from_feeder() if ahead else self._in_this_process()
@@ -154,14 +146,12 @@ class ClipLoader:
                 device=self._device,
                 threads=max(1, self._workers),
                 start=self.step,
-                stop=self._stop_step,
             )
         return Feeder(
             self._plan,
             self._packing,
             workers=self._workers,
             start=self.step,
-            stop=self._stop_step,
             limit_bytes=self._limit_bytes,
             transfer=transfer_to(self._device),
         )

@@ -24,11 +24,10 @@ FILES = [file for file in BUNDLED if file.suffix == ".webm"] + BUNDLED[:4]
 SOURCES = [Source(str(file)) for file in FILES]
 
 
-def batches(count, decoder, *, sources=SOURCES, workers=0, start_step=0, device="cpu", repeats=1):
+def batches(count, decoder, *, sources=SOURCES, workers=0, start=0, device="cpu", repeats=1):
     config = DataConfig(seed=11, decoder=decoder, repeats=repeats)
-    with ClipLoader(
-        sources, SPECS, config, batch_size=2, workers=workers, start_step=start_step, device=device
-    ) as loader:
+    with ClipLoader(sources, SPECS, config, batch_size=2, workers=workers, device=device) as loader:
+        loader.step = start
         return list(itertools.islice(loader, count))
 
 
@@ -60,7 +59,7 @@ def test_batches_are_those_of_the_other_decoder_within_a_bound(device):
 def test_neither_threads_nor_restarts_change_a_batch():
     whole = batches(5, "dali", workers=1)
     for workers, start in ((0, 0), (3, 0), (1, 3)):
-        again = batches(5 - start, "dali", workers=workers, start_step=start)
+        again = batches(5 - start, "dali", workers=workers, start=start)
         for one, other in zip(again, whole[start:], strict=True):
             assert all(torch.equal(one.clips[name], other.clips[name]) for name in SPECS)
 
