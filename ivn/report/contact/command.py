@@ -48,13 +48,13 @@ def view(options: View) -> int:
         notes.append(few)
     if look.missing:
         notes.append(f"no masks: {look.missing}")
-    broken = {one.path: one.reason for one in replaced}
-    for path, reason in broken.items():
+    unusable = {one.path: one.reason for one in replaced}
+    for path, reason in unusable.items():
         print(f"replaced: {reason if reason.startswith(path) else f'{path}: {reason}'}")
-    if broken:
-        some = ", ".join(os.path.basename(path) for path in list(broken)[:_NAMED])
-        more = ", ..." if len(broken) > _NAMED else ""
-        notes.append(f"{_broken(broken)} replaced, as in training: {some}{more}")
+    if unusable:
+        some = ", ".join(os.path.basename(path) for path in list(unusable)[:_NAMED])
+        more = ", ..." if len(unusable) > _NAMED else ""
+        notes.append(f"{_count(unusable)} replaced, as in training: {some}{more}")
     cells = [_cell(sample, look) for sample in samples]
     made_by = f"ivn {version('ivn')}"
     title = _title(config, sources, data)
@@ -63,13 +63,13 @@ def view(options: View) -> int:
     for note in (few, look.missing and f"no masks: {look.missing}"):
         if note:
             print(note, file=sys.stderr)
-    print(f"{len(cells)} clips, {_broken(broken)} replaced")
+    print(f"{len(cells)} clips, {_count(unusable)} replaced")
     print(place.as_posix())
     return 0
 
 
-def _broken(files: Mapping[str, str]) -> str:
-    return f"{len(files)} broken file{'' if len(files) == 1 else 's'}"
+def _count(files: Mapping[str, str]) -> str:
+    return f"{len(files)} unusable file{'' if len(files) == 1 else 's'}"
 
 
 def _check(place: Path, clips: int) -> None:

@@ -156,7 +156,7 @@ def _notes(run: Run) -> Html:
             tag("li", {}, f"{path}: {reason} ({times} times)")
             for (path, reason), times in files[:50]
         ]
-        title = tag("summary", {}, f"{len(files)} broken files were replaced")
+        title = tag("summary", {}, f"{len(files)} unusable files were replaced")
         parts.append(tag("details", {}, title, tag("ul", {}, *items)))
     return join(parts)
 

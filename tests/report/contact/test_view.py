@@ -141,7 +141,7 @@ def test_the_sheet_is_a_page_and_broken_files_are_named_once(folder, tmp_path):
     assert (code, err) == (0, "")
     lines = said.splitlines()
     told = [line for line in lines if line.startswith("replaced: ")]
-    assert re.search(r"\d clips, \d broken files? replaced", said) and lines[-1] == str(out)
+    assert re.search(r"\d clips, \d unusable files? replaced", said) and lines[-1] == str(out)
     assert len(told) == len(set(told)) >= 1
     # Of each clip the whole frame with an edge around its crop, its frames, and those greyed out.
     found = list(pictures(out))
@@ -184,7 +184,7 @@ def test_fewer_clips_than_a_batch_are_shown_and_told(tmp_path):
         *("data", "view", tmp_path, "-o", tmp_path / "a.html", "--preset", "stage1-tiny"),
         *("--set", "stage.mask=tube"),
     )
-    assert code == 0 and out.startswith("1 clips, 0 broken files replaced")
+    assert code == 0 and out.startswith("1 clips, 0 unusable files replaced")
     assert err == "1 clips are fewer than one batch of 8, which training needs\n"
 
 
