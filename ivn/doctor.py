@@ -110,14 +110,14 @@ def _kernels() -> Iterator[Diagnosis]:
 
 
 def _decoders() -> Iterator[Diagnosis]:
-    # PyAV, the one that needs nothing else, is listed with the core.
-    fix = "pip install 'ivn[torchcodec]'; apt-get install ffmpeg"
-    yield _package("decoders", "torchcodec", fix=fix)
-    dali = _package("decoders", "DALI", module="nvidia.dali", package="nvidia-dali-cuda130")
-    yield dataclasses.replace(dali, fix="" if dali.usable else "pip install 'ivn[dali]'")
+    decode = _loaded("ivn.media.decode")  # it needs torch
+    for backend in decode.BACKENDS.values() if decode else ():
+        if backend is not decode.DEFAULT:  # which is listed with the core
+            names = {"module": backend.module, "package": backend.package, "fix": backend.fix}
+            yield _package("decoders", backend.library, **names)
     try:
         ctypes.CDLL("libnvcuvid.so.1")
-        yield Diagnosis("decoders", "libnvcuvid", True, "the driver's video decoder, for DALI")
+        yield Diagnosis("decoders", "libnvcuvid", True, "the driver's video decoder")
     except OSError as error:
         fix = "in a container: set NVIDIA_DRIVER_CAPABILITIES=compute,utility,video"
         yield Diagnosis("decoders", "libnvcuvid", False, str(error), fix if _gpus() else GET_GPU)

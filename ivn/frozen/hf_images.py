@@ -11,8 +11,9 @@ from torch import Tensor
 
 from ivn.data.batch import IMAGENET_MEAN, IMAGENET_STD
 
-from . import hf, siglip, tubes
+from . import hf, siglip
 from .protocol import FeatureNetwork, Final, per_clip
+from .tubes import VideoMAENetwork, VJEPA2Network
 
 _HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 _IMAGENET = (IMAGENET_MEAN, IMAGENET_STD)
@@ -37,6 +38,7 @@ _FAMILIES = {
     "ijepa": _Family("IJepaModel", _IMAGENET, cls_tokens=0, called=_RESIZED),
 }
 _SIGLIP = ("siglip", "siglip_vision_model")
+_TUBES = {kind.model_type: kind for kind in (VideoMAENetwork, VJEPA2Network)}
 _UNREAD = ("text_", "logit_scale", "visual_projection", "pooler", "classifier", "decoder")
 
 
@@ -77,13 +79,13 @@ def read_transformers(source: str, *, weights: str, image_size: int | None) -> F
     config: Any = None if model_type else hf.read_config(source)
     model_type = model_type or config.model_type
     if model_type in _SIGLIP:
-        return siglip.read_siglip(source, weights=weights, taps=(), image_size=image_size)
-    if model_type in ("videomae", "vjepa2"):
-        return tubes.read_tubes(model_type, source, weights=weights, taps=(), image_size=image_size)
+        return siglip.SiglipNetwork.read(source, weights=weights, taps=(), image_size=image_size)
+    if tubes := _TUBES.get(model_type):
+        return tubes.read(source, weights=weights, taps=(), image_size=image_size)
     if model_type == "clip":
         config, model_type = config.vision_config, "clip_vision_model"
     if model_type not in _FAMILIES:
-        known = ", ".join(sorted([*_FAMILIES, "clip", *_SIGLIP, "videomae", "vjepa2"]))
+        known = ", ".join(sorted([*_FAMILIES, "clip", *_SIGLIP, *_TUBES]))
         raise ValueError(f"{source!r} is a {model_type!r} checkpoint, expected one of {known}")
     family = _FAMILIES[model_type]
     kind, pixels = getattr(hf.transformers(), family.model), family.pixels
@@ -100,7 +102,8 @@ def read_transformers(source: str, *, weights: str, image_size: int | None) -> F
 
 def _known_type(source: str) -> str:
     """Returns the type of a model whose sizes follow from its name, or ""."""
-    if source != "tiny" and siglip.named_sizes(source):
+    if source == "tiny":
+        return ""
+    if siglip.named_sizes(source):
         return "siglip"
-    kinds = ("videomae", "vjepa2")
-    return next((k for k in kinds if source != "tiny" and tubes.named_sizes(k, source)), "")
+    return next((name for name, kind in _TUBES.items() if kind.named_sizes(source)), "")

@@ -12,7 +12,7 @@ from ivn.model.encoder import Encoder, EncoderConfig, build_encoder
 from ivn.model.internvideo2 import HEADS, POOL_HEADS
 from ivn.model.weights import read_encoder
 
-from .protocol import ClipNetwork, Tap, TeacherConfig, check_taps
+from .protocol import ClipNetwork, Tap, check_taps
 
 # Released sizes: width, blocks, features inside a block's MLP.
 _SIZES = {
@@ -33,6 +33,10 @@ class InternVideo2Network(ClipNetwork):
     Taps are the stream after a block, without the cls token; attention is that of its pool.
     """
 
+    sources = (
+        "a file of InternVideo2's weights (such as pretrain.pth, fetched with hf download) or a "
+        f"folder with model.safetensors; with random weights {', '.join(_SIZES)}"
+    )
     mean, std = IMAGENET_MEAN, IMAGENET_STD
 
     def __init__(self, encoder: Encoder, *, taps: tuple[int, ...], image_size: int) -> None:
@@ -47,6 +51,16 @@ class InternVideo2Network(ClipNetwork):
         self.taps, self.image_size = taps, image_size
         self.grid, self.width = image_size // config.patch_size, config.width
         self.encoder = encoder
+
+    @classmethod
+    def read(
+        cls, source: str, *, weights: str, taps: tuple[int, ...], image_size: int
+    ) -> "InternVideo2Network":
+        if weights == "random" and source in (*_SIZES, "tiny"):
+            encoder = build_encoder(named_sizes(source), seed=0)
+        else:
+            encoder = _read(source)
+        return cls(encoder.eval().requires_grad_(False), taps=taps, image_size=image_size)
 
     @property
     def pooled_width(self) -> int:
@@ -75,16 +89,6 @@ class InternVideo2Network(ClipNetwork):
         return vector, weights
 
 
-def load_internvideo2(config: TeacherConfig) -> InternVideo2Network:
-    """Returns the network that ``config`` names, on the CPU in fp32."""
-    if config.weights == "random" and config.source in (*_SIZES, "tiny"):
-        encoder = build_encoder(named_sizes(config.source), seed=0)
-    else:
-        encoder = _read(config.source)
-    encoder.eval().requires_grad_(False)
-    return InternVideo2Network(encoder, taps=config.taps, image_size=config.image_size)
-
-
 def named_sizes(name: str) -> EncoderConfig:
     """Returns the sizes of a released encoder, or of "tiny", for tests."""
     if name == "tiny":
@@ -102,12 +106,10 @@ def named_sizes(name: str) -> EncoderConfig:
 
 
 def _read(source: str) -> Encoder:
-    if not source or not Path(source).exists():
-        given = f"there is nothing at {source!r}" if source else "the teacher has no source"
+    if not Path(source).exists():
         raise ValueError(
-            f"{given}: give stage.teacher.source, a file of InternVideo2's weights (such as "
-            "pretrain.pth, fetched with hf download) or a folder with model.safetensors; with "
-            f"random weights {', '.join(_SIZES)}"
+            f"there is nothing at {source!r}: give stage.teacher.source, "
+            f"{InternVideo2Network.sources}"
         )
     encoder = read_encoder(Path(source), {})
     if encoder.config.family != "internvideo2":

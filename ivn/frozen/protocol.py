@@ -2,14 +2,13 @@
 
 Legend: B clips, T frames, t = T / frames_per_slot time slots, I = B * T images, S side of the
 teacher's frames in pixels, n tokens of a slot, D teacher's width, P that of its pooled vectors,
-K tapped layers, V tokens of a clip that are kept, c cls tokens.
+K tapped layers, c cls tokens.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -19,37 +18,11 @@ from ivn.model.layers import wide_dtype
 Tap = Callable[[int, Tensor], None]
 
 
-@dataclass(frozen=True)
-class TeacherConfig:
-    """A frozen network, and the blocks whose features are targets.
-
-    Attributes:
-        kind: family of networks: "efficientnet" (Lite0, weights from a package), "siglip", "timm"
-            (its vision transformers: SigLIP, CLIP, DINOv2 and others), "videomae", "vjepa2" or
-            "internvideo2" (Tables 2 and 3).
-        source: place of the weights: for siglip, videomae and vjepa2 the folder or hub id of a
-            checkpoint of transformers; for timm the model's name, hf-hub:ID or a folder; for
-            internvideo2 a file; "" for efficientnet. With random weights a known name is enough.
-        image_size: side of the frames that the teacher sees, in pixels.
-        taps: numbers of the tapped blocks, ascending: tap n is the stream after n blocks, which is
-            the input of block n. An efficientnet counts as one block: [1].
-        weights: "pretrained" weights, or "random" ones of the same sizes, for tests and benchmarks.
-        dtype: dtype of the teacher's weights and computation.
-    """
-
-    kind: Literal["efficientnet", "siglip", "timm", "videomae", "vjepa2", "internvideo2"]
-    source: str = ""
-    image_size: int = 256
-    taps: tuple[int, ...] = ()
-    weights: Literal["pretrained", "random"] = "pretrained"
-    dtype: Literal["float32", "bfloat16"] = "float32"
-
-
 class Targets(NamedTuple):
     """A teacher's outputs for clips; those that were not asked for are empty.
 
     Attributes:
-        layers: raw features of each tap, ascending, ``[K, B, t * n, D]`` or ``[K, B, V, D]``.
+        layers: raw features of each tap, ascending, ``[K, B, t * n, D]``.
         pooled: raw vectors, one per frame from a network of images and one per clip from a network
             of clips, ``[B, T or 1, P]``.
         attention: saliency of each token within its slot, at least 0, ``[B, t, n]``; fp32, or
@@ -122,12 +95,32 @@ class TappedNetwork(Network):
     """The network inside a teacher.
 
     Attributes:
+        sources: places where weights can be, for messages; "" where none has to be given.
         taps: numbers of blocks to tap after, ascending.
-        images_at_once: number of images in the fastest pass, the default of callers; 0 for all.
+        images_at_once: number of images in the fastest pass; 0 for all.
     """
 
+    sources: ClassVar[str] = ""
     taps: tuple[int, ...]
     images_at_once: int = 0
+
+    @classmethod
+    @abstractmethod
+    def read(
+        cls, source: str, *, weights: str, taps: tuple[int, ...], image_size: int
+    ) -> "TappedNetwork":
+        """Returns a network on the CPU in fp32.
+
+        Args:
+            source: place of the weights; with random ones a known name is enough.
+            weights: "pretrained" or "random".
+            taps: numbers of the blocks to tap after, ascending.
+            image_size: side of the frames in pixels.
+
+        Raises:
+            ImportError: the network's extra is not installed.
+            ValueError: the source, the image size or the taps do not fit.
+        """
 
     @property
     def pooled_width(self) -> int:

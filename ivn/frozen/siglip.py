@@ -18,7 +18,6 @@ from .protocol import (
     Final,
     ImageNetwork,
     Tap,
-    TeacherConfig,
     check_taps,
     per_clip,
     run_blocks,
@@ -37,6 +36,7 @@ _NAME = re.compile(rf"google/siglip2?-({'|'.join(_TOWERS)})-patch(\d+)-(\d+)")
 class SiglipNetwork(ImageNetwork, FeatureNetwork):
     """A SigLIP vision tower; layers that are not tapped are not kept."""
 
+    sources = "a folder or a hub id such as google/siglip2-base-patch16-256"
     positions: Tensor
     has_head = True
 
@@ -58,6 +58,20 @@ class SiglipNetwork(ImageNetwork, FeatureNetwork):
         self.head = tower.head
         table = tower.embeddings.position_embedding.weight.detach()
         self.register_buffer("positions", resize_positions(table, self.grid), persistent=False)
+
+    @classmethod
+    def read(
+        cls, source: str, *, weights: str, taps: tuple[int, ...], image_size: int | None
+    ) -> "SiglipNetwork":
+        """Returns a tower by folder, hub id or known name; without ``image_size`` at its own."""
+        kind = hf.transformers().SiglipVisionModel
+        if weights == "random":
+            model = hf.random_model(kind, _sizes(source))
+        else:
+            sizes = vision_config(source)
+            model = hf.pretrained_model(kind, source, sizes, unread=("text_model", "logit_"))
+        size = model.config.image_size if image_size is None else image_size
+        return cls(model, taps=taps, image_size=size)
 
     def features(
         self, images: Tensor, tap: Tap | None, *, pooled: bool, attention: bool
@@ -117,32 +131,6 @@ def resize_positions(table: Tensor, grid: int) -> Tensor:
     square = table.T.reshape(1, -1, side, side)
     resized = F.interpolate(square, (grid, grid), mode="bicubic", align_corners=False)
     return resized[0].flatten(1).T.contiguous()
-
-
-def load_siglip(config: TeacherConfig) -> SiglipNetwork:
-    """Returns the network that ``config`` names, on the CPU in fp32."""
-    if not config.source:
-        raise ValueError(
-            "the siglip teacher has no source: give stage.teacher.source, a folder or a hub id "
-            "such as google/siglip2-base-patch16-256"
-        )
-    return read_siglip(
-        config.source, weights=config.weights, taps=config.taps, image_size=config.image_size
-    )
-
-
-def read_siglip(
-    source: str, *, weights: str, taps: tuple[int, ...], image_size: int | None
-) -> SiglipNetwork:
-    """Returns a tower by folder, hub id or known name; without ``image_size`` at its own."""
-    kind = hf.transformers().SiglipVisionModel
-    if weights == "random":
-        model = hf.random_model(kind, _sizes(source))
-    else:
-        sizes = vision_config(source)
-        model = hf.pretrained_model(kind, source, sizes, unread=("text_model", "logit_"))
-    size = model.config.image_size if image_size is None else image_size
-    return SiglipNetwork(model, taps=taps, image_size=size)
 
 
 def named_sizes(source: str) -> dict[str, int]:

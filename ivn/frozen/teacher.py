@@ -1,8 +1,7 @@
 """A frozen teacher, from clips in bytes or the student's pixels to targets.
 
 Legend: B clips, T frames, t = T / frames_per_slot time slots, S side of the teacher's frames in
-pixels, n tokens of a slot, D teacher's width, P that of its pooled vectors, K tapped layers, V
-tokens of a clip that are kept.
+pixels, n tokens of a slot, D teacher's width, P that of its pooled vectors, K tapped layers.
 """
 
 from collections.abc import Callable
@@ -14,7 +13,6 @@ from torch import Tensor, nn
 
 from ivn.data.batch import IMAGENET_MEAN, IMAGENET_STD
 from ivn.model.layers import wide_dtype
-from ivn.ops.tokens import gather_tokens
 
 from .protocol import TappedNetwork, Targets
 
@@ -76,68 +74,55 @@ class Teacher(nn.Module):
         """Dtype in which the teacher computes."""
         return self.network.dtype
 
-    def frames_for(self, frames: int) -> int:
-        """Returns the teacher's number of frames for a student's ``frames``, one per token."""
-        return frames * self.network.frames_per_slot
-
+    @torch.no_grad()
     def forward(
-        self,
-        video: Tensor,
-        *,
-        index: Tensor | None = None,
-        layers: bool = True,
-        pooled: bool = True,
-        attention: bool = True,
-        clips_at_once: int = 0,
+        self, video: Tensor, *, layers: bool = True, pooled: bool = True, attention: bool = True
     ) -> Targets:
-        """Returns targets from the teacher's own clips, without gradients.
+        """Returns targets for clips, without gradients.
 
         Args:
-            video: uint8 ``[B, T, S, S, 3]``.
-            index: tokens to keep in ``layers``, of a clip's ``t * n``, int64 ``[B, V]``.
+            video: the teacher's own clips, uint8 ``[B, T, S, S, 3]``, or the student's pixels,
+                ImageNet-normalised float ``[B, 3, T, H, W]``, which are resized bicubically like
+                the released code.
             layers, pooled, attention: whether to compute each; blocks that none of them needs do
                 not run.
-            clips_at_once: clips per pass, to bound memory; 0 leaves it to the network. It changes
-                no result.
         """
-        S = self.image_size
-        if video.dtype != torch.uint8 or video.ndim != 5 or video.shape[2:] != (S, S, 3):
+        S, slot = self.image_size, self.network.frames_per_slot
+        if video.dtype == torch.uint8 and video.ndim == 5 and video.shape[2:] == (S, S, 3):
+            frames, normalise = video.permute(0, 1, 4, 2, 3), self._from_bytes
+        elif video.is_floating_point() and video.ndim == 5 and video.shape[1] == 3:
+            frames, normalise = video.transpose(1, 2), self._from_normalised
+            if slot > 1:
+                raise ValueError(
+                    f"the student has one frame per token and this teacher {slot}: set "
+                    'stage.teacher_input = "decoded"'
+                )
+        else:
             raise ValueError(
-                f"video is {video.dtype} {list(video.shape)}, expected uint8 [B, T, {S}, {S}, 3]: "
-                f"this teacher takes frames of {S} x {S} pixels"
+                f"video is {video.dtype} {list(video.shape)}, expected uint8 [B, T, {S}, {S}, 3], "
+                f"since this teacher takes frames of {S} x {S} pixels, or the student's pixels, "
+                "float [B, 3, T, H, W]"
             )
-        frames = video.permute(0, 1, 4, 2, 3)
-        wanted = (layers, pooled, attention)
-        return self._targets(frames, self._from_bytes, index, wanted, clips_at_once)
-
-    def from_student(
-        self,
-        video: Tensor,
-        *,
-        index: Tensor | None = None,
-        layers: bool = True,
-        pooled: bool = True,
-        attention: bool = True,
-        clips_at_once: int = 0,
-    ) -> Targets:
-        """Returns targets from the student's pixels, resized bicubically like the released code.
-
-        Args:
-            video: ImageNet-normalised float ``[B, 3, T, H, W]``.
-            index, layers, pooled, attention, clips_at_once: see :meth:`forward`.
-        """
-        if not video.is_floating_point() or video.ndim != 5 or video.shape[1] != 3:
-            raise ValueError(
-                f"video is {video.dtype} {list(video.shape)}, expected float [B, 3, T, H, W]"
-            )
-        if (slot := self.network.frames_per_slot) > 1:
-            raise ValueError(
-                f"the student has one frame per token and this teacher {slot}: set "
-                'stage.teacher_input = "decoded"'
-            )
-        frames = video.transpose(1, 2)
-        wanted = (layers, pooled, attention)
-        return self._targets(frames, self._from_normalised, index, wanted, clips_at_once)
+        B, T = frames.shape[:2]
+        if T % slot:
+            raise ValueError(f"clips have {T} frames, expected a multiple of {slot}")
+        t, n, D, P = T // slot, self.grid**2, self.width, self.pooled_width
+        vectors, wide = self.network.pooled_vectors(T), wide_dtype(self.dtype)
+        empty = partial(torch.empty, device=frames.device)
+        targets = Targets(
+            empty(self.num_taps if layers else 0, B, t * n, D, dtype=self.dtype),
+            empty(B, vectors, P if pooled else 0, dtype=self.dtype),
+            empty(B, t, n if attention else 0, dtype=wide),
+        )
+        step = max(1, self.network.images_at_once // T if self.network.images_at_once else B)
+        for part in (slice(start, start + step) for start in range(0, B, step)):
+            clips = frames[part]
+            images = normalise(clips.flatten(0, 1)).to(self.dtype).unflatten(0, clips.shape[:2])
+            tap = partial(_store, targets.layers[:, part]) if layers else None
+            outputs = self.network.look(images, tap, pooled=pooled, attention=attention)
+            for whole, output in zip(targets[1:], outputs, strict=True):
+                whole[part] = output
+        return targets
 
     def _from_bytes(self, images: Tensor) -> Tensor:
         return (images.to(wide_dtype(self.dtype)) / 255 - self._mean) / self._std
@@ -150,53 +135,11 @@ class Teacher(nn.Module):
             pixels = F.interpolate(pixels, size, mode="bicubic", align_corners=False)
         return (pixels - self._mean) / self._std
 
-    @torch.no_grad()
-    def _targets(
-        self,
-        frames: Tensor,  # [B, T, 3, H, W]
-        normalise: Callable[[Tensor], Tensor],
-        index: Tensor | None,
-        wanted: tuple[bool, bool, bool],
-        clips_at_once: int,
-    ) -> Targets:
-        layers, pooled, attention = wanted
-        (B, T), n, slot = frames.shape[:2], self.grid**2, self.network.frames_per_slot
-        if T % slot:
-            raise ValueError(f"clips have {T} frames, expected a multiple of {slot}")
-        if index is not None and (index.ndim != 2 or len(index) != B):
-            raise ValueError(f"index is {list(index.shape)}, expected [{B}, V]")
-        kept = T // slot * n if index is None else index.shape[1]
-        empty = partial(torch.empty, device=frames.device)
-        wide = wide_dtype(self.dtype)
-        targets = Targets(
-            empty(self.num_taps if layers else 0, B, kept, self.width, dtype=self.dtype),
-            empty(
-                B,
-                self.network.pooled_vectors(T),
-                self.pooled_width if pooled else 0,
-                dtype=self.dtype,
-            ),
-            empty(B, T // slot, n if attention else 0, dtype=wide),
-        )
-        fastest = max(1, self.network.images_at_once // T) if self.network.images_at_once else B
-        step = clips_at_once or max(fastest, 1)
-        for part in (slice(start, start + step) for start in range(0, B, step)):
-            clips = frames[part]
-            images = normalise(clips.flatten(0, 1)).to(self.dtype)
-            rows = None if index is None else index[part]
-            tap = partial(_store, targets.layers[:, part], rows) if layers else None
-            images = images.unflatten(0, clips.shape[:2])
-            outputs = self.network.look(images, tap, pooled=pooled, attention=attention)
-            for whole, output in zip(targets[1:], outputs, strict=True):
-                whole[part] = output
-        return targets
-
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Teacher":
         self.network._apply(fn, recurse)
         return super()._apply(fn, recurse)
 
 
-def _store(layers: Tensor, index: Tensor | None, k: int, tokens: Tensor) -> None:
-    """Writes the kept tokens of layer ``k``, ``[B * t * n, D]``, into ``layers [K, B, V, D]``."""
-    clips = tokens.reshape(layers.shape[1], -1, tokens.shape[-1])
-    layers[k] = clips if index is None else gather_tokens(clips, index)
+def _store(layers: Tensor, k: int, tokens: Tensor) -> None:
+    """Writes the tokens of layer ``k``, ``[B * t * n, D]``, into ``layers [K, B, t * n, D]``."""
+    layers[k] = tokens.reshape(layers.shape[1:])

@@ -24,7 +24,6 @@ from .protocol import (
     Final,
     ImageNetwork,
     Tap,
-    TeacherConfig,
     check_taps,
     per_clip,
     saliency,
@@ -39,6 +38,8 @@ class TimmNetwork(ImageNetwork, FeatureNetwork):
     cls token in the last block, averaged over heads (CLIP, DINOv2), else the length of the tokens
     after the last block.
     """
+
+    sources = "a name such as vit_base_patch14_dinov2.lvd142m, hf-hub:ID or a folder"
 
     def __init__(self, model: Any, *, taps: tuple[int, ...]) -> None:
         super().__init__()
@@ -70,6 +71,41 @@ class TimmNetwork(ImageNetwork, FeatureNetwork):
         heads = getattr(getattr(model.blocks[-1], "attn", None), "num_heads", 0)
         self.facts = {"architecture": model.pretrained_cfg.get("architecture"), "heads": heads}
         self.model = model
+
+    @classmethod
+    def read(
+        cls, source: str, *, weights: str, taps: tuple[int, ...], image_size: int | None
+    ) -> "TimmNetwork":
+        """Returns a network by timm's name, ``hf-hub:ID`` or folder, by default at its own size.
+
+        timm resamples the positions of a checkpoint to ``image_size``.
+        """
+        timm = _timm("timm")
+        name = f"local-dir:{source}" if Path(source).is_dir() else source
+        size = {} if image_size is None else {"img_size": image_size}
+        # timm copies whole numbers into its weights as if they were these.
+        whole, pickled = (Path(source, name) for name in ("model.safetensors", "pytorch_model.bin"))
+        if weights == "pretrained" and whole.is_file():
+            check_plain(whole)
+        try:
+            # timm draws from the global generator: lend it a seed of its own.
+            with torch.random.fork_rng(devices=[]):
+                torch.default_generator.manual_seed(0)
+                model = timm.create_model(
+                    name, pretrained=weights == "pretrained", num_classes=0, **size
+                )
+        except (OSError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError) as error:
+            raise ValueError(f"timm cannot load {source!r}: {_reason(error)}") from None
+        except (AssertionError, TypeError) as error:
+            at = "" if image_size is None else f" for frames of {image_size} pixels"
+            raise ValueError(
+                f"timm cannot build {source!r}{at}, expected a vision transformer: {_reason(error)}"
+            ) from None
+        except SafetensorError as error:
+            raise ValueError(f"the weights of {source!r} are damaged: {_reason(error)}") from None
+        if weights == "pretrained" and pickled.is_file() and not whole.is_file():
+            check_plain(pickled)  # after timm, whose message names what it does not read
+        return cls(model.eval(), taps=taps)
 
     def features(
         self, images: Tensor, tap: Tap | None, *, pooled: bool, attention: bool
@@ -140,53 +176,6 @@ class TimmNetwork(ImageNetwork, FeatureNetwork):
         finally:
             attend.fused_attn = fused
             handle.remove()
-
-
-def load_timm(config: TeacherConfig) -> TimmNetwork:
-    """Returns the network that ``config`` names, on the CPU in fp32."""
-    if not config.source:
-        raise ValueError(
-            "the timm teacher has no source: give stage.teacher.source, a name such as "
-            "vit_base_patch14_dinov2.lvd142m, hf-hub:ID or a folder"
-        )
-    return read_timm(
-        config.source, weights=config.weights, taps=config.taps, image_size=config.image_size
-    )
-
-
-def read_timm(
-    source: str, *, weights: str, taps: tuple[int, ...], image_size: int | None
-) -> TimmNetwork:
-    """Returns a network by timm's name, ``hf-hub:ID`` or folder; by default at its own image size.
-
-    timm resamples the positions of a checkpoint to ``image_size``.
-    """
-    timm = _timm("timm")
-    name = f"local-dir:{source}" if Path(source).is_dir() else source
-    size = {} if image_size is None else {"img_size": image_size}
-    # timm copies whole numbers into its weights as if they were these.
-    whole, pickled = (Path(source, name) for name in ("model.safetensors", "pytorch_model.bin"))
-    if weights == "pretrained" and whole.is_file():
-        check_plain(whole)
-    try:
-        # timm draws from the global generator: lend it a seed of its own.
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(0)
-            model = timm.create_model(
-                name, pretrained=weights == "pretrained", num_classes=0, **size
-            )
-    except (OSError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        raise ValueError(f"timm cannot load {source!r}: {_reason(error)}") from None
-    except (AssertionError, TypeError) as error:
-        at = "" if image_size is None else f" for frames of {image_size} pixels"
-        raise ValueError(
-            f"timm cannot build {source!r}{at}, expected a vision transformer: {_reason(error)}"
-        ) from None
-    except SafetensorError as error:
-        raise ValueError(f"the weights of {source!r} are damaged: {_reason(error)}") from None
-    if weights == "pretrained" and pickled.is_file() and not whole.is_file():
-        check_plain(pickled)  # after timm, whose message names what it does not read
-    return TimmNetwork(model.eval(), taps=taps)
 
 
 def _attention_pool(model: Any) -> Any:

@@ -5,7 +5,7 @@ Legend: B clips, T frames, t = T / 2 slots, n tokens of a slot, N = t * n, D wid
 
 import re
 from abc import abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -18,7 +18,6 @@ from .protocol import (
     FeatureNetwork,
     Final,
     Tap,
-    TeacherConfig,
     check_taps,
     run_blocks,
     saliency,
@@ -38,9 +37,6 @@ _WIDTHS = {
 }
 _VIDEOMAE = re.compile(r"MCG-NJU/videomae-(small|base|large|huge)(-.+)?")
 _VJEPA2 = re.compile(r"facebook/vjepa2-vit([lhg])-fpc(\d+)-(\d+)(-.+)?")
-# Keys of checkpoints that the encoder does not need.
-_BEHIND_VIDEOMAE = ("decoder", "mask_token", "classifier", "fc_norm")
-_BEHIND_VJEPA2 = ("pooler", "classifier")
 _TINY = {"hidden_size": 48, "num_hidden_layers": 4, "num_attention_heads": 4}
 
 
@@ -49,8 +45,19 @@ class TubeNetwork(ClipNetwork, FeatureNetwork):
 
     Neither network has a pooling head or a cls token: pooled is the mean of the tokens after the
     last norm, attention the length of the tokens before it.
+
+    Attributes:
+        model_type: name of the network in a checkpoint's config.
+        library_name: name in the classes of transformers.
+        size_key: entry of the checkpoint's config with the side of its frames.
+        unread: keys of checkpoints that the encoder does not need.
     """
 
+    model_type: ClassVar[str]
+    library_name: ClassVar[str]
+    size_key: ClassVar[str]
+    unread: ClassVar[tuple[str, ...]]
+    sources = "a folder or a hub id such as MCG-NJU/videomae-base or facebook/vjepa2-vitl-fpc64-256"
     mean, std = IMAGENET_MEAN, IMAGENET_STD
     frames_per_slot = TUBE
     blocks: nn.ModuleList
@@ -71,6 +78,36 @@ class TubeNetwork(ClipNetwork, FeatureNetwork):
             )
         self.taps, self.image_size, self.facts = taps, image_size, hf.facts(config)
         self.grid, self.width = image_size // self.patch_size, config.hidden_size
+
+    @classmethod
+    def read(
+        cls, source: str, *, weights: str, taps: tuple[int, ...], image_size: int | None
+    ) -> "TubeNetwork":
+        """Returns a network by folder, hub id or known name; without ``image_size`` at its own."""
+        library, pixels = hf.transformers(), (cls.mean, cls.std)
+        kind, sizes = getattr(library, f"{cls.library_name}Model"), cls.named_sizes(source)
+        if weights == "random" and sizes:
+            config = getattr(library, f"{cls.library_name}Config")(**sizes)
+        else:
+            config = hf.read_config(source)
+        if config.model_type != cls.model_type:
+            raise ValueError(
+                f"{source!r} is a {config.model_type!r} checkpoint, expected {cls.model_type!r}"
+            )
+        if weights == "random":
+            model = hf.random_model(kind, config)
+        else:
+            model = hf.pretrained_model(kind, source, config, unread=cls.unread)
+            pixels = hf.pixel_statistics(source, pixels)
+        own = hf.square("image_size", getattr(config, cls.size_key))
+        network = cls(model, taps=taps, image_size=own if image_size is None else image_size)
+        network.mean, network.std = pixels
+        return network
+
+    @classmethod
+    @abstractmethod
+    def named_sizes(cls, source: str) -> dict[str, Any]:
+        """Returns sizes by a name on the hub, or of "tiny", for tests; else nothing."""
 
     def look(
         self, clips: Tensor, tap: Tap | None, *, pooled: bool, attention: bool
@@ -94,6 +131,8 @@ class TubeNetwork(ClipNetwork, FeatureNetwork):
 class VideoMAENetwork(TubeNetwork):
     """VideoMAE's encoder; its sines over 8 x 14 x 14 tubes are interpolated to other grids."""
 
+    model_type, library_name, size_key = "videomae", "VideoMAE", "image_size"
+    unread = ("decoder", "mask_token", "classifier", "fc_norm")
     positions: Tensor
 
     def __init__(self, model: Any, *, taps: tuple[int, ...], image_size: int) -> None:
@@ -107,6 +146,15 @@ class VideoMAENetwork(TubeNetwork):
         # A checkpoint fine-tuned on its mean has its last norm in the classifier.
         self.norm = nn.Identity() if model.layernorm is None else model.layernorm
 
+    @classmethod
+    def named_sizes(cls, source: str) -> dict[str, Any]:
+        if source == "tiny":
+            return _TINY | {"intermediate_size": 96, "image_size": 64, "num_frames": 4}
+        if (named := _VIDEOMAE.fullmatch(source)) is None:
+            return {}
+        sizes = _sizes(named[1])
+        return sizes | {"intermediate_size": 4 * sizes["hidden_size"]}
+
     def embed(self, clips: Tensor) -> Tensor:
         tubes = self.projection(clips.transpose(1, 2)).flatten(2).mT
         return tubes + self._positions(
@@ -116,6 +164,9 @@ class VideoMAENetwork(TubeNetwork):
 
 class VJEPA2Network(TubeNetwork):
     """V-JEPA 2's encoder, without its predictor; its rotary positions fit every grid."""
+
+    model_type, library_name, size_key = "vjepa2", "VJEPA2", "crop_size"
+    unread = ("pooler", "classifier")
 
     def __init__(self, model: Any, *, taps: tuple[int, ...], image_size: int) -> None:
         super().__init__(model.config, taps=taps, image_size=image_size)
@@ -128,102 +179,24 @@ class VJEPA2Network(TubeNetwork):
         for layer in encoder.layer:
             layer.attention.grid_size = self.grid
 
+    @classmethod
+    def named_sizes(cls, source: str) -> dict[str, Any]:
+        if source == "tiny":
+            predictor = {"pred_hidden_size": 24, "pred_num_hidden_layers": 1}
+            sizes = {"mlp_ratio": 2.0, "crop_size": 64, "frames_per_clip": 4}
+            return _TINY | sizes | predictor | {"pred_num_attention_heads": 2}
+        if (named := _VJEPA2.fullmatch(source)) is None:
+            return {}
+        return _sizes(named[1]) | {
+            "mlp_ratio": 48 / 11 if named[1] == "g" else 4.0,
+            "frames_per_clip": int(named[2]),
+            "crop_size": int(named[3]),
+        }
+
     def embed(self, clips: Tensor) -> Tensor:
         return self.embeddings(clips)
 
 
-def load_videomae(config: TeacherConfig) -> TubeNetwork:
-    """Returns the network that ``config`` names, on the CPU in fp32."""
-    return _load("videomae", config)
-
-
-def load_vjepa2(config: TeacherConfig) -> TubeNetwork:
-    """Returns the network that ``config`` names, on the CPU in fp32."""
-    return _load("vjepa2", config)
-
-
-def _load(model_type: str, config: TeacherConfig) -> TubeNetwork:
-    if not config.source:
-        raise ValueError(
-            f"the {model_type} teacher has no source: give stage.teacher.source, a folder or a hub "
-            "id such as MCG-NJU/videomae-base or facebook/vjepa2-vitl-fpc64-256"
-        )
-    return read_tubes(
-        model_type,
-        config.source,
-        weights=config.weights,
-        taps=config.taps,
-        image_size=config.image_size,
-    )
-
-
-def read_tubes(
-    model_type: str, source: str, *, weights: str, taps: tuple[int, ...], image_size: int | None
-) -> TubeNetwork:
-    """Returns a "videomae" or "vjepa2" network, without ``image_size`` at its own.
-
-    Args:
-        model_type: "videomae" or "vjepa2".
-        source: folder, hub id or known name.
-        weights: "pretrained" or "random".
-        taps: numbers of the blocks to tap after, ascending.
-        image_size: side of the frames in pixels.
-    """
-    library, usual = hf.transformers(), (IMAGENET_MEAN, IMAGENET_STD)
-    model_class, config_class, network_class, unread = {
-        "videomae": ("VideoMAEModel", "VideoMAEConfig", VideoMAENetwork, _BEHIND_VIDEOMAE),
-        "vjepa2": ("VJEPA2Model", "VJEPA2Config", VJEPA2Network, _BEHIND_VJEPA2),
-    }[model_type]
-    kind, sizes = getattr(library, model_class), named_sizes(model_type, source)
-    if weights == "random" and sizes:
-        model = hf.random_model(kind, getattr(library, config_class)(**sizes))
-    else:
-        config = hf.read_config(source)
-        if config.model_type != model_type:
-            raise ValueError(
-                f"{source!r} is a {config.model_type!r} checkpoint, expected {model_type!r}"
-            )
-        if weights == "random":
-            model = hf.random_model(kind, config)
-        else:
-            model = hf.pretrained_model(kind, source, config, unread=unread)
-            usual = hf.pixel_statistics(source, usual)
-    own = getattr(model.config, "crop_size" if model_type == "vjepa2" else "image_size")
-    size = hf.square("image_size", own) if image_size is None else image_size
-    network = network_class(model, taps=taps, image_size=size)
-    network.mean, network.std = usual
-    return network
-
-
-def named_sizes(model_type: str, source: str) -> dict[str, Any]:
-    """Returns sizes by a name on the hub, or of "tiny", for tests; else nothing."""
-    return _named_videomae(source) if model_type == "videomae" else _named_vjepa2(source)
-
-
-def _named_videomae(source: str) -> dict[str, int]:
-    if source == "tiny":
-        return _TINY | {"intermediate_size": 96, "image_size": 64, "num_frames": 4}
-    named = _VIDEOMAE.fullmatch(source)
-    if named is None:
-        return {}
-    width, depth, heads = _WIDTHS[named[1]]
-    sizes = {"hidden_size": width, "num_hidden_layers": depth, "num_attention_heads": heads}
-    return sizes | {"intermediate_size": 4 * width}
-
-
-def _named_vjepa2(source: str) -> dict[str, Any]:
-    if source == "tiny":
-        predictor = {"pred_hidden_size": 24, "pred_num_hidden_layers": 1}
-        sizes = {"mlp_ratio": 2.0, "crop_size": 64, "frames_per_clip": 4}
-        return _TINY | sizes | predictor | {"pred_num_attention_heads": 2}
-    named = _VJEPA2.fullmatch(source)
-    if named is None:
-        return {}
-    width, depth, heads = _WIDTHS[named[1]]
-    sizes = {"hidden_size": width, "num_hidden_layers": depth, "num_attention_heads": heads}
-    ratio = 48 / 11 if named[1] == "g" else 4.0
-    return sizes | {
-        "mlp_ratio": ratio,
-        "frames_per_clip": int(named[2]),
-        "crop_size": int(named[3]),
-    }
+def _sizes(name: str) -> dict[str, int]:
+    names = ("hidden_size", "num_hidden_layers", "num_attention_heads")
+    return dict(zip(names, _WIDTHS[name], strict=True))

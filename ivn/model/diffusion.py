@@ -28,9 +28,8 @@ class Schedule(NamedTuple):
         alphas_cumprod: share of the signal's variance that is left after a step.
         signal_scale, noise_scale: factors of target and noise in x_t. They are kept, because one
             minus ``alphas_cumprod`` in fp32 is only rounding error in the first steps.
-        posterior_variance: variance of a step back, given the clean target.
-        posterior_log_variance_clipped: logarithm of ``posterior_variance``; the first, which is
-            minus infinity, is replaced by the second.
+        posterior_log_variance_clipped: logarithm of the variance of a step back, given the clean
+            target; the first, which is minus infinity, is replaced by the second.
         posterior_clean, posterior_noisy: factors of target and x_t in the mean of a step back.
     """
 
@@ -38,7 +37,6 @@ class Schedule(NamedTuple):
     alphas_cumprod: Tensor
     signal_scale: Tensor
     noise_scale: Tensor
-    posterior_variance: Tensor
     posterior_log_variance_clipped: Tensor
     posterior_clean: Tensor
     posterior_noisy: Tensor
@@ -81,7 +79,7 @@ def schedule_of(betas: Tensor) -> Schedule:
     clean = betas * before.sqrt() / (1 - after)
     noisy = (1 - before) * alphas.sqrt() / (1 - after)
     scales = after.sqrt(), (1 - after).sqrt()
-    return Schedule(betas, after, *scales, variance, log_variance, clean, noisy)
+    return Schedule(betas, after, *scales, log_variance, clean, noisy)
 
 
 def respaced(schedule: Schedule, steps: int) -> tuple[Schedule, Tensor]:

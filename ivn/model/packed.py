@@ -41,11 +41,6 @@ class Packed:
         lengths = tuple(length for part in parts for length in part.lengths)
         return cls(torch.cat([part.index for part in parts]), lengths)
 
-    @property
-    def cu_seqlens(self) -> Tensor:
-        """The start of each clip, and the end: int32 ``[B + 1]`` on the host."""
-        return torch.tensor([0, *self.lengths]).cumsum(0).to(torch.int32)
-
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Self:
         """Returns the same tokens with ``index`` on ``device``."""
         return type(self)(self.index.to(device, non_blocking=non_blocking), self.lengths)

@@ -61,9 +61,8 @@ class StageTeacher:
             layers, pooled, attention: whether each is computed; it is empty otherwise.
         """
         student = self.spec.clip == STUDENT
-        look = self.network.from_student if student else self.network
         video = normalised(clips[STUDENT]) if student else clips[self.spec.clip]
-        return look(video, layers=layers, pooled=pooled, attention=attention)
+        return self.network(video, layers=layers, pooled=pooled, attention=attention)
 
 
 def alignment_sizes(

@@ -91,6 +91,8 @@ def test_raw_features_are_means_and_deviations_of_pixels_and_of_their_change():
 class Colours(ImageNetwork):
     """The mean colour of an image, normalised, as its pooled vector."""
 
+    read = None
+
     def __init__(self, side=32):
         super().__init__()
         self.image_size, self.grid, self.width, self.taps = side, 1, 3, ()
@@ -123,6 +125,8 @@ def test_a_teacher_of_clips_or_of_too_many_frames_is_refused():
         FrozenTeacher("t", Teacher(Colours()), SPEC, frames=4)
 
     class Whole(ClipNetwork):
+        read = None
+
         def look(self, clips, tap, *, pooled, attention):
             raise AssertionError
 

@@ -130,7 +130,7 @@ def test_a_teacher_equals_the_description(folder):
     for ours, theirs in zip(targets, expected, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5 * theirs.abs().max().item())
     assert (teacher.width, teacher.pooled_width, teacher.grid) == (C, POOL, 4)
-    assert teacher.frames_for(2) == 2
+    assert teacher.network.frames_per_slot == 1
     for asked in targets._fields:
         some = teacher(video, **{name: name == asked for name in targets._fields})._asdict()
         torch.testing.assert_close(some.pop(asked), getattr(targets, asked))

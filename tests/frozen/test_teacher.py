@@ -13,7 +13,6 @@ from torch import nn
 from ivn.data.batch import IMAGENET_MEAN, IMAGENET_STD
 from ivn.frozen import TeacherConfig, build_teacher, release_taps
 from ivn.frozen.siglip import SiglipNetwork, named_sizes
-from ivn.ops.tokens import gather_tokens_reference
 from tests.stages.test_no_waiting import NoWaiting
 
 # 4 blocks, 64 wide, patches of 16, a table of 8 x 8.
@@ -211,24 +210,12 @@ class TestEveryTeacher:
         assert all(b.is_meta for b in teacher.network.buffers())
         assert all(b.is_meta for b in teacher.buffers())
 
-    def test_index_keeps_those_tokens_only(self, teacher):
-        video = clips(teacher.image_size, T=4)
-        whole = teacher(video)
-        N = whole.layers.shape[2]
-        index = torch.stack([torch.randperm(N)[: N // 3].sort().values for _ in range(2)])
-        kept = teacher(video, index=index)
-        assert torch.equal(kept.pooled, whole.pooled)
-        assert len(kept.layers) == teacher.num_taps
-        for few, every in zip(kept.layers, whole.layers, strict=True):
-            assert torch.equal(few, gather_tokens_reference(every, index))
-
-    def test_clips_at_once_changes_no_result(self, teacher):
+    def test_the_number_of_images_at_once_changes_no_result(self, teacher, monkeypatch):
         video = clips(teacher.image_size, B=3, T=4)
-        index = torch.tensor([[0, 2], [1, 3], [0, 5]])
-        whole = teacher(video, index=index)
-        for few in (1, 2, 3, 7):
-            parts = teacher(video, index=index, clips_at_once=few)
-            for expected, actual in zip(whole, parts, strict=True):
+        whole = teacher(video)
+        for images in (1, 8, 12, 28):
+            monkeypatch.setattr(teacher.network, "images_at_once", images)
+            for expected, actual in zip(whole, teacher(video), strict=True):
                 torch.testing.assert_close(actual, expected)
 
     def test_what_is_not_asked_for_is_empty_and_the_rest_the_same(self, teacher):
@@ -256,10 +243,8 @@ class TestEveryTeacher:
         S = teacher.image_size
         with pytest.raises(ValueError, match=rf"expected uint8 \[B, T, {S}, {S}, 3\]"):
             teacher(clips(S // 2))
-        with pytest.raises(ValueError, match=r"expected float \[B, 3, T, H, W\]"):
-            teacher.from_student(clips(S))
-        with pytest.raises(ValueError, match=r"expected \[2, V\]"):
-            teacher(clips(S, T=4), index=torch.zeros(3, 1, dtype=torch.int64))
+        with pytest.raises(ValueError, match=r"or the student's pixels, float \[B, 3, T, H, W\]"):
+            teacher(clips(S, T=4).float())
 
 
 @pytest.mark.parametrize("config", [*OF_IMAGES, INTERNVIDEO2], ids=lambda config: config.kind)
@@ -269,9 +254,7 @@ class TestTeachersOfOneFrameAToken:
         pixels = video.permute(0, 4, 1, 2, 3).double() / 255
         mean, std = (torch.tensor(x)[:, None, None, None] for x in (IMAGENET_MEAN, IMAGENET_STD))
         teacher.double()
-        for ours, students in zip(
-            teacher(video), teacher.from_student((pixels - mean) / std), strict=True
-        ):
+        for ours, students in zip(teacher(video), teacher((pixels - mean) / std), strict=True):
             torch.testing.assert_close(students, ours, rtol=0, atol=1e-5)
 
     def test_student_pixels_of_another_size_are_resized_bicubically(self, teacher):
@@ -280,8 +263,8 @@ class TestTeachersOfOneFrameAToken:
         mean, std = (torch.tensor(x)[:, None, None] for x in (IMAGENET_MEAN, IMAGENET_STD))
         frames = video.transpose(1, 2).flatten(0, 1) * std + mean
         resized = (F.interpolate(frames, (S, S), mode="bicubic") - mean) / std
-        same = teacher.from_student(resized.unflatten(0, (2, 3)).transpose(1, 2))
-        for expected, actual in zip(same, teacher.from_student(video), strict=True):
+        same = teacher(resized.unflatten(0, (2, 3)).transpose(1, 2))
+        for expected, actual in zip(same, teacher(video), strict=True):
             assert not actual.requires_grad
             torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-4)
 

@@ -90,7 +90,7 @@ def test_a_teacher_equals_timm(tmp_path, config, changes, size):
     images = ((video.double() / 255 - mean) / std).flatten(0, 1).permute(0, 3, 1, 2)
     layers, pooled, attention = expected(model.double().eval(), images, config.taps)
     targets, n, D = teacher(video), (size // 16) ** 2, model.num_features
-    assert (teacher.grid, teacher.width, teacher.frames_for(8)) == (size // 16, D, 8)
+    assert (teacher.grid, teacher.width, teacher.network.frames_per_slot) == (size // 16, D, 1)
     whole = (layers.reshape(-1, 2, 3 * n, D), pooled.view(2, 3, D), attention.view(2, 3, n))
     for ours, theirs in zip(targets, whole, strict=True):
         # Constants of the pixels are rounded to fp32 once, when the teacher is built.

@@ -68,7 +68,7 @@ def test_a_teacher_equals_transformers(tmp_path, kind):
     video = clips(64, T=4)
     hidden, last = theirs(kind, model, normalised(video))
     targets = teacher(video)
-    assert teacher.frames_for(2) == 4 and teacher.network.grid == 4
+    assert teacher.network.frames_per_slot == 2 and teacher.network.grid == 4
     layers = torch.stack([hidden[tap] for tap in (0, 2, 3)])
     lengths = hidden[3].norm(dim=-1).view(2, 2, 16)
     whole = (layers, last.mean(1, keepdim=True), lengths)
@@ -128,7 +128,7 @@ def test_what_tubes_do_not_take_is_refused_and_bfloat16_is_near(config):
     with pytest.raises(ValueError, match="3 frames, expected a multiple of 2"):
         teacher(clips(64, T=3))
     with pytest.raises(ValueError, match=r'set stage\.teacher_input = "decoded"'):
-        teacher.from_student(torch.randn(1, 3, 4, 64, 64))
+        teacher(torch.randn(1, 3, 4, 64, 64))
     rough = build_teacher(replace(config, dtype="bfloat16"))(video)
     near = torch.cosine_similarity(rough.layers.float(), whole.layers, dim=-1)
     assert rough.layers.dtype == torch.bfloat16 and near.min() > 0.99

@@ -47,7 +47,7 @@ def test_posterior_mean_is_bayes_rule():
     precision = 1 / prior_var + alpha / step.betas
     expected = (prior_mean / prior_var + alpha.sqrt() * x_t / step.betas) / precision
     torch.testing.assert_close(posterior_mean(target, x_t, step), expected)
-    torch.testing.assert_close(step.posterior_variance, 1 / precision[:, :1])
+    torch.testing.assert_close(step.posterior_log_variance_clipped, -precision[:, :1].log())
 
 
 class Oracle(torch.nn.Module):

@@ -67,6 +67,7 @@ class TwoLayers(ImageNetwork):
     """An image network small enough for this file, tapped once for each of ``taps``."""
 
     width = TEACHER_WIDTH
+    read = None
 
     def __init__(self, grid: int, taps: int) -> None:
         super().__init__()

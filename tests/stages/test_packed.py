@@ -52,7 +52,6 @@ def test_a_packed_index_counts_from_each_clip_s_start():
     kept = torch.tensor([[1, 0, 1, 1], [0, 0, 0, 0], [0, 1, 0, 0]], dtype=torch.bool)
     index = Packed.where(kept)
     assert (index.index.tolist(), index.lengths) == ([0, 2, 3, 1], (3, 0, 1))
-    assert index.cu_seqlens.tolist() == [0, 3, 3, 4]
     assert index.rows(4).tolist() == [[0, 2, 3, 9]]
     tokens = torch.arange(24.0).view(3, 4, 2)
     assert torch.equal(take(tokens, index)[0], tokens[kept])

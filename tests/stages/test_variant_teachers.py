@@ -81,8 +81,8 @@ def test_the_config_tells_the_clips_of_each_kind_of_teacher(kind):
     }
     changes = [f"stage.teacher.{setting}" for setting in known.get(kind, [])]
     stage = small_stage(small_config(S1, f"stage.teacher.kind={kind}", *SMALL, *changes))
-    network, spec = stage.teachers["teacher"].network, stage.clip_specs["teacher"]
-    assert (spec.frames, spec.size) == (network.frames_for(4), network.image_size)
+    network, spec = stage.teachers["teacher"].network.network, stage.clip_specs["teacher"]
+    assert (spec.frames, spec.size) == (4 * network.frames_per_slot, network.image_size)
 
 
 def test_a_teacher_that_is_shown_the_students_pixels_has_no_clips_of_its_own():

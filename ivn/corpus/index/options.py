@@ -32,7 +32,7 @@ class Index:
         out: manifest to write; it must not exist. Paths below its folder are written relative to
             it, others as absolute paths.
         format: name of the published annotations that the files are, such as kinetics400, ssv2 or
-            ava; auto recognizes the files.
+            ava; auto recognises the files.
         videos: folder of the videos that --format describes.
         probe: whether to read the packets of each file for its size, frame rate, number of frames,
             codec, pixel format, rotation, mirroring, video streams and key frames; on by default.

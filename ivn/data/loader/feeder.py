@@ -54,7 +54,6 @@ class Feeder:
         packing: format of clips in shared memory, with the consumers' specs.
         workers: number of processes.
         start: the first step.
-        stop: the step after the last; -1 for no end.
         limit_bytes: limit of the memory of all batches.
         transfer: the way of batches to their device.
 
@@ -69,7 +68,6 @@ class Feeder:
         *,
         workers: int,
         start: int,
-        stop: int,
         limit_bytes: int,
         transfer: Transfer,
     ) -> None:
@@ -83,7 +81,7 @@ class Feeder:
         self._ring = Ring(shapes, self.prefetch.most)
         self._plan, self._packing, self._transfer = plan, packing, transfer
         self._copies_ahead = transfer.copies_ahead(self._batch_bytes)
-        self._next, self._stop = start, stop
+        self._next = start
         self._pending: deque[_PendingBatch] = deque()
         self._at_work: dict[int, tuple[_PendingBatch, BatchSlot]] = {}
         self._retries: deque[tuple[_PendingBatch, BatchSlot]] = deque()
@@ -200,7 +198,7 @@ class Feeder:
         if self._retries:
             return self._retries.popleft()
         waiting = next(self._waiting, None)
-        if waiting is None and self._free and self._next != self._stop:
+        if waiting is None and self._free:
             keys = self._plan.keys(self._next)
             slots = self._plan.slots(self._next, keys)
             batch = _PendingBatch(self._next, self._free.popleft(), keys, slots, len(slots))

@@ -9,7 +9,7 @@ import torch
 from ivn.data.augment.augment import augment
 from ivn.data.batch import Batch, ClipSpec
 from ivn.data.config import DataConfig
-from ivn.data.loader.dali_feeder import GpuFeeder
+from ivn.data.loader.device_feeder import DeviceFeeder
 from ivn.data.loader.feeder import Feeder
 from ivn.data.loader.packing import ClipPacking
 from ivn.data.loader.transfer import transfer_to
@@ -17,13 +17,15 @@ from ivn.data.loader.workers import fill
 from ivn.data.reader import check_specs
 from ivn.data.sampling.plan import Plan
 from ivn.errors import DataError, WorkerError
+from ivn.media.decode import usable
+from ivn.media.decode.request import BatchBackend
 from ivn.media.source import Source
 
 _PREFETCH_GIB = 4.0  # default memory for batches that are made ahead
 
 
 class ClipLoader:
-    """An iterator over the batches of steps ``start_step``, ``start_step + 1``, ... without end.
+    """An iterator over the batches of steps 0, 1, ... without end.
 
     Step ``s`` is batch ``s % steps_per_epoch`` of epoch ``s // steps_per_epoch``. The order of an
     epoch is a keyed permutation of all sources; a last part smaller than a batch is dropped.
@@ -43,9 +45,7 @@ class ClipLoader:
         config: settings of sampling, cropping and augmentation.
         batch_size: size of the global batch, over all processes.
         workers: number of processes that decode; 0 decodes in this one. It changes no result. With
-            ``data.decoder = "dali"`` it is the number of this process's threads.
-        start_step: the first step; a resumed run begins later.
-        stop_step: the step after the last; -1 for no end.
+            a ``data.decoder`` for whole batches it is the number of this process's threads.
         rank, world_size: number of this process and of all. It gets rows ``rank * b`` to
             ``(rank + 1) * b`` of the global batch, ``b = batch_size // world_size``.
         device: device of the batches. Batches for a GPU are copied and resized there beside the
@@ -54,12 +54,13 @@ class ClipLoader:
 
     Attributes:
         steps_per_epoch: number of whole batches in an epoch.
-        step: step of the next batch.
+        step: step of the next batch; a resumed run sets it before the first.
         wait_seconds: time that callers waited for batches so far.
 
     Raises:
         ValueError: There are fewer sources than one batch, or arguments contradict.
-        DataError: Raised while iterating: eleven files in a row are unusable, or a worker died.
+        DataError: The decoder is not installed. While iterating: eleven files in a row are
+            unusable, or a worker died.
     """
 
     def __init__(
@@ -70,38 +71,33 @@ class ClipLoader:
         *,
         batch_size: int,
         workers: int,
-        start_step: int = 0,
-        stop_step: int = -1,
         rank: int = 0,
         world_size: int = 1,
         device: torch.device | str = "cpu",
         prefetch_gib: float = _PREFETCH_GIB,
     ) -> None:
         check_specs(specs)
-        if workers < 0 or start_step < 0:
-            raise ValueError(f"workers {workers}, start step {start_step}: expected 0 or more")
+        if workers < 0:
+            raise ValueError(f"workers {workers}: expected 0 or more")
         self._plan = Plan(sources, config, batch_size, rank=rank, world_size=world_size)
         self.steps_per_epoch = self._plan.steps_per_epoch
-        self.step = start_step
+        self.step = 0
         self.wait_seconds = 0.0
         self._specs, self._config = dict(specs), config
-        self._stop_step = stop_step
+        self._backend = usable(config.decoder)
         self._workers = workers
         self._device = torch.device(device)
         # For a CPU the workers resize, since the cores are the same.
         self._packing = ClipPacking(specs, crops=self._device.type == "cuda")
         self._limit_bytes = int(prefetch_gib * 2**30)
-        self._feeder: Feeder | GpuFeeder | None = None
+        self._feeder: Feeder | DeviceFeeder | None = None
 
     def __iter__(self) -> Iterator[Batch]:
         return self
 
     def __next__(self) -> Batch:
-        if self.step == self._stop_step:
-            self.close()
-            raise StopIteration
         started = time.perf_counter()
-        ahead = self._workers or self._config.decoder == "dali"
+        ahead = self._workers or isinstance(self._backend, BatchBackend)
         batch = self._from_feeder() if ahead else self._in_this_process()
         augment(batch, self._config)
         self.wait_seconds += time.perf_counter() - started
@@ -141,22 +137,21 @@ class ClipLoader:
             self.close()
             raise
 
-    def _start_feeder(self) -> Feeder | GpuFeeder:
-        if self._config.decoder == "dali":
-            return GpuFeeder(
+    def _start_feeder(self) -> Feeder | DeviceFeeder:
+        if isinstance(self._backend, BatchBackend):
+            return DeviceFeeder(
                 self._plan,
                 self._specs,
+                self._backend,
                 device=self._device,
                 threads=max(1, self._workers),
                 start=self.step,
-                stop=self._stop_step,
             )
         return Feeder(
             self._plan,
             self._packing,
             workers=self._workers,
             start=self.step,
-            stop=self._stop_step,
             limit_bytes=self._limit_bytes,
             transfer=transfer_to(self._device),
         )

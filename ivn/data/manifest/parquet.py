@@ -5,6 +5,7 @@ is required: other columns have defaults where they are missing or null, and unk
 ignored, so that manifests of later versions can be read.
 """
 
+import contextlib
 import itertools
 import os
 import re
@@ -22,6 +23,7 @@ from ivn.media.stand_in import stand_in_at
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.parquet as parquet
 
 MANIFEST_SUFFIX = ".parquet"
 
@@ -59,16 +61,8 @@ def count_rows(place: Path) -> int:
     Raises:
         DataError: The manifest cannot be read.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as parquet
-
-    if not place.is_file():
-        raise DataError(f"{place}: no such file")
-    try:
-        with place.open("rb") as file, parquet.ParquetFile(file) as table:
-            return table.metadata.num_rows
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{place}: {_why(place, error)}") from error
+    with _opened(place) as table:
+        return table.metadata.num_rows
 
 
 def count_unusable(part: Path) -> int:
@@ -252,6 +246,25 @@ def _without_redundant_parts(paths: "pa.Array") -> "pa.Array":
 
 def _checked(path: Path, wanted: "pa.Schema") -> "Iterator[pa.RecordBatch]":
     """Yields the rows with the columns of ``wanted``, checked, some at a time."""
+    with _opened(path) as table:
+        present = table.schema_arrow.names
+        if "path" not in present:
+            raise DataError(
+                f"{path}: no column path among {', '.join(present[:8])}: not a manifest"
+            )
+        if twice := [name for name in wanted.names if present.count(name) > 1]:
+            raise DataError(f"{path}: {present.count(twice[0])} columns {twice[0]}")
+        needed = [name for name in {*wanted.names, "source"} if name in present]
+        first = 1
+        for batch in table.iter_batches(_READ, columns=needed):
+            batch.validate(full=True)
+            yield checked(batch, wanted, UNKNOWN, path, first)
+            first += len(batch)
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> "Iterator[parquet.ParquetFile]":
+    """Opens a manifest that any program may have written; its errors are DataErrors."""
     import pyarrow as pa
     import pyarrow.parquet as parquet
 
@@ -260,27 +273,12 @@ def _checked(path: Path, wanted: "pa.Schema") -> "Iterator[pa.RecordBatch]":
     try:
         # Arrow gets an open file: it would fetch a name that is a URL.
         with path.open("rb") as file, parquet.ParquetFile(file) as table:
-            present = table.schema_arrow.names
-            if "path" not in present:
-                raise DataError(
-                    f"{path}: no column path among {', '.join(present[:8])}: not a manifest"
-                )
-            if twice := [name for name in wanted.names if present.count(name) > 1]:
-                raise DataError(f"{path}: {present.count(twice[0])} columns {twice[0]}")
-            needed = [name for name in {*wanted.names, "source"} if name in present]
-            first = 1
-            for batch in table.iter_batches(_READ, columns=needed):
-                batch.validate(full=True)
-                yield checked(batch, wanted, UNKNOWN, path, first)
-                first += len(batch)
-    except (pa.ArrowException, OSError, UnicodeDecodeError, ValueError) as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(f"{path}: {_why(path, error)}") from error
-
-
-def _why(path: Path, error: Exception) -> str:
-    return stand_in_at(path) or f"not a Parquet file that can be read ({one_line(error)})"
+            yield table
+    except DataError:
+        raise
+    except (pa.ArrowException, OSError, ValueError) as error:
+        why = stand_in_at(path) or f"not a Parquet file that can be read ({one_line(error)})"
+        raise DataError(f"{path}: {why}") from error
 
 
 # Parts of a path that pathlib removes.

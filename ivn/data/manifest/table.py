@@ -1,16 +1,10 @@
-"""Keeps many sources in little memory that processes share."""
+"""Keeps many sources in little memory."""
 
 import bisect
 import itertools
-import mmap
-import multiprocessing.context
-import os
 import re
-import tempfile
-import weakref
 from collections.abc import Iterable, Iterator, Sequence
-from multiprocessing.reduction import DupFd
-from typing import IO, TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from ivn.media.source import Source
 
@@ -49,17 +43,16 @@ def columns() -> "pa.Schema":
 
 
 class SourceTable(Sequence[Source]):
-    """A sequence of sources, stored as Arrow columns in memory that processes share.
+    """A sequence of sources, stored as Arrow columns.
 
-    Each access makes a new Source. A process that is started with the table maps the same memory;
-    any other pickle has a copy. A slice is a table of the same memory.
+    Each access makes a new Source. A slice is a table of the same memory.
 
     Attributes:
         unusable: number of the manifest's rows that are not in the table, since their status is a
             reason why they are unusable.
     """
 
-    def __init__(self, memory: "_SharedRows", rows: range) -> None:
+    def __init__(self, memory: "_Rows", rows: range) -> None:
         self._memory, self._rows = memory, rows
 
     @property
@@ -93,9 +86,6 @@ class SourceTable(Sequence[Source]):
 
     def __repr__(self) -> str:
         return f"<{len(self)} sources>"
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _unpickled, (*self._memory.pickled(), self._rows)
 
     def weights(self) -> "Tensor":
         """Returns the weight of each source, fp64 ``[N]``."""
@@ -147,65 +137,27 @@ def table_of(batches: "Iterable[pa.RecordBatch]", *, folder: str) -> SourceTable
     import pyarrow.compute as pc
 
     usable = pa.array(USABLE, pa.string())
-    unusable = 0
-    with _anonymous_file() as file:
-        with pa.ipc.new_file(file, columns()) as writer:
-            for batch in batches:
-                kept = batch.filter(pc.is_in(batch["status"], usable))
-                unusable += len(batch) - len(kept)
-                # A copy, since a slice would be written with the whole batch.
-                writer.write_batch(kept.drop_columns(["status"]))
-        file.flush()
-        size = file.tell()
-        memory = _SharedRows(os.dup(file.fileno()), size, folder, unusable)
+    unusable, kept = 0, []
+    for batch in batches:
+        some = batch.filter(pc.is_in(batch["status"], usable))
+        unusable += len(batch) - len(some)
+        kept.append(some.drop_columns(["status"]))
+    memory = _Rows(kept, folder, unusable)
     return SourceTable(memory, range(memory.count))
 
 
-def _anonymous_file() -> IO[bytes]:
-    """Opens a file that no other process can open, in memory where the system allows it."""
-    if hasattr(os, "memfd_create"):
-        # Not in /dev/shm, which often has only 64 MB in containers.
-        return os.fdopen(os.memfd_create("ivn sources"), "w+b")
-    return tempfile.TemporaryFile()
-
-
-def _unpickled(memory: Any, size: int, folder: str, unusable: int, rows: range) -> SourceTable:
-    """Makes the table that :meth:`SourceTable.__reduce__` describes."""
-    if not isinstance(memory, bytes):
-        return SourceTable(_SharedRows(memory.detach(), size, folder, unusable), rows)
-    with _anonymous_file() as file:
-        file.write(memory)
-        file.flush()
-        return SourceTable(_SharedRows(os.dup(file.fileno()), size, folder, unusable), rows)
-
-
-class _SharedRows:
-    """Rows in Arrow's IPC format, in mapped anonymous memory.
+class _Rows:
+    """Rows in Arrow's format.
 
     Args:
-        descriptor: file descriptor of the memory; closed with this object.
-        size: length of the memory, in bytes.
+        batches: rows with the columns of :func:`columns`.
         folder: prefix of relative paths, see :func:`table_of`.
         unusable: number of rows that are not included.
     """
 
-    def __init__(self, descriptor: int, size: int, folder: str, unusable: int) -> None:
-        import pyarrow as pa
-
-        weakref.finalize(self, os.close, descriptor)
-        self._descriptor, self._size = descriptor, size
-        self._folder, self.unusable = folder, unusable
-        mapped = mmap.mmap(descriptor, size, prot=mmap.PROT_READ)
-        reader = pa.ipc.open_file(pa.py_buffer(mapped))
-        self._batches = [reader.get_batch(index) for index in range(reader.num_record_batches)]
-        self._starts = list(itertools.accumulate(map(len, self._batches), initial=0))
-
-    def pickled(self) -> tuple[Any, ...]:
-        """Returns the arguments of :func:`_unpickled` before the rows."""
-        if multiprocessing.context.get_spawning_popen() is None:
-            with mmap.mmap(self._descriptor, self._size, prot=mmap.PROT_READ) as mapped:
-                return mapped[:], self._size, self._folder, self.unusable
-        return DupFd(self._descriptor), self._size, self._folder, self.unusable
+    def __init__(self, batches: "list[pa.RecordBatch]", folder: str, unusable: int) -> None:
+        self._batches, self._folder, self.unusable = batches, folder, unusable
+        self._starts = list(itertools.accumulate(map(len, batches), initial=0))
 
     def parts(self, rows: range) -> "Iterator[pa.RecordBatch]":
         """Yields the rows in their order, some at a time."""

@@ -2,23 +2,24 @@
 
 A request is a :class:`ivn.media.source.Source` (a file or a member of a tar, and a window of time)
 with a function that chooses frames of the window. The result is uint8 ``[T, H, W, 3]``, RGB,
-upright. Each back end is a module that :class:`ivn.media.decode.request.Backend` describes.
+upright. Each back end is a :class:`ivn.media.decode.request.Backend`, described by its module.
 """
 
 import os
-from collections.abc import Mapping
+from typing import TYPE_CHECKING, Literal
 
 from torch import Tensor
 
 from ivn.errors import DataError
 from ivn.media.decode import dali, pyav, torchcodec
 from ivn.media.decode.in_order import TimedFrame, count_frames, frames_in_order
-from ivn.media.decode.request import Backend, BackendName, Choose, as_source
-from ivn.media.decode.route import route
+from ivn.media.decode.request import Backend, BatchBackend, Choose, as_source
+from ivn.media.facts import Facts
 from ivn.media.source import Source
 
 __all__ = [
     "BACKENDS",
+    "DEFAULT",
     "BackendName",
     "TimedFrame",
     "count_frames",
@@ -28,7 +29,14 @@ __all__ = [
     "usable",
 ]
 
-BACKENDS: Mapping[str, Backend] = {module.name: module for module in (pyav, torchcodec, dali)}
+DEFAULT = pyav.BACKEND
+BACKENDS: dict[str, Backend] = {
+    backend.name: backend for backend in (DEFAULT, torchcodec.BACKEND, dali.BACKEND)
+}
+if TYPE_CHECKING:
+    BackendName = str
+else:  # the choices of data.decoder
+    BackendName = Literal[("auto", *BACKENDS)]
 
 
 def decode(
@@ -65,9 +73,20 @@ def usable(backend: BackendName) -> Backend:
     Raises:
         DataError: The back end is not installed, or does not load.
     """
-    module = BACKENDS["pyav" if backend == "auto" else backend]
+    found = DEFAULT if backend == "auto" else BACKENDS[backend]
     # PyAV takes over a file that a back end fails on, which is the file's fault. A back end that is
     # not installed stops the run: the user's choice would be undone.
-    if reason := module.available():
+    if reason := found.available():
         raise DataError(f"{reason}; or set data.decoder=auto")
-    return module
+    return found
+
+
+def route(facts: Facts) -> str:
+    """Returns the name of the back end that fits a file, which its row of a manifest keeps.
+
+    It is the first back end for batches that takes such a file, otherwise PyAV. Decoding of whole
+    batches follows the row. With ``data.decoder = "auto"`` PyAV decodes every file, so that no
+    pixel depends on what is installed.
+    """
+    backends = (backend for backend in BACKENDS.values() if isinstance(backend, BatchBackend))
+    return next((backend.name for backend in backends if not backend.claims(facts)), DEFAULT.name)

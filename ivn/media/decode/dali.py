@@ -19,7 +19,7 @@ from torch import Tensor
 from ivn.errors import DecodeError
 from ivn.media.container import video_streams, window_of
 from ivn.media.decode import pyav
-from ivn.media.decode.request import PROGRESSIVE, Choose, checked
+from ivn.media.decode.request import PROGRESSIVE, BatchBackend, Choose, ClipRequest, checked
 from ivn.media.demux.packets import numbers_are_certain
 from ivn.media.demux.reading import read_window
 from ivn.media.facts import Facts, read_facts
@@ -29,7 +29,6 @@ from ivn.media.storage import name_of, read_bytes
 if TYPE_CHECKING:
     from nvidia.dali import Pipeline
 
-name = "dali"
 _log = logging.getLogger(__name__)
 
 # Codecs of NVDEC on A100 and H100, with the smallest and the largest side: NVIDIA's Video Codec
@@ -43,18 +42,6 @@ _ON_GPU = {
 }
 _ON_CPU = ("vp8", "vp9")
 _FORMATS = ("yuv420p", "yuvj420p")
-
-
-@functools.cache
-def available() -> str:
-    """Returns "", or one line that says why DALI is unusable on this machine."""
-    try:
-        import nvidia.dali  # noqa: F401
-    except ImportError:
-        return 'DALI is not installed: pip install "ivn[dali]"'
-    except (OSError, RuntimeError) as error:
-        return f"DALI does not load ({str(error).strip().partition(chr(10))[0]})"
-    return ""
 
 
 def claims(facts: Facts) -> str:
@@ -75,18 +62,6 @@ def claims(facts: Facts) -> str:
     if min(facts.width, facts.height) < smallest or max(facts.width, facts.height) > largest:
         return f"{facts.width} x {facts.height}: sides must be {smallest} to {largest}"
     return ""
-
-
-class ClipRequest(NamedTuple):
-    """A wanted clip.
-
-    Attributes:
-        source: video and window.
-        choose: choice of its frames, see :func:`ivn.media.decode.decode`.
-    """
-
-    source: Source
-    choose: Choose
 
 
 class _Prepared(NamedTuple):
@@ -259,7 +234,7 @@ class Decoder:
 def _is_for_dali(source: Source) -> bool:
     """Returns the manifest's choice; without one, whether the file's facts fit DALI."""
     if source.decoder:
-        return source.decoder == name
+        return source.decoder == BACKEND.name
     try:
         return not claims(read_facts(source))
     except DecodeError:
@@ -285,3 +260,15 @@ def decode(source: Source, choose: Choose) -> Tensor:
     if isinstance(frames, DecodeError):
         raise frames
     return frames.cpu()
+
+
+BACKEND = BatchBackend(
+    name="dali",
+    library="DALI",
+    module="nvidia.dali",
+    package="nvidia-dali-cuda130",
+    fix='pip install "ivn[dali]"',
+    decode=decode,
+    claims=claims,
+    open=Decoder,
+)

@@ -14,11 +14,10 @@ from torch import Tensor
 
 from ivn.errors import DecodeError
 from ivn.media.container import TimeWindow, window_of
-from ivn.media.decode.request import Choose, checked, chosen
+from ivn.media.decode.request import Backend, Choose, checked, chosen
 from ivn.media.decode.rgb import ToRgb
 from ivn.media.demux.packets import DecodingRun, PacketTable, decoding_runs
 from ivn.media.demux.reading import Reading, frames_of, opened_again, read_window
-from ivn.media.facts import Facts
 from ivn.media.orientation import orientation_of
 from ivn.media.source import Source
 from ivn.media.storage import name_of
@@ -26,19 +25,6 @@ from ivn.media.storage import name_of
 if TYPE_CHECKING:
     from av import Packet, VideoFrame
     from av.video.stream import VideoStream
-
-name = "pyav"
-
-
-def available() -> str:
-    """Returns "": PyAV is a requirement of the package."""
-    return ""
-
-
-def claims(facts: Facts) -> str:
-    """Returns "": PyAV decodes every file, and other back ends are compared with it."""
-    del facts
-    return ""
 
 
 def decode(source: Source, choose: Choose) -> Tensor:
@@ -215,3 +201,8 @@ class _Frames(Converter):
 
     def tensor(self) -> Tensor:
         return torch.from_numpy(self._out)
+
+
+BACKEND = Backend(
+    name="pyav", library="PyAV", module="av", package="av", fix="pip install av", decode=decode
+)

@@ -1,15 +1,17 @@
-"""The protocol of a decoding back end, and checks of the frames that a caller chooses."""
+"""The description of a decoding back end, and checks of the frames that a caller chooses."""
 
+import importlib
 import os
 from collections.abc import Callable, Sequence
-from typing import Literal, Protocol
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
 
+import torch
 from torch import Tensor
 
+from ivn.errors import DecodeError
 from ivn.media.facts import Facts
 from ivn.media.source import Source
-
-BackendName = Literal["auto", "pyav", "torchcodec", "dali"]
 
 # FFmpeg's field orders of progressive video: unknown, and progressive.
 PROGRESSIVE = (0, 1)
@@ -19,23 +21,85 @@ PROGRESSIVE = (0, 1)
 Choose = Callable[[int], Sequence[int]]
 
 
-class Backend(Protocol):
-    """A module that decodes.
+class ClipRequest(NamedTuple):
+    """A wanted clip.
+
+    Attributes:
+        source: video and window.
+        choose: choice of its frames, see :func:`ivn.media.decode.decode`.
+    """
+
+    source: Source
+    choose: Choose
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backend:
+    """A library that decodes.
 
     Attributes:
         name: name in the config's ``data.decoder`` and in manifests.
+        library: name of the library, as its authors write it.
+        module: module whose import shows that the library works.
+        package: name of the library's package, whose version ``ivn doctor`` prints.
+        fix: command that installs the library.
+        decode: function that returns the chosen frames, see :func:`ivn.media.decode.decode`.
     """
 
     name: str
+    library: str
+    module: str
+    package: str
+    fix: str
+    decode: Callable[[Source, Choose], Tensor]
 
     def available(self) -> str:
         """Returns "", or one line that says why the back end is unusable on this machine."""
+        try:
+            importlib.import_module(self.module)
+        except ImportError:
+            return f"{self.library} is not installed: {self.fix}"
+        except (OSError, RuntimeError) as error:
+            reason = str(error).strip().partition("\n")[0]
+            return f"{self.library} does not load ({reason}): {self.fix}"
+        return ""
 
-    def claims(self, facts: Facts) -> str:
-        """Returns "", or one line that says why the back end should not decode such a file."""
 
-    def decode(self, source: Source, choose: Choose) -> Tensor:
-        """Returns the chosen frames, see :func:`ivn.media.decode.decode`."""
+class BatchDecoder(Protocol):
+    """A decoder of batches into the memory of a device."""
+
+    def decode(self, requests: Sequence[ClipRequest]) -> list[Tensor | DecodeError]:
+        """Returns the frames of each request, uint8 ``[T, H, W, 3]`` there, or its error."""
+
+    def close(self) -> None:
+        """Frees the decoder."""
+
+
+class OpenDecoder(Protocol):
+    """A function that starts a decoder of batches."""
+
+    def __call__(self, *, device: torch.device, batch_size: int, threads: int) -> BatchDecoder:
+        """Returns a decoder.
+
+        Args:
+            device: device of the frames.
+            batch_size: largest number of requests at a time.
+            threads: number of CPU threads.
+        """
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchBackend(Backend):
+    """A library that decodes whole batches on the device that uses them.
+
+    Attributes:
+        claims: function that returns "", or one line that says why the library should not decode a
+            file with such facts.
+        open: function that starts a decoder.
+    """
+
+    claims: Callable[[Facts], str]
+    open: OpenDecoder
 
 
 def as_source(video: Source | str | os.PathLike[str], start: float, end: float) -> Source:

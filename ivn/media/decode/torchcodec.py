@@ -4,7 +4,6 @@ PyAV's reading of the packets numbers the frames: torchcodec is asked for frames
 times that it reports must be those that were asked for. In all other cases PyAV decodes.
 """
 
-import functools
 import itertools
 import math
 import os
@@ -13,15 +12,12 @@ from torch import Tensor
 
 from ivn.media.container import TimeWindow, is_indexed, opened, window_of
 from ivn.media.decode import pyav
-from ivn.media.decode.request import PROGRESSIVE, Choose, chosen
+from ivn.media.decode.request import PROGRESSIVE, Backend, Choose, chosen
 from ivn.media.demux.packets import PacketTable, numbers_are_certain
 from ivn.media.demux.reading import frames_of, read_window
-from ivn.media.facts import Facts
 from ivn.media.orientation import orientation_of
 from ivn.media.source import Source
 from ivn.media.storage import read_bytes
-
-name = "torchcodec"
 
 # For these all versions of FFmpeg give the same bits: their standards define decoding exactly
 # (MPEG-4's inverse transform is not), and 8 bits need no rounding.
@@ -29,29 +25,8 @@ _CODECS = ("h264", "hevc", "vp8", "vp9", "av1")
 _FORMATS = ("yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p")
 
 
-@functools.cache
-def available() -> str:
-    """Returns "", or one line that says why torchcodec is unusable on this machine."""
-    try:
-        import torchcodec.decoders  # noqa: F401
-    except ImportError:
-        return 'torchcodec is not installed: pip install "ivn[torchcodec]"'
-    except (OSError, RuntimeError) as error:
-        reason = str(error).strip().partition("\n")[0]
-        return (
-            f"torchcodec does not load ({reason}): it needs FFmpeg's libraries and torch's version"
-        )
-    return ""
-
-
-def claims(facts: Facts) -> str:
+def unfit(codec: str, pixel_format: str, width: int, height: int) -> str:
     """Returns "", or one line that says why the frames would not equal PyAV's bit for bit."""
-    if facts.mirrored:
-        return "mirrored: torchcodec turns frames, but does not mirror them"
-    return _claims(facts.codec, facts.pixel_format, facts.width, facts.height)
-
-
-def _claims(codec: str, pixel_format: str, width: int, height: int) -> str:
     if codec not in _CODECS:
         return f"{codec}: FFmpeg's versions decode it differently"
     if pixel_format not in _FORMATS:
@@ -71,19 +46,19 @@ def decode(source: Source, choose: Choose) -> Tensor:
         numbers = chosen(choose, table.count)
         index, base = stream.index, float(stream.time_base or 1)
         codec, pixel_format = context.codec.canonical_name, context.pix_fmt or ""
-        unfit = _claims(codec, pixel_format, context.width, context.height)
+        reason = unfit(codec, pixel_format, context.width, context.height)
         # Newer versions of FFmpeg convert the colours of each field separately.
         if context.field_order not in PROGRESSIVE:
-            unfit = "interlaced: FFmpeg's versions convert it differently"
+            reason = "interlaced: FFmpeg's versions convert it differently"
         if any(picture.rotated for picture in table.pictures):
-            unfit = "turned by messages in its stream: torchcodec reads the container's alone"
+            reason = "turned by messages in its stream: torchcodec reads the container's alone"
         if not is_indexed(reading.container):
-            unfit = "no index: torchcodec may begin to decode at no key frame"
+            reason = "no index: torchcodec may begin to decode at no key frame"
         if table.restarts:
-            unfit = "its clock jumps back: its times are not those of PyAV"
+            reason = "its clock jumps back: its times are not those of PyAV"
     frames = None
     # With hidden frames or missing time stamps, counting by time would give other numbers.
-    if numbers and numbers_are_certain(table) and not table.hidden and not unfit:
+    if numbers and numbers_are_certain(table) and not table.hidden and not reason:
         frames = _frames(source, index, base, table, numbers)
     return pyav.decode(source, choose) if frames is None else frames
 
@@ -117,3 +92,13 @@ def _is_mirrored(source: Source) -> bool:
     with opened(source) as (_, stream, packets):
         frames = frames_of(stream, packets, math.inf)
         return any(orientation_of(frame).mirrored for frame in itertools.islice(frames, 1))
+
+
+BACKEND = Backend(
+    name="torchcodec",
+    library="torchcodec",
+    module="torchcodec.decoders",
+    package="torchcodec",
+    fix='pip install "ivn[torchcodec]" and apt-get install ffmpeg',
+    decode=decode,
+)

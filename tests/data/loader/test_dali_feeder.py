@@ -1,6 +1,7 @@
 """With DALI the loader gives the batches that it gives without: colours are rounded otherwise."""
 
 import itertools
+import sys
 
 import pytest
 import torch
@@ -23,11 +24,10 @@ FILES = [file for file in BUNDLED if file.suffix == ".webm"] + BUNDLED[:4]
 SOURCES = [Source(str(file)) for file in FILES]
 
 
-def batches(count, decoder, *, sources=SOURCES, workers=0, start_step=0, device="cpu", repeats=1):
+def batches(count, decoder, *, sources=SOURCES, workers=0, start=0, device="cpu", repeats=1):
     config = DataConfig(seed=11, decoder=decoder, repeats=repeats)
-    with ClipLoader(
-        sources, SPECS, config, batch_size=2, workers=workers, start_step=start_step, device=device
-    ) as loader:
+    with ClipLoader(sources, SPECS, config, batch_size=2, workers=workers, device=device) as loader:
+        loader.step = start
         return list(itertools.islice(loader, count))
 
 
@@ -59,7 +59,7 @@ def test_batches_are_those_of_the_other_decoder_within_a_bound(device):
 def test_neither_threads_nor_restarts_change_a_batch():
     whole = batches(5, "dali", workers=1)
     for workers, start in ((0, 0), (3, 0), (1, 3)):
-        again = batches(5 - start, "dali", workers=workers, start_step=start)
+        again = batches(5 - start, "dali", workers=workers, start=start)
         for one, other in zip(again, whole[start:], strict=True):
             assert all(torch.equal(one.clips[name], other.clips[name]) for name in SPECS)
 
@@ -81,10 +81,13 @@ def test_repeated_clips_are_of_one_decode():
     assert_close(batches(3, "dali", repeats=2), batches(3, "auto", repeats=2))
 
 
-def test_without_dali_the_loader_says_what_to_do(monkeypatch):
-    monkeypatch.setattr(BACKENDS["dali"], "available", lambda: "DALI is not installed: pip")
-    with pytest.raises(DataError, match=r"DALI is not installed: pip; or set data\.decoder=auto"):
-        batches(1, "dali")
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("name", ["dali", "torchcodec"])
+def test_without_its_library_the_loader_says_what_to_do(monkeypatch, name, workers):
+    """With workers, too: a process that has no library is none that died."""
+    monkeypatch.setitem(sys.modules, BACKENDS[name].module, None)
+    with pytest.raises(DataError, match=r"is not installed: pip .*; or set data\.decoder=auto"):
+        batches(1, name, workers=workers)
 
 
 @pytest.mark.gpu

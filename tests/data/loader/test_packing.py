@@ -105,7 +105,6 @@ def test_where_clips_are_resized_changes_no_bit_of_a_batch(augmentation, monkeyp
         ClipPacking(SPECS, crops=True),
         workers=2,
         start=0,
-        stop=4,
         limit_bytes=1 << 28,
         transfer=ToHost(),
     )

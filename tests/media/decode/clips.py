@@ -18,10 +18,9 @@ from tests.media.videos import BUNDLED
 
 def needs(backend: ModuleType) -> pytest.MarkDecorator:
     """Skips where a back end cannot be used, unless IVN_REQUIRE_TORCHCODEC or _DALI is 1."""
-    required = os.environ.get(f"IVN_REQUIRE_{backend.name.upper()}") == "1"
-    return pytest.mark.skipif(
-        bool(backend.available()) and not required, reason=backend.available()
-    )
+    required = os.environ.get(f"IVN_REQUIRE_{backend.BACKEND.name.upper()}") == "1"
+    missing = backend.BACKEND.available()
+    return pytest.mark.skipif(bool(missing) and not required, reason=missing)
 
 
 # How each is coded: FFmpeg's name of the encoder, and its settings.

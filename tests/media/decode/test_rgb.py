@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from ivn.media.decode import decode, torchcodec
-from tests.media.decode.clips import Facts, needs
+from tests.media.decode.clips import needs
 from tests.media.videos import noise, write_video
 
 av = pytest.importorskip("av")
@@ -94,9 +94,9 @@ def test_torchcodec_leaves_odd_sides_whose_chroma_it_would_stretch(tmp_path):
     file = write_video(tmp_path / "a.webm", noise(3, 47, 63), **options)
     assert torch.equal(decode(file, range, backend="torchcodec"), decode(file, range))
     for width, height in ((63, 48), (64, 47)):
-        assert "odd" in torchcodec.claims(Facts("vp9", width=width, height=height))
-    assert not torchcodec.claims(Facts("vp9", width=64, height=48))
-    assert not torchcodec.claims(Facts("vp9", "yuv444p", width=63, height=47))
+        assert "odd" in torchcodec.unfit("vp9", "yuv420p", width, height)
+    assert not torchcodec.unfit("vp9", "yuv420p", 64, 48)
+    assert not torchcodec.unfit("vp9", "yuv444p", 63, 47)
 
 
 def test_frames_that_change_size_are_scaled_though_sides_are_odd(tmp_path):

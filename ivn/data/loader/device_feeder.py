@@ -1,4 +1,4 @@
-"""Makes batches with DALI on the GPU that uses them: it decodes, crops and resizes there."""
+"""Makes batches on the GPU that uses them: decodes, crops and resizes there."""
 
 from collections import deque
 from collections.abc import Mapping
@@ -13,48 +13,43 @@ from ivn.data.loader.transfer import transfer_to
 from ivn.data.reader import chooser, crops_of
 from ivn.data.sampling.plan import BatchSlot, Plan
 from ivn.errors import DecodeError
-from ivn.media.decode import usable
-from ivn.media.decode.dali import ClipRequest, Decoder
+from ivn.media.decode.request import BatchBackend, ClipRequest
 
 
-class GpuFeeder:
+class DeviceFeeder:
     """A source of the batches of steps ``start``, ``start + 1``, ..., made two ahead by a thread.
 
     Each file is decoded once, into the device's memory, and cropped, resized and mirrored there for
-    every consumer. Files of the same batch that DALI does not decode are decoded on the CPU at the
-    same time, and unusable files are substituted as with workers.
+    every consumer. Files of the same batch that do not fit the back end are decoded on the CPU at
+    the same time, and unusable files are substituted as with workers.
 
     Args:
         plan: sources and keys of each step.
         specs: consumer -> its clips.
-        device: device where batches are made and used; on a CPU, DALI decodes VP8 and VP9.
+        backend: library that decodes.
+        device: device where batches are made and used.
         threads: number of CPU threads.
         start: the first step.
-        stop: the step after the last; -1 for no end.
-
-    Raises:
-        DataError: DALI is not installed.
     """
 
     def __init__(
         self,
         plan: Plan,
         specs: Mapping[str, ClipSpec],
+        backend: BatchBackend,
         *,
         device: torch.device,
         threads: int,
         start: int,
-        stop: int,
     ) -> None:
-        usable("dali")
         self.prefetch = Prefetch(batch_bytes=1, limit_bytes=0)
         self._plan, self._specs, self._device = plan, dict(specs), device
         slots = plan.slots(start, plan.keys(start))
-        self._decoder = Decoder(device=device, batch_size=len(slots), threads=threads)
+        self._decoder = backend.open(device=device, batch_size=len(slots), threads=threads)
         self._transfer = transfer_to(device)
-        self._next, self._stop = start, stop
+        self._next = start
         self._made: deque[Future[Batch]] = deque()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="ivn-gpu-feeder")
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="ivn-device-feeder")
         self._ask()
 
     def take(self, step: int) -> Batch:
@@ -75,7 +70,7 @@ class GpuFeeder:
         self._decoder.close()
 
     def _ask(self) -> None:
-        while len(self._made) < self.prefetch.depth and self._next != self._stop:
+        while len(self._made) < self.prefetch.depth:
             self._made.append(self._thread.submit(self._make, self._next))
             self._next += 1
 
