@@ -12,9 +12,10 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from ivn.corpus.importers.importer import importer
 from ivn.corpus.importers.text import (
     RecordPlace,
-    check_lists,
+    parted,
     read_fields,
     read_lines,
     seconds,
@@ -29,19 +30,21 @@ _HALF = 1.5
 _FIELD = re.compile(r'(name|id|label_id)\s*:\s*(?:"([^"]*)"|(\d+))')
 
 
+@importer(
+    "ava",
+    files="`ava_train_v2.2.csv` and so on; the action list (pbtxt) for names",
+    row="three seconds around each annotated one of a whole film",
+    labels="`label`, all actions; `boxes` in `extra`",
+    group="the film",
+    recognises=lambda head: head.lines(r"[^/,]{11},\d{4}(,[01]\.\d+){4},\d+,\d+"),
+)
 def read_ava(files: Sequence[Path], videos: Videos) -> Iterator[Row]:
     """Yields a row for each second of a film, with its actions, and boxes in ``extra`` as JSON.
 
     If a list of actions is given, those that it lacks are no labels.
     """
-    names: dict[int, str] = {}
-    lists = []
-    for file in files:
-        if file.suffix in (".pbtxt", ".txt"):
-            names |= _actions(file)
-        else:
-            lists.append(file)
-    check_lists(files, lists)
+    classes, lists = parted(files, lambda file: file.suffix in (".pbtxt", ".txt"))
+    names = {number: name for file in classes for number, name in _actions(file).items()}
     for file in lists:
         split = split_by_name(file)
         seen: dict[tuple[str, str], list[list[float]]] = {}

@@ -11,6 +11,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from ivn.corpus.importers.importer import importer
+from ivn.corpus.importers.segments import Span, row_of
 from ivn.corpus.importers.text import list_of, read_records, split_by_name, text_of
 from ivn.corpus.importers.videos import Videos
 from ivn.data.manifest.parquet import Row
@@ -19,6 +21,14 @@ _PIECE = 5.0
 _MOST = 1000
 
 
+@importer(
+    "didemo",
+    files="`train_data.json` and so on",
+    row="a described moment, as most annotators have it",
+    labels="the description as caption",
+    group="the video",
+    recognises=lambda head: head.records("description", "times", "video"),
+)
 def read_didemo(files: Sequence[Path], videos: Videos) -> Iterator[Row]:
     """Yields a row for each description."""
     for file in files:
@@ -39,12 +49,5 @@ def read_didemo(files: Sequence[Path], videos: Videos) -> Iterator[Row]:
             if last < first:
                 videos.unusable.add(f"{name} from piece {first} to {last}")
             elif path := videos.find(name):
-                yield Row(
-                    path,
-                    start=first * _PIECE,
-                    end=(last + 1) * _PIECE,
-                    labels=split,
-                    captions=(caption,),
-                    source="didemo",
-                    group=name,
-                )
+                moment = Span(first * _PIECE, (last + 1) * _PIECE)
+                yield row_of(path, split, "didemo", name, moment, [caption])

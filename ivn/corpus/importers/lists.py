@@ -10,7 +10,8 @@ absolute. A list that names folders of pictures is refused.
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ivn.corpus.importers.segments import Span, times_of
+from ivn.corpus.importers.importer import importer
+from ivn.corpus.importers.segments import WHOLE, times_of
 from ivn.corpus.importers.text import (
     list_of,
     read_json,
@@ -28,6 +29,12 @@ from ivn.errors import DataError
 from ivn.media.source import VIDEO_SUFFIXES
 
 
+@importer(
+    "videomae",
+    files="`path 0 -1`",
+    row="a video",
+    group="the video",
+)
 def read_videomae(files: Sequence[Path], videos: Videos) -> Iterator[Row]:
     """Yields rows of ``path 0 -1``: whole videos without a label."""
     for file in files:
@@ -39,6 +46,13 @@ def read_videomae(files: Sequence[Path], videos: Videos) -> Iterator[Row]:
                 yield Row(path, labels=split_by_name(file))
 
 
+@importer(
+    "vjepa",
+    files="`path label`",
+    row="a video",
+    labels="`label`",
+    group="the video",
+)
 def read_vjepa(files: Sequence[Path], videos: Videos) -> Iterator[Row]:
     """Yields rows of ``path label``, separated by a space."""
     for file in files:
@@ -50,6 +64,13 @@ def read_vjepa(files: Sequence[Path], videos: Videos) -> Iterator[Row]:
                 yield Row(path, labels={"label": words[1], **split_by_name(file)})
 
 
+@importer(
+    "internvideo",
+    files="`source path total_time start end label`",
+    row="a video or part of one",
+    labels="`label`; the source",
+    group="the video",
+)
 def read_internvideo(files: Sequence[Path], videos: Videos) -> Iterator[Row]:
     """Yields rows of ``source path total_time start end label``; start -1 is a whole video."""
     for file in files:
@@ -60,7 +81,7 @@ def read_internvideo(files: Sequence[Path], videos: Videos) -> Iterator[Row]:
                 raise place.wrong(f"{line!r}, expected source path total_time start end label")
             name, _, start, end, label = words
             whole_video = start.startswith("-1") or end.startswith("-1")
-            times = Span() if whole_video else times_of(place, videos, name, [start, end])
+            times = WHOLE if whole_video else times_of(place, videos, name, [start, end])
             if times and (path := videos.at(name)):
                 yield Row(
                     path,
@@ -72,6 +93,13 @@ def read_internvideo(files: Sequence[Path], videos: Videos) -> Iterator[Row]:
                 )
 
 
+@importer(
+    "mmaction2",
+    files="lists of a video and its classes; JSON of captions, or of labels by category (HVU)",
+    row="a video",
+    labels="as they are",
+    group="the video",
+)
 def read_mmaction2(files: Sequence[Path], videos: Videos) -> Iterator[Row]:
     """Yields rows of MMAction2's lists of videos, in text or JSON."""
     for file in files:

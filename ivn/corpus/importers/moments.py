@@ -9,11 +9,20 @@ its source, ``yt-5of6ffo6-Bw_205``: what is before is the group, YouTube's id wh
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from ivn.corpus.importers.importer import importer
 from ivn.corpus.importers.text import read_fields, split_by_name
 from ivn.corpus.importers.videos import Videos
 from ivn.data.manifest.parquet import Row
 
 
+@importer(
+    "moments",
+    files="`trainingSet.csv`, `validationSet.csv`",
+    row="a video",
+    labels="`label`",
+    group="the source video: YouTube's id where it has one",
+    recognises=lambda head: head.lines(r"[^/,]+/[^/,]+\.mp4,[^,]+,\d+,\d+"),
+)
 def read_moments(files: Sequence[Path], videos: Videos) -> Iterator[Row]:
     """Yields rows of the lists."""
     for file in files:

@@ -11,9 +11,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from ivn.corpus.importers.importer import importer
 from ivn.corpus.importers.text import (
     RecordPlace,
-    check_lists,
+    parted,
     read_json,
     read_records,
     split_by_name,
@@ -24,19 +25,18 @@ from ivn.data.manifest.parquet import Row
 from ivn.errors import DataError
 
 
+@importer(
+    "ssv2",
+    files="`something-something-v2-train.json` and so on; `labels.json` to check classes",
+    row="a video; never mirrored",
+    labels="`label`, `objects`; the label filled in as caption",
+    group="the video",
+    recognises=lambda head: head.records("id", "label", "template", "placeholders"),
+)
 def read_ssv2(files: Sequence[Path], videos: Videos) -> Iterator[Row]:
     """Yields rows of the lists; classes must be in labels.json if it is among the files."""
-    classes: dict[str, Any] = {}
-    lists = []
-    for file in files:
-        found = read_json(file)
-        if isinstance(found, dict):
-            if not all(isinstance(number, (str, int)) for number in found.values()):
-                raise DataError(f"{file}: an object, expected a list of videos or labels.json")
-            classes |= found
-        else:
-            lists.append(file)
-    check_lists(files, lists)
+    named, lists = parted(files, lambda file: isinstance(read_json(file), dict))
+    classes = {name for file in named for name in _classes(file)}
     for file in lists:
         split = split_by_name(file)
         for place, record in read_records(file):
@@ -48,7 +48,14 @@ def read_ssv2(files: Sequence[Path], videos: Videos) -> Iterator[Row]:
                 yield Row(found, labels=labels, captions=captions, source="ssv2", flip=False)
 
 
-def _about(place: RecordPlace, record: dict[str, Any], classes: dict[str, Any]) -> dict[str, str]:
+def _classes(file: Path) -> list[str]:
+    found = read_json(file)
+    if not all(isinstance(number, (str, int)) for number in found.values()):
+        raise DataError(f"{file}: an object, expected a list of videos or labels.json")
+    return list(found)
+
+
+def _about(place: RecordPlace, record: dict[str, Any], classes: set[str]) -> dict[str, str]:
     if not {"label", "template"} & set(record):
         return {}
     label = text_of(place, record, "template").replace("[", "").replace("]", "")

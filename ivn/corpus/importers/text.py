@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -167,10 +167,19 @@ def read_named(
         yield place, name, record
 
 
-def check_lists(files: Sequence[Path], lists: Sequence[Path]) -> None:
-    """Raises DataError if no files but those of classes are given."""
+def parted(
+    files: Sequence[Path], names_classes: Callable[[Path], object]
+) -> tuple[list[Path], list[Path]]:
+    """Returns the files that name classes, and the lists of videos.
+
+    Raises:
+        DataError: there are no lists.
+    """
+    classes = [file for file in files if names_classes(file)]
+    lists = [file for file in files if file not in classes]
     if not lists:
         raise DataError(f"{files[0]}: names of classes alone, expected lists of videos beside them")
+    return classes, lists
 
 
 def text_of(place: RecordPlace, record: dict[str, Any], key: str) -> str:

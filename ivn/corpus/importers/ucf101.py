@@ -7,9 +7,11 @@ the number and name of each class (the set's own files). A clip's name says from
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
-from ivn.corpus.importers.text import RecordPlace, check_lists, read_lines, split_by_name
+from ivn.corpus.importers.importer import importer
+from ivn.corpus.importers.text import parted, read_lines, split_by_name
 from ivn.corpus.importers.videos import Videos
 from ivn.data.manifest.parquet import Row
 from ivn.errors import DataError
@@ -17,22 +19,22 @@ from ivn.errors import DataError
 _NAME = re.compile(r"v_(?P<name>\w+)_(?P<group>g\d+)_c\d+\.avi")
 
 
+@importer(
+    "ucf101",
+    files="`trainlist01.txt`, `testlist01.txt` of one fold; `classInd.txt` to check classes",
+    row="a video",
+    labels="`label`",
+    group="the set's own groups `g01` to `g25` of each class",
+    recognises=lambda head: head.lines(r"\w+/v_\w+_g\d+_c\d+\.avi( \d+)?"),
+)
 def read_ucf101(files: Sequence[Path], videos: Videos) -> Iterator[Row]:
     """Yields rows of the lists of one fold; classes must be in classInd.txt if it is given."""
-    lists: list[Path] = []
-    lines: dict[Path, list[tuple[RecordPlace, str]]] = {}
-    classes: dict[str, str] = {}
-    for file in files:
-        lines[file] = list(read_lines(file))
-        if lines[file] and re.fullmatch(r"\d+ \w+", lines[file][0][1]):
-            classes |= {line.split()[-1]: line.split()[0] for _, line in lines[file]}
-        else:
-            lists.append(file)
-    check_lists(files, lists)
+    named, lists = parted(files, _has_classes)
+    classes = {line.split()[-1]: line.split()[0] for file in named for _, line in read_lines(file)}
     check_one_fold(lists)
     for file in lists:
         split = split_by_name(file)
-        for place, line in lines[file]:
+        for place, line in read_lines(file):
             words = line.split()
             label, _, name = words[0].rpartition("/")
             parts = _NAME.fullmatch(name)
@@ -46,6 +48,10 @@ def read_ucf101(files: Sequence[Path], videos: Videos) -> Iterator[Row]:
             if path := videos.find(words[0]):
                 group = f"{parts['name']}_{parts['group']}"
                 yield Row(path, labels={"label": label, **split}, source="ucf101", group=group)
+
+
+def _has_classes(file: Path) -> bool:
+    return any(re.fullmatch(r"\d+ \w+", line) for _, line in islice(read_lines(file), 1))
 
 
 def check_one_fold(files: Sequence[Path]) -> None:

@@ -183,7 +183,9 @@ def found_by(
     if name == "auto":
         name = recognised(files)
     if name not in IMPORTERS:
-        raise RequestError(f"--format {name}: expected auto or one of {', '.join(IMPORTERS)}")
+        raise RequestError(
+            f"--format {name}: expected auto or one of {', '.join(sorted(IMPORTERS))}"
+        )
     looked = Videos(videos)
     home = _slashed(manifest.parent.absolute())
     for row in IMPORTERS[name].read(files, looked):

@@ -95,7 +95,7 @@ def test_broken_files_are_named_once_with_their_reason_and_the_rest_is_indexed(f
         (["x.doc"], "expected a folder, a video", 1),
         (["x.doc", "--format", "ava"], "belong together", 2),
         (["x.doc", "--max-bad", "2"], "0 to 1", 2),
-        (["x.doc", "--format", "nope", "--videos", "."], "expected auto or one of kinetics400", 2),
+        (["x.doc", "--format", "nope", "--videos", "."], "expected auto or one of activitynet", 2),
     ],
 )
 def test_what_cannot_be_indexed_is_one_line(tmp_path, monkeypatch, arguments, words, code):
