@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any, Protocol
 
+from ivn.corpus.limits import ClusterLimits
 from ivn.corpus.pool import Item, Outcome, Value, in_processes
 from ivn.errors import DataError, one_line
 
@@ -15,7 +16,7 @@ _ITEMS = 16
 _SECONDS = 10.0
 
 
-class Spread(Protocol):
+class Runner(Protocol):
     """Runs a function on all items and yields the outcomes in their order."""
 
     def __call__(
@@ -23,11 +24,12 @@ class Spread(Protocol):
     ) -> Iterator[Outcome[Item, Value]]: ...
 
 
-def spread(*, workers: int, seconds: float, ray: str) -> Spread:
-    """Returns a function that runs work on this machine, or on the Ray cluster at ``ray``."""
-    if ray:
-        return partial(in_ray, address=ray, workers=workers, seconds=seconds)
-    return partial(in_processes, workers=workers, seconds=seconds)
+def runner(limits: ClusterLimits) -> Runner:
+    """Returns a function that runs work on this machine, or on a Ray cluster."""
+    here: dict[str, Any] = {"workers": limits.processes, "seconds": limits.seconds}
+    if limits.ray:
+        return partial(in_ray, address=limits.ray, **here)
+    return partial(in_processes, **here)
 
 
 def in_ray(

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from ivn.corpus.cluster import spread
+from ivn.corpus.cluster import runner
 from ivn.corpus.index.found import counted, found_at, found_by
 from ivn.corpus.index.items import Items, Remark, UnusableItem
 from ivn.corpus.index.options import Index
@@ -14,7 +14,6 @@ from ivn.corpus.progress import printable, verdict, watching
 from ivn.corpus.resumable import Passed, Work, pass_through
 from ivn.data.manifest.parquet import Row
 from ivn.errors import DataError
-from ivn.processes import cores
 from ivn.progress import output
 
 
@@ -84,9 +83,8 @@ def _work(request: Index) -> Work:
     from ivn.corpus.index.probing import FactsReader
 
     look = FactsReader(request.probe, request.hash)
-    how = spread(workers=request.workers or cores(), seconds=request.seconds, ray=request.ray)
     home = Path(request.out).parent.absolute()
-    return lambda rows: probed(rows, home, look, how)
+    return lambda rows: probed(rows, home, look, runner(request))
 
 
 def _found(request: Index, manifest: Path, say: Callable[[str], None]) -> Items:

@@ -10,13 +10,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO
 
+from ivn.corpus.limits import Limits
 from ivn.corpus.pool import in_processes
 from ivn.corpus.shard.index import keys_of, rows_of
 from ivn.corpus.shard.tar import PackedClip, ShardFile, verify
 from ivn.corpus.transcode.clip import ClipTask, Made, Moved, made_row, make
 from ivn.corpus.transcode.encoding import Encoding
 from ivn.corpus.transcode.run import (
-    Limits,
     Report,
     Tally,
     good,
@@ -39,12 +39,10 @@ _Unit = tuple[int, tuple[Row, ...]]  # the rows about one clip, with their numbe
 
 @dataclass(frozen=True)
 class ShardSettings:
-    """Settings of the tars.
+    """Settings of the tars; all of them change the bytes.
 
     Attributes:
-        size: smallest size of each tar but the last, in MB.
-        frames: number of frames to keep of each clip, which is then encoded again; 0 packs the
-            files as they are.
+        size, frames: options of ``ivn data shard``; see :class:`ivn.corpus.shard.options.Shard`.
         encoding: encoding of clips that are encoded again.
     """
 
@@ -179,7 +177,7 @@ class _Job:
                 yield ClipTask(rows, source, file, packing.encoding, packing.frames)
 
         outcomes = in_processes(
-            make, tasks(), workers=self._limits.workers, seconds=self._limits.seconds
+            make, tasks(), workers=self._limits.processes, seconds=self._limits.seconds
         )
         for task, made in good(outcomes, self.tally, self._report):
             path = Path(task.file)

@@ -7,12 +7,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from ivn.corpus.transcode.encoding import Encoding, usual_crf
 from ivn.corpus.transcode.options import Transcode
-from ivn.corpus.transcode.run import Limits, Report, Tally, transcode
+from ivn.corpus.transcode.run import Report, Tally, transcode
 from ivn.data.manifest.parquet import manifest_at, read_manifest
 from ivn.durable import MANIFEST
-from ivn.processes import cores
 from ivn.progress import bars, output
 
 
@@ -22,15 +20,13 @@ def transcode_manifest(options: Transcode) -> int:
     Raises:
         DataError: see :func:`ivn.corpus.transcode.run.transcode`.
     """
-    crf = usual_crf(options.codec) if options.crf == -1 else options.crf
-    encoding = Encoding(options.codec, crf, options.short, options.gop)
-    limits = Limits(options.workers or cores(), options.seconds, options.max_bad)
+    encoding = options.encoding(gop=options.gop)
     given, folder = manifest_at(options.manifest), Path(options.out)
     return told(
         given,
         folder,
         "clips made",
-        lambda report: transcode(given, folder, encoding, limits, report),
+        lambda report: transcode(given, folder, encoding, options, report),
     )
 
 

@@ -22,17 +22,12 @@ from PIL import Image
 from ivn.corpus.worlds.moves import CameraPlan, Geometry, geometry, kept
 from ivn.errors import DataError, one_line
 
-TICS_PER_SECOND = 35
 # Distance from the plane of the camera, in map units, is about (depth + 0.5) * DEPTH_UNIT.
 DEPTH_UNIT = 7.38
-# Freedoom: phase two has MAP01 to MAP32, phase one E1M1 to E4M9.
-MAPS = tuple(f"MAP{number:02}" for number in range(1, 33))
-ALL_MAPS = (*MAPS, *(f"E{part}M{number}" for part in range(1, 5) for number in range(1, 10)))
 
 # Of 4:3 screens, width -> height. The frame is cut from the middle of one at least twice as large.
 _SCREENS = {160: 120, 200: 150, 320: 240, 400: 300, 512: 384, 640: 480, 800: 600, 1280: 960}
 _SCALE = 2
-MAX_SIZE = max(_SCREENS.values()) // _SCALE
 
 _SETTLE_TICS = 36  # until the player stands still and the camera is at its height
 _PLAYER = "DoomPlayer"
@@ -218,7 +213,7 @@ class Engine:
         )
 
     def enter(self, map_name: str, seed: int) -> None:
-        """Starts a map of :data:`ALL_MAPS` anew, ``seed`` below 2**31."""
+        """Starts a map of :data:`ivn.corpus.worlds.options.ALL_MAPS` anew, ``seed`` below 2**31."""
         viz = self._vizdoom
         try:
             self._game.set_seed(seed)
