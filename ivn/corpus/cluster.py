@@ -67,7 +67,7 @@ def in_ray(
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise DataError(f"--ray {address}: no cluster there ({one_line(error)})") from error
     try:
-        task: Any = ray.remote(num_cpus=1, max_retries=3)(_some)
+        task: Any = ray.remote(num_cpus=1, max_retries=3)(_in_one_process)
         waiting = iter(items)
         ahead = 2 * max(1, int(ray.cluster_resources().get("CPU", 1)))
         running: collections.deque[Any] = collections.deque()
@@ -93,7 +93,7 @@ def _check_address(address: str) -> None:
         raise DataError(f"--ray {address}: no cluster there ({reason})") from error
 
 
-def _some(
+def _in_one_process(
     function: Callable[[Item], Value], items: list[Item], seconds: float
 ) -> list[Outcome[Item, Value]]:
     return list(in_processes(function, items, workers=1, seconds=seconds))

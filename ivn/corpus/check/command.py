@@ -50,7 +50,7 @@ def check(request: Check) -> int:
     earlier = f", {counts.earlier} from before" if counts.earlier else ""
     console.print(
         f"{counts.rows} rows checked{earlier}, "
-        f"{(counts.rows - counts.earlier) / seconds:.1f} rows/s; {counts.unusable} cannot be used"
+        f"{(counts.rows - counts.earlier) / seconds:.1f} rows/s; {counts.unusable} unusable"
         + (f": {bad_list.as_posix()}" if counts.unusable else ""),
         markup=False,
     )

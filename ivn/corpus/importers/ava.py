@@ -15,12 +15,12 @@ from pathlib import Path
 from ivn.corpus.importers.importer import importer
 from ivn.corpus.importers.text import (
     RecordPlace,
-    parted,
+    classes_and_lists,
     read_fields,
     read_lines,
     seconds,
     split_by_name,
-    whole,
+    whole_number,
 )
 from ivn.corpus.importers.videos import Videos
 from ivn.data.manifest.parquet import Row
@@ -43,7 +43,7 @@ def read_ava(files: Sequence[Path], videos: Videos) -> Iterator[Row]:
 
     If a list of actions is given, those that it lacks are no labels.
     """
-    classes, lists = parted(files, lambda file: file.suffix in (".pbtxt", ".txt"))
+    classes, lists = classes_and_lists(files, lambda file: file.suffix in (".pbtxt", ".txt"))
     names = {number: name for file in classes for number, name in _actions(file).items()}
     for file in lists:
         split = split_by_name(file)
@@ -80,8 +80,8 @@ def _box(place: RecordPlace, fields: list[str]) -> list[float]:
     sides = [seconds(place, "a side of the box", side) for side in fields[2:6]]
     if max(sides) > 1 or sides[2] < sides[0] or sides[3] < sides[1]:
         raise place.wrong(f"the box {sides}, expected left, top, right, bottom from 0 to 1")
-    action = whole(place, "the action", fields[6])
-    return [*sides, action, whole(place, "the person", fields[7])]
+    action = whole_number(place, "the action", fields[6])
+    return [*sides, action, whole_number(place, "the person", fields[7])]
 
 
 def _actions(file: Path) -> dict[int, str]:

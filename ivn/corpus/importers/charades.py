@@ -14,7 +14,13 @@ from pathlib import Path
 
 from ivn.corpus.importers.importer import importer
 from ivn.corpus.importers.segments import row_of, times_of
-from ivn.corpus.importers.text import RecordPlace, parted, read_lines, read_table, split_by_name
+from ivn.corpus.importers.text import (
+    RecordPlace,
+    classes_and_lists,
+    read_lines,
+    read_table,
+    split_by_name,
+)
 from ivn.corpus.importers.videos import Videos
 from ivn.data.manifest.parquet import Row
 
@@ -32,7 +38,7 @@ _CLASS = re.compile(r"(c\d{3}) (.+)")
 )
 def read_charades(files: Sequence[Path], videos: Videos) -> Iterator[Row]:
     """Yields a row for each video, all its actions as one label; their times are in ``extra``."""
-    classes, lists = parted(files, lambda file: file.suffix.lower() == ".txt")
+    classes, lists = classes_and_lists(files, lambda file: file.suffix.lower() == ".txt")
     names = {key: name for file in classes for key, name in _classes(file).items()}
     for file in lists:
         split = split_by_name(file)

@@ -15,12 +15,12 @@ from ivn.corpus.importers.importer import importer
 from ivn.corpus.importers.segments import row_of, times_of
 from ivn.corpus.importers.text import (
     RecordPlace,
-    parted,
+    classes_and_lists,
     read_fields,
     read_table,
     seconds,
     split_by_name,
-    whole,
+    whole_number,
 )
 from ivn.corpus.importers.videos import Videos
 from ivn.data.manifest.parquet import Row
@@ -40,10 +40,10 @@ _TIMES = ["participant_id", "video_id", "start_timestamp", "stop_timestamp"]
 def read_epic(files: Sequence[Path], videos: Videos) -> Iterator[Row]:
     """Yields rows of the actions; verbs and nouns by name if the files of classes are given."""
     names: dict[str, dict[str, str]] = {"verb": {}, "noun": {}}
-    classes, lists = parted(files, _classes_in)
+    classes, lists = classes_and_lists(files, _classes_in)
     for file in classes:
         for place, row in read_table(file, ["id", "key"]):
-            names[_classes_in(file)][str(whole(place, "id", row["id"]))] = row["key"]
+            names[_classes_in(file)][str(whole_number(place, "id", row["id"]))] = row["key"]
     for file in lists:
         split = split_by_name(file)
         for place, row in read_table(file, _TIMES):
@@ -75,7 +75,7 @@ def _labels(
         number = row.get(f"{kind}_class", "")
         if not number:
             continue
-        number = str(whole(place, f"{kind}_class", number))
+        number = str(whole_number(place, f"{kind}_class", number))
         if classes and number not in classes:
             raise place.wrong(f"{kind}_class {number} is not among the {len(classes)} classes")
         found[kind] = classes.get(number, number)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ivn.corpus.importers.importer import importer
 from ivn.corpus.importers.segments import WHOLE, row_of, times_of
-from ivn.corpus.importers.text import read_lines, read_table, split_by_name, split_of, whole
+from ivn.corpus.importers.text import read_lines, read_table, split_by_name, split_of, whole_number
 from ivn.corpus.importers.videos import Videos
 from ivn.data.manifest.parquet import Row
 
@@ -72,7 +72,7 @@ def read_kinetics710(files: Sequence[Path], videos: Videos) -> Iterator[Row]:
         for place, line in read_lines(file):
             # Parted by a space or a comma, which the path may have as well.
             path, _, number = line.rpartition("," if "," in line.rpartition(" ")[2] else " ")
-            index = whole(place, "the class", number)
+            index = whole_number(place, "the class", number)
             clip = _CUT.fullmatch(Path(path).stem)
             if clip is None or index >= len(classes):
                 raise place.wrong(

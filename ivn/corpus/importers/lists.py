@@ -20,7 +20,7 @@ from ivn.corpus.importers.text import (
     read_records,
     split_by_name,
     text_of,
-    whole,
+    whole_number,
 )
 from ivn.corpus.importers.videos import Videos
 from ivn.data.manifest.parquet import Row
@@ -127,7 +127,7 @@ def _classes(file: Path, videos: Videos) -> Iterator[Row]:
                 f"{line!r}, expected the path of a video and its classes; folders of pictures "
                 "are not read"
             )
-        numbers = [str(whole(place, "a class", word)) for word in words[count:]]
+        numbers = [str(whole_number(place, "a class", word)) for word in words[count:]]
         if path := videos.at(" ".join(words[:count])):
             yield Row(path, labels={"label": ";".join(numbers), **split_by_name(file)})
 

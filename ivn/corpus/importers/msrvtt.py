@@ -16,8 +16,8 @@ from ivn.corpus.importers.importer import importer
 from ivn.corpus.importers.segments import row_of
 from ivn.corpus.importers.text import (
     RecordPlace,
+    classes_and_lists,
     list_of,
-    parted,
     read_json,
     read_lines,
     split_of,
@@ -40,7 +40,7 @@ _KEYS = ("videos", "sentences")
 )
 def read_msrvtt(files: Sequence[Path], videos: Videos) -> Iterator[Row]:
     """Yields a row for each video with all its captions; its category by name with category.txt."""
-    classes, lists = parted(files, lambda file: file.suffix.lower() == ".txt")
+    classes, lists = classes_and_lists(files, lambda file: file.suffix.lower() == ".txt")
     names = {number: name for file in classes for number, name in _categories(file).items()}
     for file in lists:
         found = read_json(file)

@@ -14,7 +14,7 @@ from typing import Any
 from ivn.corpus.importers.importer import importer
 from ivn.corpus.importers.text import (
     RecordPlace,
-    parted,
+    classes_and_lists,
     read_json,
     read_records,
     split_by_name,
@@ -35,7 +35,7 @@ from ivn.errors import DataError
 )
 def read_ssv2(files: Sequence[Path], videos: Videos) -> Iterator[Row]:
     """Yields rows of the lists; classes must be in labels.json if it is among the files."""
-    named, lists = parted(files, lambda file: isinstance(read_json(file), dict))
+    named, lists = classes_and_lists(files, lambda file: isinstance(read_json(file), dict))
     classes = {name for file in named for name in _classes(file)}
     for file in lists:
         split = split_by_name(file)

@@ -167,7 +167,7 @@ def read_named(
         yield place, name, record
 
 
-def parted(
+def classes_and_lists(
     files: Sequence[Path], names_classes: Callable[[Path], object]
 ) -> tuple[list[Path], list[Path]]:
     """Returns the files that name classes, and the lists of videos.
@@ -228,7 +228,7 @@ def seconds(place: RecordPlace, name: str, value: object) -> float:
     return found
 
 
-def whole(place: RecordPlace, name: str, value: str) -> int:
+def whole_number(place: RecordPlace, name: str, value: str) -> int:
     """Returns a whole number from 0 on.
 
     Raises:

@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 
 from ivn.corpus.importers.importer import importer
-from ivn.corpus.importers.text import parted, read_lines, split_by_name
+from ivn.corpus.importers.text import classes_and_lists, read_lines, split_by_name
 from ivn.corpus.importers.videos import Videos
 from ivn.data.manifest.parquet import Row
 from ivn.errors import DataError
@@ -29,7 +29,7 @@ _NAME = re.compile(r"v_(?P<name>\w+)_(?P<group>g\d+)_c\d+\.avi")
 )
 def read_ucf101(files: Sequence[Path], videos: Videos) -> Iterator[Row]:
     """Yields rows of the lists of one fold; classes must be in classInd.txt if it is given."""
-    named, lists = parted(files, _has_classes)
+    named, lists = classes_and_lists(files, _has_classes)
     classes = {line.split()[-1]: line.split()[0] for file in named for _, line in read_lines(file)}
     check_one_fold(lists)
     for file in lists:

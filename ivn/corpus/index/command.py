@@ -32,7 +32,7 @@ def index(request: Index) -> int:
         "seconds": request.seconds,
     }
     console = output()
-    unusable: list[UnusableItem] = []
+    without_row: list[UnusableItem] = []
     began = time.monotonic()
 
     def say(line: str) -> None:
@@ -45,24 +45,24 @@ def index(request: Index) -> int:
             elif isinstance(found, Remark):
                 say(f"{found.name}: {found.text}")
             else:
-                unusable.append(found)
+                without_row.append(found)
                 console.print(f"{printable(found.name)}: {found.reason}", markup=False)
 
     with watching(console, total=_total(request)) as bar:
 
         def report(counts: Passed, row: Row | None) -> None:
-            more = len(unusable)
+            more = len(without_row)
             bar(replace(counts, rows=counts.rows + more, unusable=counts.unusable + more), row)
 
         counts = pass_through(place, rows(), _work(request), settings=settings, report=report)
         report(counts, None)  # with unusable items behind the last row
     seconds = time.monotonic() - began
-    bad, every = counts.unusable + len(unusable), counts.rows + len(unusable)
+    bad, every = counts.unusable + len(without_row), counts.rows + len(without_row)
     earlier = f", {counts.earlier} from before" if counts.earlier else ""
     rate = f", {(counts.rows - counts.earlier) / seconds:.1f} rows/s"
     console.print(
-        f"{counts.rows} rows{earlier}{rate}; {counts.unusable} of them cannot be used, "
-        f"{len(unusable)} items are no rows",
+        f"{counts.rows} rows{earlier}{rate}; {counts.unusable} of them unusable, "
+        f"and {len(without_row)} unusable items without a row",
         markup=False,
     )
     console.print(place.as_posix(), markup=False)

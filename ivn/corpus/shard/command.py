@@ -4,7 +4,7 @@ from pathlib import Path
 
 from ivn.corpus.shard.options import Shard
 from ivn.corpus.shard.run import ShardSettings, shard
-from ivn.corpus.transcode.command import told
+from ivn.corpus.transcode.command import with_summary
 from ivn.data.manifest.parquet import manifest_at
 
 
@@ -16,6 +16,6 @@ def shard_manifest(options: Shard) -> int:
     """
     packing = ShardSettings(options.size, options.frames, options.encoding(gop=1))
     given, folder = manifest_at(options.manifest), Path(options.out)
-    return told(
+    return with_summary(
         given, folder, "clips packed", lambda report: shard(given, folder, packing, options, report)
     )

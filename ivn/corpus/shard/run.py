@@ -19,7 +19,7 @@ from ivn.corpus.transcode.encoding import Encoding
 from ivn.corpus.transcode.run import (
     Report,
     Tally,
-    good,
+    made_clips,
     note_unusable,
     same_clip,
     usable,
@@ -179,7 +179,7 @@ class _Job:
         outcomes = in_processes(
             make, tasks(), workers=self._limits.processes, seconds=self._limits.seconds
         )
-        for task, made in good(outcomes, self.tally, self._report):
+        for task, made in made_clips(outcomes, self.tally, self._report):
             path = Path(task.file)
             rows = tuple(made_row(row, made, "", self._moved) for row in task.rows)
             with path.open("rb") as file:

@@ -74,7 +74,7 @@ class ShardFile:
         self._tar.addfile(info, hashing)
         digest = f"sha256:{hashing.digest.hexdigest()}"
         rows = [replace(row, bytes=size, hash=digest) for row in rows]
-        text = json.dumps(told(rows), sort_keys=True).encode()
+        text = json.dumps(clip_record(rows), sort_keys=True).encode()
         about = tarfile.TarInfo(f"{key}.json")
         about.size = len(text)
         self._tar.addfile(about, io.BytesIO(text))
@@ -96,7 +96,7 @@ class _Hashing:
         return block
 
 
-def told(rows: Sequence[Row]) -> dict[str, object]:
+def clip_record(rows: Sequence[Row]) -> dict[str, object]:
     """Returns the content of KEY.json: the columns of the clip's row that are known.
 
     Of several rows about a clip it has the columns of the first, and under ``rows`` those of all.

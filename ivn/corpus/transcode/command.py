@@ -22,7 +22,7 @@ def transcode_manifest(options: Transcode) -> int:
     """
     encoding = options.encoding(gop=options.gop)
     given, folder = manifest_at(options.manifest), Path(options.out)
-    return told(
+    return with_summary(
         given,
         folder,
         "clips made",
@@ -30,7 +30,7 @@ def transcode_manifest(options: Transcode) -> int:
     )
 
 
-def told(manifest: Path, out: Path, what: str, work: Callable[[Report], Tally]) -> int:
+def with_summary(manifest: Path, out: Path, what: str, work: Callable[[Report], Tally]) -> int:
     """Does the work with a bar, prints a summary and the path of the manifest; returns 0."""
     start = time.perf_counter()
     with _showing(manifest) as (console, report):

@@ -84,7 +84,7 @@ def transcode(
     def rows() -> Iterator[Row]:
         moved = Moved(manifest.parent, out)
         outcomes = in_processes(make, tasks(), workers=limits.processes, seconds=limits.seconds)
-        for task, made in good(outcomes, tally, report):
+        for task, made in made_clips(outcomes, tally, report):
             path = Path(task.file).relative_to(out).as_posix()
             for row in task.rows:
                 yield made_row(row, made, path, moved)
@@ -112,7 +112,7 @@ def same_clip(rows: Iterable[Row]) -> Iterator[tuple[Row, ...]]:
     return (tuple(group) for _, group in groups)
 
 
-def good(
+def made_clips(
     outcomes: Iterable[Outcome[ClipTask, Made | Stopped]], tally: Tally, report: Report
 ) -> Iterator[tuple[ClipTask, Made]]:
     """Yields the clips that were made; all are counted and reported.

@@ -19,7 +19,7 @@ from typing import Any, Self
 import numpy as np
 from PIL import Image
 
-from ivn.corpus.worlds.moves import CameraPlan, Geometry, geometry, kept
+from ivn.corpus.worlds.moves import CameraPlan, Geometry, geometry, moved_as_planned
 from ivn.errors import DataError, one_line
 
 # Distance from the plane of the camera, in map units, is about (depth + 0.5) * DEPTH_UNIT.
@@ -252,7 +252,7 @@ class Engine:
             views.append(self._view())
             if not _worth_seeing(*views[-1][:2]):
                 return None
-            if not kept(planned, np.stack([view[2] for view in views]), tics):
+            if not moved_as_planned(planned, np.stack([view[2] for view in views]), tics):
                 return None
             if not self._act(command.tolist(), tics):
                 return None
