@@ -1,13 +1,14 @@
 """``ivn data check``: a manifest with each video's status, and a list of the unusable ones."""
 
+import functools
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from ivn.corpus.by_source import by_source
-from ivn.corpus.check.decoding import DecodeAll
+from ivn.corpus.check.decoding import check_one
 from ivn.corpus.check.options import Check
 from ivn.corpus.cluster import Runner, runner
 from ivn.corpus.pool import Outcome
@@ -36,29 +37,29 @@ def check(request: Check) -> int:
     if not total:
         raise DataError(f"{given}: a manifest without rows")
     home, console = place.parent.absolute(), output()
+    decode_all = functools.partial(check_one, seconds=request.seconds)
     began = time.monotonic()
     with watching(console, total=total) as report:
         counts = pass_through(
             place,
             read_rows(given, beside=place),
-            lambda rows: checked(rows, home, DecodeAll(request.seconds), runner(request)),
+            lambda rows: checked(rows, home, decode_all, runner(request)),
             settings={"command": "check", "seconds": request.seconds},
             report=report,
             finish=lambda whole: _write_list(bad_list, whole, home),
         )
-    seconds = time.monotonic() - began
-    earlier = f", {counts.earlier} from before" if counts.earlier else ""
     console.print(
-        f"{counts.rows} rows checked{earlier}, "
-        f"{(counts.rows - counts.earlier) / seconds:.1f} rows/s; {counts.unusable} unusable"
-        + (f": {bad_list.as_posix()}" if counts.unusable else ""),
+        f"{counts.rows} rows checked{counts.pace(time.monotonic() - began)}; "
+        f"{counts.unusable} unusable" + (f": {bad_list.as_posix()}" if counts.unusable else ""),
         markup=False,
     )
     console.print(place.as_posix(), markup=False)
     return verdict(console, counts.unusable, counts.rows, request.max_bad, what="are unusable")
 
 
-def checked(rows: Iterator[Row], home: Path, function: DecodeAll, run: Runner) -> Iterator[Row]:
+def checked(
+    rows: Iterator[Row], home: Path, function: Callable[[Source], str], run: Runner
+) -> Iterator[Row]:
     """Yields the rows with the status of their window of the video; an earlier reason stays.
 
     Neighbouring rows of one window are decoded once.

@@ -6,6 +6,7 @@ on GitHub. Files are named by YouTube's id, in whatever folders.
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 
 from ivn.corpus.importers.importer import importer
@@ -25,12 +26,12 @@ from ivn.data.manifest.parquet import Row
 )
 def read_coin(files: Sequence[Path], videos: Videos) -> Iterator[Row]:
     """Yields a row for each step, with the task as its label."""
-    for file in files:
-        for place, name, record in read_named(file, inside="database"):
-            task = text_of(place, record, "class")
-            split = split_of(place, '"subset"', record.get("subset"))
-            for within, one, times in segments_of(place, videos, name, record, "annotation"):
-                step = text_of(within, one, "label") if one else ""
-                if path := videos.find(name):
-                    labels = {"label": task, "step": step, "split": split}
-                    yield row_of(path, labels, "coin", name, times, [step])
+    every = chain.from_iterable(read_named(file, inside="database") for file in files)
+    for place, name, record in every:
+        task = text_of(place, record, "class")
+        split = split_of(place, '"subset"', record.get("subset"))
+        for within, one, times in segments_of(place, videos, name, record, "annotation"):
+            step = text_of(within, one, "label") if one else ""
+            if path := videos.find(name):
+                labels = {"label": task, "step": step, "split": split}
+                yield row_of(path, labels, "coin", name, times, [step])

@@ -9,6 +9,7 @@ kitchen: that is the group.
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 
 from ivn.corpus.importers.importer import importer
@@ -19,7 +20,6 @@ from ivn.corpus.importers.text import (
     read_fields,
     read_table,
     seconds,
-    split_by_name,
     whole_number,
 )
 from ivn.corpus.importers.videos import Videos
@@ -44,16 +44,14 @@ def read_epic(files: Sequence[Path], videos: Videos) -> Iterator[Row]:
     for file in classes:
         for place, row in read_table(file, ["id", "key"]):
             names[_classes_in(file)][str(whole_number(place, "id", row["id"]))] = row["key"]
-    for file in lists:
-        split = split_by_name(file)
-        for place, row in read_table(file, _TIMES):
-            name = row["video_id"]
-            pair = [_clock(place, column, row[column]) for column in _TIMES[2:]]
-            times = times_of(place, videos, name, pair)
-            labels = _labels(place, row, names)
-            if times and (path := videos.find(name)):
-                person, caption = row["participant_id"], row.get("narration", "")
-                yield row_of(path, labels | split, "epic-kitchens-100", person, times, [caption])
+    for place, row in chain.from_iterable(read_table(file, _TIMES) for file in lists):
+        name = row["video_id"]
+        pair = [_clock(place, column, row[column]) for column in _TIMES[2:]]
+        times = times_of(place, videos, name, pair)
+        labels = _labels(place, row, names)
+        if times and (path := videos.find(name)):
+            person, caption = row["participant_id"], row.get("narration", "")
+            yield row_of(path, labels | place.split, "epic-kitchens-100", person, times, [caption])
 
 
 def _classes_in(file: Path) -> str:

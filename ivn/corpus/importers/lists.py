@@ -8,6 +8,7 @@ absolute. A list that names folders of pictures is refused.
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 
 from ivn.corpus.importers.importer import importer
@@ -18,7 +19,6 @@ from ivn.corpus.importers.text import (
     read_lines,
     read_named,
     read_records,
-    split_by_name,
     text_of,
     whole_number,
 )
@@ -37,13 +37,12 @@ from ivn.media.source import VIDEO_SUFFIXES
 )
 def read_videomae(files: Sequence[Path], videos: Videos) -> Iterator[Row]:
     """Yields rows of ``path 0 -1``: whole videos without a label."""
-    for file in files:
-        for place, line in read_lines(file):
-            words = line.rsplit(maxsplit=2)
-            if len(words) != 3 or words[1:] != ["0", "-1"]:
-                raise place.wrong(f"{line!r}, expected a path, 0 and -1")
-            if path := videos.at(words[0]):
-                yield Row(path, labels=split_by_name(file))
+    for place, line in chain.from_iterable(map(read_lines, files)):
+        words = line.rsplit(maxsplit=2)
+        if len(words) != 3 or words[1:] != ["0", "-1"]:
+            raise place.wrong(f"{line!r}, expected a path, 0 and -1")
+        if path := videos.at(words[0]):
+            yield Row(path, labels=place.split)
 
 
 @importer(
@@ -55,13 +54,12 @@ def read_videomae(files: Sequence[Path], videos: Videos) -> Iterator[Row]:
 )
 def read_vjepa(files: Sequence[Path], videos: Videos) -> Iterator[Row]:
     """Yields rows of ``path label``, separated by a space."""
-    for file in files:
-        for place, line in read_lines(file):
-            words = line.rsplit(maxsplit=1)
-            if len(words) != 2 or not _is_video(words[0]):
-                raise place.wrong(f"{line!r}, expected the path of a video and a label")
-            if path := videos.at(words[0]):
-                yield Row(path, labels={"label": words[1], **split_by_name(file)})
+    for place, line in chain.from_iterable(map(read_lines, files)):
+        words = line.rsplit(maxsplit=1)
+        if len(words) != 2 or not _is_video(words[0]):
+            raise place.wrong(f"{line!r}, expected the path of a video and a label")
+        if path := videos.at(words[0]):
+            yield Row(path, labels={"label": words[1], **place.split})
 
 
 @importer(
@@ -73,24 +71,23 @@ def read_vjepa(files: Sequence[Path], videos: Videos) -> Iterator[Row]:
 )
 def read_internvideo(files: Sequence[Path], videos: Videos) -> Iterator[Row]:
     """Yields rows of ``source path total_time start end label``; start -1 is a whole video."""
-    for file in files:
-        for place, line in read_lines(file):
-            source, _, rest = line.partition(" ")
-            words = rest.rsplit(maxsplit=4)
-            if len(words) != 5:
-                raise place.wrong(f"{line!r}, expected source path total_time start end label")
-            name, _, start, end, label = words
-            whole_video = start.startswith("-1") or end.startswith("-1")
-            times = WHOLE if whole_video else times_of(place, videos, name, [start, end])
-            if times and (path := videos.at(name)):
-                yield Row(
-                    path,
-                    labels={"label": label} if label != "-1" else {},
-                    source=source,
-                    flip=source not in NEVER_MIRRORED,
-                    start=times.start,
-                    end=times.end,
-                )
+    for place, line in chain.from_iterable(map(read_lines, files)):
+        source, _, rest = line.partition(" ")
+        words = rest.rsplit(maxsplit=4)
+        if len(words) != 5:
+            raise place.wrong(f"{line!r}, expected source path total_time start end label")
+        name, _, start, end, label = words
+        whole_video = start.startswith("-1") or end.startswith("-1")
+        times = WHOLE if whole_video else times_of(place, videos, name, [start, end])
+        if times and (path := videos.at(name)):
+            yield Row(
+                path,
+                labels={"label": label} if label != "-1" else {},
+                source=source,
+                flip=source not in NEVER_MIRRORED,
+                start=times.start,
+                end=times.end,
+            )
 
 
 @importer(
@@ -129,7 +126,7 @@ def _classes(file: Path, videos: Videos) -> Iterator[Row]:
             )
         numbers = [str(whole_number(place, "a class", word)) for word in words[count:]]
         if path := videos.at(" ".join(words[:count])):
-            yield Row(path, labels={"label": ";".join(numbers), **split_by_name(file)})
+            yield Row(path, labels={"label": ";".join(numbers), **place.split})
 
 
 def _categories(file: Path, videos: Videos) -> Iterator[Row]:
@@ -145,7 +142,7 @@ def _categories(file: Path, videos: Videos) -> Iterator[Row]:
             numbers = list_of(place, found, kind, int)
             labels[str(kind)] = ";".join(map(str, numbers))
         if path := videos.at(name):
-            yield Row(path, labels=labels | split_by_name(file))
+            yield Row(path, labels=labels | place.split)
 
 
 def _is_video(path: str) -> bool:

@@ -8,16 +8,18 @@ HuggingFaceM4/something_something_v2. Who filmed is not published, so each video
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from ivn.corpus.importers.importer import importer
+from ivn.corpus.importers.segments import row_of
 from ivn.corpus.importers.text import (
     RecordPlace,
     classes_and_lists,
     read_json,
     read_records,
-    split_by_name,
     text_of,
 )
 from ivn.corpus.importers.videos import Videos
@@ -37,15 +39,13 @@ def read_ssv2(files: Sequence[Path], videos: Videos) -> Iterator[Row]:
     """Yields rows of the lists; classes must be in labels.json if it is among the files."""
     named, lists = classes_and_lists(files, lambda file: isinstance(read_json(file), dict))
     classes = {name for file in named for name in _classes(file)}
-    for file in lists:
-        split = split_by_name(file)
-        for place, record in read_records(file):
-            name = text_of(place, record, "id")
-            about = _about(place, record, classes)
-            if found := videos.find(name):
-                labels = {key: about[key] for key in ("label", "objects") if key in about} | split
-                captions = (about["caption"],) if "caption" in about else ()
-                yield Row(found, labels=labels, captions=captions, source="ssv2", flip=False)
+    for place, record in chain.from_iterable(map(read_records, lists)):
+        name = text_of(place, record, "id")
+        about = _about(place, record, classes)
+        if found := videos.find(name):
+            labels = {key: about.get(key, "") for key in ("label", "objects")} | place.split
+            row = row_of(found, labels, "ssv2", "", captions=[about.get("caption", "")])
+            yield replace(row, flip=False)
 
 
 def _classes(file: Path) -> list[str]:

@@ -5,6 +5,7 @@ import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,11 @@ class RecordPlace:
 
     file: Path
     record: str
+
+    @property
+    def split(self) -> dict[str, str]:
+        """The label ``split`` if the name of the file says which it is, else no label."""
+        return split_by_name(self.file)
 
     def wrong(self, what: str) -> DataError:
         """Returns an error of one line with place and ``what``; a long one loses its middle."""
@@ -253,6 +259,7 @@ def split_of(place: RecordPlace, name: str, value: object) -> str:
     )
 
 
+@lru_cache
 def split_by_name(file: Path) -> dict[str, str]:
     """Returns the label ``split`` if the name of a file says which it is, else no label."""
     words = {found.lower() for found in _SPLIT_IN_NAME.findall(file.name)}

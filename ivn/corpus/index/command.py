@@ -9,7 +9,7 @@ from ivn.corpus.cluster import runner
 from ivn.corpus.index.found import counted, found_at, found_by
 from ivn.corpus.index.items import Items, Remark, UnusableItem
 from ivn.corpus.index.options import Index
-from ivn.corpus.index.probing import probed
+from ivn.corpus.index.probing import FactsReader, probed
 from ivn.corpus.progress import printable, verdict, watching
 from ivn.corpus.resumable import Passed, Work, pass_through
 from ivn.data.manifest.parquet import Row
@@ -56,12 +56,10 @@ def index(request: Index) -> int:
 
         counts = pass_through(place, rows(), _work(request), settings=settings, report=report)
         report(counts, None)  # with unusable items behind the last row
-    seconds = time.monotonic() - began
     bad, every = counts.unusable + len(without_row), counts.rows + len(without_row)
-    earlier = f", {counts.earlier} from before" if counts.earlier else ""
-    rate = f", {(counts.rows - counts.earlier) / seconds:.1f} rows/s"
     console.print(
-        f"{counts.rows} rows{earlier}{rate}; {counts.unusable} of them unusable, "
+        f"{counts.rows} rows{counts.pace(time.monotonic() - began)}; "
+        f"{counts.unusable} of them unusable, "
         f"and {len(without_row)} unusable items without a row",
         markup=False,
     )
@@ -80,8 +78,6 @@ def _work(request: Index) -> Work:
     """Returns the work on the rows."""
     if not request.probe and not request.hash:
         return lambda rows: rows
-    from ivn.corpus.index.probing import FactsReader
-
     look = FactsReader(request.probe, request.hash)
     home = Path(request.out).parent.absolute()
     return lambda rows: probed(rows, home, look, runner(request))

@@ -1,14 +1,12 @@
 """A manifest's videos packed into tars, and the manifest that is their index."""
 
 import hashlib
-import io
 import itertools
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import IO
 
 from ivn.corpus.limits import Limits
 from ivn.corpus.pool import in_processes
@@ -93,12 +91,11 @@ def shard(
 
 @dataclass(frozen=True)
 class _ShardSample:
-    """A sample of a tar before it is written; ``clip`` can be read once."""
+    """A sample of a tar before it is written."""
 
     key: str
     suffix: str
-    clip: IO[bytes]
-    size: int
+    clip: bytes
     rows: tuple[Row, ...]
 
 
@@ -134,7 +131,7 @@ class _Job:
             self._report(self.tally, "")
 
     def samples(self, units: Iterator[_Unit]) -> Iterator[_ShardSample]:
-        """Yields the samples of the tars in order; each must be used before the next is taken."""
+        """Yields the samples of the tars in order."""
         return self._encoded(units) if self._packing.frames else self._as_they_are(units)
 
     def _as_they_are(self, units: Iterator[_Unit]) -> Iterator[_ShardSample]:
@@ -151,8 +148,7 @@ class _Job:
             yield _ShardSample(
                 _key(number),
                 suffix if suffix in VIDEO_SUFFIXES else ".mp4",
-                io.BytesIO(data),
-                len(data),
+                data,
                 tuple(self._packed(row) for row in rows),
             )
 
@@ -182,8 +178,7 @@ class _Job:
         for task, made in made_clips(outcomes, self.tally, self._report):
             path = Path(task.file)
             rows = tuple(made_row(row, made, "", self._moved) for row in task.rows)
-            with path.open("rb") as file:
-                yield _ShardSample(path.stem, path.suffix, file, path.stat().st_size, rows)
+            yield _ShardSample(path.stem, path.suffix, path.read_bytes(), rows)
             path.unlink()
 
 
@@ -219,4 +214,4 @@ def _pack(out: Path, number: int, samples: Iterator[_ShardSample], size: int) ->
 
 
 def _add(tar: ShardFile, sample: _ShardSample) -> PackedClip:
-    return tar.add(sample.key, sample.suffix, sample.clip, sample.size, sample.rows)
+    return tar.add(sample.key, sample.suffix, sample.clip, sample.rows)

@@ -13,7 +13,6 @@ import tempfile
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
@@ -34,6 +33,15 @@ _PLAYER = "DoomPlayer"
 PREROLL_TICS = 12  # until a push has reached most of its speed
 _DARK = 8  # of 255, the mean of a frame
 _VOID = 0.01  # share of a frame
+
+# Parts of the picture that a player sees and a camera would not.
+_HIDDEN = (
+    *("hud", "weapon", "crosshair", "decals", "particles", "messages", "screen_flashes"),
+    "effects_sprites",
+)
+# Commands and state of a tic, in the order of their numbers.
+_BUTTONS = ("MOVE_FORWARD_BACKWARD_DELTA", "MOVE_LEFT_RIGHT_DELTA", "TURN_LEFT_RIGHT_DELTA")
+_VARIABLES = ("POSITION_X", "POSITION_Y", "CAMERA_POSITION_Z", "ANGLE", "POSITION_Z")
 
 # Games of one process crash when they start at the same moment.
 _STARTING = threading.Lock()
@@ -120,12 +128,7 @@ class Engine:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _start(self, first_map: str, with_geometry: bool) -> Any:
@@ -150,41 +153,17 @@ class Engine:
         game.set_labels_buffer_enabled(True)
         game.set_sectors_info_enabled(with_geometry)
         game.set_objects_info_enabled(with_geometry)
-        for hidden in (
-            game.set_render_hud,
-            game.set_render_weapon,
-            game.set_render_crosshair,
-            game.set_render_decals,
-            game.set_render_particles,
-            game.set_render_messages,
-            game.set_render_screen_flashes,
-            game.set_render_effects_sprites,
-            game.set_window_visible,
-            game.set_sound_enabled,
-        ):
-            hidden(False)
+        for part in _HIDDEN:
+            getattr(game, f"set_render_{part}")(False)
+        game.set_window_visible(False)
+        game.set_sound_enabled(False)
         # Words over the picture: "A secret is revealed!"
         game.add_game_args("+cl_showsecretmessage 0 +con_midtime 0")
         # In step with us: its clock is the number of calls.
         game.set_mode(viz.Mode.PLAYER)
         game.set_episode_timeout(0)
-        button, variable = viz.Button, viz.GameVariable
-        game.set_available_buttons(
-            [
-                button.MOVE_FORWARD_BACKWARD_DELTA,
-                button.MOVE_LEFT_RIGHT_DELTA,
-                button.TURN_LEFT_RIGHT_DELTA,
-            ]
-        )
-        game.set_available_game_variables(
-            [
-                variable.POSITION_X,
-                variable.POSITION_Y,
-                variable.CAMERA_POSITION_Z,
-                variable.ANGLE,
-                variable.POSITION_Z,
-            ]
-        )
+        game.set_available_buttons([getattr(viz.Button, name) for name in _BUTTONS])
+        game.set_available_game_variables([getattr(viz.GameVariable, name) for name in _VARIABLES])
         game.set_seed(0)
         try:
             with _STARTING:

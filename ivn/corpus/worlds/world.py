@@ -7,6 +7,7 @@ are balanced. All else in it follows from (seed, i) alone.
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -83,30 +84,23 @@ def render(
     return Rendered(out / MANIFEST, len(order), len(there), redrawn)
 
 
-class _Studio:
-    """Engines, one for each thread and WAD, and the geometry of maps, computed once."""
+class _Studio(ExitStack):
+    """Running engines, one for each thread and WAD, and the geometry of maps, computed once."""
 
     def __init__(self, world: World, out: Path) -> None:
+        super().__init__()
         self.world, self.out = world, out
         self._own = threading.local()
         self._lock = threading.Lock()
-        self._engines: list[Engine] = []
         self._scouts: dict[str, Engine] = {}
         self._geometry: dict[str, Geometry] = {}
-
-    def __enter__(self) -> "_Studio":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for engine in self._engines:
-            engine.close()
 
     def render(self, clip: int) -> int:
         """Writes a clip's files; returns the number of attempts that were given up."""
         world = self.world
         name, action = _map_of(world, clip), _action_of(clip)
         tics = PREROLL_TICS + world.tics * world.frames
-        engine = self._engine_for(name)
+        engine = self._engine(self._own.__dict__, name, with_geometry=False)
         engine.over = True
         for draw in range(_DRAWS):
             key = clip_key(world.seed, clip, draw)
@@ -127,10 +121,6 @@ class _Studio:
             f"({_DRAWS} places tried): leave it out of --maps, or ask for shorter clips"
         )
 
-    def _engine_for(self, name: str) -> Engine:
-        """Returns this thread's engine of the WAD that holds the map."""
-        return self._engine(self._own.__dict__, name, with_geometry=False)
-
     def _geometry_of(self, name: str) -> Geometry:
         with self._lock:
             if name not in self._geometry:
@@ -139,10 +129,11 @@ class _Studio:
             return self._geometry[name]
 
     def _engine(self, engines: dict[str, Engine], name: str, *, with_geometry: bool) -> Engine:
+        """Returns the engine, among a thread's, of the WAD that holds the map."""
         wad = name[0]
         if wad not in engines:
-            engines[wad] = Engine(self.world.size, name, with_geometry=with_geometry)
-            self._engines.append(engines[wad])
+            engine = Engine(self.world.size, name, with_geometry=with_geometry)
+            engines[wad] = self.enter_context(engine)
         return engines[wad]
 
 

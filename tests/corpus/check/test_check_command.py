@@ -8,12 +8,13 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from ivn.corpus.check.command import check, checked
-from ivn.corpus.check.decoding import DecodeAll
+from ivn.corpus.check.decoding import check_one
 from ivn.corpus.check.options import Check
 from ivn.corpus.cluster import runner
 from ivn.corpus.limits import ClusterLimits
@@ -170,7 +171,7 @@ def test_files_that_crash_or_hang_the_decoder_are_told_so_and_the_others_are_che
 def test_ray_tasks_say_the_same(tmp_path):
     good = [str(write_mp4(tmp_path / f"{n}.mp4", noise(5))) for n in range(40)]
     how = runner(ClusterLimits(workers=2, seconds=5, ray="local"))
-    rows = checked((Row(name) for name in good), tmp_path, DecodeAll(5), how)
+    rows = checked((Row(name) for name in good), tmp_path, partial(check_one, seconds=5), how)
     assert [(row.path, row.status) for row in rows] == [(name, "ok") for name in good]
 
 
