@@ -192,7 +192,7 @@ def test_labels_of_no_video_are_told_in_a_line_and_are_not_bad(folder, tmp_path)
     assert (code, err) == (0, "")
     (line,) = [line for line in out.splitlines() if line.startswith(f"{tmp_path}/s.tar: ")]
     assert r"labels of no video in it: 2 ('odd\nname.cls', ...)" in line
-    assert "1 rows" in out and "0 items are no rows" in out
+    assert "1 rows" in out and "0 unusable items without a row" in out
     code, out, err = index(tmp_path / "t.tar", "-o", tmp_path / "n.parquet", "--no-probe")
     assert (
         code == 1
