@@ -186,14 +186,15 @@ def specs(cls: Any) -> list[Spec]:
     """Returns the fields of a command's dataclass in the order in which help shows them.
 
     Values without a name come first, then what is required, then the command's own options, then
-    those that it inherits, and at last the dataclasses inside it.
+    those that it inherits, also where it gives them another default, and at last the dataclasses
+    inside it.
     """
     hints = typing.get_type_hints(cls, include_extras=True)
     texts: dict[str, str] = {}
     owners: dict[str, int] = {}
     for depth, one in reversed(list(enumerate(cls.__mro__[:-1]))):
         texts |= docstring.entries(one)
-        owners |= dict.fromkeys(vars(one).get("__annotations__", {}), depth)
+        owners = dict.fromkeys(vars(one).get("__annotations__", {}), depth) | owners
     found = []
     for field in dataclasses.fields(cls):
         hint = hints[field.name]

@@ -49,6 +49,23 @@ def test_help_shows_places_then_what_is_required_then_own_options_then_shared_on
     assert texts["sizes"] == texts["more"] == "numbers."
 
 
+@dataclass(frozen=True, kw_only=True)
+class Merge(Base):
+    """Merge files.
+
+    Attributes:
+        workers: number of threads.
+    """
+
+    workers: Annotated[int, Unset("N")] = 4
+    kind: Literal["up", "down"] = "up"
+
+
+def test_a_shared_option_keeps_its_place_with_another_default_and_text():
+    kind, workers = specs(Merge)
+    assert (kind.field, workers.default, workers.text) == ("kind", 4, "number of threads.")
+
+
 def test_the_standard_library_reads_the_same_options():
     words = ["here", "-o", "x", "--sizes", "3,4", "--kind", "down", "--deep", "--workers", "2"]
     assert parse(Sort, words) == Sort(

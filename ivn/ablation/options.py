@@ -19,9 +19,9 @@ class Ablate:
     both stages, SigLIP2-L as teacher. At tiny they are in its proportions, as the notes of the
     table say. A seed decides weights, order of clips and masks, the same for all rows. The head is
     linear, on one vector per frame, in five folds that never part a group. Random weights and
-    statistics of raw pixels stand below the rows. For each label and each column of the paper the
-    notes say how many pairs of rows come in the paper's order, and of the pairs that keep one
-    order in every seed, how many.
+    statistics of raw pixels stand below the rows. For each label and each column of the paper, the
+    notes compare pairs of rows: in how many the better row is the paper's better row, and in how
+    many of those pairs in which one row is better with every seed.
 
     After any kind of stop the same command continues, run by run; tables in one DIR share the runs
     that they have in common. ivn report shows the runs in DIR/runs with their results. A row that

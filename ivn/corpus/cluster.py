@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any, Protocol
 
+from ivn.corpus.limits import ClusterLimits
 from ivn.corpus.pool import Item, Outcome, Value, in_processes
 from ivn.errors import DataError, one_line
 
@@ -15,7 +16,7 @@ _ITEMS = 16
 _SECONDS = 10.0
 
 
-class Spread(Protocol):
+class Runner(Protocol):
     """Runs a function on all items and yields the outcomes in their order."""
 
     def __call__(
@@ -23,11 +24,12 @@ class Spread(Protocol):
     ) -> Iterator[Outcome[Item, Value]]: ...
 
 
-def spread(*, workers: int, seconds: float, ray: str) -> Spread:
-    """Returns a function that runs work on this machine, or on the Ray cluster at ``ray``."""
-    if ray:
-        return partial(in_ray, address=ray, workers=workers, seconds=seconds)
-    return partial(in_processes, workers=workers, seconds=seconds)
+def runner(limits: ClusterLimits) -> Runner:
+    """Returns a function that runs work on this machine, or on a Ray cluster."""
+    here: dict[str, Any] = {"workers": limits.processes, "seconds": limits.seconds}
+    if limits.ray:
+        return partial(in_ray, address=limits.ray, **here)
+    return partial(in_processes, **here)
 
 
 def in_ray(
@@ -65,7 +67,7 @@ def in_ray(
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise DataError(f"--ray {address}: no cluster there ({one_line(error)})") from error
     try:
-        task: Any = ray.remote(num_cpus=1, max_retries=3)(_some)
+        task: Any = ray.remote(num_cpus=1, max_retries=3)(_in_one_process)
         waiting = iter(items)
         ahead = 2 * max(1, int(ray.cluster_resources().get("CPU", 1)))
         running: collections.deque[Any] = collections.deque()
@@ -91,7 +93,7 @@ def _check_address(address: str) -> None:
         raise DataError(f"--ray {address}: no cluster there ({reason})") from error
 
 
-def _some(
+def _in_one_process(
     function: Callable[[Item], Value], items: list[Item], seconds: float
 ) -> list[Outcome[Item, Value]]:
     return list(in_processes(function, items, workers=1, seconds=seconds))

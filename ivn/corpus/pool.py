@@ -109,7 +109,9 @@ class _Team(Generic[Item, Value]):
     ) -> None:
         if workers < 1 or not seconds > 0 or memory < 1:
             raise ValueError(f"{workers} workers, {seconds} s, {memory} bytes: expected more")
-        modules = {__name__, function.__module__, "av"} - {"__main__"}
+        # A partial function is of functools itself.
+        module = getattr(function, "func", function).__module__
+        modules = {__name__, module, "av"} - {"__main__"}
         self._context = processes.context(sorted(modules))
         self._work = function, memory
         self._seconds = seconds

@@ -21,14 +21,19 @@ def watching(
         console: console to draw on.
         total: number of rows; None if unknown.
     """
-    name = _Naming(console)
     with bars(console) as shown:
-        bar = shown.add(total=total)
+        bar, last = shown.add(total=total), ""
 
         def report(counts: Passed, row: Row | None) -> None:
+            nonlocal last
             bar.update(counts.rows, f"{counts.unusable} unusable")
-            if row is not None:
-                name(row)
+            if row is None:
+                return
+            # Once for rows of one file in a row.
+            line, before = _remarks_on(row), last
+            last = line
+            if line and line != before:
+                console.print(line, markup=False)
 
         yield report
 
@@ -59,36 +64,22 @@ def _name_of(row: Row) -> str:
     return printable(f"{row.path}, member {row.member}" if row.member else row.path)
 
 
-def _choice(row: Row) -> Iterator[str]:
+def _remarks_on(row: Row) -> str:
+    """Returns a line about a row that is unusable or odd; "" about any other."""
+    if row.status not in USABLE:
+        return line_of(row, ": ")
+    remarks = []
     if row.streams > 1:
         size = f"{row.width} x {row.height}"
-        yield f"{row.streams} video streams, of which stream {row.stream} ({size}) is taken"
-
-
-def _jumps(row: Row) -> Iterator[str]:
+        remarks.append(
+            f"{row.streams} video streams, of which stream {row.stream} ({size}) is taken"
+        )
     if row.restarts > 0:
         often = "once" if row.restarts == 1 else f"{row.restarts} times"
-        yield f"its clock jumps back {often}: what follows is taken to go on in time"
+        remarks.append(f"its clock jumps back {often}: what follows is taken to go on in time")
+    return f"{_name_of(row)}: {'; '.join(remarks)}" if remarks else ""
 
 
 def printable(text: str) -> str:
     """Returns the text in one line; text that is not printable as Python writes it."""
     return text if text.isprintable() else repr(text)
-
-
-class _Naming:
-    """Prints a line about each row that is unusable or odd, once for rows of one file in a row."""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._last = ""
-
-    def __call__(self, row: Row) -> None:
-        """Prints the row's line, if there is one and it is not that of the row before."""
-        line = line_of(row, ": ")
-        if row.status in USABLE:
-            remarks = [*_choice(row), *_jumps(row)]
-            line = f"{_name_of(row)}: {'; '.join(remarks)}" if remarks else ""
-        if line and line != self._last:
-            self._console.print(line, markup=False)
-        self._last = line

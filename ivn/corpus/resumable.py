@@ -52,12 +52,13 @@ class Passed:
         self.rows += 1
         self.unusable += row.status not in USABLE
 
+    def pace(self, seconds: float) -> str:
+        """Returns how many rows are from before, and how many a second were made, after commas."""
+        earlier = f", {self.earlier} from before" if self.earlier else ""
+        return f"{earlier}, {(self.rows - self.earlier) / seconds:.1f} rows/s"
+
 
 Report = Callable[[Passed, Row | None], None]
-
-
-def _nothing_more(_: Path) -> None:
-    pass
 
 
 def pass_through(
@@ -67,7 +68,7 @@ def pass_through(
     *,
     settings: Mapping[str, Any],
     report: Report,
-    finish: Callable[[Path], None] = _nothing_more,
+    finish: Callable[[Path], None] = lambda _: None,
 ) -> Passed:
     """Writes what ``work`` makes of the rows to a new manifest at ``place``.
 

@@ -1,16 +1,17 @@
 """``ivn data check``: a manifest with each video's status, and a list of the unusable ones."""
 
-import collections
-import itertools
+import functools
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from ivn.corpus.check.decoding import DecodeAll
+from ivn.corpus.by_source import by_source
+from ivn.corpus.check.decoding import check_one
 from ivn.corpus.check.options import Check
-from ivn.corpus.cluster import Spread, spread
+from ivn.corpus.cluster import Runner, runner
+from ivn.corpus.pool import Outcome
 from ivn.corpus.progress import line_of, verdict, watching
 from ivn.corpus.resumable import pass_through
 from ivn.data.manifest.parquet import Row, count_rows, manifest_at, read_rows
@@ -18,7 +19,6 @@ from ivn.data.manifest.table import OK, USABLE
 from ivn.durable import check_absent, new_file, partial
 from ivn.errors import DataError
 from ivn.media.source import Source
-from ivn.processes import cores
 from ivn.progress import output
 
 
@@ -36,58 +36,39 @@ def check(request: Check) -> int:
     total = count_rows(given)
     if not total:
         raise DataError(f"{given}: a manifest without rows")
-    workers = request.workers or cores()
-    how = spread(workers=workers, seconds=request.seconds, ray=request.ray)
-    settings = {"command": "check", "seconds": request.seconds}
-    console = output()
+    home, console = place.parent.absolute(), output()
+    decode_all = functools.partial(check_one, seconds=request.seconds)
     began = time.monotonic()
     with watching(console, total=total) as report:
-
-        def work(rows: Iterator[Row]) -> Iterator[Row]:
-            return checked(rows, place.parent.absolute(), DecodeAll(request.seconds), how)
-
-        rows = read_rows(given, beside=place)
         counts = pass_through(
             place,
-            rows,
-            work,
-            settings=settings,
+            read_rows(given, beside=place),
+            lambda rows: checked(rows, home, decode_all, runner(request)),
+            settings={"command": "check", "seconds": request.seconds},
             report=report,
-            finish=lambda whole: _write_list(bad_list, whole, place.parent.absolute()),
+            finish=lambda whole: _write_list(bad_list, whole, home),
         )
-    seconds = time.monotonic() - began
-    earlier = f", {counts.earlier} from before" if counts.earlier else ""
     console.print(
-        f"{counts.rows} rows checked{earlier}, "
-        f"{(counts.rows - counts.earlier) / seconds:.1f} rows/s; {counts.unusable} cannot be used"
-        + (f": {bad_list.as_posix()}" if counts.unusable else ""),
+        f"{counts.rows} rows checked{counts.pace(time.monotonic() - began)}; "
+        f"{counts.unusable} unusable" + (f": {bad_list.as_posix()}" if counts.unusable else ""),
         markup=False,
     )
     console.print(place.as_posix(), markup=False)
     return verdict(console, counts.unusable, counts.rows, request.max_bad, what="are unusable")
 
 
-def checked(rows: Iterator[Row], home: Path, function: DecodeAll, how: Spread) -> Iterator[Row]:
+def checked(
+    rows: Iterator[Row], home: Path, function: Callable[[Source], str], run: Runner
+) -> Iterator[Row]:
     """Yields the rows with the status of their window of the video; an earlier reason stays.
 
     Neighbouring rows of one window are decoded once.
     """
-    groups: collections.deque[list[Row]] = collections.deque()
 
-    def sources() -> Iterator[Source]:
-        for _, group in itertools.groupby(rows, _part):
-            some = list(group)
-            groups.append(some)
-            yield some[0].as_source(home)
+    def changed(row: Row, outcome: Outcome[Source, str]) -> Row:
+        return replace(row, status=outcome.reason or outcome.value or OK)
 
-    for outcome in how(function, sources()):
-        for row in groups.popleft():
-            reason = outcome.reason or outcome.value
-            yield row if row.status not in USABLE else replace(row, status=reason or OK)
-
-
-def _part(row: Row) -> tuple[object, ...]:
-    return row.path, row.member, row.start, row.end, row.status
+    return by_source(rows, lambda row: row.as_source(home), function, run, changed)
 
 
 def _write_list(file: Path, manifest: Path, home: Path) -> None:

@@ -1,7 +1,6 @@
 """Decoding of a whole video, to see whether every frame can be read."""
 
 import time
-from dataclasses import dataclass
 
 from ivn.errors import DecodeError
 from ivn.media.decode import frames_in_order
@@ -29,17 +28,3 @@ def check_one(source: Source, seconds: float) -> str:
     except DecodeError as error:
         return str(error).removeprefix(f"{name}: ")
     return ""
-
-
-@dataclass(frozen=True)
-class DecodeAll:
-    """A function for other processes: :func:`check_one` with a time limit.
-
-    Attributes:
-        seconds: time limit per source.
-    """
-
-    seconds: float
-
-    def __call__(self, source: Source) -> str:
-        return check_one(source, self.seconds)

@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from ivn.corpus.limits import check_limits
-from ivn.options import Option, Positional, Unset
+from ivn.corpus.limits import ClusterLimits
+from ivn.options import Option, Positional
 
 
 @dataclass(frozen=True, kw_only=True)
-class Check:
+class Check(ClusterLimits):
     """Decode every video of a manifest, and write which can be used and why the others cannot.
     $ ivn data check M.parquet -o CHECKED.parquet
 
@@ -27,19 +27,8 @@ class Check:
         out: manifest to write; it must not exist.
         seconds: time limit per video, in seconds; then its process is ended and the video is
             unusable. A command that continues an earlier one needs the same limit.
-        workers: number of videos that are decoded at the same time; one per core by default.
-        max_bad: largest share of unusable rows with which the exit code is 0.
-        ray: address of a Ray cluster that decodes: auto, HOST:PORT, ray://HOST:PORT, or local for
-            a cluster of --workers on this machine. Its nodes need pip install "ivn[ray]", and see
-            the videos under the same paths.
     """
 
     manifest: Annotated[str, Positional("M.parquet")]
     out: Annotated[str, Option("CHECKED.parquet", short="-o")]
     seconds: Annotated[float, Option("S")] = 120.0
-    workers: Annotated[int, Unset("N")] = 0
-    max_bad: Annotated[float, Option("SHARE")] = 0.05
-    ray: Annotated[str, Unset("ADDRESS")] = ""
-
-    def __post_init__(self) -> None:
-        check_limits(self.seconds, self.workers, self.max_bad)

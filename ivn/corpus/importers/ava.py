@@ -12,14 +12,15 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from ivn.corpus.importers.importer import importer
 from ivn.corpus.importers.text import (
     RecordPlace,
-    check_lists,
+    classes_and_lists,
     read_fields,
     read_lines,
     seconds,
     split_by_name,
-    whole,
+    whole_number,
 )
 from ivn.corpus.importers.videos import Videos
 from ivn.data.manifest.parquet import Row
@@ -29,19 +30,21 @@ _HALF = 1.5
 _FIELD = re.compile(r'(name|id|label_id)\s*:\s*(?:"([^"]*)"|(\d+))')
 
 
+@importer(
+    "ava",
+    files="`ava_train_v2.2.csv` and so on; the action list (pbtxt) for names",
+    row="three seconds around each annotated one of a whole film",
+    labels="`label`, all actions; `boxes` in `extra`",
+    group="the film",
+    recognises=lambda head: head.lines(r"[^/,]{11},\d{4}(,[01]\.\d+){4},\d+,\d+"),
+)
 def read_ava(files: Sequence[Path], videos: Videos) -> Iterator[Row]:
     """Yields a row for each second of a film, with its actions, and boxes in ``extra`` as JSON.
 
     If a list of actions is given, those that it lacks are no labels.
     """
-    names: dict[int, str] = {}
-    lists = []
-    for file in files:
-        if file.suffix in (".pbtxt", ".txt"):
-            names |= _actions(file)
-        else:
-            lists.append(file)
-    check_lists(files, lists)
+    classes, lists = classes_and_lists(files, lambda file: file.suffix in (".pbtxt", ".txt"))
+    names = {number: name for file in classes for number, name in _actions(file).items()}
     for file in lists:
         split = split_by_name(file)
         seen: dict[tuple[str, str], list[list[float]]] = {}
@@ -77,8 +80,8 @@ def _box(place: RecordPlace, fields: list[str]) -> list[float]:
     sides = [seconds(place, "a side of the box", side) for side in fields[2:6]]
     if max(sides) > 1 or sides[2] < sides[0] or sides[3] < sides[1]:
         raise place.wrong(f"the box {sides}, expected left, top, right, bottom from 0 to 1")
-    action = whole(place, "the action", fields[6])
-    return [*sides, action, whole(place, "the person", fields[7])]
+    action = whole_number(place, "the action", fields[6])
+    return [*sides, action, whole_number(place, "the person", fields[7])]
 
 
 def _actions(file: Path) -> dict[int, str]:

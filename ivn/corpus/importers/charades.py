@@ -9,70 +9,68 @@ end##sentence`` a line (open-mmlab/mmaction2, tools/data/charades-sta on GitHub)
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
-from ivn.corpus.importers.segments import times_of
+from ivn.corpus.importers.importer import importer
+from ivn.corpus.importers.segments import row_of, times_of
 from ivn.corpus.importers.text import (
     RecordPlace,
-    check_lists,
+    classes_and_lists,
     read_lines,
     read_table,
-    split_by_name,
 )
 from ivn.corpus.importers.videos import Videos
 from ivn.data.manifest.parquet import Row
 
+_COLUMNS = ("id", "subject", "script", "descriptions", "actions")
 _CLASS = re.compile(r"(c\d{3}) (.+)")
 
 
+@importer(
+    "charades",
+    files="`Charades_v1_train.csv`; `Charades_v1_classes.txt` for names",
+    row="a video",
+    labels="`label`, all actions; `scene`; script and descriptions as captions; `actions` with "
+    "times in `extra`",
+    group="the person",
+    recognises=lambda head: head.columns("id", "subject", "scene", "quality"),
+)
 def read_charades(files: Sequence[Path], videos: Videos) -> Iterator[Row]:
     """Yields a row for each video, all its actions as one label; their times are in ``extra``."""
-    names: dict[str, str] = {}
-    lists = []
-    for file in files:
-        if file.suffix.lower() == ".txt":
-            names |= _classes(file)
-        else:
-            lists.append(file)
-    check_lists(files, lists)
-    for file in lists:
-        split = split_by_name(file)
-        for place, row in read_table(file, ["id", "subject", "script", "descriptions", "actions"]):
-            actions = [_action(place, videos, row["id"], one) for one in _parts(row["actions"])]
-            known = dict.fromkeys(_name(place, action, names) for action in actions)
-            labels = {"label": ";".join(known), "scene": row.get("scene", "")}
-            if path := videos.find(row["id"]):
-                yield Row(
-                    path,
-                    labels={key: value for key, value in labels.items() if value} | split,
-                    captions=tuple(filter(None, [row["script"], *_parts(row["descriptions"])])),
-                    source="charades",
-                    group=row["subject"],
-                    extra={"actions": row["actions"]} if row["actions"] else {},
-                )
+    classes, lists = classes_and_lists(files, lambda file: file.suffix.lower() == ".txt")
+    names = {key: name for file in classes for key, name in _classes(file).items()}
+    for place, row in chain.from_iterable(read_table(file, _COLUMNS) for file in lists):
+        actions = [_action(place, videos, row["id"], one) for one in _parts(row["actions"])]
+        known = dict.fromkeys(_name(place, action, names) for action in actions)
+        labels = {"label": ";".join(known), "scene": row.get("scene", ""), **place.split}
+        captions = [row["script"], *_parts(row["descriptions"])]
+        if path := videos.find(row["id"]):
+            found = row_of(path, labels, "charades", row["subject"], captions=captions)
+            extra = {"actions": row["actions"]} if row["actions"] else {}
+            yield replace(found, extra=extra)
 
 
+@importer(
+    "charades-sta",
+    files="`charades_sta_train.txt`, `charades_sta_test.txt`",
+    row="a sentence",
+    labels="the sentence as caption",
+    group="the video",
+    recognises=lambda head: head.lines(r"\w{5} [\d.]+ [\d.]+##.+"),
+)
 def read_charades_sta(files: Sequence[Path], videos: Videos) -> Iterator[Row]:
     """Yields a row for each sentence; the video is the group."""
-    for file in files:
-        split = split_by_name(file)
-        for place, line in read_lines(file):
-            head, mark, sentence = line.partition("##")
-            words = head.split()
-            if not (mark and sentence and len(words) == 3):
-                raise place.wrong(f"{line!r}, expected ID start end##sentence")
-            name = words[0]
-            times = times_of(place, videos, name, words[1:])
-            if times and (path := videos.find(name)):
-                yield Row(
-                    path,
-                    labels=split,
-                    captions=(sentence,),
-                    source="charades",
-                    group=name,
-                    start=times.start,
-                    end=times.end,
-                )
+    for place, line in chain.from_iterable(map(read_lines, files)):
+        head, mark, sentence = line.partition("##")
+        words = head.split()
+        if not (mark and sentence and len(words) == 3):
+            raise place.wrong(f"{line!r}, expected ID start end##sentence")
+        name = words[0]
+        times = times_of(place, videos, name, words[1:])
+        if times and (path := videos.find(name)):
+            yield row_of(path, place.split, "charades", name, times, [sentence])
 
 
 def _classes(file: Path) -> dict[str, str]:

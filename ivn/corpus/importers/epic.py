@@ -9,17 +9,18 @@ kitchen: that is the group.
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 
-from ivn.corpus.importers.segments import times_of
+from ivn.corpus.importers.importer import importer
+from ivn.corpus.importers.segments import row_of, times_of
 from ivn.corpus.importers.text import (
     RecordPlace,
-    check_lists,
+    classes_and_lists,
     read_fields,
     read_table,
     seconds,
-    split_by_name,
-    whole,
+    whole_number,
 )
 from ivn.corpus.importers.videos import Videos
 from ivn.data.manifest.parquet import Row
@@ -28,35 +29,29 @@ from ivn.errors import DataError
 _TIMES = ["participant_id", "video_id", "start_timestamp", "stop_timestamp"]
 
 
+@importer(
+    "epic-kitchens-100",
+    files="`EPIC_100_train.csv` and so on; `verb_` and `noun_classes.csv` for names",
+    row="an action",
+    labels="`verb`, `noun`, `action`; the narration as caption",
+    group="the participant",
+    recognises=lambda head: head.columns("narration_id", "participant_id", "video_id"),
+)
 def read_epic(files: Sequence[Path], videos: Videos) -> Iterator[Row]:
     """Yields rows of the actions; verbs and nouns by name if the files of classes are given."""
     names: dict[str, dict[str, str]] = {"verb": {}, "noun": {}}
-    lists = []
-    for file in files:
-        kind = _classes_in(file)
-        if kind:
-            for place, row in read_table(file, ["id", "key"]):
-                names[kind][str(whole(place, "id", row["id"]))] = row["key"]
-        else:
-            lists.append(file)
-    check_lists(files, lists)
-    for file in lists:
-        split = split_by_name(file)
-        for place, row in read_table(file, _TIMES):
-            name = row["video_id"]
-            pair = [_clock(place, column, row[column]) for column in _TIMES[2:]]
-            times = times_of(place, videos, name, pair)
-            labels = _labels(place, row, names)
-            if times and (path := videos.find(name)):
-                yield Row(
-                    path,
-                    labels=labels | split,
-                    captions=(row["narration"],) if row.get("narration") else (),
-                    source="epic-kitchens-100",
-                    group=row["participant_id"],
-                    start=times.start,
-                    end=times.end,
-                )
+    classes, lists = classes_and_lists(files, _classes_in)
+    for file in classes:
+        for place, row in read_table(file, ["id", "key"]):
+            names[_classes_in(file)][str(whole_number(place, "id", row["id"]))] = row["key"]
+    for place, row in chain.from_iterable(read_table(file, _TIMES) for file in lists):
+        name = row["video_id"]
+        pair = [_clock(place, column, row[column]) for column in _TIMES[2:]]
+        times = times_of(place, videos, name, pair)
+        labels = _labels(place, row, names)
+        if times and (path := videos.find(name)):
+            person, caption = row["participant_id"], row.get("narration", "")
+            yield row_of(path, labels | place.split, "epic-kitchens-100", person, times, [caption])
 
 
 def _classes_in(file: Path) -> str:
@@ -78,7 +73,7 @@ def _labels(
         number = row.get(f"{kind}_class", "")
         if not number:
             continue
-        number = str(whole(place, f"{kind}_class", number))
+        number = str(whole_number(place, f"{kind}_class", number))
         if classes and number not in classes:
             raise place.wrong(f"{kind}_class {number} is not among the {len(classes)} classes")
         found[kind] = classes.get(number, number)

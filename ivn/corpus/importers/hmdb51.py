@@ -8,9 +8,12 @@ video, followed by the action: what is before, without the number of the part, i
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 
-from ivn.corpus.importers.text import RecordPlace, read_lines, split_by_name
+from ivn.corpus.importers.importer import importer
+from ivn.corpus.importers.segments import row_of
+from ivn.corpus.importers.text import RecordPlace, read_lines
 from ivn.corpus.importers.ucf101 import check_one_fold
 from ivn.corpus.importers.videos import Videos
 from ivn.data.manifest.parquet import Row
@@ -19,22 +22,29 @@ _OFFICIAL = re.compile(r"(?P<action>\w+)_test_split[123]\.txt")
 _SPLITS = {"1": "train", "2": "test"}
 
 
+@importer(
+    "hmdb51",
+    files="the `*_test_split1.txt` of one fold, or `action/name number`",
+    row="a video",
+    labels="`label`",
+    group="the film or video in the name",
+    recognises=lambda head: _OFFICIAL.fullmatch(head.file.name) is not None,
+)
 def read_hmdb51(files: Sequence[Path], videos: Videos) -> Iterator[Row]:
     """Yields rows of the lists, without the videos that a fold does not use."""
     check_one_fold([file for file in files if _OFFICIAL.fullmatch(file.name)])
-    for file in files:
-        official = _OFFICIAL.fullmatch(file.name)
-        for place, line in read_lines(file):
-            if official:
-                label, name, split = official["action"], *_marked(place, line)
-                if not split:
-                    continue
-            else:
-                label, name = _path(place, line)
-                split = split_by_name(file).get("split", "")
-            if path := videos.find(f"{label}/{name}"):
-                labels = {"label": label} | ({"split": split} if split else {})
-                yield Row(path, labels=labels, source="hmdb51", group=_origin(name, label))
+    for place, line in chain.from_iterable(map(read_lines, files)):
+        official = _OFFICIAL.fullmatch(place.file.name)
+        if official:
+            label, name, split = official["action"], *_marked(place, line)
+            if not split:
+                continue
+        else:
+            label, name = _path(place, line)
+            split = place.split.get("split", "")
+        if path := videos.find(f"{label}/{name}"):
+            labels = {"label": label, "split": split}
+            yield row_of(path, labels, "hmdb51", _origin(name, label))
 
 
 def _marked(place: RecordPlace, line: str) -> tuple[str, str]:

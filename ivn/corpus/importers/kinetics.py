@@ -11,87 +11,72 @@ misc/label_map_k710.txt).
 import os
 import re
 from collections.abc import Iterator, Sequence
+from functools import partial
+from itertools import chain
 from pathlib import Path
 
-from ivn.corpus.importers.segments import Span, times_of
-from ivn.corpus.importers.text import (
-    RecordPlace,
-    read_lines,
-    read_table,
-    split_by_name,
-    split_of,
-    whole,
-)
+from ivn.corpus.importers.importer import importer
+from ivn.corpus.importers.segments import WHOLE, row_of, times_of
+from ivn.corpus.importers.text import read_lines, read_table, split_of, whole_number
 from ivn.corpus.importers.videos import Videos
 from ivn.data.manifest.parquet import Row
 
+_CLIP = ("youtube_id", "time_start", "time_end")
 _CUT = re.compile(r"(.{11})_\d{6}_\d{6}")
 CLASSES_710 = Path(__file__).parents[1] / "mix" / "recipes" / "kinetics710.txt"
 
 
-def read_kinetics400(files: Sequence[Path], videos: Videos) -> Iterator[Row]:
-    """Yields rows of Kinetics 400."""
-    return _clips(files, videos, "kinetics400")
+def _read_clips(files: Sequence[Path], videos: Videos, *, source: str) -> Iterator[Row]:
+    """Yields rows of Kinetics 400, 600 or 700."""
+    for place, row in chain.from_iterable(read_table(file, [*_CLIP, "split"]) for file in files):
+        name = row["youtube_id"]
+        if not name:
+            raise place.wrong("no youtube_id")
+        times = times_of(place, videos, name, [row["time_start"], row["time_end"]])
+        if times is None:
+            continue
+        cut = f"{name}_{int(times.start):06d}_{int(times.end):06d}"
+        if path := videos.find(cut, name):
+            split = split_of(place, "split", row["split"])
+            # A file of the bare name is the video as it is on YouTube, of which the clip is a
+            # part. Were it the clip after all, no frame would be found between its times,
+            # which shows at once.
+            part = WHOLE if os.path.basename(path).startswith(cut) else times
+            labels = {"label": row.get("label", ""), "split": split}
+            yield row_of(path, labels, source, name, part)
 
 
-def read_kinetics600(files: Sequence[Path], videos: Videos) -> Iterator[Row]:
-    """Yields rows of Kinetics 600."""
-    return _clips(files, videos, "kinetics600")
+for _name in ("kinetics400", "kinetics600", "kinetics700"):
+    importer(
+        _name,
+        files="`train.csv`, `val.csv`, `test.csv`",
+        row="a clip `ID_ssssss_eeeeee.mp4`, or that part of `ID.mp4`",
+        labels="`label`",
+        group="YouTube's id",
+        recognises=lambda head: head.has_columns(*_CLIP),
+    )(partial(_read_clips, source=_name))
 
 
-def read_kinetics700(files: Sequence[Path], videos: Videos) -> Iterator[Row]:
-    """Yields rows of Kinetics 700, of 2019 and 2020."""
-    return _clips(files, videos, "kinetics700")
-
-
+@importer(
+    "kinetics710",
+    files="lists of a path and a number from 0 to 709",
+    row="a clip",
+    labels="`label`",
+    group="YouTube's id",
+)
 def read_kinetics710(files: Sequence[Path], videos: Videos) -> Iterator[Row]:
     """Yields rows of the lists of Kinetics 710."""
     classes = CLASSES_710.read_text(encoding="utf-8").splitlines()
-    for file in files:
-        split = split_by_name(file)
-        for place, line in read_lines(file):
-            # Parted by a space or a comma, which the path may have as well.
-            path, _, number = line.rpartition("," if "," in line.rpartition(" ")[2] else " ")
-            index = whole(place, "the class", number)
-            clip = _CUT.fullmatch(Path(path).stem)
-            if clip is None or index >= len(classes):
-                raise place.wrong(
-                    f"{line!r}, expected a path such as ID_000010_000020.mp4 "
-                    f"and a class from 0 to {len(classes) - 1}"
-                )
-            if found := videos.find(path.strip(" ,")):
-                labels = {"label": classes[index], **split}
-                yield Row(found, labels=labels, source="kinetics710", group=clip[1])
-
-
-def _clips(files: Sequence[Path], videos: Videos, source: str) -> Iterator[Row]:
-    for file in files:
-        for place, row in read_table(file, ["youtube_id", "time_start", "time_end", "split"]):
-            clip = _clip(place, row, videos, source)
-            if clip is not None:
-                yield clip
-
-
-def _clip(place: RecordPlace, row: dict[str, str], videos: Videos, source: str) -> Row | None:
-    name = row["youtube_id"]
-    if not name:
-        raise place.wrong("no youtube_id")
-    times = times_of(place, videos, name, [row["time_start"], row["time_end"]])
-    if times is None:
-        return None
-    cut = f"{name}_{int(times.start):06d}_{int(times.end):06d}"
-    path = videos.find(cut, name)
-    if not path:
-        return None
-    labels = {"label": row.get("label", ""), "split": split_of(place, "split", row["split"])}
-    # A file of the bare name is the video as it is on YouTube, of which the clip is a part.
-    # Were it the clip after all, no frame would be found between its times, which shows at once.
-    part = Span() if os.path.basename(path).startswith(cut) else times
-    return Row(
-        path,
-        labels={key: value for key, value in labels.items() if value},
-        source=source,
-        group=name,
-        start=part.start,
-        end=part.end,
-    )
+    for place, line in chain.from_iterable(map(read_lines, files)):
+        # Parted by a space or a comma, which the path may have as well.
+        path, _, number = line.rpartition("," if "," in line.rpartition(" ")[2] else " ")
+        index = whole_number(place, "the class", number)
+        clip = _CUT.fullmatch(Path(path).stem)
+        if clip is None or index >= len(classes):
+            raise place.wrong(
+                f"{line!r}, expected a path such as ID_000010_000020.mp4 "
+                f"and a class from 0 to {len(classes) - 1}"
+            )
+        if found := videos.find(path.strip(" ,")):
+            labels = {"label": classes[index], **place.split}
+            yield Row(found, labels=labels, source="kinetics710", group=clip[1])

@@ -7,25 +7,33 @@ its source, ``yt-5of6ffo6-Bw_205``: what is before is the group, YouTube's id wh
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 
-from ivn.corpus.importers.text import read_fields, split_by_name
+from ivn.corpus.importers.importer import importer
+from ivn.corpus.importers.text import read_fields
 from ivn.corpus.importers.videos import Videos
 from ivn.data.manifest.parquet import Row
 
 
+@importer(
+    "moments",
+    files="`trainingSet.csv`, `validationSet.csv`",
+    row="a video",
+    labels="`label`",
+    group="the source video: YouTube's id where it has one",
+    recognises=lambda head: head.lines(r"[^/,]+/[^/,]+\.mp4,[^,]+,\d+,\d+"),
+)
 def read_moments(files: Sequence[Path], videos: Videos) -> Iterator[Row]:
     """Yields rows of the lists."""
-    for file in files:
-        split = split_by_name(file)
-        for place, fields in read_fields(file):
-            if len(fields) != 4 or "/" not in fields[0]:
-                raise place.wrong(
-                    f"{len(fields)} fields, {fields[0]!r} for the first; "
-                    "expected class/file.mp4,class,agreed,disagreed"
-                )
-            name, label = fields[:2]
-            if path := videos.find(name):
-                origin = Path(name).stem.rpartition("_")[0] or Path(name).stem
-                group = origin.removeprefix("yt-")
-                yield Row(path, labels={"label": label, **split}, source="moments", group=group)
+    for place, fields in chain.from_iterable(map(read_fields, files)):
+        if len(fields) != 4 or "/" not in fields[0]:
+            raise place.wrong(
+                f"{len(fields)} fields, {fields[0]!r} for the first; "
+                "expected class/file.mp4,class,agreed,disagreed"
+            )
+        name, label = fields[:2]
+        if path := videos.find(name):
+            origin = Path(name).stem.rpartition("_")[0] or Path(name).stem
+            group = origin.removeprefix("yt-")
+            yield Row(path, labels={"label": label, **place.split}, source="moments", group=group)

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from ivn.corpus.importers.importer import importer
+from ivn.corpus.importers.segments import row_of
 from ivn.corpus.importers.text import (
     RecordPlace,
-    check_lists,
+    classes_and_lists,
     list_of,
     read_json,
     read_lines,
@@ -25,20 +27,24 @@ from ivn.corpus.importers.videos import Videos
 from ivn.data.manifest.parquet import Row
 from ivn.errors import DataError
 
+_KEYS = ("videos", "sentences")
 
+
+@importer(
+    "msrvtt",
+    files="`train_val_videodatainfo.json`; `category.txt` for names",
+    row="a video",
+    labels="`category`; all sentences as captions",
+    group="YouTube's id",
+    recognises=lambda head: head.keys(*_KEYS),
+)
 def read_msrvtt(files: Sequence[Path], videos: Videos) -> Iterator[Row]:
     """Yields a row for each video with all its captions; its category by name with category.txt."""
-    names: dict[str, str] = {}
-    lists = []
-    for file in files:
-        if file.suffix.lower() == ".txt":
-            names |= _categories(file)
-        else:
-            lists.append(file)
-    check_lists(files, lists)
+    classes, lists = classes_and_lists(files, lambda file: file.suffix.lower() == ".txt")
+    names = {number: name for file in classes for number, name in _categories(file).items()}
     for file in lists:
         found = read_json(file)
-        if not isinstance(found, dict) or not {"videos", "sentences"} <= set(found):
+        if not isinstance(found, dict) or not set(_KEYS) <= set(found):
             raise DataError(f'{file}: expected an object with "videos" and "sentences"')
         whole = RecordPlace(file, "the file")
         captions: dict[str, list[str]] = {}
@@ -52,13 +58,7 @@ def read_msrvtt(files: Sequence[Path], videos: Videos) -> Iterator[Row]:
             labels = _labels(place, one, names)
             if path := videos.find(name):
                 group = youtube_id(str(one.get("url", ""))) or name
-                yield Row(
-                    path,
-                    labels=labels,
-                    captions=tuple(captions.get(name, ())),
-                    source="msrvtt",
-                    group=group,
-                )
+                yield row_of(path, labels, "msrvtt", group, captions=captions.get(name, ()))
 
 
 def youtube_id(url: str) -> str:

@@ -1,6 +1,6 @@
 """Segments with labels, as in sets of untrimmed videos, which are named by YouTube's id."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ivn.corpus.importers.text import RecordPlace, list_of, seconds
@@ -13,6 +13,9 @@ class Span(NamedTuple):
 
     start: float = 0.0
     end: float = -1.0
+
+
+WHOLE = Span()
 
 
 def times_of(place: RecordPlace, videos: Videos, name: str, pair: Sequence[Any]) -> Span | None:
@@ -38,7 +41,7 @@ def segments_of(
     """Yields annotations under ``key`` with their ``segment``; the whole video if there is none."""
     found = list_of(place, dict(record), key, dict)
     if not found:
-        yield place, {}, Span()
+        yield place, {}, WHOLE
     for number, one in enumerate(found, 1):
         within = RecordPlace(place.file, f"{place.record}, segment {number}")
         if not isinstance(one.get("segment"), list):
@@ -47,7 +50,21 @@ def segments_of(
             yield within, one, times
 
 
-def whole_video(path: str, labels: Mapping[str, str], source: str, group: str) -> Row:
-    """Returns a row of a whole video, without the labels that have no value."""
-    kept = {name: value for name, value in labels.items() if value}
-    return Row(path, labels=kept, source=source, group=group)
+def row_of(
+    path: str,
+    labels: Mapping[str, str],
+    source: str,
+    group: str,
+    span: Span = WHOLE,
+    captions: Iterable[str] = (),
+) -> Row:
+    """Returns a row of a part of a video, without labels and captions that are empty."""
+    return Row(
+        path,
+        labels={name: value for name, value in labels.items() if value},
+        captions=tuple(filter(None, captions)),
+        source=source,
+        group=group,
+        start=span.start,
+        end=span.end,
+    )

@@ -8,15 +8,18 @@ HuggingFaceM4/something_something_v2. Who filmed is not published, so each video
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from ivn.corpus.importers.importer import importer
+from ivn.corpus.importers.segments import row_of
 from ivn.corpus.importers.text import (
     RecordPlace,
-    check_lists,
+    classes_and_lists,
     read_json,
     read_records,
-    split_by_name,
     text_of,
 )
 from ivn.corpus.importers.videos import Videos
@@ -24,31 +27,35 @@ from ivn.data.manifest.parquet import Row
 from ivn.errors import DataError
 
 
+@importer(
+    "ssv2",
+    files="`something-something-v2-train.json` and so on; `labels.json` to check classes",
+    row="a video; never mirrored",
+    labels="`label`, `objects`; the label filled in as caption",
+    group="the video",
+    recognises=lambda head: head.records("id", "label", "template", "placeholders"),
+)
 def read_ssv2(files: Sequence[Path], videos: Videos) -> Iterator[Row]:
     """Yields rows of the lists; classes must be in labels.json if it is among the files."""
-    classes: dict[str, Any] = {}
-    lists = []
-    for file in files:
-        found = read_json(file)
-        if isinstance(found, dict):
-            if not all(isinstance(number, (str, int)) for number in found.values()):
-                raise DataError(f"{file}: an object, expected a list of videos or labels.json")
-            classes |= found
-        else:
-            lists.append(file)
-    check_lists(files, lists)
-    for file in lists:
-        split = split_by_name(file)
-        for place, record in read_records(file):
-            name = text_of(place, record, "id")
-            about = _about(place, record, classes)
-            if found := videos.find(name):
-                labels = {key: about[key] for key in ("label", "objects") if key in about} | split
-                captions = (about["caption"],) if "caption" in about else ()
-                yield Row(found, labels=labels, captions=captions, source="ssv2", flip=False)
+    named, lists = classes_and_lists(files, lambda file: isinstance(read_json(file), dict))
+    classes = {name for file in named for name in _classes(file)}
+    for place, record in chain.from_iterable(map(read_records, lists)):
+        name = text_of(place, record, "id")
+        about = _about(place, record, classes)
+        if found := videos.find(name):
+            labels = {key: about.get(key, "") for key in ("label", "objects")} | place.split
+            row = row_of(found, labels, "ssv2", "", captions=[about.get("caption", "")])
+            yield replace(row, flip=False)
 
 
-def _about(place: RecordPlace, record: dict[str, Any], classes: dict[str, Any]) -> dict[str, str]:
+def _classes(file: Path) -> list[str]:
+    found = read_json(file)
+    if not all(isinstance(number, (str, int)) for number in found.values()):
+        raise DataError(f"{file}: an object, expected a list of videos or labels.json")
+    return list(found)
+
+
+def _about(place: RecordPlace, record: dict[str, Any], classes: set[str]) -> dict[str, str]:
     if not {"label", "template"} & set(record):
         return {}
     label = text_of(place, record, "template").replace("[", "").replace("]", "")

@@ -3,8 +3,9 @@
 import json
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,11 @@ class RecordPlace:
 
     file: Path
     record: str
+
+    @property
+    def split(self) -> dict[str, str]:
+        """The label ``split`` if the name of the file says which it is, else no label."""
+        return split_by_name(self.file)
 
     def wrong(self, what: str) -> DataError:
         """Returns an error of one line with place and ``what``; a long one loses its middle."""
@@ -167,10 +173,19 @@ def read_named(
         yield place, name, record
 
 
-def check_lists(files: Sequence[Path], lists: Sequence[Path]) -> None:
-    """Raises DataError if no files but those of classes are given."""
+def classes_and_lists(
+    files: Sequence[Path], names_classes: Callable[[Path], object]
+) -> tuple[list[Path], list[Path]]:
+    """Returns the files that name classes, and the lists of videos.
+
+    Raises:
+        DataError: there are no lists.
+    """
+    classes = [file for file in files if names_classes(file)]
+    lists = [file for file in files if file not in classes]
     if not lists:
         raise DataError(f"{files[0]}: names of classes alone, expected lists of videos beside them")
+    return classes, lists
 
 
 def text_of(place: RecordPlace, record: dict[str, Any], key: str) -> str:
@@ -219,7 +234,7 @@ def seconds(place: RecordPlace, name: str, value: object) -> float:
     return found
 
 
-def whole(place: RecordPlace, name: str, value: str) -> int:
+def whole_number(place: RecordPlace, name: str, value: str) -> int:
     """Returns a whole number from 0 on.
 
     Raises:
@@ -244,6 +259,7 @@ def split_of(place: RecordPlace, name: str, value: object) -> str:
     )
 
 
+@lru_cache
 def split_by_name(file: Path) -> dict[str, str]:
     """Returns the label ``split`` if the name of a file says which it is, else no label."""
     words = {found.lower() for found in _SPLIT_IN_NAME.findall(file.name)}

@@ -8,11 +8,11 @@ sentences are "None".
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ivn.corpus.importers.segments import segments_of, times_of, whole_video
+from ivn.corpus.importers.importer import importer
+from ivn.corpus.importers.segments import row_of, segments_of, times_of
 from ivn.corpus.importers.text import (
     RecordPlace,
     list_of,
@@ -26,6 +26,14 @@ from ivn.corpus.importers.videos import Videos
 from ivn.data.manifest.parquet import Row
 
 
+@importer(
+    "youcook2",
+    files="`youcookii_annotations_trainval.json` or, by name alone, dense-captioning JSON",
+    row="a step; a whole video where sentences are withheld",
+    labels="`recipe`; the sentence as caption",
+    group="YouTube's id",
+    recognises=lambda head: head.database("recipe_type", "annotations", "subset"),
+)
 def read_youcook2(files: Sequence[Path], videos: Videos) -> Iterator[Row]:
     """Yields a row for each sentence, or for the whole video if its sentences are withheld."""
     for file in files:
@@ -46,10 +54,9 @@ def _recipe(place: RecordPlace, name: str, record: dict[str, Any], videos: Video
         "split": split_of(place, '"subset"', record.get("subset")),
     }
     for within, one, times in segments_of(place, videos, name, record, "annotations"):
-        captions = (text_of(within, one, "sentence"),) if one else ()
+        caption = text_of(within, one, "sentence") if one else ""
         if path := videos.find(name):
-            row = whole_video(path, labels, "youcook2", name)
-            yield replace(row, captions=captions, start=times.start, end=times.end)
+            yield row_of(path, labels, "youcook2", name, times, [caption])
 
 
 def _dense(
@@ -61,10 +68,9 @@ def _dense(
         raise place.wrong(f"{len(sentences)} sentences and {len(pairs)} timestamps")
     if set(sentences) <= {"None"}:
         if path := videos.find(f"v_{name}", name):
-            yield whole_video(path, split, "youcook2", name)
+            yield row_of(path, split, "youcook2", name)
         return
     for sentence, pair in zip(sentences, pairs, strict=True):
         times = times_of(place, videos, name, pair)
         if times and (path := videos.find(f"v_{name}", name)):
-            row = whole_video(path, split, "youcook2", name)
-            yield replace(row, captions=(sentence.strip(),), start=times.start, end=times.end)
+            yield row_of(path, split, "youcook2", name, times, [sentence.strip()])

@@ -5,16 +5,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from ivn.corpus.cluster import spread
+from ivn.corpus.cluster import runner
 from ivn.corpus.index.found import counted, found_at, found_by
 from ivn.corpus.index.items import Items, Remark, UnusableItem
 from ivn.corpus.index.options import Index
-from ivn.corpus.index.probing import probed
+from ivn.corpus.index.probing import FactsReader, probed
 from ivn.corpus.progress import printable, verdict, watching
 from ivn.corpus.resumable import Passed, Work, pass_through
 from ivn.data.manifest.parquet import Row
 from ivn.errors import DataError
-from ivn.processes import cores
 from ivn.progress import output
 
 
@@ -33,7 +32,7 @@ def index(request: Index) -> int:
         "seconds": request.seconds,
     }
     console = output()
-    unusable: list[UnusableItem] = []
+    without_row: list[UnusableItem] = []
     began = time.monotonic()
 
     def say(line: str) -> None:
@@ -46,24 +45,22 @@ def index(request: Index) -> int:
             elif isinstance(found, Remark):
                 say(f"{found.name}: {found.text}")
             else:
-                unusable.append(found)
+                without_row.append(found)
                 console.print(f"{printable(found.name)}: {found.reason}", markup=False)
 
     with watching(console, total=_total(request)) as bar:
 
         def report(counts: Passed, row: Row | None) -> None:
-            more = len(unusable)
+            more = len(without_row)
             bar(replace(counts, rows=counts.rows + more, unusable=counts.unusable + more), row)
 
         counts = pass_through(place, rows(), _work(request), settings=settings, report=report)
         report(counts, None)  # with unusable items behind the last row
-    seconds = time.monotonic() - began
-    bad, every = counts.unusable + len(unusable), counts.rows + len(unusable)
-    earlier = f", {counts.earlier} from before" if counts.earlier else ""
-    rate = f", {(counts.rows - counts.earlier) / seconds:.1f} rows/s"
+    bad, every = counts.unusable + len(without_row), counts.rows + len(without_row)
     console.print(
-        f"{counts.rows} rows{earlier}{rate}; {counts.unusable} of them cannot be used, "
-        f"{len(unusable)} items are no rows",
+        f"{counts.rows} rows{counts.pace(time.monotonic() - began)}; "
+        f"{counts.unusable} of them unusable, "
+        f"and {len(without_row)} unusable items without a row",
         markup=False,
     )
     console.print(place.as_posix(), markup=False)
@@ -81,12 +78,9 @@ def _work(request: Index) -> Work:
     """Returns the work on the rows."""
     if not request.probe and not request.hash:
         return lambda rows: rows
-    from ivn.corpus.index.probing import FactsReader
-
     look = FactsReader(request.probe, request.hash)
-    how = spread(workers=request.workers or cores(), seconds=request.seconds, ray=request.ray)
     home = Path(request.out).parent.absolute()
-    return lambda rows: probed(rows, home, look, how)
+    return lambda rows: probed(rows, home, look, runner(request))
 
 
 def _found(request: Index, manifest: Path, say: Callable[[str], None]) -> Items:

@@ -5,8 +5,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from ivn.corpus.importers import IMPORTERS, Videos
+from ivn.corpus.importers.auto import recognised
 from ivn.corpus.index.items import Items, UnusableItem
+from ivn.corpus.index.tars import read_tar
 from ivn.data.manifest.listing import LIST_SUFFIXES, files_below
+from ivn.data.manifest.lists import count_lines, read_list
 from ivn.data.manifest.parquet import MANIFEST_SUFFIX, Row, count_rows, read_rows, relative_to
 from ivn.errors import DataError, RequestError
 from ivn.media.source import IMAGE_SUFFIXES, VIDEO_SUFFIXES, is_url, not_there
@@ -47,8 +51,6 @@ def counted(place: str) -> int | None:
     if kind is _video:
         return 1
     if kind is _list:
-        from ivn.data.manifest.lists import count_lines
-
         return count_lines(Path(place))
     return count_rows(Path(place)) if kind is _manifest else None
 
@@ -130,8 +132,6 @@ def _video(file: Path) -> Items:
 
 
 def _list(file: Path) -> Items:
-    from ivn.data.manifest.lists import read_list
-
     for number, row in read_list(file):
         if isinstance(row, str):
             yield UnusableItem(f"{file}, line {number}", row)
@@ -139,12 +139,6 @@ def _list(file: Path) -> Items:
             yield UnusableItem(f"{file}, line {number}", f"{row.path} is a URL, expected a path")
         else:
             yield row
-
-
-def _tar(file: Path) -> Items:
-    from ivn.corpus.index.tars import read_tar
-
-    yield from read_tar(file)
 
 
 def _packed(file: Path) -> Items:
@@ -156,7 +150,7 @@ def _manifest(file: Path) -> Items:
 
 
 # Kinds of files that are searched for in a folder, by the end of their names.
-_IN_FOLDERS = ((_PACKED, _packed), (_TARS, _tar), (VIDEO_SUFFIXES, _video))
+_IN_FOLDERS = ((_PACKED, _packed), (_TARS, read_tar), (VIDEO_SUFFIXES, _video))
 
 
 def found_by(
@@ -176,14 +170,13 @@ def found_by(
     Raises:
         DataError: there is no such importer, or the files are not what it reads.
     """
-    from ivn.corpus.importers import IMPORTERS, Videos
-    from ivn.corpus.importers.auto import recognised
-
     files = [Path(place) for place in places]
     if name == "auto":
         name = recognised(files)
     if name not in IMPORTERS:
-        raise RequestError(f"--format {name}: expected auto or one of {', '.join(IMPORTERS)}")
+        raise RequestError(
+            f"--format {name}: expected auto or one of {', '.join(sorted(IMPORTERS))}"
+        )
     looked = Videos(videos)
     home = _slashed(manifest.parent.absolute())
     for row in IMPORTERS[name].read(files, looked):

@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from ivn.corpus.limits import check_limits
+from ivn.corpus.limits import ClusterLimits
 from ivn.errors import UsageError
 from ivn.options import Option, Positional, Unset
 
 
 @dataclass(frozen=True, kw_only=True)
-class Index:
+class Index(ClusterLimits):
     """Write one manifest of the videos in folders, lists, tars and published annotations.
     $ ivn data index FOLDER LIST.csv SHARDS/*.tar -o M.parquet
     $ ivn data index --format kinetics400 TRAIN.csv VAL.csv --videos FOLDER -o M.parquet
@@ -39,10 +39,7 @@ class Index:
         hash: whether to read all bytes of each file for their SHA-256.
         seconds: time limit per file, in seconds. A command that continues an earlier one needs
             the same limit.
-        workers: number of files that are read at the same time; one per core by default.
         max_bad: largest share of unusable items with which the exit code is 0.
-        ray: address of a Ray cluster that reads the files: auto, HOST:PORT, ray://HOST:PORT, or
-            local for a cluster on this machine.
     """
 
     places: Annotated[tuple[str, ...], Positional("SOURCE ...")] = ()
@@ -52,13 +49,10 @@ class Index:
     probe: bool = True
     hash: bool = False
     seconds: Annotated[float, Option("S")] = 30.0
-    workers: Annotated[int, Unset("N")] = 0
-    max_bad: Annotated[float, Option("SHARE")] = 0.05
-    ray: Annotated[str, Unset("ADDRESS")] = ""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.places:
             raise UsageError("give at least one SOURCE: ivn data index SOURCE... -o M.parquet")
         if bool(self.format) != bool(self.videos):
             raise UsageError("--format NAME and --videos DIR belong together")
-        check_limits(self.seconds, self.workers, self.max_bad)

@@ -1,11 +1,17 @@
 """Videos inside tars, by the place of their bytes; nothing is ever extracted or unpacked.
 
 The layout is WebDataset's: members that follow one another and have the same name up to the first
-dot are one sample. Beside the video, ``.json``, ``.cls`` and ``.txt`` say what it shows. Of a
-sample's videos each has those of its own name up to the suffix; where it has none of a kind, that
-of the longest name that its own goes on from at a dot, if no video has that name: ``a.json`` is of
-``a.left.mp4`` and ``a.right.mp4``, and ``clip 2.0.json`` of ``clip 2.0.mp4`` alone. Elsewhere in
-the tar they are a video's by its whole name alone.
+dot are one sample. Beside a video, ``.json``, ``.cls`` and ``.txt`` files say what it shows. Such a
+file belongs to the videos of its sample with the same name up to the suffix. A video without one of
+its own takes that of the next shorter name, cut at a dot, unless this is the name of another video:
+
+    videos of the sample        file             belongs to
+    a.mp4                       a.json           a.mp4
+    a.left.mp4, a.right.mp4     a.json           both
+    a.mp4, a.left.mp4           a.json           a.mp4 alone
+    clip 2.0.mp4, clip 2.1.mp4  clip 2.0.json    clip 2.0.mp4 alone
+
+Outside its sample, a file belongs to a video of exactly its name.
 """
 
 import os
@@ -43,7 +49,7 @@ def read_tar(place: Path) -> Items:
                 if isinstance(sample, UnusableItem):
                     yield sample
                 else:
-                    yield from _rows(place, sample, labels)
+                    yield from _rows_of_sample(place, sample, labels)
             yield from labels.remarks()
     except OSError as error:
         yield UnusableItem(os.fspath(place), f"cannot be read ({error.strerror})")
@@ -168,9 +174,9 @@ class _Labels:
         ]
         place = os.fspath(self._place)
         if lost:
-            yield Remark(place, f"labels of no video in it: {_some(lost)}")
+            yield Remark(place, f"labels of no video in it: {_with_count(lost)}")
         if self._empty:
-            yield Remark(place, f"labels that are empty: {_some(self._empty)}")
+            yield Remark(place, f"labels that are empty: {_with_count(self._empty)}")
 
     def _text(self, member: _Member) -> str | UnusableItem:
         name = f"{self._place}, member {member.name}"
@@ -186,12 +192,12 @@ class _Labels:
             return UnusableItem(name, "expected UTF-8 text")
 
 
-def _some(names: list[str]) -> str:
+def _with_count(names: list[str]) -> str:
     more = ", ..." if len(names) > 1 else ""
     return f"{len(names)} ({printable(names[0])}{more})"
 
 
-def _rows(place: Path, sample: _TarSample, labels: _Labels) -> Items:
+def _rows_of_sample(place: Path, sample: _TarSample, labels: _Labels) -> Items:
     columns = {}
     for stem, video in sample.videos:
         if stem not in columns:

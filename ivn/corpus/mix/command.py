@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from ivn.corpus.limits import Limits
 from ivn.corpus.mix import mixing, report
 from ivn.corpus.mix.answers import Answers
 from ivn.corpus.mix.compare import same_content
@@ -23,7 +24,6 @@ from ivn.data.manifest.parquet import Row, check_new, manifest_at, read_rows, wr
 from ivn.durable import check_absent, partial, parts_of, write_text
 from ivn.errors import DataError, RequestError
 from ivn.media.storage import hash_of
-from ivn.processes import cores
 from ivn.progress import Bars, bars, output
 
 _NAMED = 5
@@ -38,7 +38,6 @@ def mix_manifests(request: Mix) -> int:
         DataError: an input makes no sense, or nothing is left.
     """
     inputs, out, recipe, weights = request.manifests, request.out, request.recipe, request.weight
-    workers, seconds, max_bad = request.workers, request.seconds, request.max_bad
     place = Path(out)
     check_new(place)
     told = [place.with_suffix(".mix.json"), place.with_suffix(".dropped.csv")]
@@ -50,12 +49,12 @@ def mix_manifests(request: Mix) -> int:
     rules = read_recipe(recipe) if recipe else Recipe(tuple(map(Wanted, manifests)))
     sources = given_to(_weighted(rules, weights), manifests)
     console = output()
-    with parts_of(place, {"command": "mix", "seconds": seconds}) as parts:
+    with parts_of(place, {"command": "mix", "seconds": request.seconds}) as parts:
         answers = Answers(parts)
         entries = mixing.read_entries(rules, sources)
         try:
             with bars(console) as shown:
-                judge(entries, answers, workers or cores(), seconds, shown)
+                judge(entries, answers, request, shown)
         finally:
             # When stopped, too: what is known need not be asked again.
             answers.flush()
@@ -70,43 +69,36 @@ def mix_manifests(request: Mix) -> int:
                 write_text(file, text, overwrite=True)
     for file in (place, *told):
         console.print(file.as_posix(), markup=False)
-    return verdict(console, bad, len(entries.all), max_bad, what="cannot be read")
+    return verdict(console, bad, len(entries.all), request.max_bad, what="cannot be read")
 
 
-def judge(
-    entries: Entries,
-    answers: Answers,
-    workers: int,
-    seconds: float,
-    shown: Bars,
-) -> None:
+def judge(entries: Entries, answers: Answers, limits: Limits, shown: Bars) -> None:
     """Takes out of ``entries`` the rows that the recipe and the contents of the videos rule out.
 
     Args:
         entries: rows of the manifests.
         answers: answers about videos that are known already.
-        workers: number of processes.
-        seconds: time limit per video, and per comparison of two.
+        limits: number of processes, and time limit per video and per comparison of two.
         shown: bars, to which one for each kind of question is added.
     """
     mixing.drop_by_group(entries)
 
-    def ask(what: str, function: Callable[[Any], Any], items: list[Any]) -> Any:
+    def ask(what: str, function: Callable[[Any], Any], items: list[Any]) -> list[tuple[Any, str]]:
         tell = shown.add(what, total=len(items)).advance
-        return find_out(function, items, answers, workers=workers, seconds=seconds, tell=tell)
+        return find_out(function, items, answers, limits, tell)
 
-    open_files = _perhaps_copies(entries)
-    whole = [entry.video for entry in open_files]
-    for entry, answer in zip(open_files, ask("bytes", hash_of, whole), strict=True):
+    unhashed = _perhaps_copies(entries)
+    whole = [entry.video for entry in unhashed]
+    for entry, (found, _) in zip(unhashed, ask("bytes", hash_of, whole), strict=True):
         # A file that cannot be read is named when its frames are asked for.
-        entry.hash = answer.value or ""
+        entry.hash = found or ""
     mixing.drop_copies(entries)
     unseen = [entries.all[n] for n in entries.judged() if not entries.all[n].phash]
     clips = [entry.clip for entry in unseen]
-    for entry, answer in zip(unseen, ask("frames", perceptual_hash, clips), strict=True):
-        entry.phash = answer.value or ""
-        if answer.reason and not entry.held_out:
-            entry.drop(Why.UNREADABLE, note=answer.reason)
+    for entry, (found, reason) in zip(unseen, ask("frames", perceptual_hash, clips), strict=True):
+        entry.phash = found or ""
+        if reason and not entry.held_out:
+            entry.drop(Why.UNREADABLE, note=reason)
     seen = [number for number in entries.judged() if entries.all[number].phash]
     likely = candidates(*as_arrays(entries.all[number].phash for number in seen))
     pairs = [
@@ -115,13 +107,12 @@ def judge(
         if mixing.comparable(entries.all[seen[one]], entries.all[seen[other]])
     ]
     both = [(entries.all[one].clip, entries.all[other].clip) for one, other in pairs]
-    same = ask("pairs", same_content, both)
     alike = []
-    for pair, answer in zip(pairs, same, strict=True):
-        if answer.value:
+    for pair, (same, reason) in zip(pairs, ask("pairs", same_content, both), strict=True):
+        if same:
             alike.append(pair)
-        elif answer.reason:
-            entries.not_compared.append((*pair, answer.reason))
+        elif reason:
+            entries.not_compared.append((*pair, reason))
     mixing.drop_near(entries, alike)
 
 

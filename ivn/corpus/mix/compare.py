@@ -14,24 +14,27 @@ from ivn.media.decode import frames_in_order
 from ivn.media.source import Source
 
 _SIDE = 16
-# Pictures are taken 32 times a second, half as often each time that there are too many: at half
-# of that, cuts of fast movement lie between two pictures and are missed.
+# A clip is sampled 32 times a second, and half as often as long as it gives more than _MOST
+# pictures. At 16 times a second, cut copies of fast movement are missed: their frames lie between
+# two samples of the original.
 _STEP = 1 / 32
 _MOST = 4096
-# Pictures of the shorter clip that are compared: this often, unless there would be too few.
+# Seconds between the pictures of the shorter clip that are compared, and the number of pictures
+# below which they are taken closer together.
 _APART = 0.25
 _FEWEST = 8
-# A copy of fewer frames a second shows each of them longer, and one that was cut has its frames
-# at other times: by so many seconds a picture may come early or late.
-# With it, of 64 rendered clips, 29 copies of half the rate are found instead of 4, and 55 cut ones
-# instead of 31; the strongest pair that is no copy has 0.897 instead of 0.890.
+# Each picture may match one that is up to this many seconds earlier or later: a copy with fewer
+# frames a second shows each frame for longer, and a cut one shows its frames at shifted times.
+# Of 64 rendered clips, this finds 29 copies at half the frame rate and 55 cut ones; without it, 4
+# and 31 are found. The strongest pair that is no copy then correlates with 0.897, not with 0.890.
 _LATE = 1 / 16
 # Same moment, other encoding: mostly 0.93 and more on real clips down to a third of the size and
 # the worst quality (0.90 at times altered); at most 0.90 for two videos of the same signer before
 # the same wall. Chosen on the clips that it was measured on; on others see docs/data.md.
 _MOVES_ALIKE = 0.915
 _LOOKS_ALIKE = 0.9
-# As they are, before any is moved.
+# How much two clips must look alike at a moment before each picture is also compared with earlier
+# and later ones, which takes longer.
 _PERHAPS_ALIKE = 0.8
 # Where nothing moves (grey levels of 255, root of the mean square) looks alone must tell.
 _STILL = 1.5
@@ -47,11 +50,10 @@ def same_content(pair: tuple[Source, Source]) -> bool:
         DecodeError: one of them cannot be decoded.
     """
     long, short = sorted((_pictures(source) for source in pair), key=_seconds, reverse=True)
-    fine, longer = long
-    step, shorter = short
-    if step < fine:
-        shorter = shorter[:: round(fine / step)]
-    every = max(1, round(_APART / fine))
+    (step, longer), (finer_step, shorter) = long, short
+    if finer_step < step:
+        shorter = shorter[:: round(step / finer_step)]
+    every = max(1, round(_APART / step))
     while every > 1 and len(shorter) < _FEWEST * every:
         every //= 2
     wanted = shorter[::every]
@@ -59,7 +61,7 @@ def same_content(pair: tuple[Source, Source]) -> bool:
     for first in range(len(longer) - places[-1]):
         if _looks_alike(longer[first + places], wanted) < _PERHAPS_ALIKE:
             continue
-        if _alike(_nearest(longer, first + places, wanted, round(_LATE / fine)), wanted):
+        if _alike(_nearest(longer, first + places, wanted, round(_LATE / step)), wanted):
             return True
     return False
 

@@ -6,27 +6,14 @@ has a reason instead.
 
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any
 
+from ivn.corpus.limits import Limits
 from ivn.corpus.mix.answers import Answers
 from ivn.corpus.mix.phash import frame_hashes, hashed_frame_numbers, to_text
 from ivn.corpus.pool import in_processes
 from ivn.media.decode import decode
 from ivn.media.source import Source
-
-
-@dataclass(frozen=True)
-class Finding:
-    """An answer, or the reason why there is none.
-
-    Attributes:
-        value: the answer; None where there is a reason.
-        reason: "", or why there is no answer, in a few words.
-    """
-
-    value: Any = None
-    reason: str = ""
 
 
 def perceptual_hash(source: Source) -> str:
@@ -43,12 +30,12 @@ def find_out(
     function: Callable[[Any], Any],
     items: Iterable[Any],
     answers: Answers,
-    *,
-    workers: int,
-    seconds: float,
+    limits: Limits,
     tell: Callable[[], None],
-) -> list[Finding]:
-    """Returns what ``function`` gives for each item, in their order, and asks only what is new.
+) -> list[tuple[Any, str]]:
+    """Returns an answer and a reason for each item, in their order, and asks only what is new.
+
+    The answer is what ``function`` gives, or None with the reason why there is none.
 
     Args:
         function: one of :func:`ivn.media.storage.hash_of`, :func:`perceptual_hash` or
@@ -56,22 +43,23 @@ def find_out(
         items: sources, or pairs of them.
         answers: known answers, to which new ones are added; a file that was changed since is
             asked about again.
-        workers: number of processes.
-        seconds: time limit per item.
+        limits: number of processes, and time limit per item.
         tell: called for each item that is done.
     """
     items = list(items)
     keys = [f"{function.__name__} {_key(item)}" for item in items]
     # Nothing twice: many rows may be parts of one file.
-    open_items = {key: item for key, item in zip(keys, items, strict=True) if key not in answers}
-    for _ in range(len(items) - len(open_items)):
+    unanswered = {key: item for key, item in zip(keys, items, strict=True) if key not in answers}
+    for _ in range(len(items) - len(unanswered)):
         tell()
-    outcomes = in_processes(function, open_items.values(), workers=workers, seconds=seconds)
-    if open_items:
-        for key, outcome in zip(open_items, outcomes, strict=True):
+    outcomes = in_processes(
+        function, unanswered.values(), workers=limits.processes, seconds=limits.seconds
+    )
+    if unanswered:
+        for key, outcome in zip(unanswered, outcomes, strict=True):
             answers[key] = [outcome.value, outcome.reason]
             tell()
-    return [Finding(*answers[key]) for key in keys]
+    return [tuple(answers[key]) for key in keys]
 
 
 def _key(item: Source | tuple[Source, Source]) -> str:

@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from ivn.corpus.limits import check_limits
+from ivn.corpus.limits import Limits
 from ivn.errors import UsageError
 from ivn.options import Option, Positional, Unset
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mix:
+class Mix(Limits):
     """Write one manifest of several, without copies.
     $ ivn data mix --recipe k710 kinetics400=A.parquet kinetics600=B.parquet -o K710.parquet
 
@@ -29,7 +29,6 @@ class Mix:
         recipe: k710, k-mash or a file that ends in .toml, which says which sources are used and by
             which rules.
         weight: sampling weight of each row of a source, by the name of the source; 1 by default.
-        workers: number of videos that are read at the same time; one per core by default.
         seconds: time limit per video, and per comparison of two videos, in seconds.
         max_bad: largest share of unreadable rows with which the exit code is 0.
     """
@@ -38,11 +37,8 @@ class Mix:
     out: Annotated[str, Option("MIX.parquet", short="-o")]
     recipe: Annotated[str, Unset("NAME|FILE")] = ""
     weight: Annotated[tuple[str, ...], Unset("NAME=X ...")] = ()
-    workers: Annotated[int, Unset("N")] = 0
-    seconds: Annotated[float, Option("S")] = 120.0
-    max_bad: Annotated[float, Option("SHARE")] = 0.05
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.manifests:
             raise UsageError("give at least one M: ivn data mix M... -o MIX.parquet")
-        check_limits(self.seconds, self.workers, self.max_bad)

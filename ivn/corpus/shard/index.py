@@ -5,7 +5,6 @@ import tarfile
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 from ivn.data.manifest.parquet import Row
 from ivn.errors import DataError
@@ -40,13 +39,10 @@ def rows_of(path: Path, folder: Path) -> Iterator[Row]:
                     f"{path}: {member.name} has no clip: delete the tar and give the command again"
                 )
             place = {"member": clip.name, "offset": clip.offset_data}
-            for known in _rows(json.load(told)):
+            record = json.load(told)
+            for known in record.get("rows", [record]):
                 named = {name: value for name, value in known.items() if name in _COLUMNS}
                 yield Row(path.relative_to(folder).as_posix(), **(named | place))
-
-
-def _rows(told: dict[str, Any]) -> list[dict[str, Any]]:
-    return told.get("rows", [told])
 
 
 def _opened(path: Path) -> tarfile.TarFile:

@@ -1,25 +1,23 @@
 """A manifest's videos packed into tars, and the manifest that is their index."""
 
 import hashlib
-import io
 import itertools
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import IO
 
+from ivn.corpus.limits import Limits
 from ivn.corpus.pool import in_processes
 from ivn.corpus.shard.index import keys_of, rows_of
 from ivn.corpus.shard.tar import PackedClip, ShardFile, verify
 from ivn.corpus.transcode.clip import ClipTask, Made, Moved, made_row, make
 from ivn.corpus.transcode.encoding import Encoding
 from ivn.corpus.transcode.run import (
-    Limits,
     Report,
     Tally,
-    good,
+    made_clips,
     note_unusable,
     same_clip,
     usable,
@@ -39,12 +37,10 @@ _Unit = tuple[int, tuple[Row, ...]]  # the rows about one clip, with their numbe
 
 @dataclass(frozen=True)
 class ShardSettings:
-    """Settings of the tars.
+    """Settings of the tars; all of them change the bytes.
 
     Attributes:
-        size: smallest size of each tar but the last, in MB.
-        frames: number of frames to keep of each clip, which is then encoded again; 0 packs the
-            files as they are.
+        size, frames: options of ``ivn data shard``; see :class:`ivn.corpus.shard.options.Shard`.
         encoding: encoding of clips that are encoded again.
     """
 
@@ -95,12 +91,11 @@ def shard(
 
 @dataclass(frozen=True)
 class _ShardSample:
-    """A sample of a tar before it is written; ``clip`` can be read once."""
+    """A sample of a tar before it is written."""
 
     key: str
     suffix: str
-    clip: IO[bytes]
-    size: int
+    clip: bytes
     rows: tuple[Row, ...]
 
 
@@ -136,7 +131,7 @@ class _Job:
             self._report(self.tally, "")
 
     def samples(self, units: Iterator[_Unit]) -> Iterator[_ShardSample]:
-        """Yields the samples of the tars in order; each must be used before the next is taken."""
+        """Yields the samples of the tars in order."""
         return self._encoded(units) if self._packing.frames else self._as_they_are(units)
 
     def _as_they_are(self, units: Iterator[_Unit]) -> Iterator[_ShardSample]:
@@ -153,8 +148,7 @@ class _Job:
             yield _ShardSample(
                 _key(number),
                 suffix if suffix in VIDEO_SUFFIXES else ".mp4",
-                io.BytesIO(data),
-                len(data),
+                data,
                 tuple(self._packed(row) for row in rows),
             )
 
@@ -179,13 +173,12 @@ class _Job:
                 yield ClipTask(rows, source, file, packing.encoding, packing.frames)
 
         outcomes = in_processes(
-            make, tasks(), workers=self._limits.workers, seconds=self._limits.seconds
+            make, tasks(), workers=self._limits.processes, seconds=self._limits.seconds
         )
-        for task, made in good(outcomes, self.tally, self._report):
+        for task, made in made_clips(outcomes, self.tally, self._report):
             path = Path(task.file)
             rows = tuple(made_row(row, made, "", self._moved) for row in task.rows)
-            with path.open("rb") as file:
-                yield _ShardSample(path.stem, path.suffix, file, path.stat().st_size, rows)
+            yield _ShardSample(path.stem, path.suffix, path.read_bytes(), rows)
             path.unlink()
 
 
@@ -221,4 +214,4 @@ def _pack(out: Path, number: int, samples: Iterator[_ShardSample], size: int) ->
 
 
 def _add(tar: ShardFile, sample: _ShardSample) -> PackedClip:
-    return tar.add(sample.key, sample.suffix, sample.clip, sample.size, sample.rows)
+    return tar.add(sample.key, sample.suffix, sample.clip, sample.rows)

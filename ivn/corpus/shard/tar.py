@@ -16,7 +16,6 @@ from typing import IO
 from ivn.data.manifest.parquet import Row
 from ivn.errors import DataError
 
-_BLOCK = 2**20
 # Columns that KEY.json lacks, since its reader knows the place.
 _PLACE = ("path", "member", "offset")
 
@@ -54,49 +53,37 @@ class ShardFile:
         """Count of bytes so far."""
         return self._file.tell()
 
-    def add(
-        self, key: str, suffix: str, clip: IO[bytes], size: int, rows: Sequence[Row]
-    ) -> PackedClip:
+    def add(self, key: str, suffix: str, clip: bytes, rows: Sequence[Row]) -> PackedClip:
         """Appends a sample.
 
         Args:
             key: ASCII letters, digits, - and _; every sample has another.
             suffix: suffix of the clip's name, with its dot.
             clip: bytes of the video.
-            size: count of bytes.
             rows: rows about the clip.
         """
-        hashing = _Hashing(clip)
-        info = tarfile.TarInfo(f"{key}{suffix}")
-        info.size = size
         # 512 for the header: names this short and sizes below 8 GiB need no more.
         offset = self._file.tell() + tarfile.BLOCKSIZE
-        self._tar.addfile(info, hashing)
-        digest = f"sha256:{hashing.digest.hexdigest()}"
-        rows = [replace(row, bytes=size, hash=digest) for row in rows]
-        text = json.dumps(told(rows), sort_keys=True).encode()
-        about = tarfile.TarInfo(f"{key}.json")
-        about.size = len(text)
-        self._tar.addfile(about, io.BytesIO(text))
-        return PackedClip(info.name, offset, size, digest)
+        packed = PackedClip(f"{key}{suffix}", offset, len(clip), _hash_of(clip))
+        rows = [replace(row, bytes=packed.bytes, hash=packed.hash) for row in rows]
+        self._append(packed.member, clip)
+        self._append(f"{key}.json", json.dumps(clip_record(rows), sort_keys=True).encode())
+        return packed
+
+    def _append(self, name: str, data: bytes) -> None:
+        info = tarfile.TarInfo(name)
+        info.size = len(data)
+        self._tar.addfile(info, io.BytesIO(data))
 
     def close(self) -> None:
         self._tar.close()
 
 
-class _Hashing:
-    """A file that hashes the bytes that are read from it."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file, self.digest = file, hashlib.sha256()
-
-    def read(self, size: int = -1) -> bytes:
-        block = self._file.read(size)
-        self.digest.update(block)
-        return block
+def _hash_of(data: bytes) -> str:
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"
 
 
-def told(rows: Sequence[Row]) -> dict[str, object]:
+def clip_record(rows: Sequence[Row]) -> dict[str, object]:
     """Returns the content of KEY.json: the columns of the clip's row that are known.
 
     Of several rows about a clip it has the columns of the first, and under ``rows`` those of all.
@@ -133,8 +120,5 @@ def verify(path: Path, packed: Sequence[PackedClip]) -> None:
             if (offset, size) != (clip.offset, clip.bytes):
                 raise wrong(f"{clip.member} is at {offset}, expected {clip.offset}")
             file.seek(offset)
-            digest = hashlib.sha256()
-            for start in range(0, size, _BLOCK):
-                digest.update(file.read(min(_BLOCK, size - start)))
-            if f"sha256:{digest.hexdigest()}" != clip.hash:
+            if _hash_of(file.read(size)) != clip.hash:
                 raise wrong(f"{clip.member} has other bytes")

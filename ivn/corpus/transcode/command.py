@@ -1,18 +1,13 @@
 """``ivn data transcode``: a bar, a line for each unusable video, and a summary."""
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
-from rich.console import Console
-
-from ivn.corpus.transcode.encoding import Encoding, usual_crf
 from ivn.corpus.transcode.options import Transcode
-from ivn.corpus.transcode.run import Limits, Report, Tally, transcode
+from ivn.corpus.transcode.run import Report, Tally, transcode
 from ivn.data.manifest.parquet import manifest_at, read_manifest
 from ivn.durable import MANIFEST
-from ivn.processes import cores
 from ivn.progress import bars, output
 
 
@@ -22,35 +17,23 @@ def transcode_manifest(options: Transcode) -> int:
     Raises:
         DataError: see :func:`ivn.corpus.transcode.run.transcode`.
     """
-    crf = usual_crf(options.codec) if options.crf == -1 else options.crf
-    encoding = Encoding(options.codec, crf, options.short, options.gop)
-    limits = Limits(options.workers or cores(), options.seconds, options.max_bad)
+    encoding = options.encoding(gop=options.gop)
     given, folder = manifest_at(options.manifest), Path(options.out)
-    return told(
+    return with_summary(
         given,
         folder,
         "clips made",
-        lambda report: transcode(given, folder, encoding, limits, report),
+        lambda report: transcode(given, folder, encoding, options, report),
     )
 
 
-def told(manifest: Path, out: Path, what: str, work: Callable[[Report], Tally]) -> int:
-    """Does the work with a bar, prints a summary and the path of the manifest; returns 0."""
-    start = time.perf_counter()
-    with _showing(manifest) as (console, report):
-        tally = work(report)
-    _summary(console, tally, what, time.perf_counter() - start)
-    console.print((out / MANIFEST).as_posix(), markup=False)
-    return 0
-
-
-@contextmanager
-def _showing(manifest: Path) -> Iterator[tuple[Console, Report]]:
-    """Gives a console, and a function that moves its bar and names unusable videos.
+def with_summary(manifest: Path, out: Path, what: str, work: Callable[[Report], Tally]) -> int:
+    """Does the work with a bar, names unusable videos, and prints a summary; returns 0.
 
     Raises:
-        DataError: the manifest cannot be used.
+        DataError: the manifest cannot be used, or the work fails.
     """
+    start = time.perf_counter()
     # All of it, before hours of work: a row far down may make no sense, or all paths be wrong.
     table = read_manifest(manifest)
     total = len(table) + table.unusable
@@ -64,12 +47,8 @@ def _showing(manifest: Path) -> Iterator[tuple[Console, Report]]:
             if line:
                 console.print(f"unusable: {line}", markup=False)
 
-        yield console, report
-
-
-def _summary(console: Console, tally: Tally, what: str, seconds: float) -> None:
-    """Prints the counts of rows in a line."""
-    parts = [f"{tally.made} {what}, {tally.made / seconds:.1f}/s"]
+        tally = work(report)
+    parts = [f"{tally.made} {what}, {tally.made / (time.perf_counter() - start):.1f}/s"]
     if tally.kept:
         parts.append(f"{tally.kept} from before")
     if tally.unusable:
@@ -77,3 +56,5 @@ def _summary(console: Console, tally: Tally, what: str, seconds: float) -> None:
     if tally.left_out:
         parts.append(f"{tally.left_out} left out: their status says why")
     console.print("; ".join(parts), markup=False)
+    console.print((out / MANIFEST).as_posix(), markup=False)
+    return 0

@@ -32,12 +32,8 @@ _LIMITED, _FULL = 1, 2
 class Encoding:
     """The encoding of clips; every field changes the bytes.
 
-    Attributes:
-        codec: h264 is read by everything; vp9 is smaller and slow to make; mjpeg is the fastest to
-            read frame by frame, and the largest.
-        crf: quality on the codec's own scale, less is better; 0 is lossless in h264.
-        short: most pixels of a frame's short side; 0 keeps every size.
-        gop: most frames from key frame to key frame; 1 makes every frame one.
+    The fields are options of ``ivn data transcode``; see
+    :class:`ivn.corpus.transcode.options.Transcode`.
     """
 
     codec: Codec

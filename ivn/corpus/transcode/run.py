@@ -5,13 +5,14 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from ivn.corpus.limits import Limits
 from ivn.corpus.pool import Outcome, in_processes
 from ivn.corpus.transcode.clip import ClipTask, Made, Moved, Stopped, clip_name, made_row, make
 from ivn.corpus.transcode.encoding import Encoding
 from ivn.data.manifest.parquet import Row, read_rows, write_manifest
 from ivn.data.manifest.table import USABLE
 from ivn.durable import MANIFEST, filling
-from ivn.errors import DataError, RequestError
+from ivn.errors import DataError
 from ivn.media.source import Source
 from ivn.media.storage import name_of
 
@@ -51,29 +52,6 @@ class Tally:
             )
 
 
-@dataclass(frozen=True)
-class Limits:
-    """Limits on the work, which change no clip.
-
-    Attributes:
-        workers: number of processes.
-        seconds: time limit per clip.
-        max_bad: largest share of rows with an unusable video.
-    """
-
-    workers: int
-    seconds: float
-    max_bad: float
-
-    def __post_init__(self) -> None:
-        if self.workers < 1:
-            raise RequestError(f"{self.workers} workers: expected at least 1")
-        if not self.seconds > 0:
-            raise RequestError(f"{self.seconds} seconds for a clip: expected more than 0")
-        if not 0 <= self.max_bad <= 1:
-            raise RequestError(f"max-bad {self.max_bad}: expected a share, 0 to 1")
-
-
 Report = Callable[[Tally, str], None]  # gets the counts so far, and a line on an unusable video
 
 
@@ -105,8 +83,8 @@ def transcode(
 
     def rows() -> Iterator[Row]:
         moved = Moved(manifest.parent, out)
-        outcomes = in_processes(make, tasks(), workers=limits.workers, seconds=limits.seconds)
-        for task, made in good(outcomes, tally, report):
+        outcomes = in_processes(make, tasks(), workers=limits.processes, seconds=limits.seconds)
+        for task, made in made_clips(outcomes, tally, report):
             path = Path(task.file).relative_to(out).as_posix()
             for row in task.rows:
                 yield made_row(row, made, path, moved)
@@ -134,7 +112,7 @@ def same_clip(rows: Iterable[Row]) -> Iterator[tuple[Row, ...]]:
     return (tuple(group) for _, group in groups)
 
 
-def good(
+def made_clips(
     outcomes: Iterable[Outcome[ClipTask, Made | Stopped]], tally: Tally, report: Report
 ) -> Iterator[tuple[ClipTask, Made]]:
     """Yields the clips that were made; all are counted and reported.

@@ -1,12 +1,11 @@
 """``ivn data render``: a world rendered with a bar, and a summary."""
 
 import time
+from dataclasses import fields
 from pathlib import Path
 
-from ivn.corpus.worlds.engine import MAPS
-from ivn.corpus.worlds.options import Render
-from ivn.corpus.worlds.world import World, render
-from ivn.processes import cores
+from ivn.corpus.worlds.options import Render, World
+from ivn.corpus.worlds.world import render
 from ivn.progress import bars, output
 
 
@@ -16,14 +15,7 @@ def render_world(options: Render) -> int:
     Raises:
         DataError: see :func:`ivn.corpus.worlds.world.render`.
     """
-    world = World(
-        options.clips,
-        options.frames,
-        options.size,
-        options.fps,
-        options.seed,
-        options.maps or MAPS,
-    )
+    world = World(**{field.name: getattr(options, field.name) for field in fields(World)})
     console = output()
     start = time.perf_counter()
     with bars(console) as shown:
@@ -31,7 +23,7 @@ def render_world(options: Render) -> int:
         done = render(
             world,
             Path(options.out),
-            workers=options.workers or cores(),
+            workers=options.processes,
             report=lambda there, of: bar.update(there, total=of),
         )
     seconds = time.perf_counter() - start

@@ -13,32 +13,35 @@ import tempfile
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
 from PIL import Image
 
-from ivn.corpus.worlds.moves import CameraPlan, Geometry, geometry, kept
+from ivn.corpus.worlds.moves import CameraPlan, Geometry, geometry, moved_as_planned
 from ivn.errors import DataError, one_line
 
-TICS_PER_SECOND = 35
 # Distance from the plane of the camera, in map units, is about (depth + 0.5) * DEPTH_UNIT.
 DEPTH_UNIT = 7.38
-# Freedoom: phase two has MAP01 to MAP32, phase one E1M1 to E4M9.
-MAPS = tuple(f"MAP{number:02}" for number in range(1, 33))
-ALL_MAPS = (*MAPS, *(f"E{part}M{number}" for part in range(1, 5) for number in range(1, 10)))
 
 # Of 4:3 screens, width -> height. The frame is cut from the middle of one at least twice as large.
 _SCREENS = {160: 120, 200: 150, 320: 240, 400: 300, 512: 384, 640: 480, 800: 600, 1280: 960}
 _SCALE = 2
-MAX_SIZE = max(_SCREENS.values()) // _SCALE
 
 _SETTLE_TICS = 36  # until the player stands still and the camera is at its height
 _PLAYER = "DoomPlayer"
 PREROLL_TICS = 12  # until a push has reached most of its speed
 _DARK = 8  # of 255, the mean of a frame
 _VOID = 0.01  # share of a frame
+
+# Parts of the picture that a player sees and a camera would not.
+_HIDDEN = (
+    *("hud", "weapon", "crosshair", "decals", "particles", "messages", "screen_flashes"),
+    "effects_sprites",
+)
+# Commands and state of a tic, in the order of their numbers.
+_BUTTONS = ("MOVE_FORWARD_BACKWARD_DELTA", "MOVE_LEFT_RIGHT_DELTA", "TURN_LEFT_RIGHT_DELTA")
+_VARIABLES = ("POSITION_X", "POSITION_Y", "CAMERA_POSITION_Z", "ANGLE", "POSITION_Z")
 
 # Games of one process crash when they start at the same moment.
 _STARTING = threading.Lock()
@@ -125,12 +128,7 @@ class Engine:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _start(self, first_map: str, with_geometry: bool) -> Any:
@@ -155,41 +153,17 @@ class Engine:
         game.set_labels_buffer_enabled(True)
         game.set_sectors_info_enabled(with_geometry)
         game.set_objects_info_enabled(with_geometry)
-        for hidden in (
-            game.set_render_hud,
-            game.set_render_weapon,
-            game.set_render_crosshair,
-            game.set_render_decals,
-            game.set_render_particles,
-            game.set_render_messages,
-            game.set_render_screen_flashes,
-            game.set_render_effects_sprites,
-            game.set_window_visible,
-            game.set_sound_enabled,
-        ):
-            hidden(False)
+        for part in _HIDDEN:
+            getattr(game, f"set_render_{part}")(False)
+        game.set_window_visible(False)
+        game.set_sound_enabled(False)
         # Words over the picture: "A secret is revealed!"
         game.add_game_args("+cl_showsecretmessage 0 +con_midtime 0")
         # In step with us: its clock is the number of calls.
         game.set_mode(viz.Mode.PLAYER)
         game.set_episode_timeout(0)
-        button, variable = viz.Button, viz.GameVariable
-        game.set_available_buttons(
-            [
-                button.MOVE_FORWARD_BACKWARD_DELTA,
-                button.MOVE_LEFT_RIGHT_DELTA,
-                button.TURN_LEFT_RIGHT_DELTA,
-            ]
-        )
-        game.set_available_game_variables(
-            [
-                variable.POSITION_X,
-                variable.POSITION_Y,
-                variable.CAMERA_POSITION_Z,
-                variable.ANGLE,
-                variable.POSITION_Z,
-            ]
-        )
+        game.set_available_buttons([getattr(viz.Button, name) for name in _BUTTONS])
+        game.set_available_game_variables([getattr(viz.GameVariable, name) for name in _VARIABLES])
         game.set_seed(0)
         try:
             with _STARTING:
@@ -218,7 +192,7 @@ class Engine:
         )
 
     def enter(self, map_name: str, seed: int) -> None:
-        """Starts a map of :data:`ALL_MAPS` anew, ``seed`` below 2**31."""
+        """Starts a map of :data:`ivn.corpus.worlds.options.ALL_MAPS` anew, ``seed`` below 2**31."""
         viz = self._vizdoom
         try:
             self._game.set_seed(seed)
@@ -257,7 +231,7 @@ class Engine:
             views.append(self._view())
             if not _worth_seeing(*views[-1][:2]):
                 return None
-            if not kept(planned, np.stack([view[2] for view in views]), tics):
+            if not moved_as_planned(planned, np.stack([view[2] for view in views]), tics):
                 return None
             if not self._act(command.tolist(), tics):
                 return None

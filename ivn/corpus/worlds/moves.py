@@ -171,7 +171,7 @@ def find_start(
     return None
 
 
-def kept(planned: CameraPlan, poses: np.ndarray, tics: int) -> bool:
+def moved_as_planned(planned: CameraPlan, poses: np.ndarray, tics: int) -> bool:
     """Returns whether the camera moved as planned: not stuck, pushed aside, fallen or teleported.
 
     Args:

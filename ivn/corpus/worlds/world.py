@@ -7,82 +7,22 @@ are balanced. All else in it follows from (seed, i) alone.
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from ivn.corpus.worlds.engine import (
-    ALL_MAPS,
-    MAPS,
-    MAX_SIZE,
-    PREROLL_TICS,
-    TICS_PER_SECOND,
-    Engine,
-    imported,
-)
+from ivn.corpus.worlds.engine import PREROLL_TICS, Engine, imported
 from ivn.corpus.worlds.files import TARGETS, write_clip
 from ivn.corpus.worlds.moves import ACTIONS, Geometry, clip_key, find_start, plan
+from ivn.corpus.worlds.options import TICS_PER_SECOND, World
 from ivn.data.manifest.parquet import Row, write_manifest
 from ivn.durable import MANIFEST, filling
-from ivn.errors import DataError, RequestError
+from ivn.errors import DataError
 
 SETTINGS = "render.json"
 # Attempts at a clip: places where the player gets stuck are common in narrow maps.
 _DRAWS = 256
-
-
-@dataclass(frozen=True)
-class World:
-    """Settings of a rendered world; every field changes the clips.
-
-    Attributes:
-        clips: number of clips.
-        frames: number of frames of a clip.
-        size: side of a frame in pixels, even.
-        fps: frames a second; 35 over a whole number.
-        seed: in [0, 2**63).
-        maps: names among :data:`ivn.corpus.worlds.engine.ALL_MAPS`.
-    """
-
-    clips: int
-    frames: int = 16
-    size: int = 112
-    fps: float = 17.5
-    seed: int = 0
-    maps: tuple[str, ...] = MAPS
-
-    def __post_init__(self) -> None:
-        if self.clips < 1:
-            raise RequestError(f"{self.clips} clips: expected at least 1")
-        if not 2 <= self.frames <= 10000:
-            raise RequestError(f"clips of {self.frames} frames: expected 2 to 10000")
-        if self.size % 2 or not 32 <= self.size <= MAX_SIZE:
-            raise RequestError(f"frames of {self.size} pixels: expected 32 to {MAX_SIZE}, even")
-        if not 0 <= self.seed < 2**63:
-            raise RequestError(f"seed {self.seed}: expected 0 up to below 2**63")
-        if not 1 <= self.fps <= TICS_PER_SECOND or abs(self.fps * self.tics - 35) > 0.05:
-            near = ", ".join(f"{TICS_PER_SECOND / tics:.4g}" for tics in range(1, 6))
-            raise RequestError(
-                f"{self.fps} frames a second: the world moves {TICS_PER_SECOND} times a second, "
-                f"expected {TICS_PER_SECOND} over a whole number ({near}, ...)"
-            )
-        unknown = [name for name in self.maps if name not in ALL_MAPS]
-        if unknown or not self.maps or len(set(self.maps)) < len(self.maps):
-            raise RequestError(
-                f"maps {','.join(self.maps)}: expected some of MAP01 to MAP32 and E1M1 to E4M9, "
-                f"each once"
-            )
-
-    @property
-    def tics(self) -> int:
-        """Number of engine steps from frame to frame."""
-        return max(1, round(TICS_PER_SECOND / self.fps))
-
-    def action_of(self, clip: int) -> str:
-        return tuple(ACTIONS)[clip % len(ACTIONS)]
-
-    def map_of(self, clip: int) -> str:
-        return self.maps[clip // len(ACTIONS) % len(self.maps)]
 
 
 @dataclass(frozen=True)
@@ -121,16 +61,14 @@ def render(
         DataError: VizDoom is not installed or fails, the folder holds something else or the whole
             world already, or a map has no room for an action.
     """
-    if workers < 1:
-        raise RequestError(f"{workers} workers: expected at least 1")
     engine = f"vizdoom {imported().__version__}"
     out = out.absolute()
     settings = asdict(world) | {"engine": engine}
     with filling(out, settings, SETTINGS, below=("*",)):
         there = {clip for clip in range(world.clips) if _files(world, out, clip)[0].exists()}
         # By maps, so that a map's geometry is computed when its turn comes.
-        order = sorted(set(range(world.clips)) - there, key=lambda i: (world.map_of(i), i))
-        for name in {world.map_of(clip) for clip in order}:
+        order = sorted(set(range(world.clips)) - there, key=lambda i: (_map_of(world, i), i))
+        for name in {_map_of(world, clip) for clip in order}:
             (out / name).mkdir(exist_ok=True)
         redrawn = 0
         with _Studio(world, out) as studio, ThreadPoolExecutor(workers) as pool:
@@ -146,30 +84,23 @@ def render(
     return Rendered(out / MANIFEST, len(order), len(there), redrawn)
 
 
-class _Studio:
-    """Engines, one for each thread and WAD, and the geometry of maps, computed once."""
+class _Studio(ExitStack):
+    """Running engines, one for each thread and WAD, and the geometry of maps, computed once."""
 
     def __init__(self, world: World, out: Path) -> None:
+        super().__init__()
         self.world, self.out = world, out
         self._own = threading.local()
         self._lock = threading.Lock()
-        self._engines: list[Engine] = []
         self._scouts: dict[str, Engine] = {}
         self._geometry: dict[str, Geometry] = {}
-
-    def __enter__(self) -> "_Studio":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for engine in self._engines:
-            engine.close()
 
     def render(self, clip: int) -> int:
         """Writes a clip's files; returns the number of attempts that were given up."""
         world = self.world
-        name, action = world.map_of(clip), world.action_of(clip)
+        name, action = _map_of(world, clip), _action_of(clip)
         tics = PREROLL_TICS + world.tics * world.frames
-        engine = self._engine_for(name)
+        engine = self._engine(self._own.__dict__, name, with_geometry=False)
         engine.over = True
         for draw in range(_DRAWS):
             key = clip_key(world.seed, clip, draw)
@@ -190,10 +121,6 @@ class _Studio:
             f"({_DRAWS} places tried): leave it out of --maps, or ask for shorter clips"
         )
 
-    def _engine_for(self, name: str) -> Engine:
-        """Returns this thread's engine of the WAD that holds the map."""
-        return self._engine(self._own.__dict__, name, with_geometry=False)
-
     def _geometry_of(self, name: str) -> Geometry:
         with self._lock:
             if name not in self._geometry:
@@ -202,26 +129,35 @@ class _Studio:
             return self._geometry[name]
 
     def _engine(self, engines: dict[str, Engine], name: str, *, with_geometry: bool) -> Engine:
+        """Returns the engine, among a thread's, of the WAD that holds the map."""
         wad = name[0]
         if wad not in engines:
-            engines[wad] = Engine(self.world.size, name, with_geometry=with_geometry)
-            self._engines.append(engines[wad])
+            engine = Engine(self.world.size, name, with_geometry=with_geometry)
+            engines[wad] = self.enter_context(engine)
         return engines[wad]
+
+
+def _action_of(clip: int) -> str:
+    return tuple(ACTIONS)[clip % len(ACTIONS)]
+
+
+def _map_of(world: World, clip: int) -> str:
+    return world.maps[clip // len(ACTIONS) % len(world.maps)]
 
 
 def _files(world: World, out: Path, clip: int) -> tuple[Path, Path]:
     """Returns the paths of video and npz of a clip."""
-    stem = out / world.map_of(clip) / f"{clip:06}"
+    stem = out / _map_of(world, clip) / f"{clip:06}"
     return stem.with_suffix(".mp4"), stem.with_suffix(".npz")
 
 
 def _row(world: World, clip: int, engine: str) -> Row:
-    name = world.map_of(clip)
+    name = _map_of(world, clip)
     video, known = (file.as_posix() for file in _files(world, Path(), clip))
     rate = TICS_PER_SECOND / world.tics
     return Row(
         video,
-        labels={"action": world.action_of(clip), "map": name},
+        labels={"action": _action_of(clip), "map": name},
         targets=dict.fromkeys(TARGETS, known),
         source="vizdoom",
         group=name,

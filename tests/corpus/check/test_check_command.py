@@ -8,14 +8,16 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from ivn.corpus.check.command import check, checked
-from ivn.corpus.check.decoding import DecodeAll
+from ivn.corpus.check.decoding import check_one
 from ivn.corpus.check.options import Check
-from ivn.corpus.cluster import spread
+from ivn.corpus.cluster import runner
+from ivn.corpus.limits import ClusterLimits
 from ivn.data.manifest.parquet import Row, read_manifest, read_rows, write_manifest
 from ivn.media.source import BUNDLED_CLIPS
 from tests.command import assert_one_line, command
@@ -159,7 +161,7 @@ EXPECTED = {
 
 
 def test_files_that_crash_or_hang_the_decoder_are_told_so_and_the_others_are_checked(tmp_path):
-    how = spread(workers=2, seconds=1, ray="")
+    how = runner(ClusterLimits(workers=2, seconds=1))
     rows = checked((Row(name) for name in EXPECTED), tmp_path, crash_or_hang, how)
     assert {row.path: row.status for row in rows} == EXPECTED
 
@@ -168,8 +170,8 @@ def test_files_that_crash_or_hang_the_decoder_are_told_so_and_the_others_are_che
 @pytest.mark.slow
 def test_ray_tasks_say_the_same(tmp_path):
     good = [str(write_mp4(tmp_path / f"{n}.mp4", noise(5))) for n in range(40)]
-    how = spread(workers=2, seconds=5, ray="local")
-    rows = checked((Row(name) for name in good), tmp_path, DecodeAll(5), how)
+    how = runner(ClusterLimits(workers=2, seconds=5, ray="local"))
+    rows = checked((Row(name) for name in good), tmp_path, partial(check_one, seconds=5), how)
     assert [(row.path, row.status) for row in rows] == [(name, "ok") for name in good]
 
 

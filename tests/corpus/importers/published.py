@@ -332,12 +332,16 @@ CASES = {
 CASES["kinetics600"] = CASES["kinetics700"] = CASES["kinetics400"]
 
 
+def written(folder, files):
+    """The paths of the annotation files, written into the folder."""
+    for name, text in files.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    return [folder / name for name in files]
+
+
 def given(folder, tiny, files, names):
     """The annotation files, and videos of those names in ``folder/videos``."""
-    paths = []
-    for name, text in files.items():
-        paths.append(folder / name)
-        paths[-1].write_text(text, encoding="utf-8")
+    paths = written(folder, files)
     for name in names:
         place = folder / "videos" / name
         place.parent.mkdir(parents=True, exist_ok=True)

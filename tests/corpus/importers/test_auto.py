@@ -2,18 +2,12 @@ import pytest
 
 from ivn.corpus.importers.auto import recognised
 from ivn.errors import DataError
-from tests.corpus.importers.published import CASES
+from tests.corpus.importers.published import CASES, written
 
 UNMISTAKABLE = (
     *("ssv2", "activitynet", "moments", "coin", "epic-kitchens-100", "ucf101", "ava", "msrvtt"),
     *("didemo", "charades", "charades-sta"),
 )
-
-
-def written(folder, files):
-    for name, text in files.items():
-        (folder / name).write_text(text, encoding="utf-8")
-    return [folder / name for name in files]
 
 
 @pytest.mark.parametrize("name", UNMISTAKABLE)

@@ -9,6 +9,7 @@ from ivn.corpus.importers import IMPORTERS, Videos
 from ivn.corpus.importers.videos import _videos_below
 from ivn.data.manifest.parquet import Row, read_manifest, write_manifest
 from ivn.errors import DataError
+from tests.corpus.importers import formats_table
 from tests.corpus.importers.published import CASES, given
 
 
@@ -96,3 +97,11 @@ def test_a_path_of_kinetics_710_keeps_its_commas(tmp_path, tiny):
         paths, videos = given(tmp_path, tiny, {"train.csv": f"{line}\n"}, [clip])
         (row,) = IMPORTERS["kinetics710"].read(paths, videos)
         assert row.path.endswith(clip)
+
+
+def test_the_documents_have_the_table_of_the_importers():
+    assert set(CASES) == set(IMPORTERS), "each importer has a published file in published.py"
+    page = formats_table.PAGE.read_text(encoding="utf-8")
+    assert formats_table.in_page(page)[0] == formats_table.table(), (
+        "run python -m tests.corpus.importers.formats_table"
+    )

@@ -113,3 +113,24 @@ def test_lists_of_two_folds_are_refused(tmp_path, tiny):
         DataError, match="lists of the folds 01, 02 together, expected those of one"
     ):
         list(IMPORTERS["ucf101"].read(paths, videos))
+
+
+@pytest.mark.parametrize(
+    ("name", "classes"),
+    [
+        ("ssv2", "something-something-v2-labels.json"),
+        ("epic-kitchens-100", "EPIC_100_verb_classes.csv"),
+        ("ucf101", "classInd.txt"),
+        ("ava", "ava_action_list.pbtxt"),
+        ("msrvtt", "category.txt"),
+        ("charades", "Charades_v1_classes.txt"),
+    ],
+)
+def test_names_of_classes_need_lists_beside_them_and_lists_need_none(tmp_path, tiny, name, classes):
+    files, names, expected = CASES[name]
+    paths, videos = given(tmp_path, tiny, {classes: files[classes]}, names)
+    with pytest.raises(DataError, match="names of classes alone, expected lists of videos"):
+        list(IMPORTERS[name].read(paths, videos))
+    lists = {file: text for file, text in files.items() if file != classes}
+    paths, videos = given(tmp_path, tiny, lists, names)
+    assert len(list(IMPORTERS[name].read(paths, videos))) == len(expected)

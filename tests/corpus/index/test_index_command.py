@@ -94,8 +94,10 @@ def test_broken_files_are_named_once_with_their_reason_and_the_rest_is_indexed(f
         (["empty"], "nothing to index in it", 1),
         (["x.doc"], "expected a folder, a video", 1),
         (["x.doc", "--format", "ava"], "belong together", 2),
-        (["x.doc", "--max-bad", "2"], "0 to 1", 2),
-        (["x.doc", "--format", "nope", "--videos", "."], "expected auto or one of kinetics400", 2),
+        (["x.doc", "--max-bad", "2"], "ivn: --max-bad 2: expected a share from 0 to 1\n", 2),
+        (["x.doc", "--seconds", "0"], "ivn: --seconds 0: expected more than 0\n", 2),
+        (["x.doc", "--workers", "-1"], "ivn: --workers -1: expected 1 or more, or 0 for one", 2),
+        (["x.doc", "--format", "nope", "--videos", "."], "expected auto or one of activitynet", 2),
     ],
 )
 def test_what_cannot_be_indexed_is_one_line(tmp_path, monkeypatch, arguments, words, code):
@@ -190,7 +192,7 @@ def test_labels_of_no_video_are_told_in_a_line_and_are_not_bad(folder, tmp_path)
     assert (code, err) == (0, "")
     (line,) = [line for line in out.splitlines() if line.startswith(f"{tmp_path}/s.tar: ")]
     assert r"labels of no video in it: 2 ('odd\nname.cls', ...)" in line
-    assert "1 rows" in out and "0 items are no rows" in out
+    assert "1 rows" in out and "0 unusable items without a row" in out
     code, out, err = index(tmp_path / "t.tar", "-o", tmp_path / "n.parquet", "--no-probe")
     assert (
         code == 1
@@ -364,3 +366,11 @@ def test_a_place_that_cannot_be_written_is_one_line(folder, tmp_path, monkeypatc
     said = index(folder, "-o", tmp_path / "n.parquet", "--no-probe")
     assert assert_one_line(said, "no space left on device") == 1
     assert not (tmp_path / "n.parquet").exists()
+
+
+def test_members_of_one_name_have_facts_of_their_own(tmp_path):
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        for count in (5, 9):
+            tar.add(write_mp4(tmp_path / f"{count}.mp4", noise(count)), "a.mp4")
+    assert index(tmp_path / "a.tar", "-o", tmp_path / "m.parquet", "--workers", 1)[0] == 0
+    assert [row.frames for row in read_rows(tmp_path / "m.parquet")] == [5, 9]

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import pytest
 
-from ivn.corpus.mix.contents import Finding
+from ivn.corpus.limits import Limits
 from ivn.data.manifest.parquet import Row, read_manifest, read_rows, write_manifest
 from ivn.progress import bars, output
 from tests.command import command
@@ -116,7 +116,7 @@ def test_a_second_mix_uses_what_the_first_found_out(planted, monkeypatch):
     rules = running.Recipe(tuple(map(running.Wanted, manifests)))
     entries = running.mixing.read_entries(rules, running.given_to(rules, manifests))
     with bars(output()) as shown:
-        running.judge(entries, None, 1, 9.0, shown)
+        running.judge(entries, None, Limits(workers=1, seconds=9), shown)
     assert [len(items) for items in asked] == [0, 0, 0]
     assert [one.why for one in entries.all if one.why] == [running.Why.COPY]
 
@@ -312,7 +312,7 @@ def test_a_mix_that_is_stopped_goes_on_with_its_answers_and_over_its_own_report(
         "ivn.corpus.mix.contents.in_processes",
         lambda _, items, **__: asked.extend(items) or iter(()),
     )
-    monkeypatch.setattr(running, "find_out", lambda *given, **how: really(*given, **how))
+    monkeypatch.setattr(running, "find_out", lambda *given: really(*given))
     assert mixed(tmp_path, inputs=("a.parquet",))[0] == 0
     assert not asked and len(read_manifest(tmp_path / "mix.parquet")) == 1
     assert not (tmp_path / "mix.parquet.partial").exists()
@@ -366,10 +366,10 @@ def test_what_cannot_be_compared_in_time_stays_and_is_told(tmp_path, monkeypatch
     write_manifest(tmp_path / "a.parquet", [Row("one.mp4"), Row("two.mp4")])
     really = running.find_out
 
-    def never(function, items, answers, **how):
+    def never(function, items, *how):
         if function is running.same_content:
-            return [Finding(reason="took longer than 3 s") for _ in items]
-        return really(function, items, answers, **how)
+            return [(None, "took longer than 3 s") for _ in items]
+        return really(function, items, *how)
 
     monkeypatch.setattr(running, "find_out", never)
     code, printed, err = mixed(tmp_path, inputs=("a.parquet",))

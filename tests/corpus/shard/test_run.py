@@ -264,7 +264,7 @@ def test_clips_of_some_frames_are_read_by_our_reader(tmp_path):
 def test_a_tar_that_is_not_as_it_was_written_is_found(tmp_path):
     with (tmp_path / "a.tar").open("wb") as file:
         tar = ShardFile(file)
-        packed = [tar.add("1", ".mp4", io.BytesIO(b"x" * 700), 700, [Row("a")])]
+        packed = [tar.add("1", ".mp4", b"x" * 700, [Row("a")])]
         tar.close()
     verify(tmp_path / "a.tar", packed)
     (one,) = packed

@@ -172,9 +172,9 @@ def test_a_folder_of_other_settings_or_with_all_of_it_is_refused(videos, tmp_pat
         (("--short", 9), "short side 9"),
         (("--gop", 0), "0 frames from key frame"),
         (("--crf", 70), "crf 70: expected 0 .the best. to 51 for h264"),
-        (("--max-bad", 2), "max-bad 2"),
-        (("--seconds", 0), "0.0 seconds"),
-        (("--workers", -1), "-1 workers"),
+        (("--max-bad", 2), "--max-bad 2: expected a share from 0 to 1"),
+        (("--seconds", 0), "--seconds 0: expected more than 0"),
+        (("--workers", -1), "--workers -1: expected 1 or more, or 0 for one per core$"),
     ],
 )
 def test_settings_that_make_no_sense_are_one_line(tmp_path, options, said):

@@ -18,7 +18,8 @@ import pytest
 
 from ivn.corpus.worlds.engine import DEPTH_UNIT, screen_for
 from ivn.corpus.worlds.moves import ACTIONS
-from ivn.corpus.worlds.world import World, render
+from ivn.corpus.worlds.options import World
+from ivn.corpus.worlds.world import render
 from ivn.data.manifest.listing import list_clips
 from ivn.errors import DataError
 from ivn.evaluate.splits import folds_of, groups_of
