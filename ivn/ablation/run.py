@@ -13,13 +13,13 @@ from typing import Any
 
 from ivn.data.manifest.identity import fingerprint, recorded
 from ivn.data.manifest.listing import list_clips
+from ivn.devices import resolve_device
 from ivn.durable import write_text
 from ivn.errors import DataError, RunError, UserError
 from ivn.evaluate.account import Account
 from ivn.evaluate.dataset import check
 from ivn.media.source import Source
 from ivn.provenance import provenance
-from ivn.train.settings import resolve_device
 
 from .options import Ablate
 from .paper import table
@@ -93,7 +93,7 @@ def _write(lab: Lab, failed: dict[str, str]) -> str:
     record = {
         "format": 1,
         "table": lab.table.name,
-        "about": provenance(resolve_device("auto")),
+        "about": provenance(resolve_device()),
         "scale": lab.scale,
         "seeds": lab.seeds,
         "changes": list(lab.changes),

@@ -17,6 +17,7 @@ from ivn import run
 from ivn.config.presets import PRESETS
 from ivn.config.run import Config, override, to_toml
 from ivn.data.batch import ClipSpec
+from ivn.devices import resolve_device
 from ivn.evaluate.heads.training import Training
 from ivn.evaluate.results import RESULT, write
 from ivn.evaluate.tasks.classify import classify
@@ -25,7 +26,7 @@ from ivn.load import load_frozen
 from ivn.media.source import Source
 from ivn.model.encoder import build_encoder
 from ivn.train import folder
-from ivn.train.settings import EfficiencyConfig, RunConfig, resolve_device
+from ivn.train.settings import EfficiencyConfig, RunConfig
 
 from .paper import PaperRow, PaperTable, Scale, recipe
 from .table import ResultLine
@@ -165,7 +166,8 @@ class Lab:
         return self.out / "baselines" / "raw"
 
     def _device(self) -> str:
-        return str(resolve_device(self.config(self.table.rows[0], 0).efficiency.device))
+        name = self.config(self.table.rows[0], 0).efficiency.device
+        return str(resolve_device(name, "efficiency.device"))
 
 
 def _of_row(change: str, row: PaperRow) -> str:

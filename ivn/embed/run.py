@@ -14,6 +14,7 @@ import torch
 from ivn.data.manifest.identity import fingerprint
 from ivn.data.manifest.listing import list_clips, unusable_rows
 from ivn.data.sliding import FrameWindow, SlidingWindows, sliding_windows
+from ivn.devices import resolve_device
 from ivn.durable import Parts, check_absent, parts_of
 from ivn.embed.files import EmbeddingTable, writer_for
 from ivn.embed.options import Embed
@@ -23,7 +24,6 @@ from ivn.frozen.encoders import Frozen, check_finite
 from ivn.load import load_frozen
 from ivn.media.source import Source
 from ivn.progress import bars, output
-from ivn.train.settings import resolve_device
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -107,8 +107,6 @@ def embed(request: Embed) -> int:
 
 def _load(request: Embed) -> Frozen:
     """The encoder."""
-    if request.device == "cuda" and not torch.cuda.is_available():
-        raise DataError("--device cuda, but PyTorch sees no GPU; ivn doctor says why")
     return load_frozen(
         request.encoder,
         frames=request.frames or None,

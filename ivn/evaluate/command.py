@@ -8,7 +8,8 @@ from pathlib import Path
 
 from ivn.config.run import read
 from ivn.data.manifest.listing import list_clips, unusable_rows
-from ivn.errors import DataError, DecodeError
+from ivn.devices import resolve_device
+from ivn.errors import DecodeError
 from ivn.evaluate import results
 from ivn.evaluate.features.cache import default_folder
 from ivn.evaluate.heads import file as headfile
@@ -26,7 +27,6 @@ from ivn.media.source import Source
 from ivn.model.encoder import build_encoder
 from ivn.progress import tracked
 from ivn.train import folder
-from ivn.train.settings import resolve_device
 
 RAW = "raw"
 LIBRARIES, AT_RANDOM = ("timm:", "hf:"), "@random"
@@ -166,15 +166,8 @@ def subjects(options: Evaluation) -> tuple[list[Frozen], list[Frozen]]:
 
 
 def _device(name: str) -> str:
-    """The device by its own name.
-
-    Raises:
-        DataError: there is none.
-    """
-    try:
-        return resolve_device(name).type
-    except ValueError:
-        raise DataError("--device is cuda, but PyTorch sees no GPU; ivn doctor says why") from None
+    """Returns the name of the device; DeviceError where it is not on this machine."""
+    return resolve_device(name).type
 
 
 def _folder(task: str, options: Evaluation) -> Path | None:
