@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 from ivn.errors import UsageError
 from ivn.options import Positional, Settings
 
+from .app import suggest_settings
+
 if TYPE_CHECKING:
     from ivn.config.run import Config
 
@@ -53,6 +55,7 @@ def show_config(options: ShowConfig) -> int:
 
             print(to_toml(override(_named(name), *changes)), end="")
         case _:
+            suggest_settings("ivn config", names)
             raise UsageError(
                 f"ivn config {' '.join(names) or '--set'}: expected PRESET, or diff A B, or nothing"
             )

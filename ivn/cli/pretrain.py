@@ -2,10 +2,14 @@
 
 import shutil
 from dataclasses import dataclass
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 from ivn.errors import UsageError
 from ivn.options import Positional, Settings, Unset
+
+if TYPE_CHECKING:
+    from ivn.config.run import Config
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +64,8 @@ class Pretrain:
         if self.resume and (self.out or self.init):
             raise UsageError("--resume takes folder and first weights from the run itself")
         if not self.resume and not (self.data and self.out):
+            if self.preset:
+                _named(self.preset)
             raise UsageError("give --data FOLDER|LIST and --out RUN")
 
 
@@ -69,12 +75,27 @@ def pretrain(options: Pretrain) -> int:
 
     if options.resume:
         return run.resume(options.resume, data=options.data, changes=options.settings)
-    from ivn.config.presets import named_preset
     from ivn.config.run import override, read
 
-    base = read(options.config) if options.config else named_preset(options.preset)
+    base = read(options.config) if options.config else _named(options.preset)
     config = override(base, *options.settings)
     return run.start(config, data=options.data, out=options.out, init=options.init)
+
+
+def _named(name: str) -> "Config":
+    """Returns the config of a preset.
+
+    Raises:
+        UsageError: there is none of that name.
+    """
+    from ivn.config.presets import named_preset
+    from ivn.train.folder import CONFIG
+
+    if (Path(name) / CONFIG).is_file():
+        raise UsageError(f"no preset {name!r}, but a run: --resume {name} continues it")
+    if Path(name).is_file():
+        raise UsageError(f"no preset {name!r}, but a file: --config {name} takes its settings")
+    return named_preset(name)
 
 
 def print_settings() -> None:

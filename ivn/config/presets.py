@@ -5,12 +5,12 @@ its plain defects; ``-official`` names follow the code and its scripts. Each dif
 two is one field, and docs/presets.md lists all of them.
 """
 
-import difflib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
+from ivn import meant
 from ivn.data.config import DataConfig
 from ivn.errors import UsageError
 from ivn.frozen import TeacherConfig, release_taps
@@ -242,7 +242,6 @@ def named_preset(name: str) -> Config:
         UsageError: there is none of that name.
     """
     if name not in PRESETS:
-        close = difflib.get_close_matches(name, PRESETS, n=3, cutoff=0.3)
-        meant = f"did you mean {', '.join(close)}? " if close else ""
-        raise UsageError(f"no preset {name!r}; {meant}ivn config lists all")
+        near = meant.near(name, PRESETS) or ";"
+        raise UsageError(f"no preset {name!r}{near} ivn config lists all")
     return PRESETS[name]()
