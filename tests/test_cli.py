@@ -165,6 +165,8 @@ def test_wrong_usage_is_one_line_and_exit_code_2(ivn, arguments, words):
         ("--lr -1", "did you mean --set optim.lr=-1?"),
         ("--optim.betas=[0.9,0.95]", "did you mean --set 'optim.betas=[0.9,0.95]'?"),
         ("--image-height 8", "did you mean --set model.encoder.image_height=8?"),
+        ("encodr.width=3", "--set model.encoder.width=3, --set model.predictor.width=3 or"),
+        ("--image-size 9", "stage.teacher.image_size=9, --set stage.second_teacher.image_size=9"),
         ("--depth 3", "model.encoder.depth=3, --set model.predictor.depth=3 or --set model.dec"),
     ],
 )
@@ -179,6 +181,7 @@ def test_a_setting_that_was_typed_as_an_option_is_told_with_its_place(ivn, words
         ("pretrain stage1-tiny", "--ouput x"),
         ("pretrain stage1-tiny", "--foo 1"),
         ("pretrain stage1-tiny", "stray"),
+        ("pretrain stage1-tiny", "steps"),
         ("pretrain stage1-tiny", "x=1"),
         ("embed clips --encoder raw -o f.npz", "--lr 1"),
     ],
