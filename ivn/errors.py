@@ -69,6 +69,10 @@ class EncoderError(UserError, ValueError):
     """Something that a user calls an encoder is none, or not of the sizes asked for."""
 
 
+class DeviceError(UserError, RuntimeError):
+    """A device that was asked for is not on this machine."""
+
+
 class MaskError(UserError, ValueError):
     """No mask of a batch can be drawn; the message names the setting."""
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from ivn import meant
 from ivn.errors import EncoderError
 
 from .config.presets import PRESETS
@@ -246,6 +247,6 @@ def local(source: str | Path) -> Path:
     if name.count("/") != 1 or name.startswith((".", "/", "~")) or path.suffix in _SUFFIXES:
         raise FileNotFoundError(
             f"no encoder {name!r}: expected a run folder, a weights file, a hub id (owner/name) or "
-            f"one of {', '.join(sorted(PRESETS))}"
+            f"a preset (ivn config lists them){meant.near(name, PRESETS)}"
         )
     return hub.fetch(name)

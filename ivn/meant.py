@@ -1,7 +1,8 @@
-"""Suggests what a misspelt setting, or a value in another language's spelling, was meant to be."""
+"""Suggests what a setting was meant to be: misspelt, in another place, or in another language."""
 
 import difflib
 import re
+import shlex
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -37,20 +38,35 @@ def key(given: str, unknown: str, names: Iterable[str], every: Sequence[str]) ->
         return f"; another kind of {path} has it, this one has {', '.join(names)}"
     beside = near(word, names, path)
     # The whole end of a key, or else its last name, says more than the likeness of a word.
-    found = [each for each in every if f".{each}".endswith(f".{given}")]
+    found = _ending(every, given)
     if not found and given != unknown and beside:
         whole = beside.removeprefix("; did you mean ")[:-1] + given[len(unknown) :]
         if any(f"{each}.".startswith(f"{whole}.") for each in every):
             return beside
-    last = given.rpartition(".")[2]
-    found = found or [each for each in every if _last(each) == last]
-    if found:
+    last = _last(given)
+    if found := found or _ending(every, last):
         return _asked(found)
     if beside:
         return beside
     found = [each for each in every if _alike(_last(each), last)]
     found.sort(key=lambda each: (not each.startswith(f"{path}."), -_likeness(_last(each), last)))
     return _asked(found[:1]) or f"; {path or 'the config'} has {', '.join(names)}"
+
+
+def setting(word: str, text: str, every: Iterable[str]) -> str:
+    """Returns how to give a setting that was typed as an option, as a question, or "".
+
+    Args:
+        word: a setting's key or its last name, perhaps misspelt.
+        text: its value.
+        every: all dotted keys of the config.
+    """
+    every, last = list(dict.fromkeys(every)), _last(word)
+    found = _ending(every, word) or _ending(every, last)
+    if not found:
+        alike = [each for each in every if _alike(_last(each), last)]
+        found = sorted(alike, key=lambda each: -_likeness(_last(each), last))[:1]
+    return _asked([f"--set {shlex.quote(f'{each}={text}')}" for each in found])
 
 
 def value(given: Any, hint: Any) -> str:
@@ -133,6 +149,11 @@ def _asked(found: Sequence[str]) -> str:
     *others, last = list(dict.fromkeys(found))[:_MOST]
     before = f"{', '.join(others)} or " if others else ""
     return f"; did you mean {before}{last}?"
+
+
+def _ending(every: Iterable[str], end: str) -> list[str]:
+    """Returns the keys whose last names are those of ``end``."""
+    return [each for each in every if f".{each}".endswith(f".{end}")]
 
 
 def _last(key: str) -> str:

@@ -13,6 +13,7 @@ from ivn.data.loader.loader import ClipLoader
 from ivn.data.manifest.identity import first_difference, recorded
 from ivn.data.manifest.listing import list_clips, unusable_rows
 from ivn.data.sampling.pools import drawn_fingerprint
+from ivn.devices import resolve_device
 from ivn.errors import ConfigError, RunError
 from ivn.load import local
 from ivn.media.source import Source, is_url
@@ -20,7 +21,6 @@ from ivn.stages.build import build_stage, initialise
 from ivn.stages.stage import Stage
 from ivn.train import board, checkpoint, folder
 from ivn.train.loop import pretrain
-from ivn.train.settings import resolve_device
 
 # Form of a run's record of its clips. One without a number has a fingerprint of whole paths.
 _FORMAT = 2
@@ -170,7 +170,7 @@ def _parts(
     """Returns the stage, with the weights that it starts from if ``fresh``, and its loader."""
     if line := unusable_rows(sources):
         print(line)
-    device = resolve_device(config.efficiency.device)
+    device = resolve_device(config.efficiency.device, "efficiency.device")
     if config.run.tensorboard:
         board.check_installed()
     if config.optim.batch_size % config.efficiency.accumulation:

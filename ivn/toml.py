@@ -65,7 +65,7 @@ def loads(text: str, cls: type[T]) -> T:
     try:
         return decode(table, cls)
     except _UnknownKeyError as error:
-        every = list(_keys(cls))
+        every = list(keys(cls))
         raise _UnknownKeyError(error.given, error.unknown, error.names, every) from None
 
 
@@ -164,6 +164,16 @@ def unstated_kind(hint: Any) -> str | None:
         if any(field.metadata == WITHOUT_KIND for field in dataclasses.fields(cls)):
             return kinds(cls)[0]
     return None
+
+
+def keys(cls: Any, path: str = "") -> Iterator[str]:
+    """Yields the dotted key of every plain field of a dataclass, of all kinds of its tables."""
+    for name, hint in typing.get_type_hints(cls).items():
+        key = _join(path, name)
+        if not classes(hint):
+            yield key
+        for one in classes(hint):
+            yield from keys(one, f"{key}.0" if typing.get_origin(hint) is tuple else key)
 
 
 def _decode_table(value: Any, hint: Any, path: str) -> Any:
@@ -288,16 +298,6 @@ def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
             yield from _leaves(item, _join(path, str(key)))
     else:
         yield path, json.dumps(value, ensure_ascii=False)
-
-
-def _keys(cls: Any, path: str = "") -> Iterator[str]:
-    """Yields the dotted key of every plain field of a dataclass, of all kinds of its tables."""
-    for name, hint in typing.get_type_hints(cls).items():
-        key = _join(path, name)
-        if not classes(hint):
-            yield key
-        for one in classes(hint):
-            yield from _keys(one, f"{key}.0" if typing.get_origin(hint) is tuple else key)
 
 
 def _parse(text: str) -> Any:

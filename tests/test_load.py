@@ -43,6 +43,14 @@ def test_sizes_of_the_encoder_reach_a_frozen_one():
     assert (other.spec.frames, other.spec.size) == (2, 28)
 
 
+def test_a_name_that_is_no_encoder_brings_the_nearest_preset_not_all():
+    listed = r"no encoder '.*': .* or a preset \(ivn config lists them\)"
+    with pytest.raises(FileNotFoundError, match=rf"{listed}; did you mean stage1-base\?$"):
+        ivn.load_encoder("stage1-bse")
+    with pytest.raises(FileNotFoundError, match=f"{listed}$"):
+        ivn.load_encoder("run3")
+
+
 @pytest.mark.parametrize("source", ["raw", "hf:facebook/vjepa2@random", "timm:vit_tiny@random"])
 def test_what_has_no_such_sizes_refuses_them(source):
     with pytest.raises(EncoderError, match="has no use for image_size, num_heads"):

@@ -21,6 +21,7 @@ import torch
 from ivn.benchmarks.harness import script
 from ivn.benchmarks.harness.measure import COPY, EMPTY, Case, Measured, first_line, measure
 from ivn.benchmarks.ops.options import BenchOps
+from ivn.devices import resolve_device
 from ivn.durable import write_text
 from ivn.errors import BenchError
 from ivn.options import parse
@@ -107,18 +108,14 @@ def _check(options: BenchOps) -> torch.device:
         raise BenchError("a plot needs a folder to be written to: give --out DIR", code=2)
     if options.plot and importlib.util.find_spec("matplotlib") is None:
         raise BenchError('a plot needs matplotlib: pip install "ivn[bench]", or leave out --plot')
-    cuda = torch.cuda.is_available()
-    if options.device == "cuda" and not cuda:
-        raise BenchError("device is cuda, but PyTorch sees no GPU; ivn doctor says why")
+    device = resolve_device(options.device)
     if options.out:
         try:  # before minutes are spent on results that cannot be written
             Path(options.out).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             why = (error.strerror or str(error)).lower()
             raise BenchError(f"cannot write to {options.out} ({why}): give another --out") from None
-    if options.device == "auto":
-        return torch.device("cuda" if cuda else "cpu")
-    return torch.device(options.device)
+    return device
 
 
 def _cases(noun: str, device: torch.device, dtype: torch.dtype, quick: bool) -> Iterator[Case]:

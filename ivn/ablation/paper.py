@@ -6,7 +6,7 @@ linear probes on K400 and SSv2, a cross-attention probe on ScanNet (its section 
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal
+from functools import partial
 
 from .recipes import Choice, Choices, Scale, Settings, choices, moved
 
@@ -23,8 +23,7 @@ class PaperRow:
         name: name of the row in the paper.
         paper: the paper's accuracies in per cent, one per column.
         settings: settings of the preset (``--set``), beyond the recipe of the scale.
-        stage: stage of the preset.
-        start: name of the row whose run a stage-two row starts from.
+        start: name of the row whose run a row of stage two starts from; "" for stage one.
         teacher: key of the config under which the row has the scale's own teacher; "" without it.
         missing: reason why the row cannot run at this scale; "" if it can.
     """
@@ -32,10 +31,14 @@ class PaperRow:
     name: str
     paper: tuple[float, ...]
     settings: Settings = ()
-    stage: Literal["stage1", "stage2"] = "stage1"
     start: str = ""
-    teacher: str = "stage.teacher"
+    teacher: str = ""
     missing: str = ""
+
+    @property
+    def stage(self) -> str:
+        """The stage of the preset."""
+        return "stage2" if self.start else "stage1"
 
 
 @dataclass(frozen=True)
@@ -76,16 +79,13 @@ def recipe(scale: Scale, stage: str) -> Settings:
 
 
 def _row(
-    name: str,
-    paper: tuple[float, ...],
-    *parts: Choice,
-    stage: Literal["stage1", "stage2"] = "stage1",
-    start: str = "",
-    teacher: str = "stage.teacher",
+    name: str, paper: tuple[float, ...], *parts: Choice, start: str = "", teacher: str = ""
 ) -> PaperRow:
+    """Returns a row; one of stage one always has the scale's own teacher."""
     settings = tuple(setting for part in parts for setting in part.settings)
     missing = "; ".join(dict.fromkeys(part.missing for part in parts if part.missing))
-    return PaperRow(name, paper, settings, stage, start, teacher, missing)
+    teacher = teacher if start else "stage.teacher"
+    return PaperRow(name, paper, settings, start, teacher, missing)
 
 
 def _only(part: str) -> Choice:
@@ -149,12 +149,7 @@ def _table_2(s: Choices) -> PaperTable:
 
 def _table_3(s: Choices) -> PaperTable:
     first = "Stage 1"
-
-    def second(
-        name: str, paper: tuple[float, float], *parts: Choice, teacher: str = ""
-    ) -> PaperRow:
-        return _row(name, paper, *parts, stage="stage2", start=first, teacher=teacher)
-
+    second = partial(_row, start=first)
     momentum = Choice(("stage.target.kind=momentum", "stage.target.momentum=0.9998"))
     frozen = Choice(moved(s.teacher, "stage.target"))
     aligned = Choice((*s.teacher.settings, "stage.layers_weight=1.0"))
@@ -173,6 +168,7 @@ def _table_3(s: Choices) -> PaperTable:
 
 _FIRST = "Stage-1, semantic, 8 frames"
 _FIRST_PAPER = (75.8, 36.9, 59.4)
+_second = partial(_row, start=_FIRST)
 _MULTI_BLOCK = Choice(("stage.mask=multi_block",))
 
 
@@ -181,13 +177,8 @@ def _frames(count: int) -> Choice:
 
 
 def _table_4_masks(s: Choices) -> PaperTable:
-    semantic = Choice(
-        (
-            "stage.mask=semantic_topk",
-            "stage.mask_ratio=0.8",
-            *s.teacher.settings,
-        )
-    )
+    mask = ("stage.mask=semantic_topk", "stage.mask_ratio=0.8")
+    semantic = Choice((*mask, *s.teacher.settings))
     rows = (
         _row(_FIRST, _FIRST_PAPER, _frames(8)),
         _row("Stage-1, multi-block, 8 frames", (74.4, 36.3, 58.1), _frames(8), _MULTI_BLOCK),
@@ -214,10 +205,6 @@ def _table_4_frames(s: Choices) -> PaperTable:
         _second("Stage-2, multi-block, 32 frames", (78.1, 59.4, 70.1), _frames(32)),
     )
     return PaperTable("4-frames", "frames", (_KINETICS, _MOTION, _DEPTH), rows)
-
-
-def _second(name: str, paper: tuple[float, ...], *parts: Choice, teacher: str = "") -> PaperRow:
-    return _row(name, paper, *parts, stage="stage2", start=_FIRST, teacher=teacher)
 
 
 TABLES: dict[str, Callable[[Choices], PaperTable]] = {

@@ -13,13 +13,13 @@ from typing import Any
 
 from ivn.data.manifest.identity import fingerprint, recorded
 from ivn.data.manifest.listing import list_clips
+from ivn.devices import resolve_device
 from ivn.durable import write_text
 from ivn.errors import DataError, RunError, UserError
 from ivn.evaluate.account import Account
 from ivn.evaluate.dataset import check
 from ivn.media.source import Source
 from ivn.provenance import provenance
-from ivn.train.settings import resolve_device
 
 from .options import Ablate
 from .paper import table
@@ -46,20 +46,11 @@ def ablate(options: Ablate) -> int:
     chosen = table(options.table, options.scale, internvideo2=weights)
     clips = list_clips(options.probe or options.data)
     accounts, refused = _labels(clips, options.labels)
-    lab = Lab(
-        options.out,
-        str(Path(options.data).absolute()),
-        clips,
-        tuple(accounts),
-        options.scale,
-        options.seeds,
-        options.settings,
-        chosen,
-        tuple(name for name, account in accounts.items() if account.several),
-    )
+    several = [name for name, account in accounts.items() if account.several]
+    lab = Lab(options, chosen, clips, list(accounts), several)
     for row in chosen.rows:
         lab.config(row, 0)  # a wrong setting fails before the first run, not hours later
-    _record(options, lab)
+    _record(lab)
     for name, reason in refused.items():
         print(f"label {name} is left out: {reason}")
     for name, account in accounts.items():
@@ -89,14 +80,14 @@ def ablate(options: Ablate) -> int:
 
 
 def _write(lab: Lab, failed: dict[str, str]) -> str:
-    """Write the table as far as it is known; gives its Markdown."""
+    """Writes the table as far as it is known; returns its Markdown."""
     record = {
         "format": 1,
         "table": lab.table.name,
-        "about": provenance(resolve_device("auto")),
-        "scale": lab.scale,
-        "seeds": lab.seeds,
-        "changes": list(lab.changes),
+        "about": provenance(resolve_device()),
+        "scale": lab.options.scale,
+        "seeds": lab.options.seeds,
+        "changes": list(lab.options.settings),
         "clips": len(lab.clips),
         "columns": list(lab.table.columns),
         "notes": [
@@ -123,36 +114,31 @@ def _labels(
         raise RunError(
             "the clips have no labels to probe: give --data or --probe a list or manifest with some"
         )
-    for name in chosen:
-        try:
-            accounts[name] = check(clips, label=name)
-        except DataError as error:
-            raise RunError(f"label {name}: {error}") from error
-    if chosen:
-        return accounts, {}
     refused: dict[str, str] = {}
-    for name in names:
+    for name in chosen or names:
         try:
             accounts[name] = check(clips, label=name)
         except DataError as error:
+            if chosen:
+                raise RunError(f"label {name}: {error}") from error
             refused[name] = str(error)
-    if len(refused) == len(names):
+    if not accounts:
         raise RunError(f"no label can be evaluated; {next(iter(refused.values()))}")
     return accounts, refused
 
 
-def _record(options: Ablate, lab: Lab) -> None:
-    """Note in OUT what all of it is made from, or see that it is the same as before."""
-    data = list_clips(options.data)
+def _record(lab: Lab) -> None:
+    """Notes in OUT what all of it is made from, or checks that it is the same as before."""
+    data = list_clips(lab.data)
     now: dict[str, Any] = {
         "format": _FORMAT,
         "data": lab.data,
         "fingerprint": recorded(data)[0],
         "probe": _labels_digest(lab.clips),
-        "scale": lab.scale,
-        "changes": list(lab.changes),
+        "scale": lab.options.scale,
+        "changes": list(lab.options.settings),
     }
-    file = options.out / RECORD
+    file = lab.out / RECORD
     if file.exists():
         before = _read(file)
         # One without a number has fingerprints of whole paths.
@@ -162,14 +148,14 @@ def _record(options: Ablate, lab: Lab) -> None:
         for name, value in (same if known else same | whole).items():
             if before.get(name) != value:
                 raise RunError(
-                    f"{options.out} was made with {name} {before.get(name)}, not {value}: give the "
+                    f"{lab.out} was made with {name} {before.get(name)}, not {value}: give the "
                     "same, or another --out"
                 )
         if before.get("data") != lab.data:
             print(f"the clips are at {lab.data} by now, with the names and labels that they had")
-    elif options.out.exists() and any(options.out.iterdir()):
-        raise RunError(f"{options.out} is not empty and holds no ablation; choose a new folder")
-    options.out.mkdir(parents=True, exist_ok=True)
+    elif lab.out.exists() and any(lab.out.iterdir()):
+        raise RunError(f"{lab.out} is not empty and holds no ablation; choose a new folder")
+    lab.out.mkdir(parents=True, exist_ok=True)
     write_text(file, json.dumps(now, indent=1) + "\n", overwrite=True)
 
 

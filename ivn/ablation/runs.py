@@ -17,6 +17,7 @@ from ivn import run
 from ivn.config.presets import PRESETS
 from ivn.config.run import Config, override, to_toml
 from ivn.data.batch import ClipSpec
+from ivn.devices import resolve_device
 from ivn.evaluate.heads.training import Training
 from ivn.evaluate.results import PROBES, RESULT, write
 from ivn.evaluate.tasks.classify.task import classify
@@ -26,9 +27,10 @@ from ivn.load import load_frozen
 from ivn.media.source import Source
 from ivn.model.encoder import build_encoder
 from ivn.train import folder
-from ivn.train.settings import EfficiencyConfig, RunConfig, resolve_device
+from ivn.train.settings import EfficiencyConfig, RunConfig
 
-from .paper import PaperRow, PaperTable, Scale, recipe
+from .options import Ablate
+from .paper import PaperRow, PaperTable, recipe
 from .table import ResultLine
 
 RANDOM, PIXELS = "random weights", "raw pixels"
@@ -43,33 +45,35 @@ class Lab:
     """The runs of a table, and the settings that they share.
 
     Attributes:
-        out: folder of runs and results.
-        data: clips to pretrain on.
+        options: options of the command; settings of ``stage.teacher`` apply under the key where a
+            row has the teacher.
+        table: the table of the rows.
         clips: labelled clips to evaluate on.
         labels: names of the labels to evaluate.
-        scale: size of the models.
-        seeds: number of runs of each row.
-        changes: settings of all runs, beyond the recipe of the scale; those of ``stage.teacher``
-            apply under the key where a row has the teacher.
-        table: the table of the rows.
         several: names of the labels of which a clip may have several values.
     """
 
-    out: Path
-    data: str
+    options: Ablate
+    table: PaperTable
     clips: Sequence[Source]
     labels: Sequence[str]
-    scale: Scale
-    seeds: int
-    changes: tuple[str, ...]
-    table: PaperTable
     several: Sequence[str] = ()
+
+    @property
+    def out(self) -> Path:
+        """The folder of runs and results."""
+        return self.options.out
+
+    @property
+    def data(self) -> str:
+        """The absolute path of the clips to pretrain on."""
+        return str(Path(self.options.data).absolute())
 
     def config(self, row: PaperRow, seed: int) -> Config:
         """Returns the config of a row's run."""
-        changes = tuple(_of_row(change, row) for change in self.changes)
-        settings = (*recipe(self.scale, row.stage), *row.settings, *filter(None, changes))
-        return override(PRESETS[f"{row.stage}-{self.scale}"](), *settings, f"data.seed={seed}")
+        scale, changes = self.options.scale, [_of_row(one, row) for one in self.options.settings]
+        settings = (*recipe(scale, row.stage), *row.settings, *filter(None, changes))
+        return override(PRESETS[f"{row.stage}-{scale}"](), *settings, f"data.seed={seed}")
 
     def run_dir(self, row: PaperRow, seed: int) -> Path:
         """Returns the run's folder, named by everything that can change its result."""
@@ -134,7 +138,7 @@ class Lab:
 
     def lines(self, failed: dict[str, str]) -> list[ResultLine]:
         """Returns the lines of the table as far as they are known, then the baselines."""
-        seeds = range(self.seeds)
+        seeds = range(self.options.seeds)
         lines = [
             ResultLine(
                 row.name,
@@ -166,7 +170,8 @@ class Lab:
         return self.out / "baselines" / "raw"
 
     def _device(self) -> str:
-        return str(resolve_device(self.config(self.table.rows[0], 0).efficiency.device))
+        name = self.config(self.table.rows[0], 0).efficiency.device
+        return str(resolve_device(name, "efficiency.device"))
 
 
 def _of_row(change: str, row: PaperRow) -> str:

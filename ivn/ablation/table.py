@@ -44,11 +44,11 @@ class Agreement:
     consistent_same: int
 
 
-def agreement(lines: Sequence[ResultLine], column: int, task: str) -> Agreement:
-    """Compares the order by ``task`` with that by the paper's ``column``, pair by pair."""
+def agreement(lines: Sequence[ResultLine], column: int, label: str) -> Agreement:
+    """Compares the order by ``label`` with that by the paper's ``column``, pair by pair."""
     pairs = same = consistent = consistent_same = 0
     for first, second in combinations([line for line in lines if line.paper], 2):
-        a, b = first.scores.get(task, ()), second.scores.get(task, ())
+        a, b = first.scores.get(label, ()), second.scores.get(label, ())
         paper = first.paper[column] - second.paper[column]
         if not a or not b or paper == 0:
             continue
@@ -65,7 +65,7 @@ def agreement(lines: Sequence[ResultLine], column: int, task: str) -> Agreement:
     return Agreement(pairs, same, consistent, consistent_same)
 
 
-def spread(scores: Scores) -> str:
+def mean_and_deviation(scores: Scores) -> str:
     """Returns mean and standard deviation over seeds as text."""
     if not scores:
         return ""
@@ -80,7 +80,7 @@ def shown(record: Mapping[str, Any]) -> str:
 
 
 def markdown(
-    columns: Sequence[str], notes: Sequence[str], lines: Sequence[ResultLine], tasks: Sequence[str]
+    columns: Sequence[str], notes: Sequence[str], lines: Sequence[ResultLine], labels: Sequence[str]
 ) -> str:
     """Returns the table as Markdown, our numbers beside the paper's, then how the orders compare.
 
@@ -88,10 +88,10 @@ def markdown(
         columns: data sets on which the paper reports accuracies.
         notes: differences from the paper, in sentences.
         lines: the rows and baselines.
-        tasks: names of the labels that are evaluated here.
+        labels: names of the labels that are evaluated here.
     """
-    head = ["row", *(f"paper: {column}" for column in columns), *tasks]
-    rows = [head, ["---"] * len(head), *(_cells(line, len(columns), tasks) for line in lines)]
+    head = ["row", *(f"paper: {column}" for column in columns), *labels]
+    rows = [head, ["---"] * len(head), *(_cells(line, len(columns), labels) for line in lines)]
     text = "\n".join("| " + " | ".join(row) + " |" for row in rows)
     seeds = max((len(scores) for line in lines for scores in line.scores.values()), default=0)
     many = f"{seeds} seeds, each" if seeds > 1 else "one seed"
@@ -100,30 +100,30 @@ def markdown(
         "order of clips and masks, the same for all rows.",
         *notes,
         *(f"{line.name}: {line.missing}" for line in lines if line.missing and line.paper),
-        *_orders(columns, lines, tasks),
+        *_orders(columns, lines, labels),
     ]
     return f"{text}\n\n" + "\n".join(f"* {_escaped(remark)}" for remark in remarks)
 
 
-def _cells(line: ResultLine, columns: int, tasks: Sequence[str]) -> list[str]:
+def _cells(line: ResultLine, columns: int, labels: Sequence[str]) -> list[str]:
     paper = [f"{value:.1f}" for value in line.paper] or [""] * columns
     if line.missing and not any(line.scores.values()):
-        ours = [f"not run: {line.missing}", *[""] * (len(tasks) - 1)]
+        ours = [f"not run: {line.missing}", *[""] * (len(labels) - 1)]
     else:
-        ours = [spread(line.scores.get(task, ())) for task in tasks]
+        ours = [mean_and_deviation(line.scores.get(label, ())) for label in labels]
     return [_escaped(cell) for cell in (line.name, *paper, *ours)]
 
 
 def _orders(
-    columns: Sequence[str], lines: Sequence[ResultLine], tasks: Sequence[str]
+    columns: Sequence[str], lines: Sequence[ResultLine], labels: Sequence[str]
 ) -> Iterator[str]:
-    for task in tasks:
+    for label in labels:
         for column, name in enumerate(columns):
-            pairs = agreement(lines, column, task)
+            pairs = agreement(lines, column, label)
             if not pairs.pairs:
                 continue
             words = (
-                f"{task} puts {pairs.same} of {pairs.pairs} pairs of rows in the order of {name}"
+                f"{label} puts {pairs.same} of {pairs.pairs} pairs of rows in the order of {name}"
             )
             if pairs.consistent:
                 words += (

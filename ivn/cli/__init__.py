@@ -14,7 +14,6 @@ from ivn.errors import UsageError, UserError
 
 from .app import read
 from .commands import IVN
-from .pretrain import print_settings
 
 
 def main() -> int:
@@ -46,6 +45,8 @@ def _run() -> int:
         return command.load()(options)
     except SystemExit as stop:
         if stop.code == 0 and arguments[:1] == ["pretrain"]:
+            from .config import print_settings
+
             print_settings()
         raise
     except UserError as error:

@@ -5,12 +5,12 @@ import shutil
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
-from typing import Annotated, Any
+from itertools import chain, zip_longest
+from typing import Annotated, Any, cast
 
 import tyro
 
-from ivn import docstring
+from ivn import docstring, meant, toml
 from ivn.errors import UsageError
 from ivn.options import Command, Spec, specs
 
@@ -54,13 +54,33 @@ def read(group: CommandGroup, prog: str, arguments: Sequence[str]) -> tuple[Comm
     below, prog = group.commands[name], f"{prog} {name}"
     if isinstance(below, CommandGroup):
         return read(below, prog, rest)
+    form = _form(below.options)
     try:
-        form = tyro.cli(_form(below.options), prog=prog, args=rest)
+        given, unknown = tyro.cli(form, prog=prog, args=rest, return_unknown_args=True)
+        if unknown:
+            if any(spec.flag == "--set" for spec in specs(below.options)):
+                suggest_settings(prog, unknown)
+            tyro.cli(form, prog=prog, args=rest)
     except SystemExit as stop:
         if stop.code == 0:
             _print_notes(below.options)
         raise
-    return below, _given(below.options, form)
+    return below, _options(below.options, given)
+
+
+def suggest_settings(prog: str, unknown: Sequence[str]) -> None:
+    """Raises UsageError if one of the words that a command does not know may be a setting."""
+    from ivn.config.run import Config  # which takes a second
+
+    every = list(toml.keys(Config))
+    for word, following in zip_longest(unknown, unknown[1:], fillvalue="--"):
+        name, equals, text = word.removeprefix("--").partition("=")
+        if not equals:
+            if not word.startswith("--"):
+                continue
+            text = "VALUE" if following.startswith("--") else following
+        if question := meant.setting(name.replace("-", "_"), text, every):
+            raise UsageError(f"{prog} has no option {word}{question}")
 
 
 def _print_notes(options: Any) -> None:
@@ -117,13 +137,13 @@ def _marked(spec: Spec) -> Any:
     return _ANNOTATED[str if look.commas else kind, argument]
 
 
-def _given(cls: Any, form: Any) -> Any:
+def _options(cls: Any, form: Any) -> Any:
     """The options that were typed, as an object of ``cls``."""
     values = {}
     for spec in specs(cls):
         value = getattr(form, spec.field)
         if dataclasses.is_dataclass(spec.kind):
-            value = _given(spec.kind, value)
+            value = _options(spec.kind, value)
         elif spec.look.commas:
             value = spec.parted(value)
         elif spec.look.repeated:

@@ -17,9 +17,7 @@ from ivn.report.contact.options import View
 from ivn.report.options import Report
 
 from .app import CommandGroup
-from .config import ShowConfig
-from .machine import Demo, Doctor
-from .pretrain import Pretrain
+from .options import Demo, Doctor, Pretrain, ShowConfig
 
 _DATA = CommandGroup(
     "Prepare videos before anything is trained.",

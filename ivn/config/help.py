@@ -76,7 +76,7 @@ def tables(cls: Any, key: str = "", kind: str = "", default: Any = None) -> Iter
         if _is_value(hint) and not _is_kind(name, hint)
     ]
     if own:
-        name = f"{key or 'the run'}{kind and f', kind {kind}'}"
+        name = f"{key or 'the config'}{kind and f', kind {kind}'}"
         yield Table(name, _sentences(inspect.getdoc(cls) or "")[0], tuple(own))
     for name, hint in hints.items():
         yield from _inside(_join(key, name), hint, entries.get(name, ""), values.get(name))

@@ -5,12 +5,12 @@ its plain defects; ``-official`` names follow the code and its scripts. Each dif
 two is one field, and docs/presets.md lists all of them.
 """
 
-import difflib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Literal
 
+from ivn import meant
 from ivn.data.config import DataConfig
 from ivn.errors import UsageError
 from ivn.frozen import TeacherConfig, release_taps
@@ -22,39 +22,8 @@ from ivn.stages.blocks import Blocks
 from ivn.stages.stage1 import Stage1Config
 from ivn.stages.stage2 import Stage2Config
 from ivn.train.optimizer import OptimConfig
-from ivn.train.settings import EfficiencyConfig, RunConfig
 
 from .run import Config
-
-
-@dataclass(frozen=True)
-class Scale:
-    """The settings that depend on the size of the model.
-
-    Attributes:
-        encoder: sizes of the encoder.
-        predictor: sizes of the predictor.
-        decoder: sizes of the decoder of pixels.
-        teacher: stage one's teacher, with the paper's taps.
-        official_taps: taps of the released code.
-        stage2_frames: frames of stage two's clips.
-        batch: clips per step in the paper.
-        official_stage2_batch: clips per step in the released script of stage two.
-        mask_group: number of clips that keep equally many tokens; it divides the paper's batch.
-        official_mask_group: the same number in the released code: the clips of one process.
-    """
-
-    encoder: EncoderConfig
-    predictor: PredictorConfig
-    decoder: DiffusionConfig
-    teacher: TeacherConfig
-    official_taps: tuple[int, ...]
-    stage2_frames: int
-    batch: int
-    official_stage2_batch: int
-    mask_group: int
-    official_mask_group: int
-
 
 # The paper names no layer: the last block is aligned with the teacher's last. In bfloat16, since
 # targets are compared by direction and this pass is most of stage one's cost.
@@ -63,74 +32,79 @@ _SIGLIP = TeacherConfig(
 )
 
 
-def _scaled(
-    encoder: EncoderConfig,
-    interval: float,
-    official_stage2_batch: int,
-    mask_group: int,
-    official_mask_group: int,
-) -> Scale:
-    """Returns a scale with the settings that all sizes of the paper share.
+@dataclass(frozen=True)
+class Scale:
+    """The settings that depend on the size of the model; the defaults are the paper's at all sizes.
 
-    Args:
+    Attributes:
         encoder: sizes of the encoder.
-        interval: distance of the released code's taps, in blocks.
+        official_taps: taps of the released code.
         official_stage2_batch: clips per step in the released script of stage two.
-        mask_group: number of clips that keep equally many tokens.
-        official_mask_group: the same number in the released code.
+        mask_group: number of clips that keep equally many tokens; it divides the paper's batch.
+        official_mask_group: the same number in the released code: the clips of one process.
+        predictor: sizes of the predictor.
+        decoder: sizes of the decoder of pixels.
+        teacher: stage one's teacher, with the paper's taps.
+        stage2_frames: frames of stage two's clips.
+        batch: clips per step in the paper.
+        dtype: number type of the student.
+        stage2_lr_scaling: whether stage two's rate grows with the batch.
     """
-    return Scale(
-        encoder,
-        PredictorConfig(),
-        DiffusionConfig(),
-        _SIGLIP,
-        official_taps=release_taps(40, interval),
-        stage2_frames=32,
-        batch=2048,
-        official_stage2_batch=official_stage2_batch,
-        mask_group=mask_group,
-        official_mask_group=official_mask_group,
-    )
+
+    encoder: EncoderConfig
+    official_taps: tuple[int, ...]
+    official_stage2_batch: int
+    mask_group: int
+    official_mask_group: int
+    predictor: PredictorConfig = field(default_factory=PredictorConfig)
+    decoder: DiffusionConfig = field(default_factory=DiffusionConfig)
+    teacher: TeacherConfig = _SIGLIP
+    stage2_frames: int = 32
+    batch: int = 2048
+    dtype: Literal["float32", "bfloat16"] = "bfloat16"
+    stage2_lr_scaling: Literal["none", "linear"] = "linear"
 
 
+# Taps of the released code, which lie 3.33 or 1.67 blocks apart.
+_WIDE, _NARROW = release_taps(40, 3.33), release_taps(40, 1.67)
 SCALES = {
     "tiny": Scale(
         EncoderConfig(
             192, 6, 3, 768, image_height=112, image_width=112, num_frames=8, pool_heads=4
         ),
-        # In the places of the text encoder's last two layers, one local and one global.
-        PredictorConfig(192, 3, 512, layers=2, init="scratch"),
-        # A decoder narrower than a patch's 588 numbers cannot pass the noise through that it has to
-        # estimate: at 256 the pixel term stays above 1 in the demo, at 640 it falls to 0.65.
-        DiffusionConfig(depth=3, width=640),
-        TeacherConfig("efficientnet", "", 256, taps=(1,)),
         official_taps=(1,),
-        stage2_frames=8,
-        batch=8,
         official_stage2_batch=8,
         mask_group=0,
         official_mask_group=0,
+        # In the places of the text encoder's last two layers, one local and one global.
+        predictor=PredictorConfig(192, 3, 512, layers=2, init="scratch"),
+        # A decoder narrower than a patch's 588 numbers cannot pass the noise through that it has to
+        # estimate: at 256 the pixel term stays above 1 in the demo, at 640 it falls to 0.65.
+        decoder=DiffusionConfig(depth=3, width=640),
+        teacher=TeacherConfig("efficientnet", "", 256, taps=(1,)),
+        stage2_frames=8,
+        batch=8,
+        dtype="float32",
+        stage2_lr_scaling="none",
     ),
-    "small": _scaled(EncoderConfig(384, 12, 6, 1536, drop_path=0.1), 3.33, 1792, 16, 14),
-    "base": _scaled(EncoderConfig(768, 12, 12, 3072, drop_path=0.1), 3.33, 1792, 16, 14),
-    "large": _scaled(EncoderConfig(1024, 24, 16, 4096, drop_path=0.2), 1.67, 1024, 8, 8),
+    "small": Scale(EncoderConfig(384, 12, 6, 1536, drop_path=0.1), _WIDE, 1792, 16, 14),
+    "base": Scale(EncoderConfig(768, 12, 12, 3072, drop_path=0.1), _WIDE, 1792, 16, 14),
+    "large": Scale(EncoderConfig(1024, 24, 16, 4096, drop_path=0.2), _NARROW, 1024, 8, 8),
     # The release has no script for it: rates, drop-path and taps are those of large.
-    "huge": _scaled(EncoderConfig(1408, 40, 16, 6144, drop_path=0.2), 1.67, 1024, 8, 8),
+    "huge": Scale(EncoderConfig(1408, 40, 16, 6144, drop_path=0.2), _NARROW, 1024, 8, 8),
 }
 
 
 def stage1(size: str) -> Config:
     """Returns stage one as the paper states it."""
     scale = SCALES[size]
-    model = ModelConfig(scale.encoder, scale.predictor, scale.decoder, dtype=_dtype(size))
+    model = ModelConfig(scale.encoder, scale.predictor, scale.decoder, dtype=scale.dtype)
     return Config(
         name=f"stage1-{size}",
         data=DataConfig(),
         model=model,
         stage=_stage1(scale),
         optim=OptimConfig(scale.batch, epochs=50, lr=1e-3, lr_scaling="none", warmup_epochs=7),
-        run=RunConfig(),
-        efficiency=EfficiencyConfig(),
     )
 
 
@@ -162,16 +136,14 @@ def stage2(size: str) -> Config:
     scale = SCALES[size]
     # The encoder's and the predictor's weights come from stage one.
     predictor = replace(scale.predictor, init="scratch")
-    model = ModelConfig(scale.encoder, predictor, LatentHeadConfig(), dtype=_dtype(size))
+    model = ModelConfig(scale.encoder, predictor, LatentHeadConfig(), dtype=scale.dtype)
     return Config(
         name=f"stage2-{size}",
         data=DataConfig(),
         model=model,
         stage=_stage2(scale),
         # The paper gives no rate: the release's 1e-4 for 256 clips, at the paper's batch.
-        optim=OptimConfig(scale.batch, epochs=100, lr=1e-4, lr_scaling=_stage2_scaling(size)),
-        run=RunConfig(),
-        efficiency=EfficiencyConfig(),
+        optim=OptimConfig(scale.batch, epochs=100, lr=1e-4, lr_scaling=scale.stage2_lr_scaling),
     )
 
 
@@ -213,14 +185,6 @@ def _stage2(scale: Scale) -> Stage2Config:
     )
 
 
-def _dtype(size: str) -> Literal["float32", "bfloat16"]:
-    return "float32" if size == "tiny" else "bfloat16"
-
-
-def _stage2_scaling(size: str) -> Literal["none", "linear"]:
-    return "none" if size == "tiny" else "linear"
-
-
 _FLAVOURS = {
     "stage1-{}": stage1,
     "stage2-{}": stage2,
@@ -242,7 +206,6 @@ def named_preset(name: str) -> Config:
         UsageError: there is none of that name.
     """
     if name not in PRESETS:
-        close = difflib.get_close_matches(name, PRESETS, n=3, cutoff=0.3)
-        meant = f"did you mean {', '.join(close)}? " if close else ""
-        raise UsageError(f"no preset {name!r}; {meant}ivn config lists all")
+        near = meant.near(name, PRESETS) or ";"
+        raise UsageError(f"no preset {name!r}{near} ivn config lists all")
     return PRESETS[name]()

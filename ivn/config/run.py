@@ -36,7 +36,7 @@ HARMLESS = ("run", "efficiency")
 
 @dataclass(frozen=True)
 class Config:
-    """The settings of a run; videos and first weights are options of their own.
+    """The settings of a run, without its videos and first weights.
 
     Attributes:
         name: name of the preset that the config was made from.

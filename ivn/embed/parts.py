@@ -7,7 +7,7 @@ one another, so the last part tells where to continue.
 import json
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -51,17 +51,7 @@ def add(parts: Parts, part: WindowPart, sources: Sequence[Source]) -> None:
     """Writes a part of the features of ``sources`` to disk."""
     # By a stream: numpy adds a suffix to a path.
     with parts.add(part.digest(sources), ".npz") as path, path.open("wb") as stream:
-        np.savez(
-            stream,
-            features=part.features,
-            video=part.video,
-            number=part.number,
-            start=part.start,
-            end=part.end,
-            frames=part.frames,
-            left=part.left,
-            unusable=np.array(json.dumps(part.unusable)),
-        )
+        np.savez(stream, **vars(part) | {"unusable": np.array(json.dumps(part.unusable))})
 
 
 def finished(parts: Parts, sources: Sequence[Source]) -> list[WindowPart]:
@@ -85,19 +75,14 @@ def read(path: Path, *, features: bool) -> WindowPart:
     Raises:
         DataError: the file is damaged.
     """
+    given = {} if features else {"features": np.empty(0, np.float32)}
     try:
         with np.load(path, allow_pickle=False) as arrays:
+            names = [field.name for field in fields(WindowPart) if field.name not in given]
+            held = given | {name: arrays[name] for name in names}
             unusable = json.loads(str(arrays["unusable"]))
-            return WindowPart(
-                arrays["features"] if features else np.empty(0, np.float32),
-                arrays["video"],
-                arrays["number"],
-                arrays["start"],
-                arrays["end"],
-                arrays["frames"],
-                arrays["left"],
-                {int(video): reason for video, reason in unusable.items()},
-            )
+        held["unusable"] = {int(video): reason for video, reason in unusable.items()}
+        return WindowPart(**held)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(
             f"{path}: damaged; remove the folder {path.parent} and start again"

@@ -14,6 +14,7 @@ import torch
 from ivn.data.manifest.identity import fingerprint
 from ivn.data.manifest.listing import list_clips, unusable_rows
 from ivn.data.sliding import FrameWindow, SlidingWindows, sliding_windows
+from ivn.devices import resolve_device
 from ivn.durable import Parts, check_absent, parts_of
 from ivn.embed.files import EmbeddingTable, writer_for
 from ivn.embed.options import Embed
@@ -23,11 +24,14 @@ from ivn.frozen.encoders import Frozen, check_finite
 from ivn.load import load_frozen
 from ivn.media.source import Source
 from ivn.progress import bars, output
-from ivn.train.settings import resolve_device
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+# Options that the record of the parts has in other words, and those that change no feature. Every
+# other option is in the header as it is: work that was begun with another value is refused.
+_IN_OTHER_WORDS = ("videos", "frames", "size", "sizes")
+_HARMLESS = ("out", "batch_size", "device")
 # A part is written when it has come to any of these.
 _PART_BYTES = 2**26
 _PART_WINDOWS = 1024
@@ -35,7 +39,7 @@ _PART_SECONDS = 20.0
 
 
 def embed(request: Embed) -> int:
-    """Write the features of all windows of all videos to ``request.out``.
+    """Writes the features of all windows of all videos to ``request.out``.
 
     Returns:
         0; 1 where videos could not be used: they are named, the file holds the others.
@@ -51,21 +55,7 @@ def embed(request: Embed) -> int:
     sources = [source for some in given for source in some]
     frozen = _load(request)
     cuts = _checked(request, frozen)
-    header = {
-        "format": 1,
-        "encoder": frozen.name,
-        "identity": frozen.identity,
-        "pool": request.pool,
-        "layer": frozen.layer,
-        "dtype": str(frozen.dtype).removeprefix("torch."),
-        "clip_frames": frozen.spec.frames,
-        "clip_size": frozen.spec.size,
-        "window": cuts.frames,
-        "stride": cuts.stride,
-        "fps": cuts.fps,
-        "tail": cuts.tail,
-        "ivn": version("ivn"),
-    }
+    header = _header(request, frozen, cuts)
     console = output()
     for line in filter(None, map(unusable_rows, given)):
         console.print(line, markup=False)
@@ -106,9 +96,7 @@ def embed(request: Embed) -> int:
 
 
 def _load(request: Embed) -> Frozen:
-    """The encoder."""
-    if request.device == "cuda" and not torch.cuda.is_available():
-        raise DataError("--device cuda, but PyTorch sees no GPU; ivn doctor says why")
+    """Returns the encoder, frozen."""
     return load_frozen(
         request.encoder,
         frames=request.frames or None,
@@ -120,8 +108,29 @@ def _load(request: Embed) -> Frozen:
     )
 
 
+def _header(request: Embed, frozen: Frozen, cuts: SlidingWindows) -> dict[str, Any]:
+    """Returns all that features depend on, beside the videos."""
+    header = {
+        "format": 1,
+        "encoder": frozen.name,
+        "identity": frozen.identity,
+        "pool": request.pool,
+        "layer": frozen.layer,
+        "dtype": str(frozen.dtype).removeprefix("torch."),
+        "clip_frames": frozen.spec.frames,
+        "clip_size": frozen.spec.size,
+        "window": cuts.frames,
+        "stride": cuts.stride,
+        "fps": cuts.fps,
+        "tail": cuts.tail,
+        "ivn": version("ivn"),
+    }
+    known = {*header, *_IN_OTHER_WORDS, *_HARMLESS}
+    return header | {name: value for name, value in vars(request).items() if name not in known}
+
+
 def _digest_of_sizes(sources: Sequence[Source]) -> str:
-    """SHA-256 of the files' sizes: files that are replaced have others, nearly always."""
+    """Returns a SHA-256 of the files' sizes: a file that replaces another nearly always differs."""
     digest = hashlib.sha256()
     for path in dict.fromkeys(source.path for source in sources):
         size = os.path.getsize(path) if os.path.isfile(path) else -1
@@ -130,7 +139,7 @@ def _digest_of_sizes(sources: Sequence[Source]) -> str:
 
 
 def _checked(request: Embed, frozen: Frozen) -> SlidingWindows:
-    """How videos are cut.
+    """Returns how videos are cut.
 
     Raises:
         RequestError: the request makes no sense.
@@ -154,7 +163,7 @@ def _embed_missing(
     request: Embed,
     console: "Console",
 ) -> dict[int, str]:
-    """Makes all parts that are missing; gives number and reason of the videos that are unusable."""
+    """Makes all parts that are missing; returns number and reason of the unusable videos."""
     done = finished(held, sources)
     unusable = dict(done[-1].unusable) if done else {}
     first = (int(done[-1].video[-1]), int(done[-1].number[-1]) + 1) if done else (0, 0)
@@ -186,7 +195,7 @@ class _Growing:
         self._since = time.monotonic()
 
     def add(self, batch: Sequence[tuple[int, FrameWindow]], features: np.ndarray) -> None:
-        """Take in the features of some windows, ``[w, ...]``."""
+        """Takes in the features of some windows, ``[w, ...]``."""
         self._rows += [
             (video, each.number, each.start, each.end, each.frames, each.left)
             for video, each in batch

@@ -3,14 +3,13 @@
 from pathlib import Path
 
 from ivn.config.run import read
-from ivn.errors import DataError
+from ivn.devices import resolve_device
 from ivn.evaluate.options import Evaluation, Predict
 from ivn.frozen import AT_RANDOM, LIBRARIES, RAW
 from ivn.frozen.encoders import Frozen, FrozenEncoder
 from ivn.load import load_frozen
 from ivn.model.encoder import build_encoder
 from ivn.train import folder
-from ivn.train.settings import resolve_device
 
 
 def subjects(options: Evaluation) -> tuple[list[Frozen], list[Frozen]]:
@@ -42,15 +41,12 @@ def subjects(options: Evaluation) -> tuple[list[Frozen], list[Frozen]]:
 
 
 def device_of(options: Evaluation | Predict) -> str:
-    """Returns the device by its own name.
+    """Returns the name of the device.
 
     Raises:
-        DataError: there is none.
+        DeviceError: it is not on this machine.
     """
-    try:
-        return resolve_device(options.device).type
-    except ValueError:
-        raise DataError("--device is cuda, but PyTorch sees no GPU; ivn doctor says why") from None
+    return resolve_device(options.device).type
 
 
 def _twin(run: str, frozen: Frozen, device: str) -> Frozen:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ivn.data.batch import Batch
+from ivn.devices import resolve_device
 from ivn.errors import DataError, NotFiniteError, ReplacedError, RunError, one_line
 from ivn.processes import keep_all_freed_memory
 from ivn.stages.stage import Stage
@@ -21,7 +22,7 @@ from .metrics import Log, StepRecord, StepWindow
 from .optimizer import OptimConfig, clip_gradients, load_optimizer, make_optimizer
 from .progress import Display
 from .schedule import learning_rate, total_steps
-from .settings import EfficiencyConfig, RunConfig, resolve_device
+from .settings import EfficiencyConfig, RunConfig
 from .signals import StopRequest
 
 # A share of fewer clips says little: one unusable file in a first batch of four is a quarter.
@@ -95,7 +96,7 @@ class _Trainer:
     ) -> None:
         if efficiency.threads:
             torch.set_num_threads(efficiency.threads)
-        self.device = resolve_device(efficiency.device)
+        self.device = resolve_device(efficiency.device, "efficiency.device")
         if self.device.type == "cpu":
             keep_all_freed_memory()
         self.stage = stage.to(self.device).train()

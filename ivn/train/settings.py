@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
-
 
 @dataclass(frozen=True)
 class RunConfig:
@@ -63,16 +61,3 @@ class EfficiencyConfig:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected at least {least}")
         if not self.prefetch_gib > 0:
             raise ValueError(f"prefetch_gib is {self.prefetch_gib}, expected above 0")
-
-
-def resolve_device(name: str) -> torch.device:
-    """Returns the device that ``name`` stands for on this machine.
-
-    Raises:
-        ValueError: ``name`` is "cuda" and PyTorch sees no GPU.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ValueError("efficiency.device is cuda, but PyTorch sees no GPU; ivn doctor says why")
-    return torch.device(name)

@@ -126,10 +126,7 @@ def test_clips_that_were_moved_are_the_same_ablation_and_others_are_not(tmp_path
     def noted(place):
         clips = list_clips(place / "list.csv")
         options = Ablate(table="1a", data=str(place / "list.csv"), out=tmp_path / "lab")
-        made = runs.Lab(
-            options.out, options.data, clips, ("label",), "tiny", 1, (), table("1a", "tiny")
-        )
-        run._record(options, made)
+        run._record(runs.Lab(options, table("1a", "tiny"), clips, ["label"]))
         return json.loads((tmp_path / "lab" / "ablation.json").read_text())
 
     old, new = tmp_path / "old", tmp_path / "new"

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from ivn.ablation.options import Ablate
 from ivn.ablation.paper import table
 from ivn.ablation.runs import Lab
 
@@ -13,7 +14,8 @@ CHANGES = ("stage.teacher.image_size=128", "stage.teacher.dtype=bfloat16", "opti
 
 @pytest.fixture
 def lab(tmp_path):
-    return Lab(tmp_path, "clips", (), (), "tiny", 1, CHANGES, table("3", "tiny"))
+    options = Ablate(table="3", data="clips", out=tmp_path, seeds=1, settings=CHANGES)
+    return Lab(options, table("3", "tiny"), (), ())
 
 
 def row(lab, name):

@@ -1,6 +1,6 @@
 """What is said of an ablation follows from its numbers."""
 
-from ivn.ablation.table import ResultLine, agreement, markdown, spread
+from ivn.ablation.table import ResultLine, agreement, markdown, mean_and_deviation
 
 
 def line(name: str, paper: float, *scores: float) -> ResultLine:
@@ -37,10 +37,10 @@ def test_rows_that_the_paper_ties_and_rows_that_were_not_run_are_left_out():
     assert agreement(lines, 0, "action").pairs == 0
 
 
-def test_spread_is_mean_and_standard_deviation_over_seeds():
-    assert spread([1.0, 2.0, 3.0]) == "2.0 ± 1.0"
-    assert spread([1.25]) == "1.2"
-    assert spread([]) == ""
+def test_scores_are_shown_as_mean_and_standard_deviation_over_seeds():
+    assert mean_and_deviation([1.0, 2.0, 3.0]) == "2.0 ± 1.0"
+    assert mean_and_deviation([1.25]) == "1.2"
+    assert mean_and_deviation([]) == ""
 
 
 def test_markdown_has_both_numbers_and_says_why_a_row_is_empty():

@@ -140,7 +140,7 @@ class Plate:
 def test_entries_are_read_with_their_continuations_choices_and_kinds():
     titles = [table.title for table in help.tables(Plate)]
     assert titles == [
-        "the run: What lies on a table",
+        "the config: What lies on a table",
         "shape: one of several kinds",
         "shape, kind round: A disc",
         "shape, kind square: A square; it has four sides",

@@ -6,7 +6,7 @@ import re
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import pytest
@@ -16,6 +16,8 @@ from safetensors.torch import save_file
 from ivn.data.crop import centre_clip
 from ivn.data.sampling.frames import centre_frame_numbers
 from ivn.embed import run
+from ivn.embed.options import Embed
+from ivn.errors import DataError
 from ivn.load import load_encoder, load_frozen
 from ivn.media.decode import decode
 from tests.command import assert_one_line, command
@@ -264,6 +266,28 @@ def test_what_was_killed_goes_on_where_it_was_and_gives_the_same(videos, tmp_pat
     assert not partial.exists()
 
 
+@dataclass(frozen=True, kw_only=True)
+class Coloured(Embed):
+    """A command of tomorrow, with one option more."""
+
+    colour: str = "grey"
+
+
+def test_an_option_that_is_added_is_recorded_and_begun_work_has_its_value(
+    videos, tmp_path, monkeypatch
+):
+    assert {*run._IN_OTHER_WORDS, *run._HARMLESS} < {each.name for each in fields(Embed)}
+    grey = Coloured(videos=(str(videos),), encoder="raw", out=tmp_path / "f.npz")
+    monkeypatch.setattr(run, "_table", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        run.embed(grey)
+    monkeypatch.undo()
+    with pytest.raises(DataError, match=r'other settings \("colour": "grey"\)'):
+        run.embed(replace(grey, colour="red"))
+    assert run.embed(replace(grey, batch_size=3)) == 0
+    assert read(grey.out)["header"]["colour"] == "grey"
+
+
 def test_begun_work_does_not_go_on_with_a_video_that_was_replaced(tmp_path, monkeypatch):
     file, out = tmp_path / "v.mkv", tmp_path / "f.npz"
     write_video(file, noise(16), rate=10)
@@ -407,8 +431,5 @@ def test_requests_that_make_no_sense_are_one_line_each(videos, tmp_path):
     said = embed(videos, "-o", new, "--pool", "cls", encoder="raw")
     assert assert_one_line(said, "--pool cls", "raw gives none, frames, mean") == 2
     assert assert_one_line(embed(videos, "-o", new, encoder="gone"), "no encoder 'gone'") == 1
-    if not torch.cuda.is_available():
-        said = embed(videos, "-o", new, "--device", "cuda")
-        assert assert_one_line(said, "PyTorch sees no GPU") == 1
     assert (tmp_path / "there.npz").read_bytes() == b"mine"
     assert not new.exists() and not list(tmp_path.glob("*.partial"))

@@ -33,7 +33,7 @@ def view(options: View) -> int:
     """
     place, data, clips = Path(options.out), options.data, options.clips
     run = Path(options.run) if options.run else None
-    base = named_preset(options.preset or "stage1-base") if run is None else read(run / CONFIG)
+    base = named_preset(options.preset or "stage1-tiny") if run is None else read(run / CONFIG)
     config = seeded(override(base, *options.settings), options.seed)
     _check(place, clips)
     sources = list_clips(data)

@@ -23,7 +23,7 @@ class View:
     Attributes:
         data: a manifest, a folder, a video or a list.
         out: page to write, .html; it must not exist.
-        preset: preset whose settings are taken; stage1-base by default. ivn config lists them.
+        preset: preset whose settings are taken; stage1-tiny by default. ivn config lists them.
         run: run whose settings are taken, instead of a preset.
         clips: number of samples, from the first of the first epoch on.
         seed: seed of the training, instead of that of the settings.
