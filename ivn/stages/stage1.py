@@ -13,14 +13,14 @@ from torch import Tensor, nn
 from ivn.data.batch import Batch
 from ivn.frozen import Targets, Teacher, TeacherConfig
 from ivn.model.decoder import PixelDecoder
-from ivn.model.model import Model, ModelConfig, build_model
+from ivn.model.model import Model, build_model
 from ivn.model.patch import patch_grid
 
 from .blocks import Blocks
-from .masks import Mask, Masking, check_mask
+from .masks import Mask, Masking
 from .semantic import AlignmentLoss, AlignmentTargets, SemanticTeacher
-from .stage import NO_ATTENTION, Seen, Stage, StageConfig, check_clip, stage_kind
-from .teachers import STUDENT, TEACHER, NoTeacher, TeacherSpec, alignment_sizes
+from .stage import NO_ATTENTION, BuildInputs, Seen, Stage, StageConfig, stage_kind
+from .teachers import STUDENT, TEACHER, NoTeacher, TeacherSpec
 from .terms import Term, added
 
 
@@ -85,17 +85,13 @@ class Stage1Config(StageConfig):
     second_weight: float = 1.0
 
     def __post_init__(self) -> None:
-        check_clip(self.frames, self.size)
-        check_mask(self.mask, self.mask_ratio, self.frames, self.mask_group)
-        for name in ("layers_weight", "pooled_weight", "pixels_weight", "second_weight"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} is {getattr(self, name)}, expected at least 0")
+        super().__post_init__()
         if not (self.layers_weight or self.pools or self.pixels_weight or self.aligns_second):
             raise ValueError(
                 "all terms have weight 0, which leaves nothing to learn: give layers_weight, "
                 "pixels_weight, or another term's, above 0"
             )
-        if self.mask == "multi_block" and self.blocks.truncate == "none":
+        if self.masking(1).untruncated:
             raise ValueError(
                 'blocks.truncate is "none", which leaves clips of different lengths: stage one '
                 'needs "random" or "prefix"'
@@ -120,7 +116,7 @@ class Stage1Config(StageConfig):
     @property
     def teachers(self) -> dict[str, TeacherSpec]:
         found = {}
-        if self.layers_weight > 0 or self.pools or self.mask.startswith("semantic"):
+        if self.layers_weight > 0 or self.pools or self.masking(1).semantic:
             clip = STUDENT if self.teacher_input == "student" else TEACHER
             found[TEACHER] = TeacherSpec(self.teacher, clip)
         if isinstance(self.second_teacher, TeacherConfig) and self.aligns_second:
@@ -130,27 +126,16 @@ class Stage1Config(StageConfig):
     def masking(self, global_batch: int) -> Masking:
         return Masking(self.mask, self.mask_ratio, (self.blocks,), global_batch, self.mask_group)
 
-    def build(
-        self,
-        model: ModelConfig,
-        teachers: Mapping[str, Teacher],
-        *,
-        seed: int,
-        global_batch: int,
-        pretrained: bool,
-    ) -> "Stage1":
-        aligns = self.layers_weight > 0
+    def build(self, inputs: BuildInputs) -> "Stage1":
         student = build_model(
-            model,
-            alignment_sizes(teachers.get(TEACHER), layers=aligns, pooled=self.pools),
-            seed=seed,
-            pretrained=pretrained,
+            inputs.model,
+            inputs.heads(TEACHER, layers=self.layers_weight > 0, pooled=self.pools),
+            seed=inputs.seed,
+            pretrained=inputs.pretrained,
             predicts=self.pixels_weight > 0,
-            second_alignment=alignment_sizes(
-                teachers.get("second_teacher"), layers=True, pooled=False
-            ),
+            second_alignment=inputs.heads("second_teacher", layers=True, pooled=False),
         )
-        return Stage1(self, student, teachers, global_batch=global_batch)
+        return Stage1(self, student, inputs.teachers, global_batch=inputs.global_batch)
 
 
 class Stage1(Stage):
