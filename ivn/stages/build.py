@@ -6,7 +6,7 @@ from typing import NamedTuple
 from torch import nn
 
 # The registry: importing a stage's module makes its config known.
-import ivn.stages.stage1  # noqa: F401
+import ivn.stages.stage1
 import ivn.stages.stage2  # noqa: F401
 from ivn.frozen import Teacher, build_teacher, frames_seen
 from ivn.model.model import ModelConfig

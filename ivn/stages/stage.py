@@ -197,6 +197,7 @@ class Stage(nn.Module, ABC):
     """A student and its objective.
 
     Attributes:
+        part_names: names of the attributes that hold networks which train, or None.
         config: settings of the stage.
         clip_specs: consumer -> its share of a clip.
         teachers: frozen networks beside the student, by the names that the config gives them.
@@ -206,6 +207,7 @@ class Stage(nn.Module, ABC):
         aligned_blocks: how many of the encoder's last blocks are aligned with a teacher.
     """
 
+    part_names: tuple[str, ...] = ("encoder", "predictor", "decoder")
     config: StageConfig
     loss_weights: dict[str, float]
 
@@ -259,7 +261,7 @@ class Stage(nn.Module, ABC):
     @property
     def parts(self) -> dict[str, nn.Module]:
         """The networks that train, by name."""
-        found = {"encoder": self.encoder, "predictor": self.predictor, "decoder": self.decoder}
+        found = {name: getattr(self, name) for name in self.part_names}
         return {name: part for name, part in found.items() if part is not None}
 
     @property

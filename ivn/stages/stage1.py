@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from ivn.data.batch import Batch
 from ivn.frozen import Targets, Teacher, TeacherConfig
@@ -18,7 +18,7 @@ from ivn.model.patch import patch_grid
 
 from .blocks import Blocks
 from .masks import Mask, Masking
-from .semantic import AlignmentLoss, AlignmentTargets, SemanticTeacher
+from .semantic import AlignmentLoss, SemanticTeacher
 from .stage import NO_ATTENTION, BuildInputs, Seen, Stage, StageConfig, stage_kind
 from .teachers import STUDENT, TEACHER, NoTeacher, TeacherSpec
 from .terms import Term, added
@@ -148,6 +148,7 @@ class Stage1(Stage):
         global_batch: clips of the global batch, on which multi-block masks depend.
     """
 
+    part_names = (*Stage.part_names, "alignment", "second_alignment")
     config: Stage1Config
     decoder: PixelDecoder | None
 
@@ -192,11 +193,6 @@ class Stage1(Stage):
         }
         self.loss_weights = {name: weight for name, weight in weights.items() if weight}
 
-    @property
-    def parts(self) -> dict[str, nn.Module]:
-        heads = {"alignment": self.alignment, "second_alignment": self.second_alignment}
-        return super().parts | {name: part for name, part in heads.items() if part is not None}
-
     def loss(self, batch: Batch) -> dict[str, Term]:
         # Heads, teachers and pixels take rectangles.
         return added(self._loss(part) for part in self.masking.even_parts(batch))
@@ -205,7 +201,8 @@ class Stage1(Stage):
         seen_by_teacher = self.look(batch)
         visible, masked = self.mask(batch, seen_by_teacher.attention)
         seen = self.student(batch.clips[STUDENT], visible, masked, keys=batch.keys)
-        terms = self.alignment_terms(seen, self.alignment_targets(seen_by_teacher, visible))
+        targets = self.semantic.targets(seen_by_teacher, visible)
+        terms = self.semantic.terms(seen.tapped_layers, seen.aligned_pooled, targets)
         if self.second_alignment is not None:
             terms["second"] = self.second_term(batch, seen, visible)
         if self.decoder is not None:
@@ -233,14 +230,6 @@ class Stage1(Stage):
         visible, masked = super().mask(batch, attention, view=view)
         assert isinstance(visible, Tensor) and isinstance(masked, Tensor)
         return visible, masked
-
-    def alignment_targets(self, seen: Targets, visible: Tensor) -> AlignmentTargets:
-        """Returns the teacher's features of the visible tokens, and its frames' mean direction."""
-        return self.semantic.targets(seen, visible)
-
-    def alignment_terms(self, seen: Seen, target: AlignmentTargets) -> dict[str, Term]:
-        """Returns the terms of the visible tokens and, if it is aligned, of the pooled vector."""
-        return self.semantic.terms(seen.tapped_layers, seen.aligned_pooled, target)
 
     def second_term(self, batch: Batch, seen: Seen, visible: Tensor) -> Term:
         """Returns the term of the visible tokens' alignment with the second teacher."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ivn.data.batch import Batch
 from ivn.frozen import Targets, Teacher, TeacherConfig
@@ -17,7 +17,7 @@ from ivn.keys import Purpose
 from ivn.model.decoder import DiffusionConfig, LatentHead, PixelDecoderConfig
 from ivn.model.encoder import CLS_TOKENS, Encoder
 from ivn.model.model import Model, build_model
-from ivn.model.packed import Index, take
+from ivn.model.packed import take
 
 from .blocks import Blocks
 from .masks import Mask, Masking
@@ -174,6 +174,7 @@ class Stage2(Stage):
         global_batch: clips of the global batch, on which multi-block masks depend.
     """
 
+    part_names = (*Stage.part_names, "alignment", "pixel_decoder")
     config: Stage2Config
     decoder: LatentHead
 
@@ -214,11 +215,6 @@ class Stage2(Stage):
         beside = {"layers": config.layers_weight, "pixels": config.pixels_weight}
         self.loss_weights |= {name: weight for name, weight in beside.items() if weight}
         self.train(self.training)
-
-    @property
-    def parts(self) -> dict[str, nn.Module]:
-        beside = {"alignment": self.alignment, "pixel_decoder": self.pixel_decoder}
-        return super().parts | {name: part for name, part in beside.items() if part is not None}
 
     def train(self, mode: bool = True) -> "Stage2":
         super().train(mode)
@@ -292,18 +288,6 @@ class Stage2(Stage):
         assert self.teacher is not None
         hidden, _ = self.teacher.hidden(video, keys=keys, purpose=Purpose.TEACHER_DROP_PATH)
         return hidden[:, CLS_TOKENS:]
-
-    def predict(
-        self,
-        video: Tensor,
-        visible: Index,
-        masked: Index,
-        *,
-        keys: Tensor | None = None,
-        view: int = 0,
-    ) -> Tensor:
-        """Returns the predictor's tokens in the ``masked`` places, ``[B, P, W]``, or packed."""
-        return self.student(video, visible, masked, keys=keys, view=view).predicted
 
     def latent_term(self, predicted: Tensor, target: Tensor) -> Term:
         """Returns ``2 - 2 cos`` of each masked token.

@@ -55,6 +55,8 @@ class ColourConfig(StageConfig):
 class Colour(Stage):
     """An encoder with a linear head."""
 
+    part_names = (*Stage.part_names, "head")
+
     def __init__(self, config: ColourConfig, model: Model, inputs: BuildInputs) -> None:
         teachers, clips = inputs.teachers, inputs.global_batch
         super().__init__(config, model, teachers, global_batch=clips, predicts=False)
@@ -64,10 +66,6 @@ class Colour(Stage):
             self.head.weight.normal_(std=0.1, generator=torch.Generator().manual_seed(inputs.seed))
             self.head.bias.zero_()
         self.loss_weights = {"colour": 1.0}
-
-    @property
-    def parts(self) -> dict[str, nn.Module]:
-        return super().parts | {"head": self.head}
 
     def loss(self, batch: Batch) -> dict[str, Term]:
         visible, _ = self.mask(batch, self.attention(batch))
