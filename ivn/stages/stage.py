@@ -12,16 +12,15 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 import torch
 from torch import Tensor, nn
 
-from ivn.data.batch import IMAGENET_MEAN, IMAGENET_STD, Batch, ClipSpec
+from ivn.data.batch import Batch, ClipSpec
 from ivn.frozen import Teacher
 from ivn.model.decoder import Decoder, DiffusionDecoder, PixelDecoder, PixelHead
 from ivn.model.encoder import Encoder
 from ivn.model.layers import wide_dtype
 from ivn.model.model import AlignmentSizes, Model, ModelConfig
 from ivn.model.packed import Index, take
-from ivn.model.patch import patch_grid, take_patches
+from ivn.model.patch import patch_grid, normalised_patches
 from ivn.model.predictor import Predictor
-from ivn.ops import gather_target_patches
 
 from .masks import Masking
 from .semantic import SemanticTeacher
@@ -79,8 +78,7 @@ class StageConfig(ABC):
         size: int
 
     def __post_init__(self) -> None:
-        if self.frames < 1 or self.size < 1:
-            raise ValueError(f"frames {self.frames}, size {self.size}: expected at least 1 of each")
+        ClipSpec(self.frames, self.size)  # which refuses clips without frames or pixels
         self.masking(1).check_settings(self.frames)
         for name, value in vars(self).items():
             if name.endswith("_weight") and value < 0:
@@ -338,22 +336,9 @@ class Stage(nn.Module, ABC):
         return mean_term(decoder.loss(target, predicted, batch.keys, layer=layer))
 
     def pixel_target(self, video: Tensor, masked: Tensor) -> Tensor:
-        """Returns the normalised pixels that a decoder reconstructs, channels slowest.
-
-        Args:
-            video: uint8 ``[B, T, H, W, 3]``, or ImageNet-normalised float ``[B, 3, T, H, W]``.
-            masked: numbers of the patches of side p, ``[B, P]``.
-
-        Returns:
-            ``[B, P, 3 * p * p]``, in at least fp32.
-        """
-        side, dtype = self.encoder.config.patch_size, wide_dtype(self.encoder.dtype)
-        if video.dtype == torch.uint8:
-            return gather_target_patches(
-                video, masked, patch_size=side, mean=IMAGENET_MEAN, std=IMAGENET_STD, dtype=dtype
-            )
-        rows = take_patches(video, masked, side).unflatten(2, (-1, 3))
-        return rows.transpose(2, 3).flatten(2).to(dtype)
+        """Returns the normalised pixels that a decoder reconstructs, ``[B, P, 3 * p * p]``."""
+        dtype = wide_dtype(self.encoder.dtype)
+        return normalised_patches(video, masked, self.encoder.config.patch_size, dtype)
 
     @abstractmethod
     def loss(self, batch: Batch) -> dict[str, Term]:
