@@ -19,7 +19,7 @@ from ivn.model.encoder import Encoder
 from ivn.model.layers import wide_dtype
 from ivn.model.model import AlignmentSizes, Model, ModelConfig
 from ivn.model.packed import Index, take
-from ivn.model.patch import patch_grid, normalised_patches
+from ivn.model.patch import normalised_patches, patch_grid
 from ivn.model.predictor import Predictor
 
 from .masks import Masking

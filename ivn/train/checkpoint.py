@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import nn
 
-from ivn.durable.files import new_folder, remove_folder
+from ivn.durable import new_folder, remove_folder
 from ivn.errors import CheckpointError, DataError, WriteError
 from ivn.model.checkpoints import checkpoints
 from ivn.model.checkpoints import newest as latest

@@ -15,9 +15,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from ivn.durable import files
-from ivn.durable.files import existing, is_temporary, why
-from ivn.durable.folders import held
+from ivn import durable
+from ivn.durable import existing, held, is_temporary, why
 from ivn.errors import FolderInUseError, RunError, WriteError
 from ivn.model.checkpoints import CHECKPOINTS
 
@@ -67,7 +66,7 @@ def create(run: Path, *, config: str, source: dict[str, Any], clips: bytes) -> N
             discard_unused(run)
             remove_temporaries(run)
             write_source(run, source, clips)
-            files.write_text(run / CONFIG, config)
+            durable.write_text(run / CONFIG, config)
     except FileExistsError:
         raise
     except (OSError, WriteError) as error:
@@ -81,8 +80,8 @@ def write_source(run: Path, source: dict[str, Any], clips: bytes) -> None:
         RunError: it could not be written.
     """
     try:
-        files.write_bytes(run / CLIPS, clips, overwrite=True)
-        files.write_text(run / SOURCE, json.dumps(source, indent=2) + "\n", overwrite=True)
+        durable.write_bytes(run / CLIPS, clips, overwrite=True)
+        durable.write_text(run / SOURCE, json.dumps(source, indent=2) + "\n", overwrite=True)
     except (OSError, WriteError) as error:
         raise RunError(f"{run} could not be written ({why(error, run)})") from error
 
@@ -125,7 +124,7 @@ def read(run: Path) -> tuple[str, dict[str, Any]]:
 
 
 def locked(run: Path) -> contextlib.AbstractContextManager[None]:
-    """Holds ``run`` for this process; see :func:`ivn.durable.folders.held`.
+    """Holds ``run`` for this process; see :func:`ivn.durable.held`.
 
     Raises:
         FolderInUseError: another process holds it.
@@ -136,4 +135,4 @@ def locked(run: Path) -> contextlib.AbstractContextManager[None]:
 
 def remove_temporaries(run: Path) -> None:
     """Removes what writes that were cut off left; the caller holds the lock."""
-    files.remove_temporaries(run, run / CHECKPOINTS)
+    durable.remove_temporaries(run, run / CHECKPOINTS)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ivn.data.batch import Replacement
-from ivn.durable.files import why
+from ivn.durable import why
 from ivn.errors import LogError
 
 
