@@ -10,10 +10,11 @@ from ivn.train.gradients import compute_gradients
 from ivn.train.health import CollapseAlarm, HealthCheck, evaluating, feature_spread
 from ivn.train.optimizer import OptimConfig, clip_gradients
 from ivn.train.settings import RunConfig
+from tests.logged import log
 from tests.stages.test_no_waiting import NoWaiting
 
 from .real import small
-from .test_loop import DyingLoader, Killed, log
+from .test_loop import DyingLoader, Killed
 from .toy import BATCH, CLIPS, OPTIM, Term, ToyLoader, ToyStage, train
 
 
