@@ -78,7 +78,7 @@ class StageConfig(ABC):
         size: int
 
     def __post_init__(self) -> None:
-        ClipSpec(self.frames, self.size)  # which refuses clips without frames or pixels
+        ClipSpec(self.frames, self.size)  # raises ValueError without frames or pixels
         self.masking(1).check_settings(self.frames)
         for name, value in vars(self).items():
             if name.endswith("_weight") and value < 0:
