@@ -20,7 +20,8 @@ from ivn.model.diffusion import cosine_schedule, training_steps
 from ivn.model.predictor import Predictor, PredictorConfig
 from ivn.ops import gather_tokens
 from ivn.ops.diffusion import add_noise
-from ivn.stages.stage1 import AlignmentTargets, Stage1
+from ivn.stages.semantic import AlignmentTargets
+from ivn.stages.stage1 import Stage1
 from ivn.stages.stage2 import Stage2
 
 FOLDER = Path(os.environ.get("IVN_GOLDEN", Path(__file__).parent / "golden"))
@@ -171,7 +172,7 @@ def test_stage1(sizes_file):
         assert_near(F.normalize(head(ours), dim=-1), official, OUTPUT, f"aligned layer {layer}")
     assert_near(F.normalize(seen.aligned_pooled, dim=-1), io["aligned_pooled"], OUTPUT, "pooled")
 
-    terms = stage.alignment_terms(seen, targets)
+    terms = stage.semantic.terms(seen.tapped_layers, seen.aligned_pooled, targets)
     target = stage.pixel_target(io["video"], io["masked_index"])
     rows = stage.decoder.loss_terms(
         target.flatten(0, 1), seen.predicted.flatten(0, 1), io["timestep"], io["noise"]
@@ -204,7 +205,7 @@ def test_stage2(sizes_file):
     target = gather_tokens(stage.look(video), masked)
     assert not target.requires_grad
     assert_near(F.normalize(target, dim=-1), io["target"], OUTPUT, "target")
-    predicted = stage.predict(video, visible, masked)
+    predicted = stage.student(video, visible, masked).predicted
     decoded = F.normalize(stage.decoder(predicted), dim=-1)
     assert_near(decoded, io["predicted"], OUTPUT, "predicted")
     term = stage.latent_term(predicted, target)

@@ -13,9 +13,9 @@ from ivn.config.run import from_toml, help_text, override, to_toml
 from ivn.errors import ConfigError
 from ivn.stages import stage
 from ivn.stages.build import build_stage
-from ivn.train import folder
 from tests.command import SMALL, assert_one_line, command
 from tests.evaluate.commanded import write_list
+from tests.logged import log
 from tests.media.videos import write_video
 
 pytest.importorskip("av")
@@ -64,6 +64,10 @@ def test_text_is_read_as_its_config_and_help_lists_its_fields():
     assert "stage1 | stage2 | colour" in help_text(100)
     with pytest.raises(ConfigError, match=r"stage\.mask_ration: unknown key"):
         override(config, "stage.mask_ration=0.5")
+    with pytest.raises(ConfigError, match="frames 0, size 56: expected at least 1 of each"):
+        override(config, "stage.frames=0")
+    with pytest.raises(ConfigError, match=r"mask_ratio is 1\.0"):
+        override(config, "stage.mask_ratio=1.0")
     with pytest.raises(ConfigError, match="did you mean colour"):
         override(config, "stage.kind=color")
 
@@ -77,7 +81,7 @@ def test_a_kind_belongs_to_one_stage():
 
 
 def test_a_run_is_trained_saved_and_taken_up(run):
-    lines = [json.loads(line) for line in (run / folder.LOG).read_text().splitlines()]
+    lines = log(run)
     assert [line["step"] for line in lines] == [1, 2, 3, 4]
     assert all(line["terms"].keys() == {"colour"} for line in lines)
     assert lines[-1]["health"]["grad_norm"].keys() == {"encoder", "head"}
@@ -91,10 +95,7 @@ def test_micro_batches_give_the_same_losses(run, videos, tmp_path):
     out = tmp_path / "run"
     said = command("pretrain", "stage1-tiny", "--data", videos, "--out", out, "--set", *halves)
     assert said[::2] == (0, ""), said[2]
-    ours, theirs = (
-        [json.loads(line)["loss"] for line in (place / folder.LOG).read_text().splitlines()]
-        for place in (out, run)
-    )
+    ours, theirs = ([line["loss"] for line in log(place)] for place in (out, run))
     assert ours == pytest.approx(theirs, rel=1e-4)
 
 

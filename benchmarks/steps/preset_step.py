@@ -14,7 +14,6 @@ from ivn.keys import make_keys
 from ivn.model import patch as model_patch
 from ivn.model.encoder import Encoder
 from ivn.model.layers import ProjectionHead
-from ivn.stages import stage as stage_parts
 from ivn.stages.build import build_stage
 from ivn.stages.stage import Stage
 from ivn.train.optimizer import clip_gradients, make_optimizer
@@ -52,7 +51,7 @@ class PresetStep:
         return {
             "teacher": [(stage, "look")],
             "mask": [(stage, "mask")],
-            "patches": [(model_patch, "gather_patches"), (stage_parts, "gather_target_patches")],
+            "patches": [(model_patch, "gather_patches"), (model_patch, "gather_target_patches")],
             "encoder": [(stage.encoder, "hidden")],
             "predictor": [(stage.predictor, "forward")],
             "decoder": [(network, "forward") for network in networks],

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, zip_longest
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 import tyro
 

@@ -31,9 +31,7 @@ def fetch(name: str) -> Path:
     def download(file: str) -> Path | None:
         try:
             return Path(hf_hub_download(name, file))
-        except (
-            EntryNotFoundError
-        ) as error:  # includes LocalEntryNotFoundError, raised without a network
+        except EntryNotFoundError as error:  # also LocalEntryNotFoundError, without a network
             absent.append(error)
             return None
 

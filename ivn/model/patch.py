@@ -85,9 +85,8 @@ class PatchEmbed(nn.Module):
                 dtype=dtype,
             )
         else:
-            rows = self._padded(
-                unit_rms(take_patches(video, index, self.patch_size), EPS).to(dtype)
-            )
+            patches = take_patches(video, index, self.patch_size)
+            rows = self._padded(unit_rms(patches, EPS).to(dtype))
         # [C, 3, 1, p, p] -> [C, p, p, 3]: the layout of the rows, channels fastest
         weight = self.proj.weight.permute(0, 2, 3, 4, 1).flatten(1) * self.norm_before.weight
         return self.norm(F.linear(rows, self._padded(weight.to(dtype)), self.proj.bias.to(dtype)))
@@ -108,20 +107,26 @@ class PlainPatchEmbed(nn.Module):
 
     def forward(self, video: Tensor, index: Tensor, dtype: torch.dtype) -> Tensor:
         """Returns tokens ``[B, K, C]`` of the patches at ``index``; see :class:`PatchEmbed`."""
-        if video.dtype == torch.uint8:
-            rows = gather_target_patches(
-                video,
-                index,
-                patch_size=self.patch_size,
-                mean=IMAGENET_MEAN,
-                std=IMAGENET_STD,
-                dtype=dtype,
-            )
-        else:
-            fastest = take_patches(video, index, self.patch_size).to(dtype)
-            rows = fastest.unflatten(2, (-1, 3)).mT.flatten(2)  # channels slowest, as the weight
+        rows = normalised_patches(video, index, self.patch_size, dtype)
         weight, bias = self.proj.weight, self.proj.bias
         return F.linear(rows, weight.flatten(1).to(dtype), bias.to(dtype))
+
+
+def normalised_patches(video: Tensor, index: Tensor, patch_size: int, dtype: torch.dtype) -> Tensor:
+    """Returns the normalised pixels of some patches, ``[B, K, 3 * p * p]``, channels slowest.
+
+    Args:
+        video: ImageNet-normalised float ``[B, 3, T, H, W]``, or uint8 ``[B, T, H, W, 3]``.
+        index: ``[B, K]`` int64 into the grid.
+        patch_size: side of a patch, p.
+        dtype: number type of the result.
+    """
+    if video.dtype == torch.uint8:
+        return gather_target_patches(
+            video, index, patch_size=patch_size, mean=IMAGENET_MEAN, std=IMAGENET_STD, dtype=dtype
+        )
+    fastest = take_patches(video, index, patch_size).to(dtype)
+    return fastest.unflatten(2, (-1, 3)).mT.flatten(2)
 
 
 def take_patches(video: Tensor, index: Tensor, patch_size: int) -> Tensor:

@@ -1,20 +1,19 @@
-"""Builds the stage of a config, and starts it from other weights; knows no stage by name.
-
-A new stage's module is imported here, beside the others, so that its config is known.
-"""
+"""Builds the stage of a config, and starts it from other weights; knows no stage by name."""
 
 from pathlib import Path
 from typing import NamedTuple
 
 from torch import nn
 
+# The registry: importing a stage's module makes its config known.
+import ivn.stages.stage1
+import ivn.stages.stage2  # noqa: F401
 from ivn.frozen import Teacher, build_teacher, frames_seen
 from ivn.model.model import ModelConfig
 from ivn.model.predictor import load_pretrained
 from ivn.model.weights import read_encoder, read_model, recorded
 
-from . import stage1, stage2  # noqa: F401 - importing a stage makes its config known
-from .stage import Stage, StageConfig
+from .stage import BuildInputs, Stage, StageConfig
 from .teachers import STUDENT, TEACHER
 
 __all__ = ["Stage", "StageConfig", "Start", "build_stage", "fitting_teacher", "initialise"]
@@ -52,7 +51,7 @@ def build_stage(
     side = config.size // model.encoder.patch_size
     names = dict.fromkeys([*config.teachers, *[TEACHER] * config.masking(batch_size).semantic])
     teachers = {name: fitting_teacher(config, name, side) for name in names}
-    return config.build(model, teachers, seed=seed, global_batch=batch_size, pretrained=pretrained)
+    return config.build(BuildInputs(model, teachers, seed, batch_size, pretrained))
 
 
 def fitting_teacher(config: StageConfig, name: str, side: int) -> Teacher:

@@ -77,6 +77,17 @@ class Masking:
         grouped = self.kind == "multi_block" and 0 < self.group < self.global_batch
         return grouped or self.untruncated
 
+    def check_settings(self, frames: int) -> None:
+        """Raises ValueError where settings are out of range, or not for clips of so many frames."""
+        if not 0 < self.ratio < 1:
+            raise ValueError(f"mask_ratio is {self.ratio}, expected above 0 and below 1")
+        if self.kind == "frame_difference" and frames < 2:
+            raise ValueError(f"mask frame_difference needs 2 frames or more, not {frames}")
+        if self.group < 0:
+            raise ValueError(
+                f"mask_group is {self.group}, expected 0 (all clips of the batch) or more"
+            )
+
     def check(self, side: int) -> None:
         """Raises ValueError where none of a frame's ``side * side`` tokens is visible or masked."""
         if self.kind != "multi_block":
@@ -154,16 +165,6 @@ class Masking:
             seen = Packed.joined([Packed.of(part) for part in parts])
             hidden = Packed.joined([Packed.of(other_tokens(part, N)) for part in parts])
         return seen.to(device, non_blocking=True), hidden.to(device, non_blocking=True)
-
-
-def check_mask(kind: Mask, ratio: float, frames: int, group: int) -> None:
-    """Raises ValueError where settings of a mask are out of range or do not go together."""
-    if not 0 < ratio < 1:
-        raise ValueError(f"mask_ratio is {ratio}, expected above 0 and below 1")
-    if kind == "frame_difference" and frames < 2:
-        raise ValueError(f"mask frame_difference needs 2 frames or more, not {frames}")
-    if group < 0:
-        raise ValueError(f"mask_group is {group}, expected 0 (all clips of the batch) or more")
 
 
 @torch.no_grad()

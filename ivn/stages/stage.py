@@ -12,16 +12,15 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 import torch
 from torch import Tensor, nn
 
-from ivn.data.batch import IMAGENET_MEAN, IMAGENET_STD, Batch, ClipSpec
+from ivn.data.batch import Batch, ClipSpec
 from ivn.frozen import Teacher
 from ivn.model.decoder import Decoder, DiffusionDecoder, PixelDecoder, PixelHead
 from ivn.model.encoder import Encoder
 from ivn.model.layers import wide_dtype
-from ivn.model.model import Model, ModelConfig
+from ivn.model.model import AlignmentSizes, Model, ModelConfig
 from ivn.model.packed import Index, take
-from ivn.model.patch import patch_grid, take_patches
+from ivn.model.patch import normalised_patches, patch_grid
 from ivn.model.predictor import Predictor
-from ivn.ops import gather_target_patches
 
 from .masks import Masking
 from .semantic import SemanticTeacher
@@ -33,17 +32,57 @@ NO_ATTENTION = torch.empty(0)
 _PREDICTOR_TOKENS = ("predictor.pos_embed", "predictor.mask_token")
 
 
+@dataclass(frozen=True)
+class BuildInputs:
+    """The inputs from which a config builds its stage.
+
+    Attributes:
+        model: sizes of the student's networks.
+        teachers: networks for the config's own ``teachers``, by the same names.
+        seed: seed of the random weights.
+        global_batch: clips of the global batch, on which multi-block masks depend.
+        pretrained: False skips the text encoder's weights in the predictor.
+    """
+
+    model: ModelConfig
+    teachers: Mapping[str, Teacher]
+    seed: int
+    global_batch: int
+    pretrained: bool
+
+    def heads(self, name: str, *, layers: bool, pooled: bool) -> AlignmentSizes | None:
+        """Returns the heads that a student needs to be aligned with a teacher; None for none.
+
+        Args:
+            name: name of the teacher; there may be none of that name.
+            layers: whether the tokens of its tapped layers are aligned.
+            pooled: whether its pooled vector is aligned.
+        """
+        teacher = self.teachers.get(name)
+        if teacher is None or not (layers or pooled):
+            return None
+        taps = teacher.num_taps if layers else 0
+        return AlignmentSizes(taps, teacher.width, pooled, teacher.pooled_width)
+
+
 class StageConfig(ABC):
     """Settings of a stage, and what they say of it before any network is built.
 
     Every config has the fields ``kind`` (of one possible value), ``frames`` and ``size`` (of the
-    student's clips).
+    student's clips). A field whose name ends in ``_weight`` is the factor of a term.
     """
 
     if TYPE_CHECKING:  # fields of each stage's own dataclass, in an order of its own
         kind: str
         frames: int
         size: int
+
+    def __post_init__(self) -> None:
+        ClipSpec(self.frames, self.size)  # raises ValueError without frames or pixels
+        self.masking(1).check_settings(self.frames)
+        for name, value in vars(self).items():
+            if name.endswith("_weight") and value < 0:
+                raise ValueError(f"{name} is {value}, expected at least 0")
 
     @classmethod
     def members(cls) -> tuple[type["StageConfig"], ...]:
@@ -105,24 +144,8 @@ class StageConfig(ABC):
         """Returns the masks for global batches of so many clips."""
 
     @abstractmethod
-    def build(
-        self,
-        model: ModelConfig,
-        teachers: Mapping[str, Teacher],
-        *,
-        seed: int,
-        global_batch: int,
-        pretrained: bool,
-    ) -> "Stage":
-        """Returns the stage.
-
-        Args:
-            model: sizes of the student's networks.
-            teachers: networks for the config's own ``teachers``, by the same names.
-            seed: seed of the random weights.
-            global_batch: clips of the global batch, on which multi-block masks depend.
-            pretrained: False skips the text encoder's weights in the predictor.
-        """
+    def build(self, inputs: BuildInputs) -> "Stage":
+        """Returns the stage."""
 
 
 _KINDS: dict[str, type[StageConfig]] = {}
@@ -172,6 +195,7 @@ class Stage(nn.Module, ABC):
     """A student and its objective.
 
     Attributes:
+        part_names: names of the attributes that hold networks which train, or None.
         config: settings of the stage.
         clip_specs: consumer -> its share of a clip.
         teachers: frozen networks beside the student, by the names that the config gives them.
@@ -181,6 +205,7 @@ class Stage(nn.Module, ABC):
         aligned_blocks: how many of the encoder's last blocks are aligned with a teacher.
     """
 
+    part_names: tuple[str, ...] = ("encoder", "predictor", "decoder")
     config: StageConfig
     loss_weights: dict[str, float]
 
@@ -234,7 +259,7 @@ class Stage(nn.Module, ABC):
     @property
     def parts(self) -> dict[str, nn.Module]:
         """The networks that train, by name."""
-        found = {"encoder": self.encoder, "predictor": self.predictor, "decoder": self.decoder}
+        found = {name: getattr(self, name) for name in self.part_names}
         return {name: part for name, part in found.items() if part is not None}
 
     @property
@@ -313,7 +338,7 @@ class Stage(nn.Module, ABC):
     def pixel_target(self, video: Tensor, masked: Tensor) -> Tensor:
         """Returns the normalised pixels that a decoder reconstructs, ``[B, P, 3 * p * p]``."""
         dtype = wide_dtype(self.encoder.dtype)
-        return pixel_target(video, masked, self.encoder.config.patch_size, dtype)
+        return normalised_patches(video, masked, self.encoder.config.patch_size, dtype)
 
     @abstractmethod
     def loss(self, batch: Batch) -> dict[str, Term]:
@@ -370,26 +395,3 @@ class Stage(nn.Module, ABC):
     def cosines(self, means: Mapping[str, float]) -> dict[str, float]:
         """Returns the mean cosine to a target behind a term's mean, for the terms that have one."""
         return {}
-
-
-def check_clip(frames: int, size: int) -> None:
-    """Raises ValueError where a stage's clips have no frames or no pixels."""
-    if frames < 1 or size < 1:
-        raise ValueError(f"frames {frames}, size {size}: expected at least 1 of each")
-
-
-def pixel_target(video: Tensor, index: Tensor, patch_size: int, dtype: torch.dtype) -> Tensor:
-    """Returns the normalised pixels of some patches, ``[B, P, 3 * p * p]``, channels slowest.
-
-    Args:
-        video: uint8 ``[B, T, H, W, 3]``, or ImageNet-normalised float ``[B, 3, T, H, W]``.
-        index: numbers of the patches, ``[B, P]``.
-        patch_size: side of a patch, p.
-        dtype: number type of the result.
-    """
-    if video.dtype == torch.uint8:
-        return gather_target_patches(
-            video, index, patch_size=patch_size, mean=IMAGENET_MEAN, std=IMAGENET_STD, dtype=dtype
-        )
-    rows = take_patches(video, index, patch_size).unflatten(2, (-1, 3))
-    return rows.transpose(2, 3).flatten(2).to(dtype)

@@ -8,19 +8,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from ivn.data.batch import Batch
 from ivn.frozen import Targets, Teacher, TeacherConfig
 from ivn.model.decoder import PixelDecoder
-from ivn.model.model import Model, ModelConfig, build_model
+from ivn.model.model import Model, build_model
 from ivn.model.patch import patch_grid
 
 from .blocks import Blocks
-from .masks import Mask, Masking, check_mask
-from .semantic import AlignmentLoss, AlignmentTargets, SemanticTeacher
-from .stage import NO_ATTENTION, Seen, Stage, StageConfig, check_clip, stage_kind
-from .teachers import STUDENT, TEACHER, NoTeacher, TeacherSpec, alignment_sizes
+from .masks import Mask, Masking
+from .semantic import AlignmentLoss, SemanticTeacher
+from .stage import NO_ATTENTION, BuildInputs, Seen, Stage, StageConfig, stage_kind
+from .teachers import STUDENT, TEACHER, NoTeacher, TeacherSpec
 from .terms import Term, added
 
 
@@ -85,17 +85,13 @@ class Stage1Config(StageConfig):
     second_weight: float = 1.0
 
     def __post_init__(self) -> None:
-        check_clip(self.frames, self.size)
-        check_mask(self.mask, self.mask_ratio, self.frames, self.mask_group)
-        for name in ("layers_weight", "pooled_weight", "pixels_weight", "second_weight"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} is {getattr(self, name)}, expected at least 0")
+        super().__post_init__()
         if not (self.layers_weight or self.pools or self.pixels_weight or self.aligns_second):
             raise ValueError(
                 "all terms have weight 0, which leaves nothing to learn: give layers_weight, "
                 "pixels_weight, or another term's, above 0"
             )
-        if self.mask == "multi_block" and self.blocks.truncate == "none":
+        if self.masking(1).untruncated:
             raise ValueError(
                 'blocks.truncate is "none", which leaves clips of different lengths: stage one '
                 'needs "random" or "prefix"'
@@ -120,7 +116,7 @@ class Stage1Config(StageConfig):
     @property
     def teachers(self) -> dict[str, TeacherSpec]:
         found = {}
-        if self.layers_weight > 0 or self.pools or self.mask.startswith("semantic"):
+        if self.layers_weight > 0 or self.pools or self.masking(1).semantic:
             clip = STUDENT if self.teacher_input == "student" else TEACHER
             found[TEACHER] = TeacherSpec(self.teacher, clip)
         if isinstance(self.second_teacher, TeacherConfig) and self.aligns_second:
@@ -130,27 +126,16 @@ class Stage1Config(StageConfig):
     def masking(self, global_batch: int) -> Masking:
         return Masking(self.mask, self.mask_ratio, (self.blocks,), global_batch, self.mask_group)
 
-    def build(
-        self,
-        model: ModelConfig,
-        teachers: Mapping[str, Teacher],
-        *,
-        seed: int,
-        global_batch: int,
-        pretrained: bool,
-    ) -> "Stage1":
-        aligns = self.layers_weight > 0
+    def build(self, inputs: BuildInputs) -> "Stage1":
         student = build_model(
-            model,
-            alignment_sizes(teachers.get(TEACHER), layers=aligns, pooled=self.pools),
-            seed=seed,
-            pretrained=pretrained,
+            inputs.model,
+            inputs.heads(TEACHER, layers=self.layers_weight > 0, pooled=self.pools),
+            seed=inputs.seed,
+            pretrained=inputs.pretrained,
             predicts=self.pixels_weight > 0,
-            second_alignment=alignment_sizes(
-                teachers.get("second_teacher"), layers=True, pooled=False
-            ),
+            second_alignment=inputs.heads("second_teacher", layers=True, pooled=False),
         )
-        return Stage1(self, student, teachers, global_batch=global_batch)
+        return Stage1(self, student, inputs.teachers, global_batch=inputs.global_batch)
 
 
 class Stage1(Stage):
@@ -163,6 +148,7 @@ class Stage1(Stage):
         global_batch: clips of the global batch, on which multi-block masks depend.
     """
 
+    part_names = (*Stage.part_names, "alignment", "second_alignment")
     config: Stage1Config
     decoder: PixelDecoder | None
 
@@ -207,11 +193,6 @@ class Stage1(Stage):
         }
         self.loss_weights = {name: weight for name, weight in weights.items() if weight}
 
-    @property
-    def parts(self) -> dict[str, nn.Module]:
-        heads = {"alignment": self.alignment, "second_alignment": self.second_alignment}
-        return super().parts | {name: part for name, part in heads.items() if part is not None}
-
     def loss(self, batch: Batch) -> dict[str, Term]:
         # Heads, teachers and pixels take rectangles.
         return added(self._loss(part) for part in self.masking.even_parts(batch))
@@ -220,7 +201,8 @@ class Stage1(Stage):
         seen_by_teacher = self.look(batch)
         visible, masked = self.mask(batch, seen_by_teacher.attention)
         seen = self.student(batch.clips[STUDENT], visible, masked, keys=batch.keys)
-        terms = self.alignment_terms(seen, self.alignment_targets(seen_by_teacher, visible))
+        targets = self.semantic.targets(seen_by_teacher, visible)
+        terms = self.semantic.terms(seen.tapped_layers, seen.aligned_pooled, targets)
         if self.second_alignment is not None:
             terms["second"] = self.second_term(batch, seen, visible)
         if self.decoder is not None:
@@ -248,14 +230,6 @@ class Stage1(Stage):
         visible, masked = super().mask(batch, attention, view=view)
         assert isinstance(visible, Tensor) and isinstance(masked, Tensor)
         return visible, masked
-
-    def alignment_targets(self, seen: Targets, visible: Tensor) -> AlignmentTargets:
-        """Returns the teacher's features of the visible tokens, and its frames' mean direction."""
-        return self.semantic.targets(seen, visible)
-
-    def alignment_terms(self, seen: Seen, target: AlignmentTargets) -> dict[str, Term]:
-        """Returns the terms of the visible tokens and, if it is aligned, of the pooled vector."""
-        return self.semantic.terms(seen.tapped_layers, seen.aligned_pooled, target)
 
     def second_term(self, batch: Batch, seen: Seen, visible: Tensor) -> Term:
         """Returns the term of the visible tokens' alignment with the second teacher."""

@@ -9,21 +9,21 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ivn.data.batch import Batch
 from ivn.frozen import Targets, Teacher, TeacherConfig
 from ivn.keys import Purpose
 from ivn.model.decoder import DiffusionConfig, LatentHead, PixelDecoderConfig
 from ivn.model.encoder import CLS_TOKENS, Encoder
-from ivn.model.model import Model, ModelConfig, build_model
-from ivn.model.packed import Index, take
+from ivn.model.model import Model, build_model
+from ivn.model.packed import take
 
 from .blocks import Blocks
-from .masks import Mask, Masking, check_mask
+from .masks import Mask, Masking
 from .semantic import SemanticTeacher
-from .stage import Stage, StageConfig, check_clip, stage_kind
-from .teachers import STUDENT, TEACHER, NoTeacher, TeacherSpec, alignment_sizes
+from .stage import BuildInputs, Stage, StageConfig, stage_kind
+from .teachers import STUDENT, TEACHER, NoTeacher, TeacherSpec
 from .terms import Term, added, mean_term
 
 
@@ -101,13 +101,9 @@ class Stage2Config(StageConfig):
     decay_predictor_tokens: bool = False
 
     def __post_init__(self) -> None:
-        check_clip(self.frames, self.size)
-        check_mask(self.mask, self.mask_ratio, self.frames, self.mask_group)
+        super().__post_init__()
         if not self.views:
             raise ValueError("views is empty, expected at least one mask")
-        for name in ("layers_weight", "pixels_weight"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} is {getattr(self, name)}, expected at least 0")
         masking = self.masking(1)
         if masking.untruncated and (self.layers_weight or self.pixels_weight):
             raise ValueError(
@@ -135,7 +131,7 @@ class Stage2Config(StageConfig):
     @property
     def teachers(self) -> dict[str, TeacherSpec]:
         found = {}
-        asked = self.layers_weight > 0 or self.mask.startswith("semantic")
+        asked = self.layers_weight > 0 or self.masking(1).semantic
         if isinstance(self.teacher, TeacherConfig) and asked:
             found[TEACHER] = TeacherSpec(self.teacher, TEACHER)
         if isinstance(self.target, TeacherConfig):
@@ -154,25 +150,17 @@ class Stage2Config(StageConfig):
     def masking(self, global_batch: int) -> Masking:
         return Masking(self.mask, self.mask_ratio, self.views, global_batch, self.mask_group)
 
-    def build(
-        self,
-        model: ModelConfig,
-        teachers: Mapping[str, Teacher],
-        *,
-        seed: int,
-        global_batch: int,
-        pretrained: bool,
-    ) -> "Stage2":
-        aligns = self.layers_weight > 0
+    def build(self, inputs: BuildInputs) -> "Stage2":
+        target = inputs.teachers.get("target")
         student = build_model(
-            model,
-            alignment_sizes(teachers.get(TEACHER), layers=aligns, pooled=False),
-            seed=seed,
-            pretrained=pretrained,
-            latent_width=teachers["target"].width if "target" in teachers else 0,
+            inputs.model,
+            inputs.heads(TEACHER, layers=self.layers_weight > 0, pooled=False),
+            seed=inputs.seed,
+            pretrained=inputs.pretrained,
+            latent_width=target.width if target is not None else 0,
             pixel_decoder=self.pixel_decoder if self.pixels_weight else None,
         )
-        return Stage2(self, student, teachers, global_batch=global_batch)
+        return Stage2(self, student, inputs.teachers, global_batch=inputs.global_batch)
 
 
 class Stage2(Stage):
@@ -186,6 +174,7 @@ class Stage2(Stage):
         global_batch: clips of the global batch, on which multi-block masks depend.
     """
 
+    part_names = (*Stage.part_names, "alignment", "pixel_decoder")
     config: Stage2Config
     decoder: LatentHead
 
@@ -226,11 +215,6 @@ class Stage2(Stage):
         beside = {"layers": config.layers_weight, "pixels": config.pixels_weight}
         self.loss_weights |= {name: weight for name, weight in beside.items() if weight}
         self.train(self.training)
-
-    @property
-    def parts(self) -> dict[str, nn.Module]:
-        beside = {"alignment": self.alignment, "pixel_decoder": self.pixel_decoder}
-        return super().parts | {name: part for name, part in beside.items() if part is not None}
 
     def train(self, mode: bool = True) -> "Stage2":
         super().train(mode)
@@ -304,18 +288,6 @@ class Stage2(Stage):
         assert self.teacher is not None
         hidden, _ = self.teacher.hidden(video, keys=keys, purpose=Purpose.TEACHER_DROP_PATH)
         return hidden[:, CLS_TOKENS:]
-
-    def predict(
-        self,
-        video: Tensor,
-        visible: Index,
-        masked: Index,
-        *,
-        keys: Tensor | None = None,
-        view: int = 0,
-    ) -> Tensor:
-        """Returns the predictor's tokens in the ``masked`` places, ``[B, P, W]``, or packed."""
-        return self.student(video, visible, masked, keys=keys, view=view).predicted
 
     def latent_term(self, predicted: Tensor, target: Tensor) -> Term:
         """Returns ``2 - 2 cos`` of each masked token.

@@ -8,7 +8,6 @@ from torch import Tensor
 
 from ivn.data.batch import ClipSpec
 from ivn.frozen import Targets, Teacher, TeacherConfig, frames_seen
-from ivn.model.model import AlignmentSizes
 from ivn.model.patch import normalised
 
 # The consumer that trains, and the teacher whose attention semantic masks follow.
@@ -63,19 +62,3 @@ class StageTeacher:
         student = self.spec.clip == STUDENT
         video = normalised(clips[STUDENT]) if student else clips[self.spec.clip]
         return self.network(video, layers=layers, pooled=pooled, attention=attention)
-
-
-def alignment_sizes(
-    teacher: Teacher | None, *, layers: bool, pooled: bool
-) -> AlignmentSizes | None:
-    """Returns the heads that a student needs to be aligned with ``teacher``; None for none.
-
-    Args:
-        teacher: the network, or None without one.
-        layers: whether the tokens of its tapped layers are aligned.
-        pooled: whether its pooled vector is aligned.
-    """
-    if teacher is None or not (layers or pooled):
-        return None
-    taps = teacher.num_taps if layers else 0
-    return AlignmentSizes(taps, teacher.width, pooled, teacher.pooled_width)

@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import nn
 
-from ivn import durable
+from ivn.durable import new_folder, remove_folder
 from ivn.errors import CheckpointError, DataError, WriteError
 from ivn.model.checkpoints import checkpoints
 from ivn.model.checkpoints import newest as latest
@@ -86,7 +86,7 @@ def save(
     if target.is_dir():
         return target
     try:
-        with durable.new_folder(target, failures=(SafetensorError,)) as temporary:
+        with new_folder(target, failures=(SafetensorError,)) as temporary:
             _save_state(state, temporary / STATE)
             tensors = {name: _tensors(part) for name, part in parts.items()}
             card = _card(step, config, tensors) | {"state_sha256": _digest(temporary / STATE)}
@@ -103,7 +103,7 @@ def save(
             + (f"{kept} is kept" if kept else "there is none before it")
         ) from error
     for old in checkpoints(run)[:-keep_last]:
-        durable.remove_folder(old)
+        remove_folder(old)
     return target
 
 

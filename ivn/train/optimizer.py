@@ -44,22 +44,19 @@ class OptimConfig:
     clip_norm: float = 5.0
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1:
-            raise ValueError(f"batch_size is {self.batch_size}, expected at least 1")
+        leasts = {"batch_size": 1, "steps": 0, "weight_decay": 0, "clip_norm": 0}
+        for name, least in leasts.items():
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected at least {least}")
         if not 0 <= self.warmup_epochs <= self.epochs or not 0 < self.epochs < math.inf:
             raise ValueError(
                 f"epochs {self.epochs}, warmup_epochs {self.warmup_epochs}: expected finite "
                 "epochs > 0 and 0 <= warmup_epochs <= epochs"
             )
-        if self.steps < 0:
-            raise ValueError(f"steps is {self.steps}, expected at least 0")
         if not 0 <= self.min_lr <= self.lr:
             raise ValueError(f"lr {self.lr}, min_lr {self.min_lr}: expected 0 <= min_lr <= lr")
         if self.eps <= 0:
             raise ValueError(f"eps is {self.eps}, expected above 0")
-        for name in ("weight_decay", "clip_norm"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} is {getattr(self, name)}, expected at least 0")
         if not all(0 <= beta < 1 for beta in self.betas):
             raise ValueError(f"betas is {self.betas}, expected two numbers in [0, 1)")
 

@@ -21,6 +21,7 @@ from ivn.stages.terms import added
 from ivn.train.gradients import compute_gradients
 from tests.media.videos import noise, write_video
 from tests.small import random_batch, small_config, small_stage
+from tests.stages.variants import teacher
 
 B, SIZE = 30, 14
 GRID = (2, 16, 16)
@@ -169,9 +170,7 @@ STAGES = {
     "latents": ("stage2-tiny", *VIEWS),
     "latents and more": (
         *("stage2-tiny", *VIEWS, "stage.layers_weight=1", "stage.pixels_weight=1"),
-        "stage.pixel_decoder.kind=pixel",
-        *("stage.teacher.kind=siglip", "stage.teacher.source=tiny", "stage.teacher.image_size=64"),
-        *("stage.teacher.taps=[4]", "stage.teacher.weights=random"),
+        *("stage.pixel_decoder.kind=pixel", *teacher("stage.teacher")),
     ),
     "pixels and more": (
         *("stage1-tiny", "stage.mask=multi_block", "stage.align_pooled=true"),
@@ -216,7 +215,6 @@ def assert_same(ours, theirs):
 @pytest.mark.parametrize("name", STAGES)
 def test_the_loss_is_the_same_on_one_process_or_two_whole_or_in_micro_batches(name, sources):
     pytest.importorskip("av")
-    pytest.importorskip("transformers")
     stage = stage_of(name)
     ranks = {}
     for world_size in (1, 2):
@@ -253,9 +251,8 @@ def test_the_loss_is_the_same_on_one_process_or_two_whole_or_in_micro_batches(na
     assert_same(gradients(stage) | {"value": found.value}, expected)
 
 
-@pytest.mark.parametrize("name", ["latents", "latents and more", "pixels and more"])
+@pytest.mark.parametrize("name", STAGES)
 def test_counts_of_groups_are_known_before_the_first_micro_batch(name):
-    pytest.importorskip("transformers")
     stage = stage_of(name)
     taken = []
     original = stage.loss

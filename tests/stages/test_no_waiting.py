@@ -10,11 +10,12 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ivn.train.gradients import compute_gradients
-from ivn.train.optimizer import clip_gradients, make_optimizer
+from ivn.data.batch import Batch
+from ivn.stages.stage import Stage
+from ivn.train.gradients import Loss, compute_gradients
+from ivn.train.optimizer import SkippingAdamW, clip_gradients, make_optimizer
 from tests.small import random_batch, small_config, small_stage
-
-pytest.importorskip("transformers")
+from tests.stages.variants import teacher
 
 WAITING = {
     "aten::_local_scalar_dense",
@@ -50,11 +51,6 @@ def callers() -> set[str]:
     return names
 
 
-def teacher(name: str) -> list[str]:
-    settings = ("kind=siglip", "source=tiny", "image_size=64", "taps=[4]", "weights=random")
-    return [f"stage.{name}.{setting}" for setting in settings]
-
-
 STAGES = {
     "stage1": ("stage1-tiny", []),
     "stage1 official": ("stage1-tiny-official", []),
@@ -63,21 +59,33 @@ STAGES = {
         for mask in ("random", "tube", "frame_difference", "multi_block")
     },
     "stage1 pixel only": ("stage1-tiny", ["stage.layers_weight=0"]),
-    "stage1 align only": ("stage1-tiny", ["stage.pixels_weight=0", *teacher("second_teacher")]),
+    "stage1 align only": (
+        "stage1-tiny",
+        ["stage.pixels_weight=0", *teacher("stage.second_teacher")],
+    ),
     "stage2": ("stage2-tiny", []),
     "stage2 official": ("stage2-tiny-official", []),
     "stage2 momentum": ("stage2-tiny", ["stage.target.kind=momentum"]),
-    "stage2 taught": ("stage2-tiny", teacher("target")),
+    "stage2 taught": ("stage2-tiny", teacher("stage.target")),
     "stage2 all terms": (
         "stage2-tiny",
         [
             *("stage.mask=semantic_topk", "stage.layers_weight=1", "stage.pixels_weight=1"),
-            *("stage.pixel_decoder.width=32", *teacher("teacher")),
+            *("stage.pixel_decoder.width=32", *teacher("stage.teacher")),
         ],
     ),
     "stage2 groups": ("stage2-tiny", ["stage.mask_group=3", "stage.views.1.scale=0.4"]),
     "stage2 packed": ("stage2-tiny", ["stage.views.0.truncate=none", "stage.views.1.scale=0.4"]),
 }
+
+
+def step(stage: Stage, optimizer: SkippingAdamW, batch: Batch) -> Loss:
+    loss = compute_gradients(stage, batch, 1)
+    norm = clip_gradients(stage.parameters(), 1.0)
+    good = loss.value.isfinite() & norm.isfinite()
+    optimizer.step_if(good)
+    stage.after_step(good)
+    return loss
 
 
 @pytest.mark.parametrize(("preset", "changes"), STAGES.values(), ids=STAGES)
@@ -87,11 +95,7 @@ def test_a_step_never_waits_for_the_device(preset, changes):
     optimizer = make_optimizer(stage.parameter_groups(), stage, config.optim)
     batch = random_batch(stage)
     with NoWaiting():
-        loss = compute_gradients(stage, batch, 1)
-        norm = clip_gradients(stage.parameters(), 1.0)
-        good = loss.value.isfinite() & norm.isfinite()
-        optimizer.step_if(good)
-        stage.after_step(good)
+        loss = step(stage, optimizer, batch)
     assert loss.value.isfinite()
 
 
@@ -107,18 +111,10 @@ def test_a_step_on_a_gpu_never_waits_for_it(preset, changes, compute):
     optimizer = make_optimizer(stage.parameter_groups(), stage, config.optim)
     batch = random_batch(stage).to("cuda")
 
-    def step():
-        loss = compute_gradients(stage, batch, 1)
-        norm = clip_gradients(stage.parameters(), 1.0)
-        good = loss.value.isfinite() & norm.isfinite()
-        optimizer.step_if(good)
-        stage.after_step(good)
-        return loss
-
-    step()  # kernels are compiled, and tables made
+    step(stage, optimizer, batch)  # kernels are compiled, and tables made
     try:
         torch.cuda.set_sync_debug_mode("error")
-        loss = step()
+        loss = step(stage, optimizer, batch)
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert loss.value.isfinite()

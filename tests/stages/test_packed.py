@@ -64,10 +64,12 @@ def test_packed_features_and_gradients_are_those_of_each_clip_alone(stage, batch
         video = normalised(video, torch.float64)
     visible, masked = stage.mask(batch, view=0)
     assert len(set(visible.lengths)) > 1
-    together = stage.decoder(stage.predict(video, visible, masked, keys=keys, view=0)[0])
+    together = stage.decoder(stage.student(video, visible, masked, keys=keys, view=0).predicted[0])
     rows = zip(alone(visible), alone(masked), strict=True)
     apart = [
-        stage.decoder(stage.predict(video[i : i + 1], seen, hidden, keys=keys[i : i + 1])[0])
+        stage.decoder(
+            stage.student(video[i : i + 1], seen, hidden, keys=keys[i : i + 1]).predicted[0]
+        )
         for i, (seen, hidden) in enumerate(rows)
     ]
     torch.testing.assert_close(together, torch.cat(apart), rtol=1e-9, atol=1e-9)

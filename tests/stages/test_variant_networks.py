@@ -1,7 +1,5 @@
 """Predictors and decoders of the paper's ablations change themselves alone: tables 1a to 1c."""
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 from torch import nn
@@ -10,6 +8,7 @@ from ivn.model.decoder import DiffusionDecoder, PixelHead
 from ivn.model.packed import Packed
 from ivn.model.vit import ViTLayer, ViTPredictorConfig
 from tests.small import random_batch, small_config, small_stage
+from tests.stages.test_packed import alone
 from tests.stages.variants import S1, S2, VIT, assert_changes, assert_same, build, of
 
 pytest.importorskip("transformers")
@@ -91,14 +90,12 @@ def test_a_vit_predictor_serves_clips_of_different_lengths():
     batch = random_batch(stage)
     visible, masked = stage.mask(batch, view=0)
     assert isinstance(visible, Packed) and isinstance(masked, Packed)
-    together = stage.predict(batch.clips["student"], visible, masked)[0].split(masked.lengths)
-    for i, (seen, hidden) in enumerate(zip(parts(visible), parts(masked), strict=True)):
-        alone = stage.predict(batch.clips["student"][i : i + 1], seen, hidden)[0]
-        torch.testing.assert_close(together[i], alone, rtol=1e-4, atol=1e-5)
-
-
-def parts(index: Packed) -> Iterator[torch.Tensor]:
-    return (part[None] for part in index.index.split(index.lengths))
+    together = (
+        stage.student(batch.clips["student"], visible, masked).predicted[0].split(masked.lengths)
+    )
+    for i, (seen, hidden) in enumerate(zip(alone(visible), alone(masked), strict=True)):
+        apart = stage.student(batch.clips["student"][i : i + 1], seen, hidden).predicted[0]
+        torch.testing.assert_close(together[i], apart, rtol=1e-4, atol=1e-5)
 
 
 DECODERS = {

@@ -24,6 +24,7 @@ pytest.importorskip("tyro")
 
 from tests import hub
 from tests.command import SMALL, assert_one_line, command
+from tests.logged import results
 
 from .variants import PIXELS, VISIBLE, VIT, teacher
 
@@ -40,11 +41,6 @@ def state(run):
     return checkpoint.load(checkpoint.latest(run))
 
 
-def logged(run):
-    read = [json.loads(text) for text in (run / folder.LOG).read_text().splitlines()]
-    return [{key: line[key] for key in ("step", "loss", "terms", "grad_norm")} for line in read]
-
-
 @pytest.fixture(scope="module")
 def stage1(tmp_path_factory):
     """Two steps of stage one."""
@@ -58,7 +54,7 @@ def test_pixel_only_without_any_teacher(tmp_path):
     changes = ["stage.layers_weight=0", "stage.mask=random", "optim.steps=2"]
     out = tmp_path / "run"
     assert pretrain("stage1-tiny", out, *changes, *nowhere)[::2] == (0, "")
-    assert [set(line["terms"]) for line in logged(out)] == [{"pixels"}] * 2
+    assert [set(line["terms"]) for line in results(out)] == [{"pixels"}] * 2
     assert ivn.load_model(out).alignment is None
 
 
@@ -84,7 +80,7 @@ def test_aligned_tokens_and_pixels_in_stage_two(tmp_path, stage1):
     assert (code, err) == (0, "")
     new = "decoder, alignment, pixel_decoder"
     assert f"encoder and predictor from {stage1}; new: {new}" in said
-    assert [set(line["terms"]) for line in logged(out)] == [{"view1", "layers", "pixels"}] * 2
+    assert [set(line["terms"]) for line in results(out)] == [{"view1", "layers", "pixels"}] * 2
     model = ivn.load_model(out)
     saved = state(out)["stage"]
     assert isinstance(model.pixel_decoder, DiffusionDecoder)
@@ -190,7 +186,7 @@ def test_a_momentum_target_and_a_vit_predictor_survive_a_kill(tmp_path, stage1, 
         pretrain("stage2-tiny", cut, *VJEPA, init=stage1)
     halfway = state(cut)["stage"]
     assert command("pretrain", "--resume", cut)[::2] == (0, "")
-    assert logged(cut) == logged(whole)
+    assert results(cut) == results(whole)
     ours, theirs = state(cut)["stage"], state(whole)["stage"]
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)

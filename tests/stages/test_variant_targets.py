@@ -174,7 +174,7 @@ def test_another_target_is_the_teachers_last_tap_at_the_masked_tokens():
     terms = stage.loss(batch)
     for view in (0, 1):
         visible, masked = stage.mask(batch, view=view)
-        predicted = stage.predict(batch.clips["student"], visible, masked, view=view)
+        predicted = stage.student(batch.clips["student"], visible, masked, view=view).predicted
         theirs = told.gather(1, masked[..., None].expand(-1, -1, told.shape[-1]))
         cosine = nn.functional.cosine_similarity(stage.decoder(predicted), theirs, dim=-1)
         term = terms[f"view{view + 1}"]

@@ -134,7 +134,11 @@ def test_health_and_micro_batches_work_in_each(rows, preset, changes):
 
 REFUSED = {
     "all terms have weight 0": (S1, [PIXEL_ONLY, ALIGN_ONLY]),
-    "expected at least 0": (S1, ["stage.second_weight=-1"]),
+    "second_weight is -1.0, expected at least 0": (S1, ["stage.second_weight=-1"]),
+    "pixels_weight is -1.0, expected at least 0": (S2, ["stage.pixels_weight=-1"]),
+    "frames 0, size 56: expected at least 1": (S1, ["stage.frames=0"]),
+    "frames 4, size 0: expected at least 1": (S2, ["stage.size=0"]),
+    "frame_difference needs 2 frames": (S2, ["stage.mask=frame_difference", "stage.frames=1"]),
     "blocks.truncate": (S1, ["stage.mask=multi_block", "stage.blocks.truncate=none"]),
     "teacher.taps is empty": (S1, ["stage.teacher.taps=[]"]),
     "second_teacher.taps is empty": (S1, ["stage.second_teacher.kind=siglip"]),

@@ -1,6 +1,5 @@
 """A third stage in one file: a student that tells a clip's mean colour by its visible tokens."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -8,11 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from ivn.data.batch import Batch
-from ivn.frozen import Teacher, TeacherConfig
+from ivn.frozen import TeacherConfig
 from ivn.model.encoder import CLS_TOKENS
-from ivn.model.model import Model, ModelConfig, build_model
+from ivn.model.model import Model, build_model
 from ivn.stages.masks import Mask, Masking
-from ivn.stages.stage import Stage, StageConfig, stage_kind
+from ivn.stages.stage import BuildInputs, Stage, StageConfig, stage_kind
 from ivn.stages.teachers import STUDENT, NoTeacher, TeacherSpec
 from ivn.stages.terms import Term, mean_term
 
@@ -48,42 +47,25 @@ class ColourConfig(StageConfig):
     def masking(self, global_batch: int) -> Masking:
         return Masking(self.mask, self.mask_ratio, (), global_batch, 0)
 
-    def build(
-        self,
-        model: ModelConfig,
-        teachers: Mapping[str, Teacher],
-        *,
-        seed: int,
-        global_batch: int,
-        pretrained: bool,
-    ) -> "Colour":
-        student = build_model(model, None, seed=seed, predicts=False)
-        return Colour(self, student, teachers, seed=seed, global_batch=global_batch)
+    def build(self, inputs: BuildInputs) -> "Colour":
+        student = build_model(inputs.model, None, seed=inputs.seed, predicts=False)
+        return Colour(self, student, inputs)
 
 
 class Colour(Stage):
     """An encoder with a linear head."""
 
-    def __init__(
-        self,
-        config: ColourConfig,
-        model: Model,
-        teachers: Mapping[str, Teacher],
-        *,
-        seed: int,
-        global_batch: int,
-    ) -> None:
-        super().__init__(config, model, teachers, global_batch=global_batch, predicts=False)
+    part_names = (*Stage.part_names, "head")
+
+    def __init__(self, config: ColourConfig, model: Model, inputs: BuildInputs) -> None:
+        teachers, clips = inputs.teachers, inputs.global_batch
+        super().__init__(config, model, teachers, global_batch=clips, predicts=False)
         self.encoder.clip_projector.requires_grad_(False)
         self.head = nn.Linear(self.encoder.config.width, 3)
         with torch.no_grad():
-            self.head.weight.normal_(std=0.1, generator=torch.Generator().manual_seed(seed))
+            self.head.weight.normal_(std=0.1, generator=torch.Generator().manual_seed(inputs.seed))
             self.head.bias.zero_()
         self.loss_weights = {"colour": 1.0}
-
-    @property
-    def parts(self) -> dict[str, nn.Module]:
-        return super().parts | {"head": self.head}
 
     def loss(self, batch: Batch) -> dict[str, Term]:
         visible, _ = self.mask(batch, self.attention(batch))

@@ -1,4 +1,3 @@
-import json
 import sys
 import threading
 import time
@@ -9,6 +8,7 @@ from ivn.errors import LogError, RunError
 from ivn.train import board, folder
 from ivn.train.board import Board
 from ivn.train.settings import RunConfig
+from tests.logged import log
 
 from .test_loop import DyingLoader, Killed
 from .toy import ToyLoader, train
@@ -38,7 +38,7 @@ def test_a_run_cut_off_shows_each_step_once_as_the_log_has_it(tmp_path, accumula
             train(tmp_path, loader=DyingLoader(last), run=RUN)
     train(tmp_path, loader=ToyLoader(broken=(13,)), run=RUN)
     shown = read(accumulator, tmp_path / folder.BOARD)
-    lines = [json.loads(text) for text in (tmp_path / folder.LOG).read_text().splitlines()]
+    lines = log(tmp_path)
     for tag in ("loss", "lr", "grad_norm", "clips_per_s", "wait_share", "skipped", "replaced"):
         assert shown[tag] == [(line["step"], pytest.approx(float(line[tag]))) for line in lines]
     for term in ("squared", "absolute"):

@@ -84,9 +84,9 @@ def test_only_the_last_are_kept(tmp_path):
         "json.dumps",
         "ivn.train.checkpoint.save_file",
         "torch.save",
-        "ivn.durable._sync",
+        "ivn.durable.files._sync",
         "os.replace",
-        "ivn.durable.remove_folder",
+        "ivn.train.checkpoint.remove_folder",
         "shutil.rmtree",
     ],
 )

@@ -1,4 +1,3 @@
-import json
 import math
 from dataclasses import replace
 
@@ -7,19 +6,16 @@ import torch
 from torch import nn
 
 from ivn.stages.stage1 import Stage1
-from ivn.train import folder
 from ivn.train.gradients import compute_gradients
 from ivn.train.health import CollapseAlarm, HealthCheck, evaluating, feature_spread
 from ivn.train.optimizer import OptimConfig, clip_gradients
 from ivn.train.settings import RunConfig
+from tests.logged import log
 from tests.stages.test_no_waiting import NoWaiting
 
 from .real import small
+from .test_loop import DyingLoader, Killed
 from .toy import BATCH, CLIPS, OPTIM, Term, ToyLoader, ToyStage, train
-
-
-def log(run):
-    return [json.loads(text) for text in (run / folder.LOG).read_text().splitlines()]
 
 
 def spread(features):
@@ -182,19 +178,10 @@ def test_a_collapse_is_told_once(tmp_path, capsys):
 
 
 def test_a_collapse_told_before_a_restart_is_not_told_again(tmp_path):
-    class Killed(BaseException):
-        pass
-
-    class Dying(ToyLoader):
-        def __next__(self):
-            if self.step == 390:
-                raise Killed
-            return super().__next__()
-
     optim = OptimConfig(BATCH, steps=400, lr=1e-2, lr_scaling="none")
     run = RunConfig(log_every=5, save_every=20)
     with pytest.raises(Killed):
-        train(tmp_path, stage=Collapsing(), loader=Dying(), optim=optim, run=run)
+        train(tmp_path, stage=Collapsing(), loader=DyingLoader(390), optim=optim, run=run)
     assert len([line for line in log(tmp_path) if "warning" in line]) == 1
     assert len(collapse(tmp_path, Collapsing())) == 1
 
@@ -241,8 +228,8 @@ def test_stage_one_s_cosines_are_those_behind_its_terms(alignment_loss):
     seen_by_teacher = stage.look(batch)
     visible, masked = stage.mask(batch, seen_by_teacher.attention)
     seen = stage.student(batch.clips["student"], visible, masked, keys=batch.keys)
-    target = stage.alignment_targets(seen_by_teacher, visible)
-    terms = stage.alignment_terms(seen, target)
+    target = stage.semantic.targets(seen_by_teacher, visible)
+    terms = stage.semantic.terms(seen.tapped_layers, seen.aligned_pooled, target)
     cosines = stage.cosines(
         {name: (term.total / term.count).item() for name, term in terms.items()} | {"pixels": 1.0}
     )

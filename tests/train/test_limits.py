@@ -16,9 +16,8 @@ from ivn.config.run import read, to_toml
 from ivn.durable import TEMPORARY
 from ivn.run import start
 from ivn.train import checkpoint, folder
+from tests.logged import results
 from tests.processes import ROOT
-
-from .test_loop import results
 
 pytest.importorskip("tyro")
 pytest.importorskip("av")

@@ -1,4 +1,3 @@
-import json
 import shutil
 import signal
 
@@ -10,20 +9,11 @@ from ivn.errors import DataError, FolderInUseError, NotFiniteError, ReplacedErro
 from ivn.train import checkpoint, folder
 from ivn.train.optimizer import OptimConfig
 from ivn.train.settings import EfficiencyConfig, RunConfig
+from tests.logged import log, results
 
 from .toy import BATCH, CLIPS, OPTIM, Term, ToyLoader, ToyStage, train
 
 STEPS = 30
-RESULT = ("step", "epoch", "lr", "loss", "terms", "grad_norm", "skipped")
-
-
-def log(run):
-    return [json.loads(text) for text in (run / folder.LOG).read_text().splitlines()]
-
-
-def results(run):
-    """What the settings of a run may not change."""
-    return [{key: line[key] for key in RESULT} for line in log(run)]
 
 
 def plain(state):

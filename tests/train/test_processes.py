@@ -1,6 +1,5 @@
 """Real processes, killed and interrupted. IVN_SOAK sets how many kills (default 5)."""
 
-import json
 import multiprocessing
 import os
 import random
@@ -15,12 +14,12 @@ from ivn.durable import TEMPORARY
 from ivn.train import checkpoint, folder
 from ivn.train.optimizer import OptimConfig
 from ivn.train.settings import RunConfig
+from tests.logged import results
 
 from .toy import BATCH, train
 
 KILLS = int(os.environ.get("IVN_SOAK", "5"))
 STEPS = 8 * max(5, KILLS)
-RESULT = ("step", "lr", "loss", "terms", "grad_norm")
 
 
 def toy_process(run, output):
@@ -50,11 +49,6 @@ def finish(process):
     process.join(60 + STEPS / 4)
     assert process.exitcode is not None, "still running"
     return process.exitcode
-
-
-def results(run):
-    lines = [json.loads(text) for text in (run / folder.LOG).read_text().splitlines()]
-    return [{key: line[key] for key in RESULT} for line in lines]
 
 
 def wait_for_log(run, process, more):

@@ -40,7 +40,10 @@ def test_a_fraction_of_an_epoch_is_at_least_a_step():
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"epochs": 0}, {"warmup_epochs": 60}, {"min_lr": 1}, {"batch_size": 0}, {"betas": (0.9, 1.0)}],
+    [
+        *({"epochs": 0}, {"warmup_epochs": 60}, {"min_lr": 1}, {"batch_size": 0}, {"eps": 0}),
+        *({"steps": -1}, {"weight_decay": -1}, {"clip_norm": -1}, {"betas": (0.9, 1.0)}),
+    ],
 )
 def test_settings_that_make_no_sense_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
