@@ -76,9 +76,3 @@ def cases(size: tuple, device: torch.device, dtype: torch.dtype) -> Iterator[Cas
             "noise given": lambda: tuple(loss_terms(output.float(), target, noise, timestep, steps))
         },
     )
-
-
-if __name__ == "__main__":
-    from ivn.benchmarks.ops.run import main
-
-    raise SystemExit(main(only=("diffusion",)))

@@ -94,9 +94,3 @@ def _multinomial(weights: torch.Tensor, kept: int) -> torch.Tensor:
     B, T, L = weights.shape
     within = torch.multinomial(weights.flatten(0, 1), kept).sort(1).values.view(B, T, kept)
     return (within + L * torch.arange(T, device=weights.device)[:, None]).flatten(1)
-
-
-if __name__ == "__main__":
-    from ivn.benchmarks.ops.run import main
-
-    raise SystemExit(main(only=("masking",)))

@@ -86,9 +86,3 @@ def cases(size: tuple, device: torch.device, dtype: torch.dtype) -> Iterator[Cas
         moved_back=10 * row + vectors,
         **sums,
     )
-
-
-if __name__ == "__main__":
-    from ivn.benchmarks.ops.run import main
-
-    raise SystemExit(main(only=("modulation",)))

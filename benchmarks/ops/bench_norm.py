@@ -138,9 +138,3 @@ def cases(size: tuple, device: torch.device, dtype: torch.dtype) -> Iterator[Cas
         moved_back=8 * row,
         slack_back=slack_back,
     )
-
-
-if __name__ == "__main__":
-    from ivn.benchmarks.ops.run import main
-
-    raise SystemExit(main(only=("norm",)))

@@ -95,9 +95,3 @@ def cases(size: tuple, device: torch.device, dtype: torch.dtype) -> Iterator[Cas
         dtype=made,
         moved=read + index.numel() * length * made.itemsize + index.nbytes,
     )
-
-
-if __name__ == "__main__":
-    from ivn.benchmarks.ops.run import main
-
-    raise SystemExit(main(only=("patches",)))

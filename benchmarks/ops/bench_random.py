@@ -55,9 +55,3 @@ def cases(size: tuple, device: torch.device, dtype: torch.dtype) -> Iterator[Cas
         slack=0,
         others={"torch.randint": lambda: torch.randint(2**32, (B, words), device=device)},
     )
-
-
-if __name__ == "__main__":
-    from ivn.benchmarks.ops.run import main
-
-    raise SystemExit(main(only=("random",)))

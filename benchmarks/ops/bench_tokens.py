@@ -107,9 +107,3 @@ def gathered(
 def random_index(B: int, N: int, kept: int, device: torch.device) -> Tensor:
     """Draws ascending tokens of each row, ``[B, kept]``."""
     return torch.rand(B, N, device=device).argsort(1)[:, :kept].sort(1).values
-
-
-if __name__ == "__main__":
-    from ivn.benchmarks.ops.run import main
-
-    raise SystemExit(main(only=("tokens",)))

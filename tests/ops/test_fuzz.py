@@ -14,6 +14,7 @@ pytest.importorskip("hypothesis")
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ivn.benchmarks.steps.reference_ops import replaced
 from ivn.keys import Purpose, make_keys
 from ivn.model.diffusion import training_steps
 from ivn.ops import diffusion, distance, masking, modulation, norm, patches, random, tokens
@@ -452,3 +453,9 @@ def test_gives_the_reference_s_result_or_one_clear_line(name, data):
         assert wrong or "expected on a CPU" in str(error), f"refused what is right: {error}"
         return
     assert_close(ours, gradients(operation.reference, arguments, operation.trained))
+
+
+def test_every_operation_is_here():
+    """But for gradients: those without a reference, and that of ``gather_tokens``."""
+    names = {name[1:] for _, name in replaced()} - {"scatter_tokens"}
+    assert [name for name in names if not any(name in ours for ours in OPERATIONS)] == []

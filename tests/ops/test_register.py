@@ -5,8 +5,9 @@ import torch
 from torch import Tensor
 from torch.library import CustomOpDef
 
-from ivn.ops import diffusion, distance, modulation, norm, tokens
+from ivn.benchmarks.steps.reference_ops import modules, replaced
 from ivn.ops._register import operation
+from tests.processes import ROOT
 
 CALLS = []
 
@@ -113,6 +114,13 @@ GRADIENTS = {
     "qk_norm_backward": lambda: (narrow(3, 3, 4), narrow(3, 3, 4), torch.randn(2, 4), 1e-6),
     "rms_norm_backward": lambda: (narrow(3, 4), torch.randn(3, 4), torch.randn(4), 1e-6),
 }
+# Module of ivn.ops -> its operations.
+OPERATIONS = {
+    module.__name__.removeprefix("ivn.ops."): {
+        name[1:] for name, value in vars(module).items() if isinstance(value, CustomOpDef)
+    }
+    for module in modules()
+}
 
 
 @pytest.mark.parametrize("name", GRADIENTS)
@@ -121,12 +129,13 @@ def test_fakes_of_gradients_have_the_dtypes_of_their_results(name):
     torch.library.opcheck(op, GRADIENTS[name](), test_utils="test_faketensor")
 
 
-def test_every_gradient_is_in_the_list():
-    modules = (diffusion, distance, modulation, norm, tokens)
-    ops = {
-        name[1:]
-        for module in modules
-        for name, value in vars(module).items()
-        if isinstance(value, CustomOpDef)
-    }
-    assert {name for name in ops if name.endswith("_backward")} == GRADIENTS.keys()
+def test_an_operation_has_a_reference_or_is_a_gradient_in_the_list():
+    with_reference = {name[1:] for _, name in replaced()}
+    assert set().union(*OPERATIONS.values()) - with_reference == GRADIENTS.keys()
+
+
+@pytest.mark.parametrize("noun", [noun for noun, names in OPERATIONS.items() if names])
+def test_a_module_of_operations_has_its_files(noun):
+    files = [f"csrc/{noun}_cpu.cpp", f"tests/ops/test_{noun}.py", f"benchmarks/ops/bench_{noun}.py"]
+    assert [file for file in files if not (ROOT / file).exists()] == []
+    assert "opcheck(" in (ROOT / files[1]).read_text()
