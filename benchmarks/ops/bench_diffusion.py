@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 
 from ivn.benchmarks.harness.measure import Case
-from ivn.benchmarks.ops.subjects import cases as both_directions
-from ivn.benchmarks.ops.subjects import total_bytes
+from ivn.benchmarks.ops.subjects import both_directions, total_bytes
 from ivn.keys import Purpose, make_keys
 from ivn.model.diffusion import STEPS, training_steps
 from ivn.ops.diffusion import (

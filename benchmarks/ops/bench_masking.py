@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import torch
 
 from ivn.benchmarks.harness.measure import Case
-from ivn.benchmarks.ops.subjects import cases as both_directions
+from ivn.benchmarks.ops.subjects import both_directions
 from ivn.keys import make_keys
 from ivn.ops import masking
 

@@ -9,8 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ivn.benchmarks.harness.measure import Case
-from ivn.benchmarks.ops.subjects import ROUNDINGS
-from ivn.benchmarks.ops.subjects import cases as both_directions
+from ivn.benchmarks.ops.subjects import ROUNDINGS, both_directions
 from ivn.ops.norm import (
     add_norm,
     add_norm_reference,

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ivn.benchmarks.harness.measure import Case
 from ivn.benchmarks.ops.bench_tokens import random_index
-from ivn.benchmarks.ops.subjects import cases as both_directions
+from ivn.benchmarks.ops.subjects import both_directions
 from ivn.data.batch import IMAGENET_MEAN as MEAN
 from ivn.data.batch import IMAGENET_STD as STD
 from ivn.ops import gather_patches, gather_target_patches

@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 
 from ivn.benchmarks.harness.measure import Case
-from ivn.benchmarks.ops.subjects import ROUNDINGS, total_bytes
-from ivn.benchmarks.ops.subjects import cases as both_directions
+from ivn.benchmarks.ops.subjects import ROUNDINGS, both_directions, total_bytes
 from ivn.ops import add_positions, gather_tokens, place_tokens
 from ivn.ops.tokens import (
     add_positions_reference,

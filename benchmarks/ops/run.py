@@ -113,11 +113,7 @@ def _check(options: BenchOps) -> torch.device:
     if options.device == "cuda" and not cuda:
         raise BenchError("device is cuda, but PyTorch sees no GPU; ivn doctor says why")
     if options.out:
-        try:  # before minutes are spent on results that cannot be written
-            Path(options.out).mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            why = (error.strerror or str(error)).lower()
-            raise BenchError(f"cannot write to {options.out} ({why}): give another --out") from None
+        script.make_folder(options.out)
     if options.device == "auto":
         return torch.device("cuda" if cuda else "cpu")
     return torch.device(options.device)

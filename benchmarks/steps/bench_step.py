@@ -36,7 +36,7 @@ import torch
 from torch import Tensor
 
 from ivn.benchmarks.harness import kernel_times, script
-from ivn.benchmarks.harness.clock import Clock, Parts
+from ivn.benchmarks.harness.part_times import Parts, PartTimes
 from ivn.benchmarks.harness.sides import Side, compare, medians, one_step, print_table
 from ivn.benchmarks.steps.plain_step import Native, Same, plain_step
 from ivn.benchmarks.steps.preset_step import PresetStep, computing_in, weighted
@@ -104,7 +104,7 @@ def _profile(run: PresetStep, batches: Iterator[Batch], warm: int, rounds: int) 
     if cuda:
         torch.cuda.reset_peak_memory_stats(run.device)
     for _ in range(warm + rounds):
-        clock = Clock(run.device)
+        clock = PartTimes(run.device)
         with clock.part("decode wait"):
             batch = next(batches).to(run.device, non_blocking=True)
         side = Side(run.parts(), lambda b=batch: weighted(run.stage, run.terms(b)), run.update)
