@@ -24,7 +24,7 @@ REBUILD = "pip install --force-reinstall --no-deps ."
 # The C interface: csrc/ implements it, and the library tells which version it was built with.
 HEADER = Path(__file__).with_name("ivn.h")
 _DUPLICATE_INDEX, _INDEX_OUT_OF_RANGE = -1, -3  # as in ivn.h
-_NUMBERS = {"int64_t": ctypes.c_int64, "uint32_t": ctypes.c_uint32}
+_NUMBERS: dict[str, Any] = {"int64_t": ctypes.c_int64, "uint32_t": ctypes.c_uint32}
 _NUMBERS |= {"int": ctypes.c_int, "double": ctypes.c_double}
 NORM_PARTS = 32  # IVN_NORM_PARTS of ivn.h
 TYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2}  # IVN_FLOAT32... of ivn.h
@@ -157,7 +157,8 @@ def _library() -> ctypes.CDLL:
             fix = "start Python in another folder, or install in place: pip install -e ."
             raise LibraryError(why, fix) from None
         raise LibraryError(f"cannot load {PATH} ({error})", REBUILD) from error
-    digest, header = getattr(library, "ivn_header_digest", lambda: b""), HEADER.read_bytes()
+    digest: Any = getattr(library, "ivn_header_digest", lambda: b"")
+    header = HEADER.read_bytes()
     digest.restype = ctypes.c_char_p
     if digest().decode() != hashlib.sha256(header).hexdigest():
         raise LibraryError(f"{PATH} was built with another version of {HEADER}", REBUILD)

@@ -90,30 +90,6 @@ def test_gradients_are_operations_and_have_no_gradient_themselves():
         grad.sum().backward()
 
 
-def narrow(*shape: int) -> Tensor:
-    return torch.randn(shape).bfloat16()
-
-
-INDEX = torch.tensor([[0, 2], [1, 3]])
-GRADIENTS = {
-    "add_norm_backward": lambda: (
-        *(torch.randn(3, 4), narrow(3, 4), torch.randn(3, 4), narrow(3, 4)),
-        *(narrow(4), torch.rand(3), narrow(4), 1e-6),
-    ),
-    "add_positions_backward": lambda: (narrow(2, 3, 5), INDEX, 4, 1, 1),
-    "cosine_distance_backward": lambda: (
-        *(torch.randn(3), narrow(3, 4), narrow(3, 4), torch.randn(2, 4), 1e-5, 1e-6),
-    ),
-    "diffusion_loss_backward": lambda: (
-        *(torch.randn(3), torch.randn(3), narrow(3, 8), torch.randn(3, 4)),
-        *(torch.zeros(3, 4, dtype=torch.int64), torch.arange(3), torch.rand(3, 6), 9 << 24),
-    ),
-    "gated_modulate_backward": lambda: (*(narrow(3, 4) for _ in range(6)), torch.randn(2, 4), 1e-6),
-    "modulate_backward": lambda: (*(narrow(3, 4) for _ in range(3)), torch.randn(2, 4), 1e-6),
-    "place_tokens_backward": lambda: (narrow(2, 4, 5), INDEX, 4, 1),
-    "qk_norm_backward": lambda: (narrow(3, 3, 4), narrow(3, 3, 4), torch.randn(2, 4), 1e-6),
-    "rms_norm_backward": lambda: (narrow(3, 4), torch.randn(3, 4), torch.randn(4), 1e-6),
-}
 # Module of ivn.ops -> its operations.
 OPERATIONS = {
     module.__name__.removeprefix("ivn.ops."): {
@@ -123,15 +99,9 @@ OPERATIONS = {
 }
 
 
-@pytest.mark.parametrize("name", GRADIENTS)
-def test_fakes_of_gradients_have_the_dtypes_of_their_results(name):
-    op = getattr(torch.ops.ivn, name).default
-    torch.library.opcheck(op, GRADIENTS[name](), test_utils="test_faketensor")
-
-
-def test_an_operation_has_a_reference_or_is_a_gradient_in_the_list():
-    with_reference = {name[1:] for _, name in replaced()}
-    assert set().union(*OPERATIONS.values()) - with_reference == GRADIENTS.keys()
+def test_an_operation_has_a_reference_unless_it_is_a_gradient():
+    without = set().union(*OPERATIONS.values()) - {name[1:] for _, name in replaced()}
+    assert [name for name in without if not name.endswith("_backward")] == []
 
 
 @pytest.mark.parametrize("noun", [noun for noun, names in OPERATIONS.items() if names])
