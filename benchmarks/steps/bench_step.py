@@ -141,19 +141,14 @@ def against_reference(run: PresetStep, warm: int, rounds: int) -> dict:
         with reference_ops():
             theirs = run.terms(run.batch)
     losses = assert_equal(run, ours, theirs, dtype, "reference ops")
-    parts = run.parts()
-    sides = {
-        "ours": Side(parts, run.loss, run.update),
-        "reference": Side(parts, run.reference_loss, run.update),
-    }
-    median = {"with teacher": compare(run.device, sides, PARTS[1:], warm, rounds)}
+
+    def sides() -> dict[str, Side]:
+        parts, ways = run.parts(), {"ours": run.loss, "reference": run.reference_loss}
+        return {name: Side(parts, loss, run.update) for name, loss in ways.items()}
+
+    median = {"with teacher": compare(run.device, sides(), PARTS[1:], warm, rounds)}
     with run.stored_teacher():
-        parts = run.parts()
-        sides = {
-            "ours": Side(parts, run.loss, run.update),
-            "reference": Side(parts, run.reference_loss, run.update),
-        }
-        median["without teacher"] = compare(run.device, sides, PARTS[1:], warm, rounds)
+        median["without teacher"] = compare(run.device, sides(), PARTS[1:], warm, rounds)
     fast = {}
     for what, sided in median.items():
         fast[what] = sided["reference"]["step"] / sided["ours"]["step"]
