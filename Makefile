@@ -52,7 +52,7 @@ soak: in-place minimum wheel
 	$(call timed,whole demo,folder=$$(mktemp -d) && $(BIN)/ivn demo --out $$folder/demo && rm -r $$folder)
 	$(call timed,soak,IVN_SOAK=200 IVN_FUZZ=10000 OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m "soak or longer")
 
-# Tests with the lowest versions that pyproject.toml allows: where one no longer does, raise it there.
+# Tests with the lowest versions that pyproject.toml allows: where one fails, raise it there.
 MINIMUM := build/minimum
 minimum:
 	rm -rf $(MINIMUM) && $(PYTHON) -m venv $(MINIMUM)

@@ -15,10 +15,10 @@ from ivn.data.manifest.listing import list_clips
 from ivn.data.reader import read_centre
 from ivn.errors import RunError
 from ivn.evaluate import linear, results
-from ivn.evaluate.motion.clips import MOTIONS
-from ivn.evaluate.motion.scenes import BundledPictures
-from ivn.evaluate.motion.task import probe_motion
-from ivn.evaluate.table import motion_table
+from ivn.evaluate.tasks.motion.clips import MOTIONS
+from ivn.evaluate.tasks.motion.scenes import BundledPictures
+from ivn.evaluate.tasks.motion.table import motion_table
+from ivn.evaluate.tasks.motion.task import probe_motion
 from ivn.frozen.encoders import FrozenEncoder, FrozenTeacher
 from ivn.keys import make_keys
 from ivn.load import load_encoder
@@ -28,7 +28,7 @@ from ivn.model.patch import patch_grid
 from ivn.progress import tracked
 from ivn.report.collect.opened import Opened, open_run
 from ivn.report.collect.reconstructions import BRIGHTEST
-from ivn.report.collect.records import PROBES, read_run
+from ivn.report.collect.records import read_run
 from ivn.report.collect.write import report
 from ivn.report.draw.picture import ClipView, demo_picture, shown_frames
 from ivn.report.options import Report
@@ -116,7 +116,7 @@ def demo(out: Path, sizes: Sizes = FULL) -> int:
         raise RunError(f"{out / 'stage1'}: {missing[0].what}: {missing[0].why}")
     print(f"picture: {draw(first, out, sizes)}\n", flush=True)
     result = measure(first, out / "stage2", sizes)
-    results.write(result, out / "stage2" / PROBES / "motion")
+    results.write(result, out / "stage2" / results.PROBES / "motion")
     print("\nthe page", flush=True)
     runs = tuple(str(out / stage) for stage in sizes.steps)
     report(Report(runs=runs, out=str(out / "report.html")))

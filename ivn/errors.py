@@ -11,6 +11,11 @@ def one_line(error: object) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
+def as_text(name: str) -> str:
+    """Returns a file's name, which may have any bytes, as text that UTF-8 can encode."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
 class UserError(Exception):
     """A mistake outside the program.
 

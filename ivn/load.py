@@ -10,7 +10,7 @@ from ivn.errors import EncoderError
 
 from .config.presets import PRESETS
 from .data.batch import ClipSpec
-from .frozen import read_network
+from .frozen import LIBRARIES, RAW, read_network
 from .frozen.encoders import Frozen, FrozenEncoder, FrozenNetwork, FrozenPixels
 from .model import hub, weights
 from .model.encoder import Encoder, EncoderConfig, build_encoder
@@ -135,7 +135,7 @@ def load_frozen(
     """
     try:
         sizes = _given(image_size, num_frames, num_heads, pool_heads)
-        foreign = source == "raw" or source.startswith(("timm:", "hf:"))
+        foreign = source == RAW or source.startswith(LIBRARIES)
         if foreign and sizes:
             raise ValueError(f"{source} has no use for {', '.join(sizes)}: its sizes are its own")
         if foreign and layer != -1:
@@ -143,9 +143,9 @@ def load_frozen(
                 f"{source}: layer {layer}, expected -1, what it gives in the end: layers can be "
                 "chosen of encoders of ivn"
             )
-        if source == "raw" and dtype is not None:
+        if source == RAW and dtype is not None:
             raise ValueError(f"{source}: dtype {dtype}, expected none: it computes in fp64")
-        if source == "raw":
+        if source == RAW:
             spec = ClipSpec(_FRAMES if frames is None else frames, 224 if size is None else size)
             return FrozenPixels(source, spec)
         if foreign:

@@ -22,10 +22,11 @@ anything heavy: all of them are read for ``ivn --help``.
 
 import argparse
 import dataclasses
+import importlib
 import typing
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, cast
 
 from ivn import docstring
 from ivn.errors import UsageError
@@ -101,6 +102,30 @@ class EncoderSizes:
 
 
 NO_SIZES = EncoderSizes()
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command.
+
+    Attributes:
+        options: dataclass of its options.
+        function: function that runs it, as ``module:name``. It takes the options and returns the
+            exit code; its module is imported when the command runs.
+    """
+
+    options: Any
+    function: str
+
+    @property
+    def summary(self) -> str:
+        """The line that help shows."""
+        return docstring.summary(self.options)
+
+    def load(self) -> Callable[[Any], int]:
+        """Imports the function."""
+        module, _, name = self.function.partition(":")
+        return cast(Callable[[Any], int], getattr(importlib.import_module(module), name))
 
 
 @dataclass(frozen=True)

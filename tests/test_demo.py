@@ -43,7 +43,7 @@ def test_a_small_demo_ends_with_its_measurement_as_one_line_of_json(tmp_path, ca
     for row in found["rows"]:
         score = row["top1"]
         assert row["encoder"] in page and f"{score['low']:.1%} to {score['high']:.1%}" in page
-    assert "stage1 has no probe yet" in page and "Not on this page" not in page
+    assert "No results of stage1 yet" in page and "Not on this page" not in page
 
 
 def test_losses_are_those_of_the_first_and_the_last_tenth_of_steps(tmp_path):

@@ -18,8 +18,9 @@ from ivn.config.presets import PRESETS
 from ivn.config.run import Config, override, to_toml
 from ivn.data.batch import ClipSpec
 from ivn.evaluate.heads.training import Training
-from ivn.evaluate.results import RESULT, write
-from ivn.evaluate.tasks.classify import classify
+from ivn.evaluate.results import PROBES, RESULT, write
+from ivn.evaluate.tasks.classify.task import classify
+from ivn.frozen import RAW
 from ivn.frozen.encoders import Frozen, FrozenEncoder, Pool
 from ivn.load import load_frozen
 from ivn.media.source import Source
@@ -85,7 +86,7 @@ class Lab:
     def train(self, row: PaperRow, seed: int) -> int:
         """Runs a row to its end, or resumes it; returns the exit code."""
         run_dir = self.run_dir(row, seed)
-        if (run_dir / folder.CONFIG).exists():
+        if folder.is_run(run_dir):
             return run.resume(run_dir, data=self.data)
         return run.start(
             self.config(row, seed),
@@ -128,7 +129,7 @@ class Lab:
         spec = ClipSpec(config.stage.frames, config.stage.size)
         return {
             self._random(seed): FrozenEncoder(RANDOM, encoder, spec),
-            self._pixels(): load_frozen("raw", frames=spec.frames, size=spec.size),
+            self._pixels(): load_frozen(RAW, frames=spec.frames, size=spec.size),
         }
 
     def lines(self, failed: dict[str, str]) -> list[ResultLine]:
@@ -180,7 +181,7 @@ def _file(holder: Path, label: str) -> Path:
     """Returns the file of the result on a label, where the page of a run reads it."""
     # A label may be called anything; a folder may not.
     name = label if re.fullmatch(r"[\w-]{1,60}", label, re.ASCII) else _digest(label)
-    return holder / "probes" / name / RESULT
+    return holder / PROBES / name / RESULT
 
 
 def _digest(text: str) -> str:

@@ -1,46 +1,21 @@
-"""Commands and groups of commands, and how tyro reads the options of one."""
+"""Groups of commands, and how tyro reads the options of one."""
 
 import dataclasses
-import importlib
 import shutil
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 import tyro
 
 from ivn import docstring
 from ivn.errors import UsageError
-from ivn.options import Spec, specs
+from ivn.options import Command, Spec, specs
 
 # Types that are made as the program runs, which no type checker can follow.
 _ANNOTATED: Any = Annotated
-
-
-@dataclass(frozen=True)
-class Command:
-    """A command.
-
-    Attributes:
-        options: dataclass of its options.
-        function: function that runs it, as ``module:name``. It takes the options and returns the
-            exit code; its module is imported when the command runs.
-    """
-
-    options: Any
-    function: str
-
-    @property
-    def summary(self) -> str:
-        """The line that help shows."""
-        return docstring.summary(self.options)
-
-    def load(self) -> Callable[[Any], int]:
-        """Imports the function."""
-        module, _, name = self.function.partition(":")
-        return cast(Callable[[Any], int], getattr(importlib.import_module(module), name))
 
 
 @dataclass(frozen=True)

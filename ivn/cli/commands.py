@@ -10,11 +10,13 @@ from ivn.corpus.shard.options import Shard
 from ivn.corpus.transcode.options import Transcode
 from ivn.corpus.worlds.options import Render
 from ivn.embed.options import Embed
-from ivn.evaluate.options import Classify, Motion, Predict, Retrieve
+from ivn.evaluate.options import Predict
+from ivn.evaluate.tasks import TASKS
+from ivn.options import Command
 from ivn.report.contact.options import View
 from ivn.report.options import Report
 
-from .app import Command, CommandGroup
+from .app import CommandGroup
 from .config import ShowConfig
 from .machine import Demo, Doctor
 from .pretrain import Pretrain
@@ -31,14 +33,7 @@ _DATA = CommandGroup(
         "view": Command(View, "ivn.report.contact.command:view"),
     },
 )
-_EVALUATE = CommandGroup(
-    "Measure what frozen encoders have learnt, beside baselines.",
-    {
-        "classify": Command(Classify, "ivn.evaluate.command:run_classify"),
-        "retrieve": Command(Retrieve, "ivn.evaluate.command:run_retrieve"),
-        "motion": Command(Motion, "ivn.evaluate.command:run_motion"),
-    },
-)
+_EVALUATE = CommandGroup("Measure what frozen encoders have learnt, beside baselines.", TASKS)
 
 
 def _benchmarks() -> dict[str, CommandGroup]:
@@ -68,7 +63,7 @@ IVN = CommandGroup(
         "data": _DATA,
         "embed": Command(Embed, "ivn.embed.run:embed"),
         "evaluate": _EVALUATE,
-        "predict": Command(Predict, "ivn.evaluate.command:run_predict"),
+        "predict": Command(Predict, "ivn.evaluate.predict:run_predict"),
         "report": Command(Report, "ivn.report.collect.write:report"),
         **_benchmarks(),
         "doctor": Command(Doctor, "ivn.cli.machine:run_doctor"),

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 from ivn import docstring
-from ivn.options import Spec, flat, specs
+from ivn.options import Command, Spec, flat, specs
 
-from .app import Command, CommandGroup
+from .app import CommandGroup
 from .commands import IVN
 
 _WIDTH = 100

@@ -18,7 +18,7 @@ from ivn.durable import Parts, check_absent, parts_of
 from ivn.embed.files import EmbeddingTable, writer_for
 from ivn.embed.options import Embed
 from ivn.embed.parts import WindowPart, add, finished, read
-from ivn.errors import DataError, DecodeError, RequestError
+from ivn.errors import DataError, DecodeError, RequestError, as_text
 from ivn.frozen.encoders import Frozen, check_finite
 from ivn.load import load_frozen
 from ivn.media.source import Source
@@ -258,7 +258,7 @@ def _table(
 
     whole = {name: column(name) for name in ("video", "start", "end")}
     left = column("left")
-    skipped = [{"video": video, "reason": _text(reason)} for video, reason in unusable.items()]
+    skipped = [{"video": video, "reason": as_text(reason)} for video, reason in unusable.items()]
     shape = read(held.paths[0], features=True).features.shape[1:]
     header = header | {
         "shape": list(shape),
@@ -267,9 +267,6 @@ def _table(
         "uncovered_frames": int(left.sum()),
         "skipped": skipped,
     }
-    return EmbeddingTable(header, [_text(source.path) for source in sources], shape, whole, pieces)
-
-
-def _text(name: str) -> str:
-    """A file's name as text, which it need not be."""
-    return name.encode("utf-8", "backslashreplace").decode()
+    return EmbeddingTable(
+        header, [as_text(source.path) for source in sources], shape, whole, pieces
+    )

@@ -283,6 +283,8 @@ def described(
 def _no_label(sources: Sequence[Source], label: str, side: str) -> str:
     others = sorted({name for source in sources for name in source.labels if _names(source, name)})
     there = f"they have {_few(others)}" if others else "they have no labels at all"
+    if not others:
+        there += f"; give a list with a column {label!r} that names the class of each video"
     return f"none of {len(sources)} {side} videos has the label {label!r}: {there}"
 
 

@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Required, TypedDict
 
 from ivn.durable import why, write_text
 from ivn.errors import DataError, WriteError
@@ -19,18 +19,53 @@ from .metrics import CONFIDENCE, Share
 
 FORMAT = 1
 RESULT = "result.json"
+PROBES = "probes"  # folder of results in that of a run
 CONFUSION = "confusion.csv"
+
+
+class Facts(TypedDict, total=False):
+    """Entries of result.json about data and protocol, beside which a task gives more of its own.
+
+    Every task gives those marked as required. Pages of runs show all entries below as far as they
+    are there; tables of results print the notes, and whatever else the task prints itself.
+
+    Attributes:
+        n: number of videos or clips that were judged.
+        groups: number of their groups, over which intervals are drawn.
+        notes: lines about the data that a user should read.
+        data: list or folder that was given, or a few words for it.
+        label: name of the label.
+        chance: share that guessing gets; None where guessing has no score.
+        majority: share that the most frequent class gets; None where there is none.
+        views: "clips" of each video, and "crops" of each of those.
+        classes: names of the classes, in the order of ``confusion``.
+        confusion: number of clips by true (row) and predicted class, also written to confusion.csv.
+        per_class: a row for each class: "class" (its name), "n", and "top1" or "ap".
+    """
+
+    n: Required[int]
+    groups: Required[int]
+    notes: Required[list[str]]
+    data: str
+    label: str
+    chance: float | None
+    majority: float | None
+    views: dict[str, int]
+    classes: list[str]
+    confusion: list[list[int]]
+    per_class: list[dict[str, Any]]
 
 
 @dataclass
 class ResultRow:
-    """The result of one head on one encoder.
+    """The result of one head on one encoder: a row of the table, and of the page of a run.
 
     Attributes:
         encoder: name of the encoder.
         head: kind of the head.
-        scores: name -> mean over clips with its interval; None if the score is not meaningful.
-        extra: further values, such as the chosen point of the grid.
+        scores: name -> mean over clips with its interval; None if the score is not meaningful. A
+            page shows each in per cent, under its name, and draws the first one's interval.
+        extra: further values, such as "pool" and the chosen point of the grid ("lr", "wd", "k").
         baseline: whether the encoder is a baseline for the others.
     """
 
@@ -51,8 +86,8 @@ class Result:
     """The result of an evaluation.
 
     Attributes:
-        task: "classify", "motion" or "retrieve".
-        facts: entries of result.json about data, classes, split and chance.
+        task: name of the task, as in ``ivn.evaluate.tasks.TASKS``.
+        facts: entries of :class:`Facts`, and the task's own.
         rows: one row per head and encoder.
         encoders: the encoders of the rows.
         skipped: unusable files.
@@ -63,6 +98,10 @@ class Result:
     rows: list[ResultRow]
     encoders: Sequence[Frozen]
     skipped: Sequence[Unusable] = ()
+
+    def __post_init__(self) -> None:
+        if lacking := sorted(Facts.__required_keys__ - self.facts.keys()):
+            raise ValueError(f"the result of {self.task} lacks {', '.join(lacking)}: see Facts")
 
     def json(self) -> dict[str, Any]:
         """Returns all of it as plain values."""

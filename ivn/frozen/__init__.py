@@ -31,6 +31,11 @@ _LOADERS: dict[str, Callable[[TeacherConfig], TappedNetwork]] = {
     "internvideo2": load_internvideo2,
 }
 
+# How users name encoders that are not ivn's: statistics of pixels, and those of other libraries.
+RAW = "raw"
+LIBRARIES = ("timm:", "hf:")
+AT_RANDOM = "@random"  # behind a name: the same network with random weights
+
 __all__ = ["ImageNetwork", "Targets", "Teacher", "TeacherConfig", "build_teacher", "release_taps"]
 
 
@@ -61,9 +66,9 @@ def read_network(source: str, *, image_size: int | None) -> FeatureNetwork:
         ValueError: it cannot be read at this ``image_size``, or weights are not finite.
     """
     library, _, name = source.partition(":")
-    weights = "random" if name.endswith("@random") else "pretrained"
-    name = name.removesuffix("@random")
-    if library not in ("timm", "hf") or not name:
+    weights = "random" if name.endswith(AT_RANDOM) else "pretrained"
+    name = name.removesuffix(AT_RANDOM)
+    if not source.startswith(LIBRARIES) or not name:
         raise ValueError(f"no encoder {source!r}: expected timm:NAME or hf:ID-or-folder")
     network: FeatureNetwork
     if library == "timm":

@@ -16,7 +16,7 @@ class Report:
     The HTML page has every curve of the log, masks and the teacher's attention on real frames,
     reconstructions at several noise steps and sampling lengths, features over time, nearest
     neighbours between clips, the results in RUN/probes, the time spent, the config and its
-    difference to the preset. The run that a stage two started from lends its encoder and teacher.
+    difference to the preset. Features are also those of the run that a stage two started from.
 
     Whatever a run lacks (a checkpoint, the end of its log, its clips or teacher, a result) is said
     on the page and in lines that begin with "missing: ", and the exit code is 0. A folder that

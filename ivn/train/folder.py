@@ -28,6 +28,21 @@ BOARD = "tensorboard"
 _ENTRIES = {"data": str, "init": str, "clips": int, "fingerprint": str}  # of SOURCE, always there
 
 
+def is_run(path: Path) -> bool:
+    """Returns whether ``path`` is the folder of a run."""
+    return (path / CONFIG).is_file()
+
+
+def check_run(path: Path) -> None:
+    """Checks that ``path`` is the folder of a run.
+
+    Raises:
+        FileNotFoundError: it is none.
+    """
+    if not is_run(path):
+        raise FileNotFoundError(f"{path} holds no run: expected {CONFIG} in it")
+
+
 def check_free(run: Path) -> None:
     """Checks that a run can be started in ``run``: absent, empty, or a run that took no step.
 
@@ -109,8 +124,7 @@ def read(run: Path) -> tuple[str, dict[str, Any]]:
         FileNotFoundError: there is none in ``run``.
         RunError: its files were changed: they are no text or no JSON, or an entry is missing.
     """
-    if not (run / CONFIG).exists():
-        raise FileNotFoundError(f"{run} holds no run: expected {CONFIG} in it")
+    check_run(run)
     try:
         source = json.loads((run / SOURCE).read_text("utf-8"))
         for name, kind in _ENTRIES.items():

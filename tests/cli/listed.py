@@ -1,7 +1,8 @@
 """All commands of the command line by their whole names."""
 
-from ivn.cli.app import Command, CommandGroup
+from ivn.cli.app import CommandGroup
 from ivn.cli.commands import IVN
+from ivn.options import Command
 
 
 def below(group: CommandGroup, prog: str):

@@ -47,7 +47,7 @@ def test_predictions_are_those_that_were_judged(head, clips, tmp_path):
     from ivn.data.manifest.listing import list_clips
     from ivn.evaluate.heads import file as headfile
     from ivn.evaluate.heads.training import Training
-    from ivn.evaluate.tasks.classify import classify
+    from ivn.evaluate.tasks.classify.task import classify
     from ivn.load import load_frozen
 
     found = classify(
@@ -188,3 +188,24 @@ def test_hostile_names_of_classes_are_only_names(patterns, tmp_path):
     assert code == 0 and "[red]a[/red]" in said.splitlines()[-3] + said.splitlines()[-4]
     rows = list(csv.reader((tmp_path / "out" / "confusion.csv").read_text().splitlines()))
     assert rows[0][1:] == sorted(names)
+
+
+@pytest.mark.parametrize(
+    ("task", "where"),
+    [
+        (("classify", "--heads", "linear"), "ivn.evaluate.features.extract._compute"),
+        (("classify", "--heads", "linear"), "ivn.evaluate.heads.search.train"),
+        (("retrieve",), "ivn.evaluate.features.extract._compute"),
+        (("motion",), "ivn.evaluate.tasks.motion.task.predict_held_out"),
+    ],
+)
+def test_ctrl_c_is_one_line_and_leaves_nothing(task, where, patterns, tmp_path, monkeypatch):
+    def stop(*arguments, **named):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(where, stop)
+    data, out = write_list(tmp_path / "l.csv", labelled(patterns)), tmp_path / "out"
+    more = ("--encoder", "raw", "--frames", "2", "--size", "8", "--cache", tmp_path / "c")
+    said = command("evaluate", *task, *more, "--data", data, "--out", out)
+    assert assert_one_line(said, "ivn: interrupted") == 130
+    assert not out.exists() and not [*tmp_path.glob("c/**/.*")]

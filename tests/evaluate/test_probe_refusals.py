@@ -21,7 +21,12 @@ def wrong_lists(patterns, tmp_path):
     few = [(path, label, f"g{number % 3}") for number, (path, label, _) in enumerate(rows)]
     lonely = [*rows[:12], (rows[12][0], "c", "g"), (rows[13][0], "c", "g")]
     return {
-        "no labels": (plain, None, [], ["none of 20 training videos", "no labels at all"]),
+        "no labels": (
+            plain,
+            None,
+            [],
+            ["none of 20 training videos", "no labels at all; give a list with a column 'label'"],
+        ),
         "unknown label": (rows, None, ["--label", "verb"], ["label 'verb': they have 'label'"]),
         "one class": (one, None, [], ["all 20 videos are of the class 'a'", "two classes"]),
         "fewer groups than folds": (few, None, [], ["3 groups", "at least 5", "--folds"]),
@@ -40,7 +45,7 @@ def wrong_lists(patterns, tmp_path):
         "no view": (rows, None, ["--clips", "0"], ["0 clips x 1 crops: expected at least 1"]),
         "no training view": (rows, None, ["--train-views", "0"], ["0 training views"]),
         "no epoch": (rows, None, ["--epochs", "0"], ["0 epochs"]),
-        "no worker": (rows, None, ["--workers", "0"], ["0 workers"]),
+        "no worker": (rows, None, ["--workers", "0"], ["--workers 0, expected at least 1"]),
         "negative rate": (rows, None, ["--lr", "-1"], ["lr [-1.0]"]),
         "no gpu": (rows, None, ["--device", "cuda"], ["PyTorch sees no GPU"]),
     }
@@ -79,7 +84,7 @@ def test_what_a_task_needs_or_does_not_know_is_exit_code_2(arguments, words):
     ("arguments", "words"),
     [
         (["classify", "--encoder", "--data", "x"], "give --encoder E"),
-        (["motion", "--encoder", "raw", "--workers", "0"], "0 workers"),
+        (["motion", "--encoder", "raw", "--workers", "0"], "--workers 0, expected at least 1"),
     ],
 )
 def test_wrong_usage_is_one_line_and_exit_code_2(arguments, words):
@@ -88,8 +93,11 @@ def test_wrong_usage_is_one_line_and_exit_code_2(arguments, words):
 
 def test_what_is_not_there_is_one_line(clips, tmp_path):
     assert assert_one_line(classify(tmp_path / "no.csv"), "no such file") == 1
+    assert assert_one_line(classify(BUNDLED_CLIPS), "no labels at all; give a list with") == 1
     assert assert_one_line(classify(clips, encoder=["--encoder", "nothing"]), "no encoder") == 1
-    assert assert_one_line(command("predict", "x.mp4"), "--head") == 2
+    code, said, err = command("predict", "x.mp4")
+    assert (code, said) == (2, "") and "--head HEAD" in err
+    assert assert_one_line(command("predict", "--head", tmp_path), "at least one VIDEO") == 2
     assert assert_one_line(command("predict", "x.mp4", "--head", tmp_path), "no head in") == 1
     assert assert_one_line(command("predict", "x", "--head", tmp_path / "h"), "no head at") == 1
 

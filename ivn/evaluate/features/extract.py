@@ -16,7 +16,7 @@ from ivn.frozen.encoders import Frozen, Pool, check_finite, pooled_tokens
 from ivn.media.source import Source
 from ivn.progress import tracked
 
-from .cache import Features, Store, StoredFeatures, entry
+from .cache import Features, Store, StoredFeatures, default_folder, entry
 from .views import AnyView, Shape, read_views
 
 _CLIPS_AT_ONCE = 16
@@ -58,7 +58,7 @@ def extract(
     views: Sequence[AnyView],
     *,
     needed: np.ndarray | None = None,
-    cache: Path,
+    cache: Path | None = None,
     workers: int,
 ) -> Extracted:
     """Returns the features of every source in every view, by every encoder, in each of its pools.
@@ -72,7 +72,7 @@ def extract(
         views: the views of every video.
         needed: mask of the views needed of each source, bool ``[len(sources), len(views)]``; all
             views without it.
-        cache: folder of all features.
+        cache: folder of all features; the user's own without it.
         workers: threads that decode ahead, at least 1.
 
     Raises:
@@ -85,7 +85,10 @@ def extract(
                     f"{frozen.name} has no features {pool!r}, expected one of "
                     f"{', '.join(frozen.pools)}"
                 )
-    stores = [{pool: Store(cache, frozen, pool) for pool in pools} for frozen, pools in wanted]
+    stores = [
+        {pool: Store(cache or default_folder(), frozen, pool) for pool in pools}
+        for frozen, pools in wanted
+    ]
     every = [store for own in stores for store in own.values()]
     needed = np.ones((len(sources), len(views)), bool) if needed is None else needed
     theirs = [[view for view, wanted in zip(views, row, strict=True) if wanted] for row in needed]

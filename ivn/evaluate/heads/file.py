@@ -16,7 +16,8 @@ from ivn.errors import DataError, WriteError
 from ivn.evaluate.features.views import grid
 from ivn.evaluate.heads.search import Fitted
 from ivn.evaluate.objective import ONE_CLASS, SEVERAL_LABELS
-from ivn.evaluate.results import describe
+from ivn.evaluate.results import RESULT, describe
+from ivn.frozen import AT_RANDOM, LIBRARIES, RAW
 from ivn.frozen.encoders import Frozen, Pool
 
 from .fitted import Readout, from_state
@@ -198,25 +199,25 @@ def _check_card(card: dict[str, Any]) -> None:
 
 def _best(folder: Path) -> Path:
     """Returns the path of the head that the result in ``folder`` names as its best."""
-    file = folder / "result.json"
+    file = folder / RESULT
     try:
         named = json.loads(file.read_text("utf-8"))["best_head"]
         if not isinstance(named, str) or Path(named).is_absolute() or ".." in Path(named).parts:
             raise ValueError
     except (OSError, ValueError, LookupError, TypeError):
         raise FileNotFoundError(
-            f"no head in {folder}: expected a result.json there that names its best head"
+            f"no head in {folder}: expected a {RESULT} there that names its best head"
         ) from None
     return folder / named
 
 
 def _anywhere(name: str) -> str:
     """Returns a name that means the same from any folder, as ``ivn.load.load_frozen`` reads it."""
-    if name == "raw":
+    if name == RAW:
         return name
-    library, _, rest = name.partition(":")
-    if library in ("timm", "hf"):
-        folder = rest.removesuffix("@random")
+    if name.startswith(LIBRARIES):
+        library, _, rest = name.partition(":")
+        folder = rest.removesuffix(AT_RANDOM)
         tail = rest[len(folder) :]
         return f"{library}:{os.path.abspath(folder)}{tail}" if os.path.isdir(folder) else name
     return os.path.abspath(name) if os.path.exists(name) else name

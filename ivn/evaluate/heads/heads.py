@@ -7,6 +7,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -17,11 +18,28 @@ from ivn.ops.random import uniform
 
 Parameters = Mapping[str, Tensor]  # name -> [H, ...]
 
+INNER_FOLDS = 4  # parts of the training videos, of which each can judge a grid once
 ATTENTION_HEADS = 16
 _NARROWEST = 32  # least width of an attention head
 STD = 0.02
 _BLOCKS = 3
 _MLP_RATIO = 4
+
+
+Point = dict[str, float]  # a point of a grid: "lr" and "wd", or "k"
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Learning rates x weight decays, and the number of inner folds that judge them."""
+
+    lr: tuple[float, ...]
+    wd: tuple[float, ...]
+    judges: int = 1
+
+    def points(self) -> list[Point]:
+        """Returns every pair."""
+        return [{"lr": lr, "wd": wd} for lr in self.lr for wd in self.wd]
 
 
 @dataclass(frozen=True)
@@ -39,7 +57,12 @@ class Head(ABC):
     Args:
         shape: shape of one view's features, as :meth:`arranged` gives them.
         classes: number of classes, K.
+
+    Attributes:
+        grid: learning rates and weight decays to choose from.
     """
+
+    grid: ClassVar[Grid]
 
     def __init__(self, shape: tuple[int, ...], classes: int) -> None:
         self.shape, self.classes = shape, classes
@@ -86,6 +109,11 @@ class Head(ABC):
 class LinearHead(Head):
     """A matrix and a bias on a vector of features."""
 
+    # It is cheap: all inner folds judge.
+    grid = Grid(
+        (1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4), (0.01, 0.1, 1.0, 10.0), judges=INNER_FOLDS
+    )
+
     @staticmethod
     def arranged(features: Tensor) -> Tensor:
         return features.flatten(1)
@@ -105,14 +133,15 @@ class LinearHead(Head):
 
 
 # Heads add no positions to tokens: what an image network knows of order stays what it is.
-class AttentiveHead(Head):
-    """One cross-attention with one learned query over all tokens, LayerNorm, one matrix.
+class TokenHead(Head):
+    """A kind of head that attends to all tokens.
 
-    It is the multi-head attention of ``torch.nn.MultiheadAttention``, of a query that is not
-    projected, over normalised tokens. With one query the key matrix can be applied to it instead
-    of to every token, and the value matrix to the weighted mean: the same numbers for ``C`` times
-    fewer operations, and the large products are shared by all heads.
+    Attributes:
+        heads: attention heads, A.
     """
+
+    # V-JEPA 2's.
+    grid = Grid((5e-3, 3e-3, 1e-3, 3e-4, 1e-4), (0.01, 0.1, 0.4, 0.8))
 
     def __init__(self, shape: tuple[int, ...], classes: int) -> None:
         super().__init__(shape, classes)
@@ -121,6 +150,16 @@ class AttentiveHead(Head):
     @staticmethod
     def arranged(features: Tensor) -> Tensor:
         return features.flatten(1, -2)
+
+
+class AttentiveHead(TokenHead):
+    """One cross-attention with one learned query over all tokens, LayerNorm, one matrix.
+
+    It is the multi-head attention of ``torch.nn.MultiheadAttention``, of a query that is not
+    projected, over normalised tokens. With one query the key matrix can be applied to it instead
+    of to every token, and the value matrix to the weighted mean: the same numbers for ``C`` times
+    fewer operations, and the large products are shared by all heads.
+    """
 
     def starts(self) -> dict[str, InitialValue]:
         C, K = self.shape[-1], self.classes
@@ -155,21 +194,13 @@ class AttentiveHead(Head):
         return 4 * self.heads * (self.shape[0] + self.shape[1])
 
 
-class Attentive4Head(Head):
+class Attentive4Head(TokenHead):
     """V-JEPA 2's attentive classifier: three self-attention blocks, then a cross-attention block.
 
     Assran et al., "V-JEPA 2", 2025. Blocks are pre-norm, their MLPs four times as wide; the
     cross-attention has one learned query, no output projection, and an MLP too. Output projections
     of deeper blocks start smaller.
     """
-
-    def __init__(self, shape: tuple[int, ...], classes: int) -> None:
-        super().__init__(shape, classes)
-        self.heads = attention_heads(shape[-1])
-
-    @staticmethod
-    def arranged(features: Tensor) -> Tensor:
-        return features.flatten(1, -2)
 
     def starts(self) -> dict[str, InitialValue]:
         C, hidden = self.shape[-1], _MLP_RATIO * self.shape[-1]

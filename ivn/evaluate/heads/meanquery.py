@@ -8,21 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .heads import (
-    STD,
-    Head,
-    InitialValue,
-    Parameters,
-    attention_heads,
-    stacked_linear,
-    stacked_norm,
-)
+from .heads import STD, Grid, InitialValue, Parameters, TokenHead, stacked_linear, stacked_norm
 
 POOLED = 768
 _SCALE = 1e-3  # factor on the classifier's usual initial weights
 
 
-class MeanQueryHead(Head):
+class MeanQueryHead(TokenHead):
     """One cross-attention whose query is the mean of the tokens, then LayerNorm and one matrix.
 
     The head of InternVideo2's and InternVideo-Next's attentive probing (``clip_projector``, then
@@ -33,17 +25,16 @@ class MeanQueryHead(Head):
     the same to every token's score and change nothing: they are left out.
 
     Attributes:
-        heads: attention heads, A.
         pooled: width of the pooled vector, P.
     """
 
+    # Rates from the paper's (2e-4 to 1e-3) to eight times the largest (the scale of its batch), and
+    # the weight decay of InternVideo2's probing scripts.
+    grid = Grid((8e-3, 3e-3, 1e-3, 3e-4, 1e-4), (0.0,))
+
     def __init__(self, shape: tuple[int, ...], classes: int) -> None:
         super().__init__(shape, classes)
-        self.heads, self.pooled = attention_heads(shape[-1]), POOLED
-
-    @staticmethod
-    def arranged(features: Tensor) -> Tensor:
-        return features.flatten(1, -2)
+        self.pooled = POOLED
 
     def starts(self) -> dict[str, InitialValue]:
         C, K, P = self.shape[-1], self.classes, self.pooled

@@ -28,42 +28,11 @@ from .fitted import (
     directions,
     votes,
 )
-from .heads import Attentive4Head, AttentiveHead, Head, LinearHead
-from .meanquery import MeanQueryHead
+from .heads import INNER_FOLDS, Grid, Head, LinearHead, Point
 from .training import Training, TrainingSamples, probabilities, standard, train
 
-INNER_FOLDS = 4
 KS = (1, 5, 10, 20, 50)
 _ROWS_AT_ONCE = 1024
-
-Point = dict[str, float]  # a point of a grid: "lr" and "wd", or "k"
-
-
-@dataclass(frozen=True)
-class Grid:
-    """Learning rates x weight decays, and the number of inner folds that judge them."""
-
-    lr: tuple[float, ...]
-    wd: tuple[float, ...]
-    judges: int
-
-    def points(self) -> list[Point]:
-        """Returns every pair."""
-        return [{"lr": lr, "wd": wd} for lr in self.lr for wd in self.wd]
-
-
-# Attentive heads have V-JEPA 2's grid. All inner folds judge the linear head, which is cheap.
-_VJEPA2 = Grid((5e-3, 3e-3, 1e-3, 3e-4, 1e-4), (0.01, 0.1, 0.4, 0.8), judges=1)
-GRIDS = {
-    LinearHead: Grid(
-        (1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4), (0.01, 0.1, 1.0, 10.0), judges=INNER_FOLDS
-    ),
-    AttentiveHead: _VJEPA2,
-    Attentive4Head: _VJEPA2,
-    # Rates from the paper's (2e-4 to 1e-3) to eight times the largest (the scale of its batch), and
-    # the weight decay of InternVideo2's probing scripts.
-    MeanQueryHead: Grid((8e-3, 3e-3, 1e-3, 3e-4, 1e-4), (0.0,), judges=1),
-}
 
 
 @dataclass(frozen=True)
@@ -120,18 +89,38 @@ class NetworkKind(HeadKind):
         self._head, self._judges, self._training = head, grid.judges, training
 
     def scores(self, data: LabelledFeatures, clips: Tensor) -> Scores:
-        fold = inner_folds(data, clips, seed=self._training.seed)
+        fold, count = inner_folds(data, clips, seed=self._training.seed), len(self.points)
         judges = range(min(self._judges, int(fold.max()) + 1))
-        samples, head = data.samples(clips), self._head_of(data)
-        moments = standard(self._head, data.features, samples)
         own = fold.repeat_interleave(len(data.views))
-        weights = torch.cat(
-            [(own != judge).float().expand(len(self.points), -1) for judge in judges]
-        )
-        lr, decay = (
-            torch.tensor([point[name] for _ in judges for point in self.points])
-            for name in ("lr", "wd")
-        )
+        weights = torch.cat([(own != judge).float().expand(count, -1) for judge in judges])
+        stack = self._trained(data, clips, weights, self.points * len(judges))
+        total = Scores(np.zeros(count), np.zeros(count), 0)
+        for judge in judges:
+            held, rows = clips[fold == judge], slice(judge * count, (judge + 1) * count)
+            predicted = probabilities(
+                stack.head,
+                {name: value[rows] for name, value in stack.parameters.items()},
+                data.features,
+                held,
+                data.views[:1],
+                standard=stack.standard,
+                device=self._training.device,
+                objective=data.objective,
+            )
+            total = total + data.objective.judged([(predicted, data.labels[held])])
+        return total
+
+    def fitted(self, data: LabelledFeatures, clips: Tensor, point: Point) -> NetworkReadout:
+        return self._trained(data, clips, torch.ones(1, len(clips) * len(data.views)), [point])
+
+    def _trained(
+        self, data: LabelledFeatures, clips: Tensor, weights: Tensor, points: Sequence[Point]
+    ) -> NetworkReadout:
+        """Returns a head for each of ``points``, trained by its row of ``weights``."""
+        head = self._head(arranged_shape(self._head, data.features), data.classes)
+        samples = data.samples(clips)
+        moments = standard(self._head, data.features, samples)
+        lr, decay = (torch.tensor([point[name] for point in points]) for name in ("lr", "wd"))
         parameters = train(
             head,
             data.features,
@@ -143,41 +132,7 @@ class NetworkKind(HeadKind):
             training=self._training,
             objective=data.objective,
         )
-        total = Scores(np.zeros(len(self.points)), np.zeros(len(self.points)), 0)
-        for judge in judges:
-            held = clips[fold == judge]
-            rows = slice(judge * len(self.points), (judge + 1) * len(self.points))
-            predicted = probabilities(
-                head,
-                {name: value[rows] for name, value in parameters.items()},
-                data.features,
-                held,
-                data.views[:1],
-                standard=moments,
-                device=self._training.device,
-                objective=data.objective,
-            )
-            total = total + data.objective.judged([(predicted, data.labels[held])])
-        return total
-
-    def fitted(self, data: LabelledFeatures, clips: Tensor, point: Point) -> NetworkReadout:
-        samples, head = data.samples(clips), self._head_of(data)
-        moments = standard(self._head, data.features, samples)
-        parameters = train(
-            head,
-            data.features,
-            samples,
-            torch.ones(1, len(samples)),
-            lr=torch.tensor([point["lr"]]),
-            decay=torch.tensor([point["wd"]]),
-            standard=moments,
-            training=self._training,
-            objective=data.objective,
-        )
         return NetworkReadout(head, parameters, moments, data.objective)
-
-    def _head_of(self, data: LabelledFeatures) -> Head:
-        return self._head(arranged_shape(self._head, data.features), data.classes)
 
 
 class NearestKind(HeadKind):
@@ -237,7 +192,7 @@ def kinds(
         if name == "knn":
             chosen.append(NearestKind(training.device))
         elif name in HEADS:
-            grid = GRIDS[HEADS[name]]
+            grid = HEADS[name].grid
             grid = replace(grid, lr=tuple(lr) or grid.lr, wd=tuple(wd) or grid.wd)
             chosen.append(NetworkKind(name, HEADS[name], grid, training))
         else:

@@ -131,60 +131,38 @@ def train(
         training: the schedule.
         objective: the objective, which defines a sample's error.
     """
-    together = _heads_at_once(head, training.device)
-    parts = [
-        _train(
-            head,
-            features,
-            samples,
-            weights[rows],
-            lr[rows],
-            decay[rows],
-            standard,
-            training,
-            objective,
-        )
-        for rows in torch.arange(len(lr)).split(together)
-    ]
-    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-
-
-def _train(
-    head: Head,
-    features: Features,
-    samples: TrainingSamples,
-    weights: Tensor,
-    lr: Tensor,
-    decay: Tensor,
-    standard: Standard,
-    training: Training,
-    objective: Objective,
-) -> dict[str, Tensor]:
-    device, s, H = training.device, len(samples), len(lr)
-    size = min(training.batch_size, s)
+    device, s, size = training.device, len(samples), min(training.batch_size, len(samples))
     per_epoch = -(-s // size)
     steps = max(training.epochs * per_epoch, training.least_steps)
-    initial = head.initial(seed=training.seed, count=H)
-    parameters = {name: value.to(device).requires_grad_() for name, value in initial.items()}
-    optimizer = StackedAdamW(parameters, lr.to(device), decay.to(device), steps=steps)
-    at_once = _samples_at_once(head, H, device)
-    order = torch.empty(0)
-    for step in range(steps):
-        epoch, number = divmod(step, per_epoch)
-        if number == 0:
-            order = epoch_order(training.seed, epoch, s)
-        batch = order[number * size : (number + 1) * size]
-        weight = weights[:, batch].to(device)
-        weight = weight / weight.sum(1, keepdim=True).clamp(min=1e-12)
-        for columns in torch.arange(len(batch)).split(at_once):
-            part = batch[columns]
-            x = features.take(samples.clips[part], samples.views[part]).to(device)
-            logits = head.logits(parameters, standard(head.arranged(x)))
-            errors = objective.errors(logits, samples.labels[part].to(device))
-            # Heads share nothing: the gradient of the sum is that of each.
-            (errors * weight[:, columns.to(device)]).sum().backward()
-        optimizer.step()
-    return {name: value.detach().cpu() for name, value in parameters.items()}
+
+    def train_some(rows: Tensor) -> dict[str, Tensor]:
+        """Returns the parameters of the heads ``rows``."""
+        initial = head.initial(seed=training.seed, count=len(rows))
+        parameters = {name: value.to(device).requires_grad_() for name, value in initial.items()}
+        rates = lr[rows].to(device), decay[rows].to(device)
+        optimizer = StackedAdamW(parameters, *rates, steps=steps)
+        at_once = _samples_at_once(head, len(rows), device)
+        order = torch.empty(0)
+        for step in range(steps):
+            epoch, number = divmod(step, per_epoch)
+            if number == 0:
+                order = epoch_order(training.seed, epoch, s)
+            batch = order[number * size : (number + 1) * size]
+            weight = weights[rows[:, None], batch].to(device)
+            weight = weight / weight.sum(1, keepdim=True).clamp(min=1e-12)
+            for columns in torch.arange(len(batch)).split(at_once):
+                part = batch[columns]
+                x = features.take(samples.clips[part], samples.views[part]).to(device)
+                logits = head.logits(parameters, standard(head.arranged(x)))
+                errors = objective.errors(logits, samples.labels[part].to(device))
+                # Heads share nothing: the gradient of the sum is that of each.
+                (errors * weight[:, columns.to(device)]).sum().backward()
+            optimizer.step()
+        return {name: value.detach().cpu() for name, value in parameters.items()}
+
+    together = _heads_at_once(head, device)
+    parts = [train_some(rows) for rows in torch.arange(len(lr)).split(together)]
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
 @torch.no_grad()

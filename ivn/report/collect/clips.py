@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -12,9 +13,12 @@ from ivn.data.config import DataConfig
 from ivn.data.reader import read_clip
 from ivn.errors import DecodeError
 from ivn.media.source import Source
+from ivn.progress import bars, output
 from ivn.report.page.content import Missing
 
 from .names import short_names
+
+Item = TypeVar("Item")
 
 Specs = Mapping[str, ClipSpec]  # consumer -> what it sees
 Views = Mapping[str, Tensor]  # consumer -> uint8 [1, T, S, S, 3]
@@ -25,47 +29,50 @@ _NAMED = 8
 
 @dataclass(frozen=True)
 class Clip:
-    """A clip: its name on the page, and its frames for each group of consumers."""
+    """A clip: its name on the page, and its frames as each run sees them."""
 
     name: str
     views: Mapping[str, Views]
 
 
 def read_some(
-    sources: Sequence[Source], groups: Mapping[str, Specs], count: int, missing: list[Missing]
+    sources: Sequence[Source], runs: Mapping[str, Specs], count: int, missing: list[Missing]
 ) -> list[Clip]:
     """Reads up to ``count`` clips, their middle frames and centre.
 
     Args:
         sources: sources to take evenly spaced ones from, and others in the place of unusable ones.
-        groups: name -> consumers that see the same frames.
+        runs: name of a run -> its consumers, which see the same frames.
         count: largest number of clips.
         missing: gets a line for each unusable source.
     """
     tried: list[Source] = []
     read: list[dict[str, Views] | str] = []
     good = 0
-    for source in spread(sources, count):
-        if good == count or len(read) - good == _NAMED:
-            break
-        tried.append(source)
-        try:
-            read.append(_read(source, groups))
-            good += 1
-        # torch lacks the memory for a side or length that a config asks for.
-        except (DecodeError, RuntimeError, MemoryError) as error:
-            read.append(str(error))
+    with bars(output(errors=True)) as shown:
+        bar = shown.add("clips", total=min(count, len(sources)))
+        for source in spread(sources, count):
+            if good == count or len(read) - good == _NAMED:
+                break
+            tried.append(source)
+            try:
+                read.append(_read(source, runs))
+                good += 1
+            # torch lacks the memory for a side or length that a config asks for.
+            except (DecodeError, RuntimeError, MemoryError) as error:
+                read.append(str(error))
+            bar.update(good)
     named = list(zip(names_of(tried), read, strict=True))
     missing += [Missing(f"clip {name}", why) for name, why in named if isinstance(why, str)]
     return [Clip(name, views) for name, views in named if not isinstance(views, str)]
 
 
-def spread(sources: Sequence[Source], count: int) -> list[Source]:
-    """Returns all sources: first ``count`` that are evenly spaced, then the others."""
-    count = min(count, len(sources))
-    first = [i * len(sources) // count for i in range(count)]
-    rest = sorted(set(range(len(sources))) - set(first))
-    return [sources[i] for i in (*first, *rest)]
+def spread(items: Sequence[Item], count: int) -> list[Item]:
+    """Returns all items: first ``count`` that are evenly spaced, then the others."""
+    count = min(count, len(items))
+    first = [i * len(items) // count for i in range(count)]
+    rest = sorted(set(range(len(items))) - set(first))
+    return [items[i] for i in (*first, *rest)]
 
 
 def names_of(sources: Sequence[Source]) -> list[str]:
@@ -82,13 +89,13 @@ def _end(source: Source) -> str:
     return f"{window}{label}"
 
 
-def _read(source: Source, groups: Mapping[str, Specs]) -> dict[str, Views]:
-    """Reads a clip once for each group that no earlier group's frames serve."""
+def _read(source: Source, runs: Mapping[str, Specs]) -> dict[str, Views]:
+    """Reads a clip once for each run that no earlier run's frames serve."""
     key = torch.zeros(1, 4, dtype=torch.int64)
     centre = DataConfig(augmentation="centre")
     read: list[tuple[Specs, Views]] = []
     views: dict[str, Views] = {}
-    for name, specs in sorted(groups.items(), key=lambda item: -len(item[1])):
+    for name, specs in sorted(runs.items(), key=lambda item: -len(item[1])):
         for earlier, seen in read:
             if specs.items() <= earlier.items() and _frames(specs) == _frames(earlier):
                 views[name] = seen

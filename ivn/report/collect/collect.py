@@ -11,11 +11,11 @@ import torch
 from ivn.config.run import Config, differences
 from ivn.data.manifest.listing import list_clips
 from ivn.media.source import Source
-from ivn.report.page.content import Content, Missing
+from ivn.report.page.content import Content, Missing, Pictures
 
 from .names import run_names
 from .opened import Opened, first_run, open_run
-from .pictures import Pictures, pictures
+from .pictures import pictures
 from .records import read_run
 
 __all__ = ["gather"]
@@ -35,42 +35,33 @@ def gather(paths: Sequence[Path], *, clips: str = "") -> Content:
     given = list_clips(Path(clips).absolute()) if clips else []
     # All of them before anything slow: one may be no run.
     read = [read_run(path) for path in paths]
-    missing = [list(run.missing) for run, _, _ in read]
     starts: dict[Path, tuple[Config, list[Missing]]] = {}
     given_paths = [path.resolve() for path in paths]
-    for (_, config, source), lacks in zip(read, missing, strict=True):
-        start = first_run(source, lacks) if config is not None else None
+    for run, config, source in read:
+        start = first_run(source, run.missing) if config is not None else None
         if start is not None and start[0] not in given_paths:
-            starts.setdefault(start[0], (start[1], lacks))
+            starts.setdefault(start[0], (start[1], run.missing))
     every = run_names([*paths, *starts])
     names = every[: len(paths)]
-    configs = {
-        name: config for name, (_, config, _) in zip(names, read, strict=True) if config is not None
-    }
+    configs: dict[str, Config] = {}
     opened: dict[Path, Opened] = {}
-    for path, name, (_, config, _), lacks in zip(paths, names, read, missing, strict=True):
+    for path, name, (run, config, _) in zip(paths, names, read, strict=True):
         if config is not None:
-            opened[path.resolve()] = open_run(path, config, name, lacks)
+            configs[name] = config
+            opened[path.resolve()] = open_run(path, config, name, run.missing)
     first: list[Opened] = []
     for (path, (config, lacks)), name in zip(starts.items(), every[len(paths) :], strict=True):
         own: list[Missing] = []
         first.append(open_run(path, config, name, own))
         lacks += [Missing(f"{one.what} of {name}, its start", one.why) for one in own]
-    rest: list[Missing] = []
+    drawn, rest = Pictures(), list[Missing]()
     sources = given or _sources([source.get("data") for _, _, source in read], rest)
-    found = Pictures()
     if sources and opened:
-        found = pictures(list(opened.values()), first, sources, rest)
+        drawn = pictures(list(opened.values()), first, sources, rest)
     return Content(
-        runs=[
-            replace(run, name=name, missing=tuple(lacks))
-            for (run, _, _), name, lacks in zip(read, names, missing, strict=True)
-        ],
+        runs=[replace(run, name=name) for (run, _, _), name in zip(read, names, strict=True)],
         between=_between(configs, names),
-        masks=found.masks,
-        reconstructions=found.reconstructions,
-        features=found.features,
-        gallery=found.gallery,
+        pictures=drawn,
         missing=rest,
         made_by=f"ivn {version('ivn')}, torch {torch.__version__}, "
         f"Python {platform.python_version()}",
@@ -85,7 +76,7 @@ def _sources(places: Sequence[object], missing: list[Missing]) -> Sequence[Sourc
             return list_clips(place)
         except (OSError, ValueError) as error:
             reasons.append(str(error))
-    why = "; ".join(reasons) or "no run tells where its clips are"
+    why = "; ".join(reasons) or "no run says where its clips are"
     missing.append(Missing("all pictures", f"{why}. Give others with --clips FOLDER|LIST"))
     return []
 

@@ -23,30 +23,30 @@ Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Eye:
+class Extractor:
     """A network that computes features of a clip.
 
     Attributes:
         label: name on the page.
-        group: name of the run whose frames of a clip it takes.
-        see: function of these frames; gives features ``[t, h, w, C]``.
+        run: name of the run whose frames of a clip it takes.
+        compute: function of these frames; gives features ``[t, h, w, C]``.
         cost: multiplications and additions for a clip, roughly.
     """
 
     label: str
-    group: str
-    see: Callable[[Views], Tensor]
+    run: str
+    compute: Callable[[Views], Tensor]
     cost: float
 
 
-def eyes(runs: Sequence[Opened], given: Sequence[str]) -> list[Eye]:
+def extractors(runs: Sequence[Opened], given: Sequence[str]) -> list[Extractor]:
     """Returns teachers, random encoders and trained encoders, each once.
 
     Args:
         runs: the runs of the page, and those that they started from.
         given: names of the runs of the page.
     """
-    found: list[Eye] = []
+    found: list[Extractor] = []
     seen: list[tuple[str, object]] = []
     for run in runs:
         for key, teacher in run.stage.teachers.items() if run.stage is not None else ():
@@ -56,40 +56,39 @@ def eyes(runs: Sequence[Opened], given: Sequence[str]) -> list[Eye]:
                 name = key.replace("_", " ")
                 alone = [one for one, _ in seen].count(key) == 1
                 found.append(_teacher(teacher, name if alone else f"{name}, {run.name}", run))
-    twins: list[object] = []
-    for run in runs:
-        sizes = run.config.model.encoder
-        if sizes not in twins and run.encoder is not None:
-            twins.append(sizes)
-            label = "random" if len(twins) == 1 else f"random, as {run.name}"
+    trained = [(run, run.encoder) for run in runs if run.encoder is not None]
+    sizes: list[object] = []
+    for run, _ in trained:
+        if run.config.model.encoder not in sizes:
+            sizes.append(run.config.model.encoder)
+            label = "random" if len(sizes) == 1 else f"random, as {run.name}"
             found.append(_encoder(run.untrained(), label, run.name))
     labels = [run.config.stage.label for run in runs]
-    for run in runs:
-        if run.encoder is not None:
-            label = run.config.stage.label
-            alone = labels.count(label) == 1 and run.name in given
-            found.append(
-                _encoder(run.encoder, label if alone else f"{label}, {run.name}", run.name)
-            )
+    for run, encoder in trained:
+        label = run.config.stage.label
+        alone = labels.count(label) == 1 and run.name in given
+        found.append(_encoder(encoder, label if alone else f"{label}, {run.name}", run.name))
     return found
 
 
-def film(eye: Eye, features: Floats) -> Film:
+def film(extractor: Extractor, features: Floats) -> Film:
     """Returns features ``[t, h, w, C]`` as colours, one pixel for each token."""
     colours = pca_colours(features.reshape(-1, features.shape[3]))
-    return Film(eye.label, colours.reshape(*features.shape[:3], 3))
+    return Film(extractor.label, colours.reshape(*features.shape[:3], 3))
 
 
-def see(eye: Eye, clip: Clip) -> Floats:
-    """Returns the eye's features of a clip, ``[t, h, w, C]``."""
-    return eye.see(clip.views[eye.group]).float().cpu().numpy()
+def extract(extractor: Extractor, clip: Clip) -> Floats:
+    """Returns the extractor's features of a clip, ``[t, h, w, C]``."""
+    return extractor.compute(clip.views[extractor.run]).float().cpu().numpy()
 
 
-def neighbours(eye: Eye, means: Sequence[Floats], queries: Sequence[int], count: int) -> Neighbours:
+def neighbours(
+    extractor: Extractor, means: Sequence[Floats], queries: Sequence[int], count: int
+) -> Neighbours:
     """Returns the clips nearest to some of them, by the cosine of centred mean features.
 
     Args:
-        eye: network of the features, for its name.
+        extractor: network of the features, for its name.
         means: mean feature of each clip, ``[C]``. Their common mean is subtracted: it is most of
             every clip's feature, and all cosines would be near one.
         queries: numbers of the clips whose neighbours are returned.
@@ -103,11 +102,11 @@ def neighbours(eye: Eye, means: Sequence[Floats], queries: Sequence[int], count:
     for query in queries:
         order = [int(i) for i in np.argsort(-cosines[query], kind="stable") if i != query]
         nearest[query] = [(i, float(cosines[query, i])) for i in order[:count]]
-    return Neighbours(eye.label, nearest)
+    return Neighbours(extractor.label, nearest)
 
 
 @torch.no_grad()
-def _see_encoder(encoder: Encoder, views: Views) -> Tensor:
+def _encoder_features(encoder: Encoder, views: Views) -> Tensor:
     where = next(encoder.parameters()).device
     video = views[STUDENT].to(where)
     side = video.shape[3] // encoder.config.patch_size
@@ -115,7 +114,7 @@ def _see_encoder(encoder: Encoder, views: Views) -> Tensor:
 
 
 @torch.no_grad()
-def _see_teacher(teacher: StageTeacher, views: Views) -> Tensor:
+def _teacher_features(teacher: StageTeacher, views: Views) -> Tensor:
     network = teacher.network
     where = next(network.network.parameters()).device
     clips = {teacher.spec.clip: views[teacher.spec.clip].to(where)}
@@ -123,19 +122,14 @@ def _see_teacher(teacher: StageTeacher, views: Views) -> Tensor:
     return found.layers[-1][0].unflatten(0, (-1, network.grid, network.grid))
 
 
-def _encoder(encoder: Encoder, label: str, group: str) -> Eye:
+def _encoder(encoder: Encoder, label: str, run: str) -> Extractor:
     frames, h, w = encoder.config.grid
     cost = 2.0 * sum(p.numel() for p in encoder.parameters()) * frames * h * w
-    return Eye(label, group, lambda views: _see_encoder(encoder, views), cost)
+    return Extractor(label, run, lambda views: _encoder_features(encoder, views), cost)
 
 
-def _teacher(teacher: StageTeacher, label: str, run: Opened) -> Eye:
+def _teacher(teacher: StageTeacher, label: str, run: Opened) -> Extractor:
     network = teacher.network
     tokens = run.config.stage.frames * network.grid**2
     cost = 2.0 * sum(p.numel() for p in network.network.parameters()) * tokens
-    return Eye(label, run.name, lambda views: _see_teacher(teacher, views), cost)
-
-
-def cost(found: Sequence[Eye]) -> float:
-    """Returns the multiplications and additions that all networks need for a clip, roughly."""
-    return sum(eye.cost for eye in found)
+    return Extractor(label, run.name, lambda views: _teacher_features(teacher, views), cost)

@@ -84,9 +84,7 @@ def first_run(source: Mapping[str, Any], missing: list[Missing]) -> tuple[Path, 
     try:
         path = Path(init).resolve()
         # A run, or one of its checkpoints.
-        places = [
-            place for place in (path, *path.parents[1:2]) if (place / folder.CONFIG).is_file()
-        ]
+        places = [place for place in (path, *path.parents[1:2]) if folder.is_run(place)]
         if places:
             return places[0], read(places[0] / folder.CONFIG)
         # What was a path is absolute; anything else is a hub id.

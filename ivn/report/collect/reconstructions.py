@@ -19,6 +19,7 @@ from ivn.model.decoder import DiffusionDecoder, PixelHead
 from ivn.model.diffusion import STEPS, cosine_schedule, predicted_target
 from ivn.model.patch import patch_grid
 from ivn.ops.random import normal
+from ivn.progress import tracked
 from ivn.report.draw.images import Pixels
 from ivn.report.draw.picture import grey_out, paste_patches
 from ivn.report.page.content import Film, Strip
@@ -80,9 +81,12 @@ def reconstructions(run: Opened, clips: Sequence[Clip]) -> list[Strip]:
     if isinstance(decoder, PixelHead):
         samples = {"prediction": decoder.sample(z, keys, limit=BRIGHTEST)}
     else:
+        lengths = affordable(decoder, z.shape[0] * z.shape[1], z.device)
         samples = {
             f"{steps} steps": decoder.sample(z, keys, steps=steps, limit=BRIGHTEST)
-            for steps in affordable(decoder, z.shape[0] * z.shape[1], z.device)
+            for steps in tracked(
+                lengths, f"reconstructions of {run.name}", len(lengths), errors=True
+            )
         }
     strips = []
     for number, frame in enumerate(frames):

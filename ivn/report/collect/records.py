@@ -2,19 +2,19 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from ivn.config.presets import PRESETS
 from ivn.config.run import Config, differences, from_toml
 from ivn.errors import ConfigError
+from ivn.evaluate.results import PROBES, RESULT
 from ivn.report.page.content import Missing, Run, RunLog, Series, finite
 from ivn.train import checkpoint, folder
 
-PROBES = "probes"
-RESULT = "result.json"
 # Bytes of a result or of a run's record: a larger file is none.
 _LARGEST = 8 * 2**20
 _LONGEST = 1e6  # seconds of a step: beyond this a log was not written by training
@@ -29,8 +29,7 @@ def read_run(path: Path) -> tuple[Run, Config | None, dict[str, Any]]:
     Raises:
         FileNotFoundError: the folder holds no run.
     """
-    if not (path / folder.CONFIG).is_file():
-        raise FileNotFoundError(f"{path} holds no run: expected {folder.CONFIG} in it")
+    folder.check_run(path)
     missing: list[Missing] = []
     text, config = _config(path, missing)
     source = _json(path / folder.SOURCE, "data and first weights", missing)
@@ -39,13 +38,16 @@ def read_run(path: Path) -> tuple[Run, Config | None, dict[str, Any]]:
     card: dict[str, Any] = {}
     if saved is not None:
         card = _json(saved / checkpoint.CARD, "the checkpoint's card", missing)
+    seconds = _step_seconds(log, config)
     preset = config.name if config is not None and config.name in PRESETS else ""
     run = Run(
         name=path.name,
         stage=config.stage.label if config is not None else "",
-        facts=_facts(path, config, source, log, saved, card),
+        facts=_facts(path, config, source, log, seconds, saved, card),
         log=log,
-        seconds_per_step=_seconds(log, config),
+        seconds_per_step=(fmean(w for w, _ in seconds), fmean(c for _, c in seconds))
+        if seconds
+        else None,
         config=text,
         preset=preset,
         changes=differences(config, PRESETS[preset]()) if config is not None and preset else (),
@@ -159,6 +161,7 @@ def _facts(
     config: Config | None,
     source: Mapping[str, Any],
     log: RunLog | None,
+    seconds: Sequence[tuple[float, float]],
     saved: Path | None,
     card: Mapping[str, Any],
 ) -> list[tuple[str, str]]:
@@ -170,8 +173,9 @@ def _facts(
         facts.append(("steps", f"{log.last_step}{total}"))
         if log.skipped:
             facts.append(("skipped steps", f"{log.skipped}, not finite"))
-    if (seconds := _whole_time(log, config)) is not None:
-        facts.append(("time in steps", str(timedelta(seconds=round(seconds)))))
+    if seconds:
+        whole = round(sum(map(sum, seconds)))
+        facts.append(("time in steps", str(timedelta(seconds=whole))))
     facts += [
         (name, str(source[key]))
         for name, key in (("data", "data"), ("clips", "clips"), ("starts from", "init"))
@@ -179,9 +183,7 @@ def _facts(
     ]
     if saved is not None:
         facts.append(("checkpoint", saved.name))
-    for name, value in _recorded(card):
-        facts.append((name, value))
-    return facts
+    return [*facts, *_recorded(card)]
 
 
 def _recorded(card: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -189,38 +191,26 @@ def _recorded(card: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if card.get("ivn"):
         yield "ivn", str(card["ivn"])
     if card.get("git_commit"):
-        yield "commit", str(card["git_commit"])[:12]
-    for group, form in (("machine", "{1}"), ("versions", "{0} {1}")):
-        table = card.get(group)
+        yield "commit", str(card["git_commit"])
+    for key, form in (("machine", "{1}"), ("versions", "{0} {1}")):
+        table = card.get(key)
         if isinstance(table, dict) and table:
-            yield group, "; ".join(form.format(*item) for item in table.items())
+            yield key, "; ".join(form.format(*item) for item in table.items())
 
 
-def _seconds(log: RunLog | None, config: Config | None) -> tuple[float, float] | None:
-    """Returns the mean seconds that a step waits for data, and that it computes."""
-    waits, works = _step_seconds(log, config)
-    return (sum(waits) / len(waits), sum(works) / len(works)) if waits else None
-
-
-def _whole_time(log: RunLog | None, config: Config | None) -> float | None:
-    waits, works = _step_seconds(log, config)
-    return sum(waits) + sum(works) if waits else None
-
-
-def _step_seconds(log: RunLog | None, config: Config | None) -> tuple[list[float], list[float]]:
+def _step_seconds(log: RunLog | None, config: Config | None) -> list[tuple[float, float]]:
+    """Returns the seconds that each step waits for data, and that it computes."""
     if log is None or config is None:
-        return [], []
+        return []
     speed, share = log.series.get("clips_per_s"), log.series.get("wait_share")
     if speed is None or share is None or speed.steps != share.steps:
-        return [], []
-    pairs = zip(speed.values, share.values, strict=True)
+        return []
     size = config.optim.batch_size
-    steps = [
-        (size / clips, wait)
-        for clips, wait in pairs
+    return [
+        (size / clips * wait, size / clips * (1 - wait))
+        for clips, wait in zip(speed.values, share.values, strict=True)
         if clips > 0 and 0 <= wait <= 1 and size / clips < _LONGEST
     ]
-    return [s * wait for s, wait in steps], [s * (1 - wait) for s, wait in steps]
 
 
 def _words(error: Exception) -> str:

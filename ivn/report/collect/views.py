@@ -32,7 +32,7 @@ class Mask(NamedTuple):
     visible: NDArray[np.int64]
 
 
-class Look(NamedTuple):
+class MaskedClip(NamedTuple):
     """A clip as a run sees it: masks, and the teacher's attention ``[T, rows, columns]``."""
 
     frames: Pixels
@@ -41,7 +41,7 @@ class Look(NamedTuple):
 
 
 @torch.no_grad()
-def look(run: Opened, clip: Clip, number: int) -> Look:
+def masked_clip(run: Opened, clip: Clip, number: int) -> MaskedClip:
     """Returns the masks by the run's own rule and seed for a clip, as the ``number``-th source."""
     stage, batch = run.stage, batch_of(run, clip, number)
     assert stage is not None
@@ -51,8 +51,8 @@ def look(run: Opened, clip: Clip, number: int) -> Look:
     masks = drawn_masks(stage.masking, stage.encoder, batch, heat)
     frames = video[0].cpu().numpy()
     if not heat.numel() or heat.shape[2] != grid[1] * grid[2]:
-        return Look(frames, masks, None)
-    return Look(frames, masks, heat[0].unflatten(1, grid[1:]).float().cpu().numpy())
+        return MaskedClip(frames, masks, None)
+    return MaskedClip(frames, masks, heat[0].unflatten(1, grid[1:]).float().cpu().numpy())
 
 
 def drawn_masks(masking: Masking, encoder: Encoder, batch: Batch, attention: Tensor) -> list[Mask]:
@@ -66,7 +66,7 @@ def drawn_masks(masking: Masking, encoder: Encoder, batch: Batch, attention: Ten
     ]
 
 
-def mask_films(found: Look, *, patch_size: int, suffix: str) -> list[Film]:
+def mask_films(found: MaskedClip, *, patch_size: int, suffix: str) -> list[Film]:
     """Returns a film for each mask of a clip."""
     films = []
     for mask in found.masks:

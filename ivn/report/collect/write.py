@@ -22,12 +22,11 @@ def report(options: Report) -> int:
     Raises:
         FileNotFoundError: a folder holds no run.
         FileExistsError: the page would replace something else.
-        OSError, DataError: Something else is wrong, told in a line.
+        OSError, DataError: The page cannot be written, or the clips of ``--clips`` cannot be read.
     """
     paths = list(dict.fromkeys(map(Path, options.runs)))
     for path in paths:
-        if not (path / folder.CONFIG).is_file():
-            raise FileNotFoundError(f"{path} holds no run: expected {folder.CONFIG} in it")
+        folder.check_run(path)
     place = Path(options.out) if options.out else paths[0] / NAME
     check_place(place, named=bool(options.out))
     content = gather(paths, clips=options.clips)

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -14,15 +14,15 @@ from ivn.data.sampling.plan import Plan
 from ivn.durable import check_absent, write_text
 from ivn.errors import DataError, RequestError
 from ivn.media.source import Source
-from ivn.report.contact.masks import Looking, looking
+from ivn.report.contact.masks import MaskNetworks, mask_networks
 from ivn.report.contact.options import View
 from ivn.report.contact.samples import Sample, first_samples
 from ivn.report.contact.sheet import Cell, contact_sheet
 from ivn.report.draw.picture import grey_out
 from ivn.train.folder import CONFIG
 
-_LABELS = 3  # of a clip that are told
-_NAMED = 5  # unusable files that the sheet itself names
+_LABELS = 3  # labels of a clip, at most
+_NAMED = 5  # unusable files that the sheet itself names, at most
 
 
 def view(options: View) -> int:
@@ -37,39 +37,34 @@ def view(options: View) -> int:
     config = seeded(override(base, *options.settings), options.seed)
     _check(place, clips)
     sources = list_clips(data)
-    notes = []
     try:
-        look = looking(config, run)
+        networks = mask_networks(config, run)
         plan, few = _plan(config, sources)
-        samples, replaced = first_samples(plan, look.specs, clips)
+        samples, replaced = first_samples(plan, networks.specs, clips)
     except ValueError as error:
         raise DataError(str(error)) from error
-    if few:
-        notes.append(few)
-    if look.missing:
-        notes.append(f"no masks: {look.missing}")
-    broken = {one.path: one.reason for one in replaced}
-    for path, reason in broken.items():
+    lacks = [few] if few else []
+    if networks.missing:
+        lacks.append(f"no masks: {networks.missing}")
+    notes = [*lacks]
+    unusable = {one.path: one.reason for one in replaced}
+    count = f"{len(unusable)} unusable file{'' if len(unusable) == 1 else 's'} replaced"
+    for path, reason in unusable.items():
         print(f"replaced: {reason if reason.startswith(path) else f'{path}: {reason}'}")
-    if broken:
-        some = ", ".join(os.path.basename(path) for path in list(broken)[:_NAMED])
-        more = ", ..." if len(broken) > _NAMED else ""
-        notes.append(f"{_broken(broken)} replaced, as in training: {some}{more}")
-    cells = [_cell(sample, look) for sample in samples]
+    if unusable:
+        some = ", ".join(os.path.basename(path) for path in list(unusable)[:_NAMED])
+        more = ", ..." if len(unusable) > _NAMED else ""
+        notes.append(f"{count}, as in training: {some}{more}")
+    cells = [_cell(sample, networks) for sample in samples]
     made_by = f"ivn {version('ivn')}"
     title = _title(config, sources, data)
     sheet = contact_sheet(cells, title=title, notes=notes, made_by=made_by)
     write_text(place, sheet)
-    for note in (few, look.missing and f"no masks: {look.missing}"):
-        if note:
-            print(note, file=sys.stderr)
-    print(f"{len(cells)} clips, {_broken(broken)} replaced")
+    for line in lacks:
+        print(line, file=sys.stderr)
+    print(f"{len(cells)} clips, {count}")
     print(place.as_posix())
     return 0
-
-
-def _broken(files: Mapping[str, str]) -> str:
-    return f"{len(files)} broken file{'' if len(files) == 1 else 's'}"
 
 
 def _check(place: Path, clips: int) -> None:
@@ -102,13 +97,13 @@ def _title(config: Config, sources: Sequence[Source], data: str) -> str:
     return f"{name}{Path(data).name}, {len(sources)} clips; {what}, seed {config.data.seed}"
 
 
-def _cell(sample: Sample, look: Looking) -> Cell:
+def _cell(sample: Sample, networks: MaskNetworks) -> Cell:
     source, crop = sample.source, sample.crop
     frames = sample.batch.clips["student"][0].numpy()
-    patch = look.config.model.encoder.patch_size
+    patch = networks.config.model.encoder.patch_size
     films = {"frames": frames}
     shares = []
-    for mask in look.masks(sample.batch):
+    for mask in networks.masks(sample.batch):
         films[mask.label] = grey_out(frames, mask.visible, patch_size=patch)
         shares.append(f"{len(mask.visible) * patch**2 / frames[..., 0].size:.0%}")
     h, w = sample.whole.shape[:2]

@@ -12,7 +12,8 @@ _SECONDS = 3.0
 def hub_or_cache() -> Iterator[str]:
     """Networks come from the hub, or from earlier downloads alone where it does not answer at once.
 
-    Its library would try each file again for half a minute. Gives "", or why the hub is left out.
+    Its library would try each file again for half a minute. Yields "", or the reason why the hub is
+    not asked.
     """
     try:
         from huggingface_hub import constants

@@ -19,7 +19,7 @@ from ivn.stages.teachers import TEACHER, StageTeacher
 
 
 @dataclass(frozen=True)
-class Looking:
+class MaskNetworks:
     """The networks that a stage's masks follow.
 
     Attributes:
@@ -55,7 +55,7 @@ class Looking:
         return drawn_masks(masking, self.encoder, batch, attention)
 
 
-def looking(config: Config, run: Path | None) -> Looking:
+def mask_networks(config: Config, run: Path | None) -> MaskNetworks:
     """Returns the networks for the masks of a config, or of a run at its newest checkpoint."""
     masking = config.stage.masking(config.optim.batch_size)
     teacher, missing = None, ""
@@ -77,4 +77,4 @@ def looking(config: Config, run: Path | None) -> Looking:
         encoder = build_encoder(config.model.encoder, seed=config.data.seed)
         if run is not None:
             encoder = load_encoder(run)
-    return Looking(config, encoder, teacher, missing)
+    return MaskNetworks(config, encoder, teacher, missing)

@@ -103,9 +103,6 @@ def _resized(
 
 def _uri(image: Image.Image, kind: str) -> str:
     file = io.BytesIO()
-    if kind == "WEBP":
-        image.save(file, kind, quality=_QUALITY, method=4)
-    else:
-        image.save(file, kind, optimize=True)
+    image.save(file, kind, quality=_QUALITY, method=4, optimize=True)  # each kind takes its own
     code = base64.b64encode(file.getvalue()).decode("ascii")
     return f"data:image/{kind.lower()};base64,{code}"

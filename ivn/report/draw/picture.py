@@ -55,7 +55,6 @@ def demo_picture(
     patch_size: int = 14,
     num_frames: int = SHOWN_FRAMES,
     side: int = 112,
-    clips_across: int = 3,
 ) -> Image.Image:
     """Returns a picture of clips side by side: frames, visible patches, reconstruction, features.
 
@@ -65,7 +64,6 @@ def demo_picture(
         patch_size: side p of a patch, in pixels.
         num_frames: number of frames of each clip, evenly spaced.
         side: height of a frame in the picture, in pixels.
-        clips_across: number of clips side by side; the others follow below.
     """
     names = list(clips[0].features) if clips else []
     if not clips or any(list(clip.features) != names for clip in clips):
@@ -74,25 +72,33 @@ def demo_picture(
             "clip and the same names for all"
         )
     labels = ["frames", "visible", "reconstruction", *names]
-    bands = [
-        _band(clips[start : start + clips_across], labels, patch_size, num_frames, side)
-        for start in range(0, len(clips), clips_across)
-    ]
-    lines = [(title, _INK, _font(22)), (subtitle, _FAINT, _font(14))]
-    head = 40 + 22 * bool(subtitle)
-    widths = [band.width for band in bands] + [
-        round(font.getlength(text)) for text, _, font in lines
-    ]
-    heights = [band.height + _CLIP_GAP for band in bands]
-    size = (max(widths) + 2 * _MARGIN, head + sum(heights) - _CLIP_GAP + 2 * _MARGIN)
-    picture = Image.new("RGB", size, _PAPER)
+    lines = [(_MARGIN - 4, title, _INK, _font(22)), (_MARGIN + 28, subtitle, _FAINT, _font(14))]
+    font, small = _font(15), _font(12)
+    left = _MARGIN + round(max(map(font.getlength, labels))) + _CLIP_GAP
+    top, step = _MARGIN + 62 + 44, side + _GAP
+    shown = [shown_frames(len(clip.frames), num_frames) for clip in clips]
+    sizes = [(round(side * clip.frames.shape[2] / clip.frames.shape[1]), side) for clip in clips]
+    widths = [len(t) * (w + _GAP) - _GAP for t, (w, _) in zip(shown, sizes, strict=True)]
+    right = left + sum(widths) + _CLIP_GAP * (len(clips) - 1)
+    right = max([right, *(_MARGIN + round(face.getlength(text)) for _, text, _, face in lines)])
+    bottom = top + len(labels) * step - _GAP
+    picture = Image.new("RGB", (right + _MARGIN, bottom + _MARGIN), _PAPER)
     draw = ImageDraw.Draw(picture)
-    for y, (text, colour, font) in zip((_MARGIN - 4, _MARGIN + 28), lines, strict=True):
-        draw.text((_MARGIN, y), text, fill=colour, font=font)
-    top = _MARGIN + head
-    for band in bands:
-        picture.paste(band, (_MARGIN, top))
-        top += band.height + _CLIP_GAP
+    for y, text, colour, face in lines:
+        draw.text((_MARGIN, y), text, fill=colour, font=face)
+    for number, label in enumerate(labels):
+        place = (_MARGIN, top + number * step + side // 2)
+        draw.text(place, label, fill=_INK, font=font, anchor="lm")
+    for clip, frames, size, width in zip(clips, shown, sizes, widths, strict=True):
+        draw.text((left, top - 44), _shortened(clip.title, font, width), fill=_INK, font=font)
+        rows = clip_rows(clip, patch_size=patch_size)
+        for column, t in enumerate(frames):
+            x = left + column * (size[0] + _GAP)
+            number_line = f"frame {t}" if small.getlength(f"frame {t}") <= size[0] else str(t)
+            draw.text((x, top - 22), number_line, fill=_FAINT, font=small)
+            for number, row in enumerate(rows):
+                picture.paste(_tile(row[t], size), (x, top + number * step))
+        left += width + _CLIP_GAP
     return picture
 
 
@@ -206,41 +212,6 @@ def _to_patches(frames: Pixels, p: int) -> Pixels:
 def _to_frames(patches: Pixels, shape: tuple[int, ...], p: int) -> Pixels:
     T, H, W = shape[:3]
     return patches.reshape(T, H // p, W // p, p, p, 3).swapaxes(2, 3).reshape(shape)
-
-
-def _band(
-    clips: Sequence[ClipView], labels: list[str], patch_size: int, num_frames: int, side: int
-) -> Image.Image:
-    """Draws clips side by side, with row labels at the left, titles and frame numbers above."""
-    strips = []
-    for clip in clips:
-        T, H, W = clip.frames.shape[:3]
-        shown = shown_frames(T, num_frames)
-        size = (round(side * W / H), side)
-        rows = [
-            [_tile(row[t], size) for t in shown] for row in clip_rows(clip, patch_size=patch_size)
-        ]
-        strips.append((clip.title, shown, size[0], rows))
-    font, small = _font(15), _font(12)
-    head, step = 44, side + _GAP
-    left = round(max(font.getlength(label) for label in labels)) + _CLIP_GAP
-    widths = [len(shown) * (w + _GAP) - _GAP for _, shown, w, _ in strips]
-    total = left + sum(widths) + _CLIP_GAP * (len(strips) - 1)
-    band = Image.new("RGB", (total, head + len(labels) * step - _GAP), _PAPER)
-    draw = ImageDraw.Draw(band)
-    for number, label in enumerate(labels):
-        middle = head + number * step + side // 2
-        draw.text((0, middle), label, fill=_INK, font=font, anchor="lm")
-    for (name, shown, w, rows), width in zip(strips, widths, strict=True):
-        draw.text((left, 0), _shortened(name, font, width), fill=_INK, font=font)
-        for column, t in enumerate(shown):
-            x = left + column * (w + _GAP)
-            number_line = f"frame {t}" if small.getlength(f"frame {t}") <= w else str(t)
-            draw.text((x, 22), number_line, fill=_FAINT, font=small)
-            for number, tiles in enumerate(rows):
-                band.paste(tiles[column], (x, head + number * step))
-        left += width + _CLIP_GAP
-    return band
 
 
 def _font(size: int) -> ImageFont.FreeTypeFont:

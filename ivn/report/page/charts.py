@@ -41,7 +41,7 @@ def chart(title: str, lines: Sequence[Line], *, noisy: bool = True) -> Html:
     """
     steps = [step for line in lines for step in line.series.steps]
     values = [value for line in lines for value in line.series.values]
-    across = _linear(min(steps), max(steps), _LEFT, WIDTH - _RIGHT, ticks=4)
+    across = _linear(min(steps), max(steps), _LEFT, WIDTH - _RIGHT, ticks=4, least=1)
     scales = {"lin": _linear(min(values), max(values), HEIGHT - _BOTTOM, _TOP, ticks=4)}
     if min(values) > 0 and max(values) > 2 * min(values):
         scales["log"] = _logarithmic(min(values), max(values))
@@ -100,14 +100,9 @@ def _path(points: list[tuple[float, float]], across: _Scale, up: _Scale, name: s
 
 
 def _axis(across: _Scale) -> list[Html]:
-    return [
-        tag(
-            "text",
-            {"x": _short(across.place(step)), "y": HEIGHT - 7, "text-anchor": "middle"},
-            _number(step),
-        )
-        for step in across.ticks
-    ]
+    at = {"y": HEIGHT - 7, "text-anchor": "middle"}
+    places = [(step, _short(across.place(step))) for step in across.ticks]
+    return [tag("text", {"x": x, **at}, _number(step)) for step, x in places]
 
 
 def _thinned(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -134,12 +129,15 @@ def _stretches(points: list[tuple[float, float]], count: int) -> list[list[tuple
     return [points[a:b] for a, b in itertools.pairwise(edges) if b > a]
 
 
-def _linear(low: float, high: float, start: float, end: float, *, ticks: int) -> _Scale:
+def _linear(
+    low: float, high: float, start: float, end: float, *, ticks: int, least: float = 0
+) -> _Scale:
+    """Returns a scale with about ``ticks`` marks at round numbers, ``least`` or more apart."""
     size = max(abs(low), abs(high))
     if high - low <= max(size * 1e-12, _LEAST):
         pad = size * 0.1 if size > 1e3 * _LEAST else 1.0
         low, high = (low - pad, high + pad) if start > end else (low, high + 1)
-    size = (high - low) / ticks
+    size = max((high - low) / ticks, least)
     power = 10.0 ** math.floor(math.log10(size))
     step = next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= size * 0.999)
     if start > end:  # values: whole steps around them
@@ -172,16 +170,9 @@ def _data(lines: Sequence[Line], low: float, high: float) -> str:
     """Returns the values for the page's script, as JSON."""
     content = []
     for line in lines:
-        points = list(zip(line.series.steps, line.series.values, strict=True))
-        every = max(1, math.ceil(len(points) / _POINTS))
-        kept = points[::every]
-        content.append(
-            {
-                "n": line.name,
-                "x": [x for x, _ in kept],
-                "y": [float(f"{y:.4g}") for _, y in kept],
-            }
-        )
+        every = max(1, math.ceil(len(line.series.steps) / _POINTS))
+        values = [float(f"{y:.4g}") for y in line.series.values[::every]]
+        content.append({"n": line.name, "x": line.series.steps[::every], "y": values})
     span = {"x0": low, "x1": high if high > low else low + 1}
     place = {"l": _LEFT, "r": WIDTH - _RIGHT, "w": WIDTH}
     return json.dumps({**span, **place, "s": content}, separators=(",", ":"))

@@ -6,6 +6,7 @@ tokens, with one pixel per token.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import fmean
 from typing import Any
 
 from ivn.report.draw.images import Pixels
@@ -62,10 +63,8 @@ class RunLog:
         for name, series in self.series.items():
             if name == "loss" or name.startswith("terms."):
                 tenth = max(1, len(series.values) // 10)
-                first, last = (
-                    sum(part) / tenth for part in (series.values[:tenth], series.values[-tenth:])
-                )
-                means[name.removeprefix("terms.")] = (first, last)
+                ends = series.values[:tenth], series.values[-tenth:]
+                means[name.removeprefix("terms.")] = (fmean(ends[0]), fmean(ends[1]))
         return means
 
 
@@ -95,7 +94,7 @@ class Run:
     preset: str = ""
     changes: Sequence[tuple[str, str, str]] = ()
     probes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    missing: Sequence[Missing] = ()
+    missing: list[Missing] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -138,23 +137,29 @@ class Gallery:
 
 
 @dataclass(frozen=True)
+class Pictures:
+    """Drawings of clips: one strip per clip and run, and clips and their neighbours."""
+
+    masks: Sequence[Strip] = ()
+    reconstructions: Sequence[Strip] = ()
+    features: Sequence[Strip] = ()
+    gallery: Gallery | None = None
+
+
+@dataclass(frozen=True)
 class Content:
     """The whole content of a page.
 
     Attributes:
         runs: runs of the page, at least one.
         between: key, and its value in each run, of settings that differ between runs.
-        masks, reconstructions, features: one strip per clip and run.
-        gallery: clips and their neighbours.
+        pictures: everything that is drawn of clips.
         missing: parts of the page without data, of no single run.
         made_by: names and versions of the program and its packages.
     """
 
     runs: Sequence[Run]
     between: Sequence[tuple[str, Sequence[str]]] = ()
-    masks: Sequence[Strip] = ()
-    reconstructions: Sequence[Strip] = ()
-    features: Sequence[Strip] = ()
-    gallery: Gallery | None = None
+    pictures: Pictures = Pictures()
     missing: Sequence[Missing] = ()
     made_by: str = ""

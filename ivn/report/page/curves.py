@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from .charts import Line, bar, chart
 from .content import Run
+from .elements import colour_key, details, faint, lead, table
 from .html import Html, join, tag
 
 _TITLES = {
@@ -32,7 +33,7 @@ def curves(runs: Sequence[Run]) -> Html:
     names = [name for run in runs if run.log is not None for name in run.log.series]
     left = list(dict.fromkeys(names))
     if not left:
-        return tag("p", {"class": "empty"}, "No run here has logged a step.")
+        return faint("No run here has logged a step.")
     parts = [_legend(runs)]
     for title, beginnings in _GROUPS:
         taken = [name for name in left if name.startswith(beginnings)]
@@ -40,9 +41,7 @@ def curves(runs: Sequence[Run]) -> Html:
         if taken:
             parts += [tag("h3", {"class": "group"}, title), _charts(runs, taken)]
     if left:
-        inside = _charts(runs, left)
-        summary = tag("summary", {}, "Gradient and update norms of each part")
-        parts.append(tag("details", {}, summary, inside))
+        parts.append(details("Gradient and update norms of each part", _charts(runs, left)))
     return join(parts)
 
 
@@ -50,7 +49,7 @@ def timing(runs: Sequence[Run]) -> Html:
     """Returns the mean time of a step: waiting for data, and work."""
     timed = [(number, run) for number, run in enumerate(runs) if run.seconds_per_step is not None]
     if not timed:
-        return tag("p", {"class": "empty"}, "No log here tells how long its steps took.")
+        return faint("No log here says how long its steps took.")
     rows = []
     for number, run in timed:
         assert run.seconds_per_step is not None and run.log is not None
@@ -58,46 +57,19 @@ def timing(runs: Sequence[Run]) -> Html:
         whole = wait + work or 1.0
         speeds = sorted(run.log.series["clips_per_s"].values)
         said = f"{wait / whole:.0%} waiting for data, {work / whole:.0%} everything else"
-        rows.append(
-            tag(
-                "tr",
-                {},
-                tag("td", {}, tag("span", {"class": f"key c{number % 8}"}, ""), f" {run.name}"),
-                _number(_seconds(whole)),
-                _number(_seconds(wait)),
-                _number(_seconds(work)),
-                _number(f"{speeds[len(speeds) // 2]:.3g}"),
-                tag("td", {}, bar((("wait", wait / whole), ("work", work / whole)), said)),
-            )
-        )
+        shares = bar((("wait", wait / whole), ("work", work / whole)), said)
+        times = [*map(_seconds, (whole, wait, work)), f"{speeds[len(speeds) // 2]:.3g}"]
+        rows.append([join([colour_key(number), f" {run.name}"]), *times, shares])
     heads = ["run", "a step", "waits for data", "works", "clips/s, median", ""]
-    head = tag(
-        "tr",
-        {},
-        *(
-            tag("th", {"class": "number" if 0 < i < 5 else None}, name)
-            for i, name in enumerate(heads)
-        ),
-    )
-    table = tag("table", {"class": "wide"}, tag("thead", {}, head), tag("tbody", {}, *rows))
     note = (
         "Means over all steps, between one fetch of metrics and the next. Working is the teacher, "
-        "the student, its gradients and the optimiser together: a log does not part them."
+        "the student, its gradients and the optimiser together: a log does not separate them."
     )
-    return join([tag("p", {"class": "lead"}, note), scrolling(table, "timing")])
-
-
-def scrolling(inside: Html, name: str) -> Html:
-    """Returns wide content in a box that scrolls, with the keyboard too."""
-    box = {"class": "scroll", "tabindex": "0", "role": "region", "aria-label": name}
-    return tag("div", box, inside)
+    return join([lead(note), table("timing", heads, rows, numbers=range(1, 5))])
 
 
 def _legend(runs: Sequence[Run]) -> Html:
-    keys = [
-        tag("span", {}, tag("span", {"class": f"key c{number % 8}"}, ""), run.name)
-        for number, run in enumerate(runs)
-    ]
+    keys = [tag("span", {}, colour_key(number), run.name) for number, run in enumerate(runs)]
     choices = []
     for value, label in (("lin", "linear"), ("log", "logarithmic")):
         checked = "" if value == "lin" else None
@@ -135,7 +107,3 @@ def _title(name: str) -> str:
 
 def _seconds(value: float) -> str:
     return f"{1000 * value:.0f} ms" if value < 1 else f"{value:.2f} s"
-
-
-def _number(value: str) -> Html:
-    return tag("td", {"class": "number"}, value)

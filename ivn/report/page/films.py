@@ -34,10 +34,7 @@ def _film(title: str, film: Film) -> Html:
         "width": frames * w,
         "height": h,
     }
-    box = {
-        "class": "box",
-        "style": f"--n:{frames}",
-    }
+    box = {"class": "box", "style": f"--n:{frames}"}
     return tag(
         "figure",
         {"class": "film", "data-frames": frames if frames > 1 else None},

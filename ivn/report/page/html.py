@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Mapping
 from html import escape
 
+from ivn.errors import as_text
+
 _EMPTY = frozenset({"br", "circle", "img", "input", "line", "meta", "path", "rect"})
 
 
@@ -38,4 +40,4 @@ def join(parts: Iterable[str]) -> Html:
 
 def _shown(value: str) -> str:
     """Returns text that UTF-8 can encode: names of files may have any bytes."""
-    return value.encode("utf-8", "backslashreplace").decode("utf-8").replace("\0", "\ufffd")
+    return as_text(value).replace("\0", "\ufffd")

@@ -2,22 +2,38 @@
 
 import base64
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from . import curves, films, probes
-from .content import Content, Missing, Run
+from .content import Content, Missing, Run, Strip
+from .elements import colour_key, count, details, faint, lead, table
 from .html import Html, join, tag
 
 _HERE = Path(__file__).parent
 GENERATOR = "ivn report"
 _FEW = 14  # rows of a table that is open from the start
+_MASKS = (
+    "The clip, what each run's own mask rule leaves of it, and where the image teacher looks "
+    "(from the least of the clip, dark, to the most, bright)."
+)
+_DRAWN = (
+    "One frame, its masked patches drawn by the decoder: from pure noise in few and in many "
+    "sampling steps, and in a single step out of a little, more and much noise (of 1000 steps). "
+    "Decibels are those of the drawn patches against the original; visible patches are the "
+    "original's."
+)
+_FEATURES = (
+    "The three main components of each clip's features as red, green and blue, one square a "
+    "token, moving with the clip. Colours are chosen clip by clip and encoder by encoder: "
+    "compare what belongs together, not the hues."
+)
 
 
 def render(content: Content) -> str:
     """Returns the whole page of some runs as HTML."""
     names = ", ".join(run.name for run in content.runs)
-    sections = [section for section in _sections(content) if section is not None]
+    sections = list(_sections(content))
     return document(
         f"ivn report: {names}",
         header("ivn report", names),
@@ -71,20 +87,32 @@ def _policy(script: str) -> str:
     )
 
 
-def _sections(content: Content) -> list[tuple[str, str, Html] | None]:
-    """Returns anchor, title and content of each section; None where there is nothing to show."""
-    pictures = bool(content.masks or content.features or content.reconstructions)
-    return [
-        ("runs", "Runs", _runs(content)),
-        ("curves", "Curves", curves.curves(content.runs)),
-        ("time", "Time", curves.timing(content.runs)),
-        ("masks", "Masks and attention", _masks(content)) if pictures else None,
-        ("reconstruction", "Reconstruction", _reconstruction(content)) if pictures else None,
-        ("features", "Features over time", _features(content)) if pictures else None,
-        ("neighbours", "Nearest neighbours", _neighbours(content)) if content.gallery else None,
-        ("probes", "Probes", _probes(content.runs)),
-        ("config", "Config", _config(content)),
-    ]
+def _sections(content: Content) -> Iterator[tuple[str, str, Html]]:
+    """Yields anchor, title and content of each section that has something to show."""
+    yield "runs", "Runs", _runs(content)
+    yield "curves", "Curves", curves.curves(content.runs)
+    yield "time", "Time", curves.timing(content.runs)
+    drawn = content.pictures
+    if drawn.masks or drawn.features or drawn.reconstructions:
+        none = "No mask could be drawn, see above."
+        yield "masks", "Masks and attention", _strips(_MASKS, drawn.masks, none)
+        none = "No run here has a trained decoder of pixels."
+        yield "reconstruction", "Reconstruction", _strips(_DRAWN, drawn.reconstructions, none)
+        none = "No features, see above."
+        yield "features", "Features over time", _strips(_FEATURES, drawn.features, none)
+    if drawn.gallery is not None:
+        said = (
+            f"Among {len(drawn.gallery.names)} clips, those nearest to each by the cosine of their "
+            "mean features (less the mean of all clips)."
+        )
+        near = join([lead(said), films.gallery(drawn.gallery)])
+        yield "neighbours", "Nearest neighbours", near
+    yield "evaluation", "Evaluation", _evaluation(content.runs)
+    yield "config", "Config", _config(content)
+
+
+def _strips(said: str, found: Sequence[Strip], none: str) -> Html:
+    return join([lead(said), films.strips(found)]) if found else faint(none)
 
 
 def _section(anchor: str, title: str, inside: Html) -> Html:
@@ -126,9 +154,9 @@ def _run(number: int, run: Run) -> Html:
     head = tag(
         "h3",
         {},
-        tag("span", {"class": f"key c{number % 8}"}, ""),
+        colour_key(number),
         tag("span", {}, run.name),
-        tag("span", {"class": "badge"}, run.stage or "config unreadable"),
+        tag("span", {"class": "badge"}, run.stage or "config not readable"),
     )
     means = run.log.losses() if run.log else {}
     losses = [(name, f"{first:.3g} \u2192 {last:.3g}") for name, (first, last) in means.items()]
@@ -148,16 +176,16 @@ def _notes(run: Run) -> Html:
     parts = []
     if run.log.warnings:
         items = [tag("li", {}, f"step {step}: {said}") for step, said in run.log.warnings[:20]]
-        title = tag("summary", {}, f"{len(run.log.warnings)} warnings")
-        parts.append(tag("details", {"open": ""}, title, tag("ul", {}, *items)))
+        title = count(len(run.log.warnings), "warning")
+        parts.append(details(title, tag("ul", {}, *items), opened=True))
     if run.log.replaced:
         files = list(run.log.replaced.items())
         items = [
-            tag("li", {}, f"{path}: {reason} ({times} times)")
+            tag("li", {}, f"{path}: {reason} ({count(times, 'time')})")
             for (path, reason), times in files[:50]
         ]
-        title = tag("summary", {}, f"{len(files)} broken files were replaced")
-        parts.append(tag("details", {}, title, tag("ul", {}, *items)))
+        title = f"{count(len(files), 'unusable file')} replaced"
+        parts.append(details(title, tag("ul", {}, *items)))
     return join(parts)
 
 
@@ -167,58 +195,14 @@ def _missing(missing: Sequence[Missing]) -> Html:
     return tag("div", {"class": "missing"}, title, tag("ul", {}, *items))
 
 
-def _masks(content: Content) -> Html:
-    said = (
-        "The clip, what each run's own mask rule leaves of it, and where the image teacher looks "
-        "(from the least of the clip, dark, to the most, bright)."
-    )
-    return _pictures(said, films.strips(content.masks), "No mask could be drawn, see above.")
-
-
-def _reconstruction(content: Content) -> Html:
-    said = (
-        "One frame, its masked patches drawn by the decoder: from pure noise in few and in many "
-        "sampling steps, and in a single step out of a little, more and much noise (of 1000 "
-        "steps). Decibels are those of the drawn patches against the original; visible patches are "
-        "the original's."
-    )
-    none = "No run here has a trained decoder of pixels."
-    return _pictures(said, films.strips(content.reconstructions), none)
-
-
-def _features(content: Content) -> Html:
-    said = (
-        "The three main components of each clip's features as red, green and blue, one square a "
-        "token, moving with the clip. Colours are chosen clip by clip and encoder by encoder: "
-        "compare what belongs together, not the hues."
-    )
-    return _pictures(said, films.strips(content.features), "No features, see above.")
-
-
-def _neighbours(content: Content) -> Html:
-    assert content.gallery is not None
-    said = (
-        f"Among {len(content.gallery.names)} clips, those nearest to each by the cosine of their "
-        "mean features (less the mean of all clips)."
-    )
-    return _pictures(said, films.gallery(content.gallery), "")
-
-
-def _pictures(said: str, inside: Html, none: str) -> Html:
-    if not inside:
-        return tag("p", {"class": "empty"}, none)
-    return join([tag("p", {"class": "lead"}, said), inside])
-
-
-def _probes(runs: Sequence[Run]) -> Html:
+def _evaluation(runs: Sequence[Run]) -> Html:
     found = [
         probes.probe(run.name, name, result) for run in runs for name, result in run.probes.items()
     ]
     without = [run.name for run in runs if not run.probes]
     if without:
-        has = f"{', '.join(without)} {'has' if len(without) == 1 else 'have'}"
-        said = f"{has} no probe yet: ivn evaluate TASK --encoder RUN measures a frozen encoder."
-        found.append(tag("p", {"class": "empty"}, said))
+        of = ", ".join(without)
+        found.append(faint(f"No results of {of} yet: ivn evaluate TASK --encoder RUN makes some."))
     return tag("div", {"class": "stack"}, *found)
 
 
@@ -227,36 +211,26 @@ def _config(content: Content) -> Html:
     if content.between:
         parts.append(tag("h3", {"class": "group"}, "Where the runs differ"))
         heads = ["setting", *(run.name for run in content.runs)]
-        table = _table(heads, [[key, *values] for key, values in content.between])
+        differing = _settings(heads, [[key, *values] for key, values in content.between])
         if len(content.between) > _FEW:
-            summary = tag("summary", {}, f"{len(content.between)} settings")
-            table = tag("details", {}, summary, table)
-        parts.append(table)
+            differing = details(f"{len(content.between)} settings", differing)
+        parts.append(differing)
     for run in content.runs:
         title = f"{run.name} and its preset {run.preset}" if run.preset else run.name
         parts.append(tag("h3", {"class": "group"}, title))
         if run.changes:
-            parts.append(_table(["setting", "here", run.preset], run.changes))
+            parts.append(_settings(["setting", "here", run.preset], run.changes))
         elif run.preset:
-            parts.append(tag("p", {"class": "empty"}, "No difference."))
+            parts.append(faint("No difference."))
         else:
-            said = "There is no preset of its name to compare with."
-            parts.append(tag("p", {"class": "empty"}, said))
+            parts.append(faint("There is no preset of its name to compare with."))
         if run.config:
-            summary = tag("summary", {}, "The whole config")
             whole = tag("pre", {"tabindex": "0"}, run.config)
-            parts.append(tag("details", {}, summary, whole))
+            parts.append(details("The whole config", whole))
     return join(parts)
 
 
-def _setting(value: str) -> Html:
-    if value == "absent":
-        return tag("td", {"class": "absent"}, "absent")
-    return tag("td", {}, tag("code", {}, value))
-
-
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Html:
-    body = [tag("tr", {}, *(_setting(cell) for cell in row)) for row in rows]
-    head = tag("tr", {}, *(tag("th", {}, name) for name in heads))
-    table = tag("table", {"class": "wide"}, tag("thead", {}, head), tag("tbody", {}, *body))
-    return curves.scrolling(table, "settings")
+def _settings(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> Html:
+    absent = tag("span", {"class": "absent"}, "absent")
+    marked = [[absent if cell == "absent" else tag("code", {}, cell) for cell in r] for r in rows]
+    return table("settings", heads, marked)

@@ -8,8 +8,8 @@ import numpy as np
 from ivn.report.draw.images import heat_colours, image_uri
 
 from .content import finite
-from .curves import scrolling
-from .html import Html, join, tag
+from .elements import count, details, faint, lead, scrolling, table
+from .html import Html, tag
 
 _WRITTEN = 16  # classes up to which a confusion matrix is a table of numbers
 _NAMES = {"top1": "top-1", "top5": "top-5"}  # scores of a row whatever their form
@@ -24,21 +24,18 @@ def probe(run: str, name: str, result: Mapping[str, Any]) -> Html:
     title = f"{run}: {task if isinstance(task, str) else name}"
     parts = [tag("h3", {}, title, *([f" ({name})"] if name != task else []))]
     if said := _said(result):
-        parts.append(tag("p", {"class": "lead"}, said))
+        parts.append(lead(said))
     for note in _list(result.get("notes")):
-        parts.append(tag("p", {"class": "empty"}, str(note)))
+        parts.append(faint(str(note)))
     rows = [row for row in _list(result.get("rows")) if isinstance(row, dict)]
     chance = finite(result.get("chance"))
-    if rows:
-        parts.append(_rows(rows, chance))
-    else:
-        parts.append(tag("p", {"class": "empty"}, "This result holds no rows."))
+    parts.append(_rows(rows, chance) if rows else faint("This result holds no rows."))
     classes = [str(one) for one in _list(result.get("classes"))]
     if (matrix := _matrix(result.get("confusion"))) is not None:
-        parts.append(_confusion(matrix, classes))
+        parts.append(_confusion(matrix, classes, _by(result.get("confusion_of"))))
     per_class = [row for row in _list(result.get("per_class")) if isinstance(row, dict)]
     if per_class:
-        parts.append(_per_class(per_class))
+        parts.append(_per_class(per_class, _by(result.get("per_class_of"))))
     return tag("div", {"class": "probe"}, *parts)
 
 
@@ -53,10 +50,12 @@ def _said(result: Mapping[str, Any]) -> str:
             words.append(f"{label} {value:.1%}")
     views = result.get("views")
     if isinstance(views, dict) and {"clips", "crops"} <= views.keys():
-        words.append(f"{views['clips']} clips x {views['crops']} crops of each video")
-    for key, label in (("label", "label"), ("data", "data")):
+        words.append(
+            f"{count(views['clips'], 'clip')} x {count(views['crops'], 'crop')} of each video"
+        )
+    for key in ("label", "data"):
         if isinstance(result.get(key), str) and result[key]:
-            words.append(f"{label} {result[key]}")
+            words.append(f'{key} "{result[key]}"')
     return ", ".join(words)
 
 
@@ -65,50 +64,40 @@ def _rows(rows: Sequence[Mapping[str, Any]], chance: float | None) -> Html:
     scores = list(
         dict.fromkeys(key for row in rows for key, value in row.items() if _is_score(key, value))
     )
+    heads = [_HEADINGS.get(score, score.replace("_", " ")) for score in scores]
+    heads[1:1] = ["interval", ""] if scores else []
     body = []
     for row in rows:
-        cells = [tag("td", {}, str(row.get(key, ""))) for key in ("encoder", "head")]
-        for number, score in enumerate(scores):
+        cells: list[str] = []
+        for score in scores:
             value, low, high = _share(row.get(score))
-            cells.append(_number(_percent(value)))
-            if number == 0:
-                interval = low is not None and high is not None
-                cells.append(_number(f"{low:.1%} to {high:.1%}" if interval else ""))
-                cells.append(tag("td", {}, _range(value, low, high, chance)))
+            cells.append(_percent(value))
+            if score == scores[0]:
+                known = low is not None and high is not None
+                cells.append(f"{low:.1%} to {high:.1%}" if known else "")
+                cells.append(_range(value, low, high, chance))
         tuned = ((key, finite(row.get(key))) for key in _TUNED)
-        said = ", ".join(f"{key} {value:g}" for key, value in tuned if value is not None)
-        body.append(tag("tr", {}, *cells, _number(said)))
-    heads = [tag("th", {}, "encoder"), tag("th", {}, "head")]
-    for number, score in enumerate(scores):
-        heads.append(tag("th", {"class": "number"}, _HEADINGS.get(score, score.replace("_", " "))))
-        if number == 0:
-            heads += [tag("th", {"class": "number"}, "interval"), tag("th", {}, "")]
-    heads.append(tag("th", {"class": "number"}, "chosen"))
-    table = tag(
-        "table",
-        {"class": "wide"},
-        tag("thead", {}, tag("tr", {}, *heads)),
-        tag("tbody", {}, *body),
-    )
-    return scrolling(table, "scores")
+        chosen = ", ".join(f"{key} {value:g}" for key, value in tuned if value is not None)
+        names = [str(row.get(key, "")) for key in ("encoder", "head")]
+        body.append([*names, *cells, chosen])
+    heads = ["encoder", "head", *heads, "chosen"]
+    # All but the names and the drawing.
+    numbers = {*range(2, len(heads))} - {4}
+    return table("scores", heads, body, numbers=numbers)
 
 
 def _is_score(key: str, value: object) -> bool:
     """Returns whether a row's entry is a share of clips, by its form or its name."""
-    return key in _NAMES or (isinstance(value, dict) and "value" in value)
-
-
-def _number(text: str) -> Html:
-    return tag("td", {"class": "number"}, text)
+    named = key in _NAMES and value is not None
+    return named or (isinstance(value, dict) and "value" in value)
 
 
 def _range(
     value: float | None, low: float | None, high: float | None, chance: float | None
 ) -> Html:
     """Draws an accuracy on a scale of 0 to 100% with its interval, and chance as a dashed line."""
-    if any(share is not None and not 0 <= share <= 1 for share in (value, low, high, chance)):
-        return Html("")
-    if value is None:
+    shares = (value, low, high, chance)
+    if value is None or any(share is not None and not 0 <= share <= 1 for share in shares):
         return Html("")
     parts = [_line("axis", 0, 150, 7, 7)]
     if chance is not None:
@@ -124,16 +113,23 @@ def _line(name: str, x1: float, x2: float, y1: float, y2: float) -> Html:
     return tag("line", {"class": name, **ends})
 
 
-def _confusion(matrix: np.ndarray, classes: Sequence[str]) -> Html:
+def _by(named: object) -> str:
+    """Returns the head and the encoder that a table is about, in words; "" where it has none."""
+    if not isinstance(named, dict) or not {"head", "encoder"} <= named.keys():
+        return ""
+    return f", by {named['head']} on {named['encoder']}"
+
+
+def _confusion(matrix: np.ndarray, classes: Sequence[str], by: str) -> Html:
     shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
     names = [classes[i] if i < len(classes) else str(i) for i in range(len(matrix))]
-    summary = tag("summary", {}, f"Confusion matrix, {len(matrix)} classes")
-    note = tag("p", {"class": "empty"}, "Rows: true class; columns: predicted, in the same order.")
+    title = f"Confusion matrix, {len(matrix)} classes{by}"
+    note = faint("Rows: true class; columns: predicted, in the same order.")
     if len(matrix) > _WRITTEN:
         image = image_uri(heat_colours(shares))
         alt = f"confusion matrix of {len(matrix)} classes, bright where predicted often"
         inside = tag("img", {"class": "matrix", "src": image, "alt": alt})
-        return tag("details", {"open": ""}, summary, note, inside)
+        return details(title, note, inside, opened=True)
     rows = []
     for name, counts, row in zip(names, matrix, shares, strict=True):
         cells = [
@@ -149,26 +145,23 @@ def _confusion(matrix: np.ndarray, classes: Sequence[str]) -> Html:
             for column, (count, share) in enumerate(zip(counts, row, strict=True))
         ]
         rows.append(tag("tr", {}, tag("th", {"scope": "row"}, name), *cells))
-    table = tag("table", {"class": "confusion"}, tag("tbody", {}, *rows))
-    return tag("details", {"open": ""}, summary, note, scrolling(table, "confusion matrix"))
+    grid = tag("table", {"class": "confusion"}, tag("tbody", {}, *rows))
+    return details(title, note, scrolling(grid, "confusion matrix"), opened=True)
 
 
-def _per_class(rows: Sequence[Mapping[str, Any]]) -> Html:
+def _per_class(rows: Sequence[Mapping[str, Any]], by: str) -> Html:
     """Returns the accuracy of each class, or its average precision where clips have several."""
     score, title = ("ap", "AP") if any("ap" in row for row in rows) else ("top1", "top-1")
-    body = []
-    for row in rows[:_CLASSES]:
-        value, _, _ = _share(row.get(score))
-        cells = [str(row.get("class", "")), str(row.get("n", "")), _percent(value)]
-        marked = [tag("td", {"class": "number" if i else None}, c) for i, c in enumerate(cells)]
-        body.append(tag("tr", {}, *marked))
-    left = len(rows) - _CLASSES
-    more = [tag("p", {"class": "empty"}, f"and {left} more")] if left > 0 else []
-    names = zip(("class", "clips", title), (None, "number", "number"), strict=True)
-    head = tag("tr", {}, *(tag("th", {"class": name}, word) for word, name in names))
-    table = tag("table", {}, tag("thead", {}, head), tag("tbody", {}, *body))
-    summary = tag("summary", {}, f"Each of {len(rows)} classes")
-    return tag("details", {}, summary, scrolling(table, f"{title} of each class"), join(more))
+    body = [
+        [str(row.get("class", "")), str(row.get("n", "")), _percent(_share(row.get(score))[0])]
+        for row in rows[:_CLASSES]
+    ]
+    inside = [
+        table(f"{title} of each class", ["class", "clips", title], body, numbers=(1, 2), wide=False)
+    ]
+    if len(rows) > _CLASSES:
+        inside.append(faint(f"and {len(rows) - _CLASSES} more"))
+    return details(f"Each of {len(rows)} classes{by}", *inside)
 
 
 def _matrix(value: object) -> np.ndarray | None:

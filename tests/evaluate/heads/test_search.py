@@ -8,7 +8,6 @@ from ivn.errors import DataError
 from ivn.evaluate.heads.fitted import from_state, votes
 from ivn.evaluate.heads.heads import Attentive4Head, AttentiveHead, LinearHead
 from ivn.evaluate.heads.search import (
-    GRIDS,
     NAMES,
     Grid,
     LabelledFeatures,
@@ -109,13 +108,13 @@ def test_the_grid_is_judged_on_groups_it_was_not_trained_on(monkeypatch):
 
 
 def test_the_grids_are_vjepa2s_and_every_pair_is_a_point():
-    points = GRIDS[AttentiveHead].points()
+    points = AttentiveHead.grid.points()
     assert len(points) == 20 and {point["lr"] for point in points} == {5e-3, 3e-3, 1e-3, 3e-4, 1e-4}
     assert {point["wd"] for point in points} == {0.01, 0.1, 0.4, 0.8}
-    assert max(GRIDS[LinearHead].lr) == 0.1
+    assert max(LinearHead.grid.lr) == 0.1
     (kind,) = kinds(["linear", "linear"], Training(), lr=[0.5])
     assert {point["lr"] for point in kind.points} == {0.5}
-    assert {point["wd"] for point in kind.points} == set(GRIDS[LinearHead].wd)
+    assert {point["wd"] for point in kind.points} == set(LinearHead.grid.wd)
     with pytest.raises(DataError, match="no head 'linaer', expected some of attentive, attentive4"):
         kinds(["linaer"], Training())
 

@@ -13,8 +13,8 @@ from ivn.evaluate.features.views import grid, read_views
 from ivn.evaluate.heads.training import Training
 from ivn.evaluate.metrics import confusion, hits, per_class, share
 from ivn.evaluate.results import check_new, write
-from ivn.evaluate.table import classify_table
-from ivn.evaluate.tasks.classify import classify
+from ivn.evaluate.tasks.classify.table import classify_table
+from ivn.evaluate.tasks.classify.task import classify
 from ivn.media.source import Source
 from tests.evaluate.planted import Brightness, Pooled
 from tests.media.videos import write_video
@@ -56,6 +56,7 @@ def test_what_can_be_seen_is_told_in_every_fold(videos, cache):
         lr=[1e-2],
         cache=cache,
     )
+    assert "top-5" in classify_table(found)
     plain = found.json()
     assert json.loads(json.dumps(plain)) == plain
     assert [(row["encoder"], row["head"]) for row in plain["rows"]] == [
@@ -219,3 +220,8 @@ def test_the_majority_is_that_of_the_training_videos(videos, cache):
         [Brightness()], sources[:16], test=sources[16:], label="l", heads=["knn"], cache=cache
     )
     assert found.facts["majority"] == 0.0
+    table = classify_table(found)
+    assert "always the most frequent" not in table and "by chance: 50.0%" in table
+    assert "top-5" not in table and "class mean" in table
+    found = classify([Brightness()], sources, label="l", heads=["knn"], folds=4, cache=cache)
+    assert "always the most frequent class: 62.5%, by chance: 50.0%" in classify_table(found)

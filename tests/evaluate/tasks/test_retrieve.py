@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from ivn.errors import DataError
-from ivn.evaluate.table import retrieve_table
-from ivn.evaluate.tasks import retrieve as module
-from ivn.evaluate.tasks.retrieve import _answers, _chance, _ranked, retrieve
+from ivn.evaluate.tasks.retrieve import task as module
+from ivn.evaluate.tasks.retrieve.table import retrieve_table
+from ivn.evaluate.tasks.retrieve.task import _answers, _chance, _ranked, retrieve
 from ivn.media.source import Source
 from tests.evaluate.planted import Brightness, Pooled, draw
 from tests.media.videos import write_video

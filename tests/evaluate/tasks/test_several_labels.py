@@ -15,8 +15,8 @@ from ivn.evaluate.heads.search import NAMES, kinds
 from ivn.evaluate.heads.training import Training
 from ivn.evaluate.objective import ONE_CLASS, SEVERAL_LABELS
 from ivn.evaluate.splits import folds_of
-from ivn.evaluate.tasks.classify import classify
-from ivn.evaluate.tasks.retrieve import retrieve
+from ivn.evaluate.tasks.classify.task import classify
+from ivn.evaluate.tasks.retrieve.task import retrieve
 from ivn.media.source import Source
 from ivn.report.page.probes import probe
 from tests.command import command
@@ -85,7 +85,7 @@ def test_a_saved_head_knows_it(name, found, tmp_path):
     path = headfile.save(found.heads[place], tmp_path, facts=found.facts)
     head, frozen = headfile.load(path), Brightness()
     told = found.predicted[place][0]
-    from ivn.evaluate.tasks.predict import predict
+    from ivn.evaluate.predict import predict
 
     classes = predict(found.tested[0], head, frozen).classes
     assert classes == pytest.approx(dict(zip(found.facts["classes"], told, strict=True)), abs=1e-5)

@@ -36,9 +36,9 @@ def test_every_finite_number_of_a_log_is_a_curve(tmp_path):
     assert (found.last_step, found.skipped) == (2, 1)
 
 
-def test_broken_files_and_warnings_are_counted(tmp_path):
-    bad = {"path": "a.mp4", "reason": "no frame", "by": "b.mp4"}
-    lines = [{"step": s, "replacements": [bad, bad], "warning": "careful"} for s in (1, 2)]
+def test_unusable_files_and_warnings_are_counted(tmp_path):
+    lost = {"path": "a.mp4", "reason": "no frame", "by": "b.mp4"}
+    lines = [{"step": s, "replacements": [lost, lost], "warning": "careful"} for s in (1, 2)]
     log = "".join(json.dumps(line) + "\n" for line in lines).encode()
     found = run_with(tmp_path / "run", log).log
     assert dict(found.replaced) == {("a.mp4", "no frame"): 4}

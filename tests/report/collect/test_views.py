@@ -14,7 +14,7 @@ from ivn.data.sampling.plan import Plan
 from ivn.keys import make_keys
 from ivn.media.source import BUNDLED_CLIPS, Source
 from ivn.report.collect.clips import Clip, read_some
-from ivn.report.collect.features import Eye, eyes, film, neighbours, see
+from ivn.report.collect.features import Extractor, extract, extractors, film, neighbours
 from ivn.report.collect.opened import Opened, open_run
 from ivn.report.collect.pictures import pictures
 from ivn.report.collect.reconstructions import (
@@ -22,7 +22,7 @@ from ivn.report.collect.reconstructions import (
     affordable,
     reconstructions,
 )
-from ivn.report.collect.views import look, mask_films
+from ivn.report.collect.views import mask_films, masked_clip
 from ivn.report.draw.picture import MASKED
 from ivn.report.page.content import Missing
 from tests.small import random_batch, small_config, small_stage
@@ -43,7 +43,7 @@ def run_of(preset, *changes, name="run"):
 @pytest.mark.parametrize("mask", ["semantic_sampled", "random", "tube", "multi_block"])
 def test_masks_are_those_that_the_run_draws(mask):
     run, clip = run_of("stage1-tiny", f"stage.mask={mask}")
-    found = look(run, clip, 5)
+    found = masked_clip(run, clip, 5)
     batch = Batch(dict(clip.views["run"]), make_keys(run.config.data.seed, 0, [5]))
     told = run.stage.semantic.look(batch).attention
     views = range(run.stage.masking.views)
@@ -65,14 +65,14 @@ def test_masks_of_a_source_that_is_repeated_are_those_of_its_first_clip():
     for number in range(10):
         keys = plan.keys(number // 2)
         trained = replace(batch, keys=keys, host_keys=keys, repeats=4)
-        for view, found in enumerate(look(run, clip, number).masks):
+        for view, found in enumerate(masked_clip(run, clip, number).masks):
             visible, _ = run.stage.mask(trained, view=view)
             assert found.visible.tolist() == visible[number % 2 * 4].tolist()
 
 
 def test_every_view_of_stage_two_is_drawn_without_a_teacher():
     run, clip = run_of("stage2-tiny")
-    found = look(run, clip, 0)
+    found = masked_clip(run, clip, 0)
     assert [mask.label for mask in found.masks] == ["visible, view 1", "visible, view 2"]
     assert found.attention is None and run.stage.decoder_of_pixels is None
 
@@ -132,18 +132,18 @@ def test_each_teacher_and_random_encoder_is_there_once():
     one, clip = run_of("stage1-tiny", name="one")
     two, _ = run_of("stage2-tiny", name="two")
     again, _ = run_of("stage1-tiny", "data.seed=3", name="again")
-    found = eyes([one, two, again], ["one", "two"])
+    found = extractors([one, two, again], ["one", "two"])
     labels = ["teacher", "random", "stage 1, one", "stage 2", "stage 1, again"]
-    assert [eye.label for eye in found] == labels
-    for eye in found[:3]:
-        features = see(eye, clip)
+    assert [extractor.label for extractor in found] == labels
+    for extractor in found[:3]:
+        features = extract(extractor, clip)
         assert features.shape[:3] == (4, 4, 4)
-        assert film(eye, features).pixels.shape == (4, 4, 4, 3)
-    trained = see(found[2], clip).reshape(64, -1)
+        assert film(extractor, features).pixels.shape == (4, 4, 4, 3)
+    trained = extract(found[2], clip).reshape(64, -1)
     video = clip.views["one"]["student"]
     np.testing.assert_array_equal(trained, one.encoder(video)[0].numpy())
     # Nothing was trained here: the encoder is still what its run began with.
-    np.testing.assert_array_equal(trained, see(found[1], clip).reshape(64, -1))
+    np.testing.assert_array_equal(trained, extract(found[1], clip).reshape(64, -1))
 
 
 def test_another_teacher_is_named_by_its_run():
@@ -152,15 +152,15 @@ def test_another_teacher_is_named_by_its_run():
     second = [f"stage.second_teacher.{x}" for x in ("kind=siglip", "source=tiny", "image_size=64")]
     second += ["stage.second_teacher.taps=[4]", "stage.second_teacher.weights=random"]
     runs.append(run_of("stage1-tiny", *second, name="three")[0])
-    labels = [eye.label for eye in eyes(runs, ["one", "two", "three"])]
+    labels = [extractor.label for extractor in extractors(runs, ["one", "two", "three"])]
     assert labels[:3] == ["teacher", "teacher, two", "second teacher"]
 
 
 def test_neighbours_are_told_by_what_is_left_without_the_mean():
     common = np.array([100.0, 0, 0], np.float32)
     means = [common + step for step in np.float32([[0, 1, 0], [0, 2, 0.1], [0, -1, 0], [0, -2, 1]])]
-    eye = Eye("encoder", "run", lambda views: None, 0.0)
-    found = neighbours(eye, means, [0, 2], 2)
+    extractor = Extractor("encoder", "run", lambda views: None, 0.0)
+    found = neighbours(extractor, means, [0, 2], 2)
     centred = np.stack(means) - np.mean(means, axis=0)
     cosine = centred[0] @ centred[1] / np.linalg.norm(centred[0]) / np.linalg.norm(centred[1])
     assert [clip for clip, _ in found.nearest[0]] == [1, 2] and found.nearest[2][0][0] == 3

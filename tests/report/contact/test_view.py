@@ -20,7 +20,7 @@ from ivn.media.decode import decode
 from ivn.media.source import BUNDLED_CLIPS
 from ivn.model.packed import Packed
 from ivn.report.contact.command import seeded
-from ivn.report.contact.masks import looking
+from ivn.report.contact.masks import mask_networks
 from ivn.report.contact.samples import first_samples
 from ivn.stages.build import build_stage
 from tests.browser import chromium, opened
@@ -37,7 +37,7 @@ STAGE1 = ["stage.teacher.image_size=128"]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Real clips and two broken files."""
+    """Real clips and two unusable files."""
     place = tmp_path_factory.mktemp("clips")
     for clip in sorted(BUNDLED_CLIPS.glob("*.mp4"))[:6]:
         os.symlink(clip, place / clip.name)
@@ -69,8 +69,8 @@ CONFIGS = {
 def test_samples_and_masks_are_those_of_loader_and_stage(folder, name):
     config = seeded(config_of(*CONFIGS[name]), 3)
     sources, count = list_clips(folder), config.optim.batch_size
-    look = looking(config, None)
-    samples, replaced = first_samples(Plan(sources, config.data, count), look.specs, count)
+    networks = mask_networks(config, None)
+    samples, replaced = first_samples(Plan(sources, config.data, count), networks.specs, count)
     stage = build_stage(
         config.model, config.stage, seed=config.data.seed, batch_size=count, pretrained=False
     )
@@ -88,7 +88,7 @@ def test_samples_and_masks_are_those_of_loader_and_stage(folder, name):
     for view in range(stage.masking.views):
         visible = stage.mask(batch, told, view=view)[0]
         for row, sample in enumerate(samples):
-            ours = look.masks(sample.batch)[view].visible
+            ours = networks.masks(sample.batch)[view].visible
             if isinstance(visible, Packed):
                 ends = visible.cu_seqlens
                 theirs = visible.index[int(ends[row]) : int(ends[row + 1])]
@@ -99,7 +99,7 @@ def test_samples_and_masks_are_those_of_loader_and_stage(folder, name):
 
 def test_a_teacher_of_clips_that_is_not_read_still_decides_the_frames():
     config = config_of("stage1-tiny", "stage.mask=tube", "stage.teacher.kind=videomae")
-    frames = [spec.frames for spec in looking(config, None).specs.values()]
+    frames = [spec.frames for spec in mask_networks(config, None).specs.values()]
     assert frames == [config.stage.frames, 2 * config.stage.frames]
 
 
@@ -112,7 +112,7 @@ def test_times_crop_and_frame_are_those_that_were_drawn(tmp_path):
     for seed in range(4):
         own = seeded(config, seed)
         plan = Plan(list_clips(tmp_path), own.data, 1)
-        (sample,), _ = first_samples(plan, looking(own, None).specs, 1)
+        (sample,), _ = first_samples(plan, mask_networks(own, None).specs, 1)
         clip, crop = sample.batch.clips["student"][0], sample.crop
         assert sample.times == pytest.approx([int(f[0, 0, 0]) / 100 for f in clip], abs=1e-3)
         assert sample.whole.shape == (64, 96, 3)
@@ -136,13 +136,13 @@ def pictures(page):
             yield np.asarray(picture.convert("RGB"), np.int16)
 
 
-def test_the_sheet_is_a_page_and_broken_files_are_named_once(folder, tmp_path):
+def test_the_sheet_is_a_page_and_unusable_files_are_named_once(folder, tmp_path):
     out = tmp_path / "sheet.html"
     code, said, err = view(folder, "-o", out, "--preset", "stage1-tiny", "--clips", 7)
     assert (code, err) == (0, "")
     lines = said.splitlines()
     told = [line for line in lines if line.startswith("replaced: ")]
-    assert re.search(r"\d clips, \d broken files? replaced", said) and lines[-1] == str(out)
+    assert re.search(r"\d clips, \d unusable files? replaced", said) and lines[-1] == str(out)
     assert len(told) == len(set(told)) >= 1
     # Of each clip the whole frame with an edge around its crop, its frames, and those greyed out.
     found = list(pictures(out))
@@ -185,7 +185,7 @@ def test_fewer_clips_than_a_batch_are_shown_and_told(tmp_path):
         *("data", "view", tmp_path, "-o", tmp_path / "a.html", "--preset", "stage1-tiny"),
         *("--set", "stage.mask=tube"),
     )
-    assert code == 0 and out.startswith("1 clips, 0 broken files replaced")
+    assert code == 0 and out.startswith("1 clips, 0 unusable files replaced")
     assert err == "1 clips are fewer than one batch of 8, which training needs\n"
 
 
@@ -257,7 +257,7 @@ def test_a_manifest_of_windows_and_members_is_shown(tmp_path):
     write_manifest(tmp_path / "M.parquet", rows)
     config = config_of("stage1-tiny", "stage.mask=tube")
     plan = Plan(list_clips(tmp_path / "M.parquet"), config.data, 4)
-    samples, _ = first_samples(plan, looking(config, None).specs, 4)
+    samples, _ = first_samples(plan, mask_networks(config, None).specs, 4)
     for sample in samples:
         assert all(1.0 <= time < 2.0 for time in sample.times)
         assert len(decode(sample.source, range)) == 10

@@ -70,6 +70,13 @@ def test_what_a_hostile_log_says_stands_in_the_chart_too(values):
         assert all(0 <= x <= WIDTH and 0 <= y <= HEIGHT for x, y in path)
 
 
+@pytest.mark.parametrize("steps", [[10], [1, 2], [1, 3]])
+def test_marks_of_steps_are_whole_steps(steps):
+    svg = drawn("cosine", (steps, [0.5] * len(steps)))
+    marked = [int(text) for text in re.findall(r'text-anchor="middle">([^<]+)</text>', svg)]
+    assert marked == [*range(steps[0], max(steps[0] + 1, steps[-1]) + 1)]
+
+
 def test_runs_share_one_scale():
     svg = drawn("loss", ([1, 2], [1.0, 2.0]), ([1, 4], [1.0, 4.0]))
     one, other = paths(svg, "lin")

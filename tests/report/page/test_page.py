@@ -1,6 +1,7 @@
 """The page, as a browser has it: everything is drawn, nothing is asked for, no name is run."""
 
 import json
+import re
 import shutil
 
 import pytest
@@ -12,6 +13,9 @@ pytest.importorskip("efficientnet_lite_pytorch")
 
 from ivn.media.source import BUNDLED_CLIPS
 from ivn.report.collect.collect import gather
+from ivn.report.page.content import Content, Run, RunLog
+from ivn.report.page.page import render
+from ivn.report.page.probes import probe
 from tests.browser import chromium, opened
 from tests.command import SMALL, STAGE1, assert_one_line, command
 
@@ -169,20 +173,24 @@ def alike(trained, tmp_path_factory):
 
 def test_runs_and_their_starts_of_one_name_are_told_apart(alike):
     assert [run.name for run in alike.runs] == ["e1/stage2", "e2/stage2"]
-    rows = {row.encoder: row.nearest for row in alike.gallery.neighbours}
+    rows = {row.encoder: row.nearest for row in alike.pictures.gallery.neighbours}
     starts = [f"stage 1, {name}/stage1" for name in ("e1", "e2")]
-    assert len(rows) == len(alike.gallery.neighbours) and rows[starts[0]] != rows[starts[1]]
-    for strip in alike.features:
+    assert (
+        len(rows) == len(alike.pictures.gallery.neighbours) and rows[starts[0]] != rows[starts[1]]
+    )
+    for strip in alike.pictures.features:
         films = {film.label: film.pixels for film in strip.films}
         assert len(films) == len(strip.films)
         assert (films[starts[0]] != films[starts[1]]).any()
 
 
 def test_clips_of_one_name_have_their_own_films(alike):
-    assert alike.gallery.names == [f"class{number}/0001.mp4" for number in range(len(FILES))]
-    shown = [strip.title for strip in alike.features]
-    assert shown == [alike.gallery.names[i] for i in (0, 1, 2)]
-    kinds = [[film.label for film in strip.films] for strip in alike.features]
+    assert alike.pictures.gallery.names == [
+        f"class{number}/0001.mp4" for number in range(len(FILES))
+    ]
+    shown = [strip.title for strip in alike.pictures.features]
+    assert shown == [alike.pictures.gallery.names[i] for i in (0, 1, 2)]
+    kinds = [[film.label for film in strip.films] for strip in alike.pictures.features]
     assert all(labels == kinds[0] and len(set(labels)) == len(labels) for labels in kinds)
 
 
@@ -192,6 +200,36 @@ def test_without_a_browser_ci_fails_and_others_skip(monkeypatch):
         monkeypatch.setenv("IVN_REQUIRE_CHROMIUM", required)
         with pytest.raises(outcome, match="no chromium: apt-get install chromium"), chromium():
             pass
+
+
+def test_results_say_which_head_their_tables_are_about_and_have_no_empty_column():
+    rows = [{**RESULT["rows"][1], "top1": share, "top5": None} for share in (0.5, 0.25)]
+    of = {"confusion_of": {"encoder": "a", "head": "knn"}, "per_class_of": {"head": "b"}}
+    page = str(probe("run", "classify", {**RESULT, **of, "rows": rows}))
+    assert "Confusion matrix, 2 classes, by knn on a<" in page and "Each of 1 classes<" in page
+    assert ">top-1<" in page and ">top-5<" not in page
+    assert "2 clips x 3 crops of each video" in page
+
+
+def test_bars_on_a_terminal_tell_how_far_a_report_is(trained, tmp_path, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")  # what rich takes for a terminal
+    code, out, err = command("report", trained / "one", "-o", tmp_path / "page.html")
+    assert code == 0 and out.endswith(f"report: {tmp_path / 'page.html'}\n")
+    drawn = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", err)
+    for counted in ("clips 4/4", "masks 3/3", "reconstructions of one 3/3", "networks 3/3"):
+        assert counted in drawn
+
+
+def test_unusable_files_and_warnings_of_a_log_are_counted_in_words():
+    log = RunLog({}, 2, 0, [(2, "careful")], {("a.mp4", "no frame"): 1, ("b.mp4", "empty"): 3})
+    page = render(Content([Run("run", log=log)]))
+    for words in (
+        "1 warning<",
+        "2 unusable files replaced",
+        "no frame (1 time)",
+        "empty (3 times)",
+    ):
+        assert words in page
 
 
 def test_a_folder_that_is_no_run_is_one_line(tmp_path, trained):

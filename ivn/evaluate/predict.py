@@ -1,16 +1,24 @@
-"""Predicts the classes of a video by a saved head.
+"""``ivn predict``: the classes of videos by a saved head.
 
 Legend: V views, K classes.
 """
 
+import json
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
+from ivn.data.manifest.listing import list_clips
+from ivn.errors import DecodeError
 from ivn.evaluate.features.cache import HeldFeatures, compact
 from ivn.evaluate.features.views import grid, read_views
-from ivn.evaluate.heads.file import SavedHead
+from ivn.evaluate.heads.file import SavedHead, load
+from ivn.evaluate.options import Predict
+from ivn.evaluate.subjects import device_of
 from ivn.frozen.encoders import Frozen, check_finite
+from ivn.load import load_frozen
 from ivn.media.source import Source
 
 
@@ -25,6 +33,35 @@ class Prediction:
 
     path: str
     classes: dict[str, float]
+
+
+def run_predict(options: Predict) -> int:
+    """Prints the classes of each video; returns 1 if one could not be used, otherwise 0."""
+    saved = load(Path(options.head))
+    spec = saved.card["encoder"]
+    frozen = load_frozen(
+        options.encoder or saved.encoder,
+        frames=spec["frames"],
+        size=spec["size"],
+        device=device_of(options),
+        **options.sizes.given(),
+    )
+    saved.check(frozen)
+    failed, found = [], []
+    for source in [source for video in options.videos for source in list_clips(video)]:
+        try:
+            found.append(predict(source, saved, frozen))
+        except DecodeError as error:
+            failed.append(str(error))
+    if options.json:
+        print(json.dumps([{"path": one.path, "classes": one.classes} for one in found]))
+    else:
+        for one in found:
+            best = list(one.classes.items())[: options.top]
+            print(f"{one.path}: " + ", ".join(f"{name} {value:.1%}" for name, value in best))
+    for reason in failed:
+        print(f"ivn: {reason}", file=sys.stderr)
+    return 1 if failed else 0
 
 
 def predict(source: Source, head: SavedHead, frozen: Frozen) -> Prediction:

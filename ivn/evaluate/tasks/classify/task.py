@@ -5,9 +5,11 @@ Legend: n clips, K classes.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 from itertools import product
+from operator import add
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -22,14 +24,13 @@ from ivn.evaluate.dataset import (
     split_of,
     usable,
 )
-from ivn.evaluate.features.cache import default_folder
 from ivn.evaluate.features.extract import extract
 from ivn.evaluate.features.views import AnyView, grid, training_views
 from ivn.evaluate.heads.fitted import HEADS
 from ivn.evaluate.heads.heads import LinearHead
 from ivn.evaluate.heads.search import Fitted, HeadKind, LabelledFeatures, arranged_shape, kinds
 from ivn.evaluate.heads.training import Training
-from ivn.evaluate.objective import SEVERAL_LABELS, Scores
+from ivn.evaluate.objective import SEVERAL_LABELS
 from ivn.evaluate.results import Result, ResultRow
 from ivn.evaluate.scores import by_class, guesses, row_scores
 from ivn.frozen.encoders import Frozen, Pool, nearest_pool
@@ -62,7 +63,7 @@ def classify(
     label: str = "label",
     heads: Sequence[str] = ("linear", "knn"),
     pool: Pool = "mean",
-    tokens: Pool = "none",
+    tokens: Literal["all", "frames"] = "all",
     clips: int = 1,
     crops: int = 1,
     train_views: int = 1,
@@ -94,8 +95,8 @@ def classify(
         label: name of the label.
         heads: some of "linear", "knn", "attentive", "attentive4", "meanquery".
         pool: features that linear and knn read; they are flattened if they are no vector.
-        tokens: features that the heads with attention read: "none" for all tokens, "frames" for
-            their mean over space.
+        tokens: features that the heads with attention read: "all" tokens, or "frames" for their
+            mean over space.
         clips, crops: views of each tested video, whose probabilities are averaged.
         train_views: views of each training video: the central one, and random ones.
         folds: number of folds of the split.
@@ -134,7 +135,7 @@ def classify(
         data.sources,
         views,
         needed=_needed(data, len(views), learn, judge),
-        cache=cache or default_folder(),
+        cache=cache,
         workers=workers,
     )
     data = usable(data, extracted)
@@ -206,14 +207,12 @@ def _run(
     at the point of the grid that scored best over the inner splits of all.
     """
     predicted: list[Tensor] = []
-    total: Scores | None = None
-    for train, test in splits:
-        scores = kind.scores(data, train)
-        total = scores if total is None else total + scores
-        clips, point = train, kind.points[scores.best()]
-        readout = kind.fitted(data, train, point)
+    scores = [kind.scores(data, train) for train, _ in splits]
+    for (train, test), own in zip(splits, scores, strict=True):
+        clips, point = train, kind.points[own.best()]
+        readout = kind.fitted(data, clips, point)
         predicted.append(readout.probabilities(data.features, test, views, device=device))
-    assert total is not None
+    total = reduce(add, scores)
     best = total.best()
     if len(splits) > 1:
         clips, point = torch.cat([test for _, test in splits]).sort().values, kind.points[best]
@@ -251,7 +250,8 @@ def _needed(data: Data, views: int, learn: Sequence[int], judge: Sequence[int]) 
     return needed
 
 
-def _pool_of(kind: HeadKind, pool: Pool, tokens: Pool, baseline: Frozen | None) -> Pool:
+def _pool_of(kind: HeadKind, pool: Pool, tokens: str, baseline: Frozen | None) -> Pool:
     """Returns the pool that heads of a kind read; a baseline may have to take its nearest."""
-    own = pool if kind.name in ("linear", "knn") else tokens
+    every: Pool = "none" if tokens == "all" else "frames"
+    own = pool if kind.name in ("linear", "knn") else every
     return own if baseline is None else nearest_pool(baseline, own)

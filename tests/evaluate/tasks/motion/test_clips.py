@@ -4,10 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from ivn.evaluate.motion import scenes
-from ivn.evaluate.motion.clips import MOTIONS, choose_camera, clip_index, render
-from ivn.evaluate.motion.scenes import Picture, procedural_pictures, real_pictures, real_scenes
-from ivn.evaluate.motion.texture import textured
+from ivn.evaluate.tasks.motion import scenes
+from ivn.evaluate.tasks.motion.clips import MOTIONS, choose_camera, clip_index, render
+from ivn.evaluate.tasks.motion.scenes import (
+    Picture,
+    procedural_pictures,
+    real_pictures,
+    real_scenes,
+)
+from ivn.evaluate.tasks.motion.texture import textured
 from ivn.keys import make_keys
 
 FRAMES, SIZE = 8, 112

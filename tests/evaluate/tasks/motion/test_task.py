@@ -8,11 +8,11 @@ import torch
 
 from ivn.data.batch import ClipSpec
 from ivn.errors import DataError
-from ivn.evaluate.motion.clips import MOTIONS
-from ivn.evaluate.motion.features import collect
-from ivn.evaluate.motion.scenes import BundledPictures, real_scenes
-from ivn.evaluate.motion.task import Frames, probe_motion
-from ivn.evaluate.table import motion_table
+from ivn.evaluate.tasks.motion.clips import MOTIONS
+from ivn.evaluate.tasks.motion.features import collect
+from ivn.evaluate.tasks.motion.scenes import BundledPictures, real_scenes
+from ivn.evaluate.tasks.motion.table import motion_table
+from ivn.evaluate.tasks.motion.task import Frames, probe_motion
 from ivn.frozen.encoders import Frozen
 from ivn.media.source import BUNDLED_CLIPS, Source
 from tests.command import assert_one_line, command
@@ -169,6 +169,8 @@ def test_frames_of_videos_are_pictures_too(tmp_path):
     assert note.startswith("3 of 5 videos have no group")
     again = [*Frames(sources, 0, [Flow()])]
     assert all(np.array_equal(a.pixels, b.pixels) for a, b in zip(pictures, again, strict=True))
+    other = [*Frames(sources, 1, [Flow()])]
+    assert not any(np.array_equal(a.pixels, b.pixels) for a, b in zip(pictures, other, strict=True))
     # Too small for this encoder's clips.
     large = Frames(sources[:1], 0, [Flow(8, 224)])
     assert [*large] == [] and "expected at least" in large.skipped[0].reason
@@ -184,6 +186,6 @@ def test_too_few_scenes_and_no_scikit_learn_are_one_line(tmp_path, monkeypatch):
     def missing():
         raise ImportError('pip install "ivn[demo]"')
 
-    monkeypatch.setattr("ivn.evaluate.motion.task.check_installed", missing)
+    monkeypatch.setattr("ivn.evaluate.tasks.motion.task.check_installed", missing)
     with pytest.raises(DataError, match=r"ivn\[demo\]"):
         probe_motion([Flow()], [], seed=0)

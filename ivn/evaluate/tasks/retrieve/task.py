@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ivn.errors import DataError
 from ivn.evaluate.dataset import labelled
-from ivn.evaluate.features.cache import Features, default_folder
+from ivn.evaluate.features.cache import Features
 from ivn.evaluate.features.extract import extract
 from ivn.evaluate.features.views import grid
 from ivn.evaluate.heads.heads import LinearHead
@@ -71,7 +71,7 @@ def retrieve(
         [(encoder, [own]) for encoder, own in zip(encoders, pools, strict=True)],
         data.sources,
         views,
-        cache=cache or default_folder(),
+        cache=cache,
         workers=workers,
     )
     data = data.only(extracted.kept)

@@ -14,16 +14,13 @@ from ivn.evaluate.metrics import confusion, per_class, share
 from ivn.evaluate.results import Result, ResultRow
 from ivn.evaluate.splits import groups_of
 from ivn.frozen.encoders import Frozen
-from ivn.keys import Purpose, make_keys
-from ivn.media.decode import decode
+from ivn.keys import make_keys
 from ivn.media.source import Source
-from ivn.ops.random import random_words
 
 from .clips import MOTIONS, choose_camera
 from .features import collect
-from .scenes import Picture
+from .scenes import Picture, keyed_frame
 
-_FRAME_LAYER = 1  # layer of Purpose.MOTION, the same as for the bundled clips
 _USER = 2  # repeat of a key: no picture shares another's random numbers
 HEAD = "linear"
 
@@ -60,9 +57,8 @@ class Frames:
         for number, group in enumerate(groups_of(self.sources)):
             source = self.sources[number]
             key = make_keys(self.seed, 0, [number], repeat=_USER)
-            word = int(random_words(key, Purpose.MOTION, 1, layer=_FRAME_LAYER))
             try:
-                picture = Picture(_frame(source, word), f"group {group}", "real", key)
+                picture = Picture(keyed_frame(source, key), f"group {group}", "real", key)
                 for frames, size in specs:
                     choose_camera(picture, frames=frames, size=size)
             except DecodeError as error:
@@ -82,10 +78,10 @@ def probe_motion(
 ) -> Result:
     """Returns how well a linear readout tells ten camera motions apart, encoder by encoder.
 
-    A picture gives ten clips, one per motion, that share their middle frame
-    (:mod:`ivn.evaluate.motion.clips`). The features are those of each time slot, averaged over
-    space, in time order; the readout is :func:`ivn.evaluate.linear.predict_held_out`, which judges
-    each clip by a classifier of other scenes.
+    A picture gives ten clips, one per motion, that share their middle frame (:mod:`.clips`). The
+    features are those of each time slot, averaged over space, in time order; the readout is
+    :func:`ivn.evaluate.linear.predict_held_out`, which judges each clip by a classifier of other
+    scenes.
 
     Args:
         frozen: encoders; each sees the same pictures, in clips of its own size.
@@ -148,8 +144,3 @@ def probe_motion(
         "notes": [],
     }
     return Result("motion", facts, [row(encoder) for encoder in encoders], encoders)
-
-
-def _frame(source: Source, word: int) -> np.ndarray:
-    """Returns the frame at ``word / 2**32`` of the video, uint8 ``[H, W, 3]``."""
-    return decode(source, lambda total: [word * total >> 32])[0].numpy()

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ivn.keys import Purpose, make_keys
 from ivn.media.decode import decode
-from ivn.media.source import BUNDLED_CLIPS
+from ivn.media.source import BUNDLED_CLIPS, Source
 from ivn.ops.random import random_words
 
 from .texture import textured
@@ -71,7 +71,8 @@ def real_pictures(per_scene: int, *, seed: int) -> Iterator[Picture]:
     for number, (scene, files) in enumerate(real_scenes().items()):
         for turn in range(per_scene):
             key = make_keys(seed, turn, [number], repeat=_REAL)
-            yield Picture(_frame(files[turn % len(files)], key), scene, "real", key)
+            frame = keyed_frame(files[turn % len(files)], key)
+            yield Picture(frame, scene, "real", key)
 
 
 def procedural_pictures(count: int, *, seed: int) -> Iterator[Picture]:
@@ -91,6 +92,11 @@ def real_scenes() -> dict[str, list[Path]]:
     return scenes
 
 
-def _frame(path: Path, key: Tensor) -> np.ndarray:
+def keyed_frame(source: Source | Path, key: Tensor) -> np.ndarray:
+    """Returns a keyed frame of a video, uint8 ``[H, W, 3]``.
+
+    Raises:
+        DecodeError: the video cannot be read.
+    """
     word = int(random_words(key, Purpose.MOTION, 1, layer=_FRAME_LAYER))
-    return decode(path, lambda total: [word * total >> 32])[0].numpy()
+    return decode(source, lambda total: [word * total >> 32])[0].numpy()

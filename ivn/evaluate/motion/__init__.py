@@ -1,1 +1,0 @@
-"""The task of camera motion: generated clips, their features and the measurement."""

@@ -1,0 +1,1 @@
+"""The nearest videos, by the cosine of frozen features."""
