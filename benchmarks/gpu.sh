@@ -12,17 +12,28 @@
 # failing step does not stop the others, but makes the exit code 1; it is 2 without a GPU to run on.
 set -uo pipefail
 
+# each BEGINNING FILE...: a part for the operation of each file, which is bench_NOUN.py or NOUN.cu.
+each() {
+  local beginning=$1 file noun
+  shift
+  for file; do
+    noun=${file##*/} noun=${noun#bench_} noun=${noun%.*}
+    echo "$beginning-$noun:85"
+  done
+}
+here=$(dirname "$0")
+mapfile -t shared < <(grep -l __shared__ "$here"/../csrc/*.cu)
+
 # Each part, and its time limit in seconds, after which it is stopped and the next one begins. Parts
 # run in this order, the most informative first.
-parts=(
-  step-stage1-large:75 step-stage2-large:75 tests:100
-  tests-compile:85 tests-opcheck:85
-  step-stage1-base:85 step-stage2-base:85 plain-stage1-base:85 plain-stage2-base:85
-  ops-patches:85 ops-tokens:85 ops-masking:85 ops-random:85
-  ops-norm:85 ops-modulation:85 ops-diffusion:85 ops-distance:85
-  memcheck-tokens:85 memcheck-patches:85 memcheck-masking:85 memcheck-random:85
-  racecheck-patches:85 racecheck-masking:85
-  pretrain:85 decode:85
+mapfile -t parts < <(
+  printf '%s\n' step-stage1-large:75 step-stage2-large:75 tests:100
+  printf '%s:85\n' tests-compile tests-opcheck
+  printf '%s:85\n' step-stage1-base step-stage2-base plain-stage1-base plain-stage2-base
+  each ops "$here"/ops/bench_*.py
+  each memcheck "$here"/../csrc/*.cu
+  each racecheck "${shared[@]}"
+  printf '%s:85\n' pretrain decode
 )
 first=(step-stage1-large step-stage2-large tests)
 
@@ -101,7 +112,7 @@ fi
 
 mkdir -p "$out" && out=$(cd "$out" && pwd) && rm -f "$out/results.tar.gz" || exit 2
 [ -z "$wheels" ] || wheels=$(cd "$wheels" && pwd) || exit 2
-cd "$(dirname "$0")/.." || exit 2
+cd "$here/.." || exit 2
 scratch=$(mktemp -d) || exit 2
 site=$scratch/site brought=$scratch/brought results=$scratch/results
 mkdir "$results"

@@ -4,7 +4,7 @@
 #include <cuda_runtime_api.h>
 #endif
 
-extern "C" int ivn_interface(void) { return IVN_INTERFACE; }
+extern "C" const char* ivn_header_digest(void) { return IVN_HEADER_DIGEST; }
 
 extern "C" const char* ivn_error_string(int code) {
   if (code == 0) return "no error";

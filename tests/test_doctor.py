@@ -75,7 +75,7 @@ def without_library(monkeypatch):
 
 
 def with_an_older_library(monkeypatch):
-    monkeypatch.setattr(_library, "_INTERFACE", -1)
+    monkeypatch.setattr(_library, "HEADER", Path(__file__))  # any other file
 
 
 def with_an_old_torch(monkeypatch):

@@ -38,7 +38,7 @@ from ivn.provenance import in_words, provenance, versions
 
 from .decoders import DALI, OURS, PACKAGES, Dali, same, ways
 from .options import BenchDecode
-from .workers import Job, Workers
+from .processes import DecodingProcesses, Job
 
 LOADER, SHARDS = "our loader", "our loader, from shards"
 # More files of a set than this a library must be able to decode to be compared with.
@@ -96,11 +96,7 @@ def _check(options: BenchDecode) -> None:
             f"clips per second is {options.clips_per_second}, expected 0 or more", code=2
         )
     if options.out:
-        try:
-            Path(options.out).mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            why = (error.strerror or str(error)).lower()
-            raise BenchError(f"cannot write to {options.out} ({why}): give another --out") from None
+        script.make_folder(options.out)
 
 
 def _processes() -> list[int]:
@@ -191,7 +187,7 @@ def _measured(
     """Measures and prints a row for each way with these numbers of processes and threads."""
     with contextlib.ExitStack() as stack:
         workers = stack.enter_context(
-            contextlib.closing(Workers(jobs, processes=processes, threads=threads))
+            contextlib.closing(DecodingProcesses(jobs, processes=processes, threads=threads))
         )
         timed: dict[str, Callable[[], float]] = {
             name: functools.partial(workers.seconds, name) for name in names
@@ -268,10 +264,5 @@ def _advice(rows: list[dict], wanted: float) -> dict:
     return advice | {"in_words": told}
 
 
-def main() -> int:
-    """The same as ``ivn bench decode``, read without tyro."""
-    return script.run(lambda: bench(parse(BenchDecode)))
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(script.run(lambda: bench(parse(BenchDecode))))

@@ -13,9 +13,9 @@ class BenchDecode:
 
     The same frames of the same files are decoded by our decoding with PyAV and with torchcodec, by
     our loader (which also crops and resizes), and by PyAV, torchcodec, decord, OpenCV and
-    torchvision, each in its own best loop. Frames are compared before anything is timed; a file
-    that one of them cannot decode alike is left out for all and named, and a library that cannot
-    decode most of them is left out. Then rounds go through all in turn, and medians count.
+    torchvision, each in its own best loop. Frames are compared before anything is timed. A file
+    that one of them decodes differently is skipped for all and named, and a library that fails on
+    most files is skipped. Each round then times all in turn, and the results are medians.
 
     A row gives clips and frames per second, and how many times as fast as ours. The last line
     recommends a value of efficiency.workers. Read the ratios, on a machine that does nothing else.

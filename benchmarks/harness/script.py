@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from ivn.errors import UserError
+from ivn.errors import BenchError, UserError
 from ivn.provenance import in_words, provenance
 
 
@@ -42,12 +42,18 @@ def run(command: Callable[[], int]) -> int:
     """Runs a command; gives its exit code, after a line of what is wrong if anything is."""
     try:
         return command()
-    except UserError as error:
+    except (UserError, ValueError, OSError) as error:
         print(f"{Path(sys.argv[0]).name}: {error}", file=sys.stderr)
-        return error.code
-    except (ValueError, OSError) as error:
-        print(f"{Path(sys.argv[0]).name}: {error}", file=sys.stderr)
-        return 1
+        return error.code if isinstance(error, UserError) else 1
+
+
+def make_folder(out: str) -> None:
+    """Makes the folder of ``--out``, before minutes are spent on results for it; or BenchError."""
+    try:
+        Path(out).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        why = (error.strerror or str(error)).lower()
+        raise BenchError(f"cannot write to {out} ({why}): give another --out") from None
 
 
 def started(options: argparse.Namespace) -> dict:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .clock import Clock, Parts
+from .part_times import Parts, PartTimes
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Side:
 
 def one_step(device: torch.device, side: Side, rest: str) -> dict[str, float]:
     """Returns milliseconds of each part; ``rest`` names the rest of the forward pass."""
-    clock = Clock(device)
+    clock = PartTimes(device)
     with clock.part(rest), clock.watching(side.parts):
         value = side.loss()
     with clock.part("backward"):

@@ -16,7 +16,6 @@ from functools import partial
 from pathlib import Path
 
 from ivn.ablation.table import shown
-from ivn.benchmarks.ops.run import NOUNS
 from ivn.provenance import in_words
 
 ROOT = Path(__file__).parents[2]
@@ -44,7 +43,7 @@ def read(folder: Path = ROOT / "benchmarks" / "results") -> Results:
     for machine in sorted(folder.iterdir()) if folder.exists() else []:
         files = machine.glob("*.json")
         read = {file.stem: json.loads(file.read_text()) for file in files}
-        nouns = [read.pop(name) for name in (f"ops-{noun}" for noun in NOUNS) if name in read]
+        nouns = [read.pop(name) for name in sorted(read) if name.startswith("ops-")]
         if nouns:
             if len({_about(noun) for noun in nouns}) > 1:
                 raise ValueError(

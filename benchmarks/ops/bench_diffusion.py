@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 
 from ivn.benchmarks.harness.measure import Case
-from ivn.benchmarks.ops.subjects import cases as both_directions
-from ivn.benchmarks.ops.subjects import total_bytes
+from ivn.benchmarks.ops.subjects import both_directions, total_bytes
 from ivn.keys import Purpose, make_keys
 from ivn.model.diffusion import STEPS, training_steps
 from ivn.ops.diffusion import (
@@ -76,9 +75,3 @@ def cases(size: tuple, device: torch.device, dtype: torch.dtype) -> Iterator[Cas
             "noise given": lambda: tuple(loss_terms(output.float(), target, noise, timestep, steps))
         },
     )
-
-
-if __name__ == "__main__":
-    from ivn.benchmarks.ops.run import main
-
-    raise SystemExit(main(only=("diffusion",)))

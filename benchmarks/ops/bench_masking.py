@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import torch
 
 from ivn.benchmarks.harness.measure import Case
-from ivn.benchmarks.ops.subjects import cases as both_directions
+from ivn.benchmarks.ops.subjects import both_directions
 from ivn.keys import make_keys
 from ivn.ops import masking
 
@@ -94,9 +94,3 @@ def _multinomial(weights: torch.Tensor, kept: int) -> torch.Tensor:
     B, T, L = weights.shape
     within = torch.multinomial(weights.flatten(0, 1), kept).sort(1).values.view(B, T, kept)
     return (within + L * torch.arange(T, device=weights.device)[:, None]).flatten(1)
-
-
-if __name__ == "__main__":
-    from ivn.benchmarks.ops.run import main
-
-    raise SystemExit(main(only=("masking",)))

@@ -7,8 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ivn.benchmarks.harness.measure import Case
-from ivn.benchmarks.ops.subjects import ROUNDINGS, total_bytes
-from ivn.benchmarks.ops.subjects import cases as both_directions
+from ivn.benchmarks.ops.subjects import ROUNDINGS, both_directions, total_bytes
 from ivn.ops.modulation import (
     gated_modulate,
     gated_modulate_reference,
@@ -86,9 +85,3 @@ def cases(size: tuple, device: torch.device, dtype: torch.dtype) -> Iterator[Cas
         moved_back=10 * row + vectors,
         **sums,
     )
-
-
-if __name__ == "__main__":
-    from ivn.benchmarks.ops.run import main
-
-    raise SystemExit(main(only=("modulation",)))

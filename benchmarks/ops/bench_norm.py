@@ -9,8 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ivn.benchmarks.harness.measure import Case
-from ivn.benchmarks.ops.subjects import ROUNDINGS
-from ivn.benchmarks.ops.subjects import cases as both_directions
+from ivn.benchmarks.ops.subjects import ROUNDINGS, both_directions
 from ivn.ops.norm import (
     add_norm,
     add_norm_reference,
@@ -138,9 +137,3 @@ def cases(size: tuple, device: torch.device, dtype: torch.dtype) -> Iterator[Cas
         moved_back=8 * row,
         slack_back=slack_back,
     )
-
-
-if __name__ == "__main__":
-    from ivn.benchmarks.ops.run import main
-
-    raise SystemExit(main(only=("norm",)))

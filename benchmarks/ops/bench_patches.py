@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ivn.benchmarks.harness.measure import Case
 from ivn.benchmarks.ops.bench_tokens import random_index
-from ivn.benchmarks.ops.subjects import cases as both_directions
+from ivn.benchmarks.ops.subjects import both_directions
 from ivn.data.batch import IMAGENET_MEAN as MEAN
 from ivn.data.batch import IMAGENET_STD as STD
 from ivn.ops import gather_patches, gather_target_patches
@@ -95,9 +95,3 @@ def cases(size: tuple, device: torch.device, dtype: torch.dtype) -> Iterator[Cas
         dtype=made,
         moved=read + index.numel() * length * made.itemsize + index.nbytes,
     )
-
-
-if __name__ == "__main__":
-    from ivn.benchmarks.ops.run import main
-
-    raise SystemExit(main(only=("patches",)))

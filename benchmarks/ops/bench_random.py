@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ivn.benchmarks.harness.measure import Case
-from ivn.benchmarks.ops.subjects import cases as both_directions
+from ivn.benchmarks.ops.subjects import both_directions
 from ivn.keys import Purpose, make_keys
 from ivn.ops.random import (
     normal,
@@ -55,9 +55,3 @@ def cases(size: tuple, device: torch.device, dtype: torch.dtype) -> Iterator[Cas
         slack=0,
         others={"torch.randint": lambda: torch.randint(2**32, (B, words), device=device)},
     )
-
-
-if __name__ == "__main__":
-    from ivn.benchmarks.ops.run import main
-
-    raise SystemExit(main(only=("random",)))

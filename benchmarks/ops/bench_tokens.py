@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 
 from ivn.benchmarks.harness.measure import Case
-from ivn.benchmarks.ops.subjects import ROUNDINGS, total_bytes
-from ivn.benchmarks.ops.subjects import cases as both_directions
+from ivn.benchmarks.ops.subjects import ROUNDINGS, both_directions, total_bytes
 from ivn.ops import add_positions, gather_tokens, place_tokens
 from ivn.ops.tokens import (
     add_positions_reference,
@@ -107,9 +106,3 @@ def gathered(
 def random_index(B: int, N: int, kept: int, device: torch.device) -> Tensor:
     """Draws ascending tokens of each row, ``[B, kept]``."""
     return torch.rand(B, N, device=device).argsort(1)[:, :kept].sort(1).values
-
-
-if __name__ == "__main__":
-    from ivn.benchmarks.ops.run import main
-
-    raise SystemExit(main(only=("tokens",)))

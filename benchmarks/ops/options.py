@@ -24,8 +24,8 @@ class BenchOps:
     Attributes:
         device: device to measure on; auto takes the GPU if there is one.
         dtype: number type of the activations.
-        only: nouns of the operations to measure, all by default: patches, tokens, masking,
-            random, norm, modulation, diffusion, distance.
+        only: nouns of the operations to measure, such as tokens,norm; all by default. A message
+            lists them if one is unknown.
         threads: number of CPU threads.
         quick: whether to measure only the first size of each operation, in few rounds.
         out: folder for ops.json, which has every row and the hardware, versions and commit that it

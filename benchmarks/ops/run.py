@@ -2,7 +2,6 @@
 
     ivn bench ops --only tokens,norm --out DIR --plot
     python -m ivn.benchmarks.ops.run ...        the same without tyro
-    python benchmarks/ops/bench_tokens.py ...   one noun of a checkout
 
 Answers are compared before anything is timed. GB/s are of the bytes that any implementation must
 move. "of copy" is the time of a copy of as many bytes, measured in turn with the rest, over ours.
@@ -12,7 +11,7 @@ import importlib
 import importlib.util
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,7 +27,10 @@ from ivn.options import parse
 from ivn.processes import keep_all_freed_memory
 from ivn.provenance import in_words, provenance
 
-NOUNS = ("patches", "tokens", "masking", "random", "norm", "modulation", "diffusion", "distance")
+_BEGINNING = "bench_"
+NOUNS = sorted(
+    file.stem.removeprefix(_BEGINNING) for file in Path(__file__).parent.glob(f"{_BEGINNING}*.py")
+)
 # Below this many bytes a GPU's launches cost more than the bytes do.
 SMALL = 16 << 20
 
@@ -110,16 +112,12 @@ def _check(options: BenchOps) -> torch.device:
         raise BenchError('a plot needs matplotlib: pip install "ivn[bench]", or leave out --plot')
     device = resolve_device(options.device)
     if options.out:
-        try:  # before minutes are spent on results that cannot be written
-            Path(options.out).mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            why = (error.strerror or str(error)).lower()
-            raise BenchError(f"cannot write to {options.out} ({why}): give another --out") from None
+        script.make_folder(options.out)
     return device
 
 
 def _cases(noun: str, device: torch.device, dtype: torch.dtype, quick: bool) -> Iterator[Case]:
-    module = importlib.import_module(f".bench_{noun}", __package__)
+    module = importlib.import_module(f".{_BEGINNING}{noun}", __package__)
     sizes = module.SIZES[device.type]
     torch.manual_seed(0)
     for size in sizes[: 1 if quick else None]:
@@ -164,11 +162,5 @@ def _row(noun: str, case: Case, found: Measured) -> dict:
     }
 
 
-def main(only: Sequence[str] = ()) -> int:
-    """The same as ``ivn bench ops``, read without tyro; with ``only``, of these nouns."""
-    fixed = {"only": tuple(only)} if only else {}
-    return script.run(lambda: bench(parse(BenchOps, **fixed)))
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(script.run(lambda: bench(parse(BenchOps))))

@@ -13,7 +13,7 @@ Function = Callable[..., Tensor | Sequence[Tensor]]
 ROUNDINGS = 8
 
 
-def cases(
+def both_directions(
     case: str,
     shape: str,
     functions: dict[str, Function],

@@ -26,7 +26,7 @@ import torch
 
 from ivn import run
 from ivn.benchmarks.harness import script
-from ivn.benchmarks.harness.clock import Clock
+from ivn.benchmarks.harness.part_times import PartTimes
 from ivn.config.presets import PRESETS
 from ivn.config.run import Config, override
 from ivn.data.loader.loader import ClipLoader
@@ -63,7 +63,7 @@ def steps_of(spans: list[tuple[str, float, float]]) -> list[dict[str, float]]:
 
 def train(config: Config) -> list[dict[str, float]]:
     """Trains, and returns milliseconds of each part of the steps."""
-    clock = Clock(torch.device("cpu"))
+    clock = PartTimes(torch.device("cpu"))
     stage = type(build_stage(config.model, config.stage, seed=0, batch_size=1, pretrained=False))
     parts = PARTS | {"model": [(stage, "loss"), (torch.Tensor, "backward")]}
     with (

@@ -36,7 +36,7 @@ import torch
 from torch import Tensor
 
 from ivn.benchmarks.harness import kernel_times, script
-from ivn.benchmarks.harness.clock import Clock, Parts
+from ivn.benchmarks.harness.part_times import Parts, PartTimes
 from ivn.benchmarks.harness.sides import Side, compare, medians, one_step, print_table
 from ivn.benchmarks.steps.plain_step import Native, Same, plain_step
 from ivn.benchmarks.steps.preset_step import PresetStep, computing_in, weighted
@@ -104,7 +104,7 @@ def _profile(run: PresetStep, batches: Iterator[Batch], warm: int, rounds: int) 
     if cuda:
         torch.cuda.reset_peak_memory_stats(run.device)
     for _ in range(warm + rounds):
-        clock = Clock(run.device)
+        clock = PartTimes(run.device)
         with clock.part("decode wait"):
             batch = next(batches).to(run.device, non_blocking=True)
         side = Side(run.parts(), lambda b=batch: weighted(run.stage, run.terms(b)), run.update)
@@ -141,19 +141,14 @@ def against_reference(run: PresetStep, warm: int, rounds: int) -> dict:
         with reference_ops():
             theirs = run.terms(run.batch)
     losses = assert_equal(run, ours, theirs, dtype, "reference ops")
-    parts = run.parts()
-    sides = {
-        "ours": Side(parts, run.loss, run.update),
-        "reference": Side(parts, run.reference_loss, run.update),
-    }
-    median = {"with teacher": compare(run.device, sides, PARTS[1:], warm, rounds)}
+
+    def sides() -> dict[str, Side]:
+        parts, ways = run.parts(), {"ours": run.loss, "reference": run.reference_loss}
+        return {name: Side(parts, loss, run.update) for name, loss in ways.items()}
+
+    median = {"with teacher": compare(run.device, sides(), PARTS[1:], warm, rounds)}
     with run.stored_teacher():
-        parts = run.parts()
-        sides = {
-            "ours": Side(parts, run.loss, run.update),
-            "reference": Side(parts, run.reference_loss, run.update),
-        }
-        median["without teacher"] = compare(run.device, sides, PARTS[1:], warm, rounds)
+        median["without teacher"] = compare(run.device, sides(), PARTS[1:], warm, rounds)
     fast = {}
     for what, sided in median.items():
         fast[what] = sided["reference"]["step"] / sided["ours"]["step"]

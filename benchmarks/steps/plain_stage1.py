@@ -11,7 +11,7 @@ from . import plain_model as plain
 from .plain_step import Draws, PlainStep
 
 
-class Plain(PlainStep):
+class PlainStage1(PlainStep):
     """Pixels of the masked tokens, and the visible tokens' alignment with an image teacher."""
 
     def terms(self, draws: Draws) -> dict[str, Tensor]:

@@ -9,7 +9,7 @@ from . import plain_model as plain
 from .plain_step import Draws, PlainStep
 
 
-class Plain(PlainStep):
+class PlainStage2(PlainStep):
     """Features of the masked tokens, as the frozen encoder has them."""
 
     def terms(self, draws: Draws) -> dict[str, Tensor]:

@@ -2,7 +2,7 @@
 
 The networks are those of ``plain_model.py``, with PyTorch's own fused attention, automatic
 mixed precision and random numbers, as somebody who writes such a step today would have them. The
-step of a stage of kind K is ``Plain`` in ``plain_K.py``.
+step of the stage ``stage1`` is ``PlainStage1`` in ``plain_stage1.py``.
 """
 
 import importlib
@@ -72,7 +72,9 @@ class Same:
 
 def plain_step(stage: Stage, batch: Batch) -> "PlainStep":
     """The plain step of a stage, found by the stage's kind."""
-    return importlib.import_module(f"{__package__}.plain_{stage.config.kind}").Plain(stage, batch)
+    kind = stage.config.kind
+    module = importlib.import_module(f"{__package__}.plain_{kind}")
+    return getattr(module, f"Plain{kind.capitalize()}")(stage, batch)
 
 
 class PlainStep(ABC):

@@ -7,7 +7,7 @@ from unittest.mock import patch
 import torch
 from torch import Tensor
 
-from ivn.benchmarks.harness.clock import Parts
+from ivn.benchmarks.harness.part_times import Parts
 from ivn.config.run import Config, override
 from ivn.data.batch import Batch
 from ivn.keys import make_keys

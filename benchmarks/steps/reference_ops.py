@@ -20,7 +20,7 @@ def replaced() -> dict[tuple[str, str], str]:
     """
     return {
         (module.__name__, name): f"{name[1:]}_reference"
-        for module in _modules()
+        for module in modules()
         for name, value in vars(module).items()
         if isinstance(value, CustomOpDef) and hasattr(module, f"{name[1:]}_reference")
     }
@@ -36,6 +36,7 @@ def reference_ops() -> Iterator[None]:
         yield
 
 
-def _modules() -> list[ModuleType]:
+def modules() -> list[ModuleType]:
+    """Returns all modules of ``ivn.ops``."""
     found = pkgutil.iter_modules(ivn.ops.__path__, "ivn.ops.")
     return [importlib.import_module(module.name) for module in found]

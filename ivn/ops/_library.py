@@ -2,10 +2,13 @@
 
 import ctypes
 import functools
+import hashlib
 import os
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,47 +21,13 @@ from ._device import check_archs, check_gpu
 # 20 us a call on a CPU, which shows only on tensors below a few MB.
 PATH = Path(__file__).parents[1] / "libivn.so"
 REBUILD = "pip install --force-reinstall --no-deps ."
-_INTERFACE = 5  # IVN_INTERFACE of csrc/ivn.h
-_POINTER, _SIZE, _INT, _REAL = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int, ctypes.c_double
-_WORD = ctypes.c_uint32
-_Found = _SIZE * 2  # a row and a value
-_DUPLICATE_INDEX, _INDEX_OUT_OF_RANGE = -1, -3  # as in csrc/ivn.h
-
-# The arguments of each operation in csrc/ivn.h but the last, which is the number of threads for
-# ``_cpu`` and the stream for ``_cuda``.
-_ARGUMENTS = {
-    "ivn_check_index": [*[_POINTER] * 2, *[_SIZE] * 3],
-    "ivn_gather_tokens": [*[_POINTER] * 3, *[_SIZE] * 4],
-    "ivn_scatter_tokens": [*[_POINTER] * 4, *[_SIZE] * 4],
-    "ivn_add_positions": [*[_POINTER] * 5, *[_SIZE] * 6, _INT, _INT],
-    "ivn_add_positions_backward": [*[_POINTER] * 5, *[_SIZE] * 6, _INT],
-    "ivn_place_tokens": [*[_POINTER] * 6, *[_SIZE] * 5, _INT],
-    "ivn_place_tokens_backward": [*[_POINTER] * 6, *[_SIZE] * 6, _INT],
-    "ivn_gather_patches": [*[_POINTER] * 3, *[_SIZE] * 5, _INT, _POINTER, _REAL, _INT, _INT],
-    "ivn_sample_tokens": [*[_POINTER] * 3, *[_SIZE] * 4, _INT, _WORD, _INT],
-    "ivn_hide_blocks": [*[_POINTER] * 2, *[_SIZE] * 3, *[_INT] * 4, _WORD],
-    "ivn_open_tokens": [*[_POINTER] * 3, *[_SIZE] * 4, _INT, _WORD],
-    "ivn_other_tokens": [*[_POINTER] * 2, *[_SIZE] * 3],
-    "ivn_random_words": [*[_POINTER] * 2, *[_SIZE] * 2, _WORD],
-    "ivn_normal": [*[_POINTER] * 2, *[_SIZE] * 2, _WORD, _INT],
-    "ivn_rms_norm": [*[_POINTER] * 3, *[_SIZE] * 2, _REAL, _INT, _INT],
-    "ivn_rms_norm_backward": [*[_POINTER] * 5, *[_SIZE] * 2, _REAL, _INT, _INT],
-    "ivn_add_norm": [*[_POINTER] * 7, *[_SIZE] * 2, _REAL, _INT, _INT],
-    "ivn_add_norm_backward": [*[_POINTER] * 11, *[_SIZE] * 2, _REAL, _INT, _INT],
-    "ivn_noisy_target": [*[_POINTER] * 5, *[_SIZE] * 4, _WORD, _INT],
-    "ivn_diffusion_loss": [*[_POINTER] * 7, *[_SIZE] * 3, _WORD, _INT],
-    "ivn_diffusion_loss_backward": [*[_POINTER] * 8, *[_SIZE] * 3, _WORD, _INT],
-    "ivn_qk_norm": [*[_POINTER] * 3, *[_SIZE] * 2, _REAL, _INT],
-    "ivn_qk_norm_backward": [*[_POINTER] * 5, *[_SIZE] * 2, _REAL, _INT],
-    "ivn_cosine_distance": [*[_POINTER] * 4, *[_SIZE] * 2, _REAL, _REAL, _INT, _INT],
-    "ivn_cosine_distance_backward": [*[_POINTER] * 6, *[_SIZE] * 2, _REAL, _REAL, _INT, _INT],
-    "ivn_modulate": [*[_POINTER] * 8, *[_SIZE] * 5, _REAL, _INT],
-    "ivn_modulate_backward": [*[_POINTER] * 12, *[_SIZE] * 4, _REAL, _INT],
-}
-
-
-NORM_PARTS = 32  # IVN_NORM_PARTS of csrc/ivn.h
-TYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2}  # IVN_FLOAT32... of csrc/ivn.h
+# The C interface: csrc/ implements it, and the library tells which version it was built with.
+HEADER = Path(__file__).with_name("ivn.h")
+_DUPLICATE_INDEX, _INDEX_OUT_OF_RANGE = -1, -3  # as in ivn.h
+_NUMBERS: dict[str, Any] = {"int64_t": ctypes.c_int64, "uint32_t": ctypes.c_uint32}
+_NUMBERS |= {"int": ctypes.c_int, "double": ctypes.c_double}
+NORM_PARTS = 32  # IVN_NORM_PARTS of ivn.h
+TYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2}  # IVN_FLOAT32... of ivn.h
 
 
 @dataclass(frozen=True)
@@ -77,7 +46,7 @@ class Build:
 
 
 def call(name: str, device: torch.device, *arguments: Tensor | float) -> None:
-    """Runs the operation ``name`` of csrc/ivn.h on ``device``, with tensors as pointers.
+    """Runs the operation ``name`` of ivn.h on ``device``, with tensors as pointers.
 
     Tensors must be contiguous. A tensor that is not, and whose strides are arguments too, is given
     as its ``data_ptr()``.
@@ -88,6 +57,8 @@ def call(name: str, device: torch.device, *arguments: Tensor | float) -> None:
     kind = device.type
     function = _function(name, kind)
     plain = [_pointer(name, x) if isinstance(x, Tensor) else x for x in arguments]
+    if len(plain) + 1 != len(function.argtypes):  # ctypes would pass those in excess
+        raise TypeError(f"{name} takes {len(function.argtypes) - 1} arguments, got {len(plain)}")
     if kind == "cpu":
         code = function(*plain, torch.get_num_threads())
     else:
@@ -120,7 +91,7 @@ def check_index(op: str, index: Tensor, count: int, name: str = "index") -> None
     host = to_check(index)
     if host is None:
         return
-    M, found = index.shape[-1], _Found()
+    M, found = index.shape[-1], (ctypes.c_int64 * 2)()
     check = _function("ivn_check_index", "cpu")
     code = check(host.data_ptr(), found, host.numel() // M, M, count, 1)
     if code == 0:
@@ -169,8 +140,6 @@ def _function(name: str, device: str):
     if function is None:
         missing = f"{PATH} was built without {device.upper()}; see `ivn doctor`"
         raise RuntimeError(f"{_op(name)}: {missing}")
-    function.argtypes = [*_ARGUMENTS[name], _INT if device == "cpu" else _POINTER]
-    function.restype = ctypes.c_int
     return function
 
 
@@ -188,13 +157,41 @@ def _library() -> ctypes.CDLL:
             fix = "start Python in another folder, or install in place: pip install -e ."
             raise LibraryError(why, fix) from None
         raise LibraryError(f"cannot load {PATH} ({error})", REBUILD) from error
-    interface = getattr(library, "ivn_interface", lambda: 0)()
-    if interface != _INTERFACE:
-        why = f"{PATH} has interface {interface}, expected {_INTERFACE}"
-        raise LibraryError(why, REBUILD)
-    library.ivn_error_string.restype = ctypes.c_char_p
-    library.ivn_cuda_archs.restype = ctypes.c_char_p
+    digest: Any = getattr(library, "ivn_header_digest", lambda: b"")
+    header = HEADER.read_bytes()
+    digest.restype = ctypes.c_char_p
+    if digest().decode() != hashlib.sha256(header).hexdigest():
+        raise LibraryError(f"{PATH} was built with another version of {HEADER}", REBUILD)
+    for name, (returned, arguments) in declared(header.decode()).items():
+        if function := getattr(library, name, None):  # one without CUDA has those of the CPU alone
+            function.restype, function.argtypes = returned, [kind for kind, _ in arguments]
     return library
+
+
+def declared(header: str) -> dict[str, tuple[Any, list[tuple[Any, str]]]]:
+    """Returns function -> (type of its result, (type, name) of each argument), as in ``header``.
+
+    Types are those of ctypes. A type that is none of the library's is a KeyError.
+    """
+    pattern = r"([\w *]+)\b(ivn_\w+)\s*\(([^()]*)\)\s*;"
+    return {
+        name: (
+            _ctype(returned),
+            [
+                (_ctype(argument.removesuffix(own)), own)
+                for argument, own in re.findall(r"([\w\s*]+?\b(\w+))\s*(?:,|$)", inside)
+                if own != "void"
+            ],
+        )
+        for returned, name, inside in re.findall(pattern, re.sub("//.*", "", header))
+    }
+
+
+def _ctype(text: str) -> Any:
+    words = [word for word in text.replace("*", " * ").split() if word not in ("const", "extern")]
+    if words == ["char", "*"]:
+        return ctypes.c_char_p
+    return ctypes.c_void_p if words[-1] == "*" else _NUMBERS[words[0]]
 
 
 def _is_compiled_elsewhere() -> bool:

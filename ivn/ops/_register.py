@@ -34,8 +34,8 @@ def operation(
         fake: names of the arguments that the results are like in shape and dtype, one for each; or
             a function that returns empty tensors like the results. Programs are traced with it.
         check: function that raises a ValueError for values that no version of the operation takes.
-        triton: name of the launcher in ``ivn.kernels`` that is the version for GPUs. Triton is not
-            imported until it runs.
+        triton: name of the function that is the version for GPUs, in the module of ``ivn.kernels``
+            that is called like the operation's own. Triton is not imported until it runs.
         results: names of the results, if ``saves`` has any of them.
         saves: names of the arguments and results that are kept for the gradients, such as
             ``"x, weight"``; or a function of some of the arguments that returns what is kept.
@@ -58,7 +58,9 @@ def operation(
             _like(fake, arguments) if isinstance(fake, str) else _by_name(fake, arguments)
         )
         if triton:
-            op.register_kernel(KERNEL_DEVICE, _after(checked, _launched(name, triton)))
+            noun = function.__module__.rpartition(".")[2]
+            launch = _launched(name, f"ivn.kernels.{noun}", triton)
+            op.register_kernel(KERNEL_DEVICE, _after(checked, launch))
         if gradients:
             names = arguments + _split(results)
             keep = _named(saves, names) if isinstance(saves, str) else _by_name(saves, names)
@@ -103,9 +105,9 @@ def _after(check: Function | None, function: Function) -> Function:
     return run
 
 
-def _launched(op: str, launcher: str) -> Function:
+def _launched(op: str, module: str, launcher: str) -> Function:
     def run(*arguments):
-        launch = getattr(importlib.import_module("ivn.kernels"), launcher)
+        launch = getattr(importlib.import_module(module), launcher)
         if INTERPRETED:
             return launch(*arguments)
         device = next(x.device for x in arguments if isinstance(x, Tensor))

@@ -16,7 +16,7 @@ MAX_PATCH_SIZE = 64  # kMostPatchSize of csrc/patches.h
 
 
 class Layout(IntEnum):
-    """The contents of a row: IVN_EMBEDDING_ROWS and IVN_TARGET_ROWS of csrc/ivn.h."""
+    """The contents of a row: IVN_EMBEDDING_ROWS and IVN_TARGET_ROWS of ivn.h."""
 
     EMBEDDING = 0
     TARGET = 1

@@ -14,6 +14,7 @@ import pytest
 from torch.autograd import DeviceType
 
 from ivn.benchmarks.harness import kernel_times
+from ivn.benchmarks.ops.run import NOUNS
 from tests.conftest import OPTIONAL
 from tests.processes import ROOT, run_code
 
@@ -85,6 +86,17 @@ def test_parts_are_short_and_the_first_fit_their_deadline():
     assert sum(steps) + sum(seconds[name] for name in first) <= int(deadline) < 6 * 60 - 10
 
 
+def test_every_operation_is_measured_and_each_kernel_in_cuda_checked():
+    said = subprocess.run([str(SCRIPT), "--help"], capture_output=True, text=True, check=True)
+    parts = re.findall(r"^  (ops|memcheck|racecheck)-(\S+) 85 s$", said.stdout, re.M)
+    files = {file.stem: file.read_text() for file in sorted((ROOT / "csrc").glob("*.cu"))}
+    assert parts == [
+        *(("ops", noun) for noun in NOUNS),
+        *(("memcheck", noun) for noun in files),
+        *(("racecheck", noun) for noun, text in files.items() if "__shared__" in text),
+    ]
+
+
 def test_a_dry_run_of_parts_leaves_one_archive_that_says_so(machine, tmp_path):
     out, wheels = tmp_path / "out", tmp_path / "wheels"
     wheels.mkdir()
@@ -99,7 +111,7 @@ def test_a_dry_run_of_parts_leaves_one_archive_that_says_so(machine, tmp_path):
     ran = [line.split()[1] for line in lines if line.startswith("ok ")]
     # In the order of the list, whatever the order asked for.
     assert ran == [
-        *("wheels", "build", "doctor", "tests-compile", "racecheck-patches", "racecheck-masking")
+        *("wheels", "build", "doctor", "tests-compile", "racecheck-masking", "racecheck-patches")
     ]
     assert "--no-index --no-deps" in found["wheels.log"] and str(wheels) in found["wheels.log"]
     assert (

@@ -1,33 +1,41 @@
 """Every launch of a Triton kernel that the presets make, with tensors that have no memory.
 
-A new operation adds a function of a config that yields its launches, and its name to ``LAUNCHES``.
+A module NOUN of ``ivn.kernels`` has a function ``NOUN_launches`` of a config here.
 Legend: B batch, N tokens of a clip, R rows, C, D and W features.
 """
 
+import pkgutil
 from collections.abc import Iterator
 from functools import partial
 
 import torch
 
+import ivn.kernels
 from ivn.config.presets import PRESETS
 from ivn.config.run import Config
 from ivn.keys import Purpose
 from ivn.model.decoder import DiffusionConfig
 from ivn.model.diffusion import STEPS
 
-Launch = tuple[str, tuple]  # a launcher of ivn.kernels, its arguments
+NOUNS = [
+    module.name
+    for module in pkgutil.iter_modules(ivn.kernels.__path__)
+    if not module.name.startswith("_")
+]
+Launch = tuple[str, tuple]  # a function of a module of ivn.kernels, its arguments
 
 BATCH = 16
 TEACHER_WIDTHS = (768, 1024, 1152, 1280, 1536)  # SigLIP's four, EfficientNet-Lite0's between them
 empty = partial(torch.empty, device="meta")
 
 
-def launches() -> Iterator[Launch]:
-    """Those of all presets."""
+def launches() -> Iterator[tuple[str, str, tuple]]:
+    """Yields the module, its function, and the arguments, of all presets."""
     for make in PRESETS.values():
         config = make()
-        for of in LAUNCHES:
-            yield from of(config)
+        for noun in NOUNS:
+            for launcher, arguments in globals()[f"{noun}_launches"](config):
+                yield noun, launcher, arguments
 
 
 def norm_launches(config: Config) -> Iterator[Launch]:
@@ -82,9 +90,6 @@ def diffusion_launches(config: Config) -> Iterator[Launch]:
     yield "noisy_target", (target, *given, purpose, output.dtype)
     yield "diffusion_loss_forward", (output, target, *given, purpose)
     yield "diffusion_loss_backward", (empty(R), empty(R), output, target, *given, purpose)
-
-
-LAUNCHES = [norm_launches, modulation_launches, distance_launches, diffusion_launches]
 
 
 def tokens(config: Config) -> int:

@@ -1,8 +1,8 @@
 """Every Triton kernel, at every shape of the presets, fits the GPUs that we build for."""
 
 import importlib
+import inspect
 import json
-import pkgutil
 
 import pytest
 
@@ -12,9 +12,11 @@ pytest.importorskip("triton")
 
 import triton
 
-import ivn.kernels
 from ivn.kernels._rows import WARPS
 
+from .launches import NOUNS, launches
+
+MODULES = {noun: importlib.import_module(f"ivn.kernels.{noun}") for noun in NOUNS}
 KIB = 1024
 # Triton 3.6 keeps 8 bytes of one kernel of 144 there, for an A100.
 STACK = 8 if triton.__version__.startswith("3.6.") else 0
@@ -62,13 +64,9 @@ def test_rows_are_loaded_and_stored_16_bytes_at_a_time(costs):
 def test_every_kernel_is_compiled_for_every_gpu(costs):
     from triton.runtime.jit import JITFunction
 
-    modules = [
-        importlib.import_module(module.name)
-        for module in pkgutil.iter_modules(ivn.kernels.__path__, "ivn.kernels.")
-    ]
     kernels = {
         (value.__module__, name)
-        for module in modules
+        for module in MODULES.values()
         for name, value in vars(module).items()
         if isinstance(value, JITFunction) and name.endswith("_kernel")
     }
@@ -77,7 +75,14 @@ def test_every_kernel_is_compiled_for_every_gpu(costs):
         assert {tuple(cost["kernel"]) for cost in costs if cost["arch"] == arch} == kernels
 
 
-def test_every_launcher_is_among_the_launches_of_the_presets():
-    from .launches import launches
-
-    assert {launcher for launcher, _ in launches()} == set(ivn.kernels.__all__)
+def test_every_function_that_launches_is_among_the_launches_of_the_presets():
+    public = {
+        (noun, name)
+        for noun, module in MODULES.items()
+        for name, value in vars(module).items()
+        if inspect.isfunction(value)
+        and value.__module__ == module.__name__
+        and not name.startswith("_")
+    }
+    assert len(public) >= 15
+    assert {(noun, launcher) for noun, launcher, _ in launches()} == public

@@ -5,7 +5,9 @@ import re
 import numpy as np
 import pytest
 
-from tests.processes import ROOT, run_python
+from tests.processes import run_python
+
+from .launches import NOUNS
 
 triton = pytest.importorskip("triton")
 
@@ -17,8 +19,6 @@ if old and np.lib.NumpyVersion(np.__version__) >= "2.4.0":
         "pip install 'numpy<2.4'",
         allow_module_level=True,
     )
-
-NOUNS = sorted(file.stem for file in (ROOT / "kernels").glob("[a-z]*.py"))
 
 
 def interpreted(*arguments):

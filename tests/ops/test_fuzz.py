@@ -1,6 +1,7 @@
 """Whatever an operation is given: the reference's result, or a ValueError of one line."""
 
 import os
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -8,12 +9,15 @@ from functools import partial
 import pytest
 import torch
 from torch import Tensor
+from torch.library import CustomOpDef
+from torch.utils._python_dispatch import TorchDispatchMode
 
 pytest.importorskip("hypothesis")
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ivn.benchmarks.steps.reference_ops import modules
 from ivn.keys import Purpose, make_keys
 from ivn.model.diffusion import training_steps
 from ivn.ops import diffusion, distance, masking, modulation, norm, patches, random, tokens
@@ -452,3 +456,44 @@ def test_gives_the_reference_s_result_or_one_clear_line(name, data):
         assert wrong or "expected on a CPU" in str(error), f"refused what is right: {error}"
         return
     assert_close(ours, gradients(operation.reference, arguments, operation.trained))
+
+
+class Recorder(TorchDispatchMode):
+    """Keeps the calls of operations ``ivn::*``, gradients among them, by name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: dict[str, list[tuple]] = defaultdict(list)
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        if function.namespace == "ivn":
+            self.calls[function.name()].append((function, args))
+        return function(*args, **kwargs or {})
+
+
+def recorded(dtype: torch.dtype) -> dict[str, list[tuple]]:
+    """Returns all calls by :data:`OPERATIONS`, with and without what an argument may lack."""
+    with Recorder() as recorder:
+        for operation in OPERATIONS.values():
+            for choice in (0, 1):
+                size = lambda low, high, choice=choice: choice if (low, high) == (0, 1) else high  # noqa: E731
+                gradients(operation.run, operation.arguments(size, dtype), operation.trained)
+    return recorder.calls
+
+
+def test_every_operation_and_its_gradient_is_among_these():
+    declared = {
+        f"ivn::{name[1:]}"
+        for module in modules()
+        for name, value in vars(module).items()
+        if isinstance(value, CustomOpDef)
+    }
+    assert recorded(torch.float32).keys() == declared
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_fakes_are_like_the_results(dtype):
+    """Those of gradients, too, and where arguments have different dtypes."""
+    for calls in recorded(dtype).values():
+        for function, arguments in calls:
+            torch.library.opcheck(function, arguments, test_utils="test_faketensor")

@@ -1,5 +1,7 @@
 """The checks of arguments and devices that stand in front of the compiled library."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -108,7 +110,7 @@ def gpu(monkeypatch):
     def pretend(name, capability):
         monkeypatch.setattr(_device, "_gpu", lambda index: (name, capability))
         # Nothing is run, and the library may have been built without CUDA.
-        monkeypatch.setattr(_library, "_function", lambda name, kind: None)
+        monkeypatch.setattr(_library, "_function", lambda *_: SimpleNamespace(argtypes=["stream"]))
 
     return pretend
 

@@ -166,9 +166,10 @@ def test_bytes_are_staged_as_they_lie_and_none_behind_the_video_is_read(tmp_path
     """The CUDA version's first half, which the CPU version does not share."""
     compiler = shutil.which("c++")
     assert compiler is not None, "a C++ compiler is needed, as for the installation"
-    sources = Path(__file__).with_name("stage_patches.cpp"), ROOT / "csrc"
-    options = ["-std=c++17", "-fsanitize=address", f"-I{sources[1]}", "-o", "stage"]
-    subprocess.run([compiler, str(sources[0]), *options], cwd=tmp_path, check=True)
+    source = str(Path(__file__).with_name("stage_patches.cpp"))
+    headers = [f"-I{ROOT / 'csrc'}", f"-I{ROOT / 'ivn' / 'ops'}"]
+    options = ["-std=c++17", "-fsanitize=address", *headers, "-o", "stage"]
+    subprocess.run([compiler, source, *options], cwd=tmp_path, check=True)
     done = subprocess.run([tmp_path / "stage"], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
 

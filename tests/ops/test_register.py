@@ -5,8 +5,9 @@ import torch
 from torch import Tensor
 from torch.library import CustomOpDef
 
-from ivn.ops import diffusion, distance, modulation, norm, tokens
+from ivn.benchmarks.steps.reference_ops import modules, replaced
 from ivn.ops._register import operation
+from tests.processes import ROOT
 
 CALLS = []
 
@@ -89,44 +90,22 @@ def test_gradients_are_operations_and_have_no_gradient_themselves():
         grad.sum().backward()
 
 
-def narrow(*shape: int) -> Tensor:
-    return torch.randn(shape).bfloat16()
-
-
-INDEX = torch.tensor([[0, 2], [1, 3]])
-GRADIENTS = {
-    "add_norm_backward": lambda: (
-        *(torch.randn(3, 4), narrow(3, 4), torch.randn(3, 4), narrow(3, 4)),
-        *(narrow(4), torch.rand(3), narrow(4), 1e-6),
-    ),
-    "add_positions_backward": lambda: (narrow(2, 3, 5), INDEX, 4, 1, 1),
-    "cosine_distance_backward": lambda: (
-        *(torch.randn(3), narrow(3, 4), narrow(3, 4), torch.randn(2, 4), 1e-5, 1e-6),
-    ),
-    "diffusion_loss_backward": lambda: (
-        *(torch.randn(3), torch.randn(3), narrow(3, 8), torch.randn(3, 4)),
-        *(torch.zeros(3, 4, dtype=torch.int64), torch.arange(3), torch.rand(3, 6), 9 << 24),
-    ),
-    "gated_modulate_backward": lambda: (*(narrow(3, 4) for _ in range(6)), torch.randn(2, 4), 1e-6),
-    "modulate_backward": lambda: (*(narrow(3, 4) for _ in range(3)), torch.randn(2, 4), 1e-6),
-    "place_tokens_backward": lambda: (narrow(2, 4, 5), INDEX, 4, 1),
-    "qk_norm_backward": lambda: (narrow(3, 3, 4), narrow(3, 3, 4), torch.randn(2, 4), 1e-6),
-    "rms_norm_backward": lambda: (narrow(3, 4), torch.randn(3, 4), torch.randn(4), 1e-6),
+# Module of ivn.ops -> its operations.
+OPERATIONS = {
+    module.__name__.removeprefix("ivn.ops."): {
+        name[1:] for name, value in vars(module).items() if isinstance(value, CustomOpDef)
+    }
+    for module in modules()
 }
 
 
-@pytest.mark.parametrize("name", GRADIENTS)
-def test_fakes_of_gradients_have_the_dtypes_of_their_results(name):
-    op = getattr(torch.ops.ivn, name).default
-    torch.library.opcheck(op, GRADIENTS[name](), test_utils="test_faketensor")
+def test_an_operation_has_a_reference_unless_it_is_a_gradient():
+    without = set().union(*OPERATIONS.values()) - {name[1:] for _, name in replaced()}
+    assert [name for name in without if not name.endswith("_backward")] == []
 
 
-def test_every_gradient_is_in_the_list():
-    modules = (diffusion, distance, modulation, norm, tokens)
-    ops = {
-        name[1:]
-        for module in modules
-        for name, value in vars(module).items()
-        if isinstance(value, CustomOpDef)
-    }
-    assert {name for name in ops if name.endswith("_backward")} == GRADIENTS.keys()
+@pytest.mark.parametrize("noun", [noun for noun, names in OPERATIONS.items() if names])
+def test_a_module_of_operations_has_its_files(noun):
+    files = [f"csrc/{noun}_cpu.cpp", f"tests/ops/test_{noun}.py", f"benchmarks/ops/bench_{noun}.py"]
+    assert [file for file in files if not (ROOT / file).exists()] == []
+    assert "opcheck(" in (ROOT / files[1]).read_text()

@@ -47,7 +47,7 @@ def test_operations_measured_apart_are_one_table(tmp_path):
         (tmp_path / f"h100/ops-{noun}.json").write_text(text)
     found = read(tmp_path)["h100"]
     assert found.keys() == {"ops"} and found["ops"]["hardware"] == "Some GPU"
-    assert [row["noun"] for row in found["ops"]["rows"]] == ["tokens", "norm"]
+    assert [row["noun"] for row in found["ops"]["rows"]] == ["norm", "tokens"]
     (tmp_path / "h100/ops-norm.json").write_text(text.replace("abc", "abd"))
     with pytest.raises(ValueError, match="differ in hardware, torch"):
         read(tmp_path)

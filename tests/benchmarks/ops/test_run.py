@@ -12,9 +12,8 @@ from ivn.benchmarks.harness import measure
 from ivn.benchmarks.harness.measure import Case, interleaved_medians
 from ivn.benchmarks.ops import run as ops
 from ivn.benchmarks.ops.options import BenchOps
-from ivn.benchmarks.ops.run import NOUNS, bench
+from ivn.benchmarks.ops.run import bench
 from ivn.errors import BenchError
-from tests.processes import ROOT
 
 
 def python(*arguments):
@@ -82,7 +81,7 @@ sys.exit(main())
 @pytest.mark.parametrize(
     ("options", "said", "code"),
     [
-        (["--only", "tokens,mist"], "no benchmark of mist; there are patches, tokens", 2),
+        (["--only", "tokens,mist"], "no benchmark of mist; there are diffusion, distance", 2),
         (["--threads", "0"], "threads is 0, expected at least 1", 2),
         (["--plot"], "give --out DIR", 2),
         (["--out", "/dev/null/no"], "cannot write to /dev/null/no (not a directory)", 1),
@@ -194,9 +193,3 @@ def test_ours_must_be_fit_for_capture(captures):
     with pytest.raises(RuntimeError, match="not permitted"):
         timed()
     assert captures.mended == ["set_stream", "synchronize"]
-
-
-def test_every_noun_of_the_operations_has_cases():
-    library = {"attention"}  # PyTorch's own
-    found = {file.stem for file in (ROOT / "ivn" / "ops").glob("[a-z]*.py")}
-    assert set(NOUNS) == found - library

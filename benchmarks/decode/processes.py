@@ -13,7 +13,7 @@ from .decoders import ways
 Job = tuple[str, list[int]]  # a file, and the numbers of the frames
 
 
-class Workers:
+class DecodingProcesses:
     """Processes that each decode a share of the jobs on request."""
 
     def __init__(self, jobs: Sequence[Job], *, processes: int, threads: int) -> None:

@@ -1,4 +1,5 @@
-// The C interface of libivn.so, which Python calls: raw pointers, sizes, a stream.
+// The C interface of libivn.so: raw pointers, sizes, a stream. Python reads this file, too, to know
+// the arguments of each function, and refuses a library that was built with another one.
 //
 // Every operation returns 0 or an error code that ivn_error_string() turns into words.
 // Callers guarantee contiguous memory, matching shapes and indices in range.
@@ -7,9 +8,6 @@
 #pragma once
 
 #include <stdint.h>
-
-// Raised with every change of a signature, so that Python never calls a library built before it.
-#define IVN_INTERFACE 5
 
 #define IVN_DUPLICATE_INDEX (-1)
 #define IVN_UNKNOWN_TYPE (-2)
@@ -34,7 +32,9 @@
 extern "C" {
 #endif
 
-int ivn_interface(void);
+// The SHA-256 of this file when the library was built, in hexadecimal digits.
+const char* ivn_header_digest(void);
+
 const char* ivn_error_string(int code);
 
 // The archs the CUDA part was built for, as in "80,90"; "" when it was built without CUDA.

@@ -16,7 +16,7 @@ Parts = Mapping[str, Sequence[tuple[Any, str]]]
 WHOLE = "teacher"
 
 
-class Clock:
+class PartTimes:
     """Adds up the milliseconds of named parts; an inner part's do not count for the outer one.
 
     Attributes:
