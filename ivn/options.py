@@ -219,16 +219,15 @@ def flat(cls: Any) -> Iterator[Spec]:
             yield spec
 
 
-def parse(cls: Callable[..., T], arguments: Sequence[str] | None = None, **fixed: Any) -> T:
+def parse(cls: Callable[..., T], arguments: Sequence[str] | None = None) -> T:
     """Reads options with the standard library, where tyro is not installed.
 
     Args:
         cls: dataclass of the options.
         arguments: words of the command line; those of the process by default.
-        fixed: values of fields that cannot be typed.
     """
     parser = argparse.ArgumentParser(description=docstring.summary(cls))
-    known = [spec for spec in specs(cls) if spec.field not in fixed]
+    known = [*specs(cls)]
     for spec in known:
         look = spec.look
         names = [spec.field] if look.positional else [*filter(None, [look.short]), spec.flag]
@@ -255,4 +254,4 @@ def parse(cls: Callable[..., T], arguments: Sequence[str] | None = None, **fixed
                 values[spec.field] = spec.parted(word)
             except UsageError as error:
                 parser.error(str(error))
-    return cls(**values, **fixed)
+    return cls(**values)

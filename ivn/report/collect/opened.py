@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from torch import nn
 
@@ -132,8 +131,3 @@ def _fill(parts: Mapping[str, nn.Module], saved: Path) -> None:
             check_weight(f"{name}.{key}", value, str(saved))
     for name, part in parts.items():
         part.load_state_dict(read_state(saved / f"{name}.safetensors"))
-
-
-def device() -> torch.device:
-    """Returns the device that pictures are computed on."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
+from ivn.devices import resolve_device
 from ivn.media.source import Source
 from ivn.progress import tracked
 from ivn.report.draw.images import Pixels, heat, thumbnail
@@ -13,7 +14,7 @@ from ivn.stages.teachers import STUDENT
 from . import features
 from .clips import Clip, Specs, read_some, spread
 from .features import Extractor, Floats
-from .opened import FAILURES, Opened, device
+from .opened import FAILURES, Opened
 from .reconstructions import reconstructions
 from .views import mask_films, masked_clip
 
@@ -68,7 +69,7 @@ def _placed(runs: Sequence[Opened], missing: list[Missing]) -> list[Opened]:
         with _told(missing, f"pictures of {run.name}"):
             for part in (run.stage, run.encoder):
                 if part is not None:
-                    part.to(device())
+                    part.to(resolve_device())
             placed.append(run)
             continue
         placed.append(replace(run, stage=None, encoder=None))
@@ -82,7 +83,7 @@ def _specs(run: Opened) -> Specs:
 
 def _affordable(networks: Sequence[Extractor]) -> int:
     """Returns how many clips all networks can look at in reasonable time, one at least."""
-    if device().type != "cpu" or not networks:
+    if resolve_device().type != "cpu" or not networks:
         return GALLERY
     cost = sum(extractor.cost for extractor in networks)
     return max(1, min(GALLERY, int(_CPU_BUDGET / cost)))
@@ -160,7 +161,7 @@ def _gallery(
 ) -> Gallery | None:
     if len(clips) < 3:
         why = f"{len(clips)} clips are too few to compare"
-        if device().type == "cpu":
+        if resolve_device().type == "cpu":
             why += ", and more would take this CPU minutes"
         missing.append(Missing("nearest neighbours", why))
         return None
