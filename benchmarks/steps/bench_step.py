@@ -177,7 +177,8 @@ def against_plain(run: PresetStep, warm: int, rounds: int) -> dict:
 
     coarse = {name: found for name, found in run.parts().items() if name in COARSE}
     parts: Parts = {
-        "teacher": [(other, "look"), (other.model, "look")],
+        # A step whose target is its own encoder has no pass of its own through a teacher.
+        "teacher": [(owner, "look") for owner in (other, other.model) if hasattr(owner, "look")],
         "mask": [(other, "mask")],
         "encoder": [(other.model, "encode")],
         "predictor": [(other.model, "predict")],
