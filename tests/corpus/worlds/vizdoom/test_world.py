@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ivn.corpus.worlds.engine import DEPTH_UNIT, screen_for
-from ivn.corpus.worlds.moves import ACTIONS
-from ivn.corpus.worlds.options import World
-from ivn.corpus.worlds.world import render
+from ivn.corpus.worlds.vizdoom.engine import DEPTH_UNIT, screen_for
+from ivn.corpus.worlds.vizdoom.moves import ACTIONS
+from ivn.corpus.worlds.vizdoom.options import VizdoomWorld
+from ivn.corpus.worlds.vizdoom.world import render
 from ivn.data.manifest.listing import list_clips
 from ivn.errors import DataError
 from ivn.evaluate.splits import folds_of, groups_of
@@ -29,7 +29,7 @@ from tests.command import assert_one_line, command
 pytest.importorskip("av")
 pytest.importorskip("vizdoom")
 MAPS = ("MAP01", "MAP07")
-WORLD = World(14, frames=6, size=64, fps=8.75, seed=3, maps=MAPS)
+WORLD = VizdoomWorld(clips=14, frames=6, size=64, fps=8.75, seed=3, maps=MAPS)
 OPTIONS = ["--frames", "6", "--size", "64", "--fps", "8.75", "--seed", "3", "--maps", "MAP01,MAP07"]
 
 
@@ -248,7 +248,7 @@ def test_what_cannot_be_rendered_is_one_line(world, tmp_path, monkeypatch):
 
 
 def test_a_map_without_room_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr("ivn.corpus.worlds.world.find_start", lambda *_: None)
+    monkeypatch.setattr("ivn.corpus.worlds.vizdoom.world.find_start", lambda *_: None)
     with pytest.raises(DataError, match=r"MAP01 has no room for 6 frames of stand_still .*--maps"):
         render(WORLD, tmp_path / "w", workers=1)
 

@@ -1,53 +1,42 @@
-"""Rendering of a world's clips into a folder, several at a time, continued after a stop.
+"""Walks through the maps of Freedoom, rendered several at a time.
 
 Clip ``i`` shows action ``i`` modulo 7 in map ``i // 7`` modulo the number of maps: classes and maps
 are balanced. All else in it follows from (seed, i) alone.
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
-from ivn.corpus.worlds.engine import PREROLL_TICS, Engine, imported
-from ivn.corpus.worlds.files import TARGETS, write_clip
-from ivn.corpus.worlds.moves import ACTIONS, Geometry, clip_key, find_start, plan
-from ivn.corpus.worlds.options import TICS_PER_SECOND, World
-from ivn.data.manifest.parquet import Row, write_manifest
-from ivn.durable import MANIFEST, filling
+import numpy as np
+
+from ivn.corpus.worlds.files import write_clip
+from ivn.corpus.worlds.rendering import ClipFiles, Rendered, Report, known_row, render_missing
+from ivn.corpus.worlds.vizdoom.engine import PREROLL_TICS, Engine, Take, imported
+from ivn.corpus.worlds.vizdoom.moves import (
+    ACTIONS,
+    CameraPlan,
+    Geometry,
+    clip_key,
+    find_start,
+    plan,
+)
+from ivn.corpus.worlds.vizdoom.options import TICS_PER_SECOND, VizdoomWorld
+from ivn.data.manifest.parquet import Row
 from ivn.errors import DataError
 
-SETTINGS = "render.json"
+TARGETS = ("depth", "pose", "actions", "boxes")
 # Attempts at a clip: places where the player gets stuck are common in narrow maps.
 _DRAWS = 256
 
 
-@dataclass(frozen=True)
-class Rendered:
-    """The result of :func:`render`.
-
-    Attributes:
-        manifest: path of the manifest.
-        clips: number of clips rendered by this call.
-        kept: number of clips from an earlier call.
-        redrawn: number of attempts given up, because the player was stuck, fell or had no room.
-    """
-
-    manifest: Path
-    clips: int
-    kept: int
-    redrawn: int
-
-
 def render(
-    world: World,
-    out: Path,
-    *,
-    workers: int,
-    report: Callable[[int, int], None] = lambda done, of: None,
+    world: VizdoomWorld, out: Path, *, workers: int, report: Report = lambda done, of: None
 ) -> Rendered:
     """Renders the clips of ``world`` that are not in the folder ``out``, then writes its manifest.
 
@@ -55,39 +44,39 @@ def render(
         world: settings of the world.
         out: folder that is new, empty, or begun by an earlier call for the same world.
         workers: number of engines that run at the same time; changes no clip.
-        report: called with the number of clips that are there, and of all.
+        report: function that is called with the number of clips that are there, and of all.
 
     Raises:
         DataError: VizDoom is not installed or fails, the folder holds something else or the whole
             world already, or a map has no room for an action.
     """
     engine = f"vizdoom {imported().__version__}"
-    out = out.absolute()
-    settings = asdict(world) | {"engine": engine}
-    with filling(out, settings, SETTINGS, below=("*",)):
-        there = {clip for clip in range(world.clips) if _files(world, out, clip)[0].exists()}
-        # By maps, so that a map's geometry is computed when its turn comes.
-        order = sorted(set(range(world.clips)) - there, key=lambda i: (_map_of(world, i), i))
-        for name in {_map_of(world, clip) for clip in order}:
-            (out / name).mkdir(exist_ok=True)
-        redrawn = 0
-        with _Studio(world, out) as studio, ThreadPoolExecutor(workers) as pool:
-            futures = [pool.submit(studio.render, clip) for clip in order]
-            try:
-                for done, future in enumerate(as_completed(futures), 1):
-                    redrawn += future.result()
-                    report(len(there) + done, world.clips)
-            finally:
-                pool.shutdown(cancel_futures=True)
-        rows = [_row(world, clip, engine) for clip in range(world.clips)]
-        write_manifest(out / MANIFEST, rows)
-    return Rendered(out / MANIFEST, len(order), len(there), redrawn)
+    return render_missing(
+        out,
+        asdict(world) | {"engine": engine},
+        [_files(world, clip) for clip in range(world.clips)],
+        partial(_render, world, out.absolute(), workers),
+        partial(_row, world, engine),
+        report,
+    )
+
+
+def _render(world: VizdoomWorld, out: Path, workers: int, clips: list[int]) -> Iterator[int]:
+    # By maps, so that a map's geometry is computed when its turn comes.
+    order = sorted(clips, key=lambda clip: (_map_of(world, clip), clip))
+    with _Studio(world, out) as studio, ThreadPoolExecutor(workers) as pool:
+        futures = [pool.submit(studio.render, clip) for clip in order]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 class _Studio(ExitStack):
     """Running engines, one for each thread and WAD, and the geometry of maps, computed once."""
 
-    def __init__(self, world: World, out: Path) -> None:
+    def __init__(self, world: VizdoomWorld, out: Path) -> None:
         super().__init__()
         self.world, self.out = world, out
         self._own = threading.local()
@@ -112,9 +101,9 @@ class _Studio(ExitStack):
                 engine.enter(name, planned.seed)
             take = engine.take(start, planned, world.tics)
             if take is not None:
-                video, known = _files(world, self.out, clip)
+                files = _files(world, clip).below(self.out)
                 rate = Fraction(TICS_PER_SECOND, world.tics)
-                write_clip(video, known, take, planned, rate)
+                write_clip(files.video, files.known, take.frames, rate, _truth(take, planned))
                 return draw
         raise DataError(
             f"{name} has no room for {world.frames} frames of {action} at {world.fps} a second "
@@ -137,36 +126,48 @@ class _Studio(ExitStack):
         return engines[wad]
 
 
+def _truth(take: Take, planned: CameraPlan) -> dict[str, np.ndarray]:
+    """Returns the arrays of a clip's npz.
+
+    They are ``depth`` uint8 ``[T, S, S]``, ``pose`` float32 ``[T, 4]`` (x, y, height of the eye,
+    angle), ``actions`` float32 ``[T, 3]`` (push forward, push to the right, degrees a tic to the
+    left; from frame t on), ``boxes`` int16 ``[K, 4]`` (left, top, right, bottom) and of each box
+    ``box_frame``, ``box_object``, ``box_position``, ``box_name``.
+    """
+    return {
+        "depth": take.depth,
+        "pose": take.poses.astype(np.float32),
+        "actions": planned.commands.astype(np.float32),
+        "boxes": take.boxes,
+        "box_frame": take.box_frame,
+        "box_object": take.box_object,
+        "box_position": take.box_position,
+        "box_name": take.box_name,
+    }
+
+
 def _action_of(clip: int) -> str:
     return tuple(ACTIONS)[clip % len(ACTIONS)]
 
 
-def _map_of(world: World, clip: int) -> str:
+def _map_of(world: VizdoomWorld, clip: int) -> str:
     return world.maps[clip // len(ACTIONS) % len(world.maps)]
 
 
-def _files(world: World, out: Path, clip: int) -> tuple[Path, Path]:
-    """Returns the paths of video and npz of a clip."""
-    stem = out / _map_of(world, clip) / f"{clip:06}"
-    return stem.with_suffix(".mp4"), stem.with_suffix(".npz")
+def _files(world: VizdoomWorld, clip: int) -> ClipFiles:
+    return ClipFiles.named(Path(_map_of(world, clip), f"{clip:06}"))
 
 
-def _row(world: World, clip: int, engine: str) -> Row:
+def _row(world: VizdoomWorld, engine: str, clip: int) -> Row:
     name = _map_of(world, clip)
-    video, known = (file.as_posix() for file in _files(world, Path(), clip))
-    rate = TICS_PER_SECOND / world.tics
-    return Row(
-        video,
+    return known_row(
+        _files(world, clip),
+        world="vizdoom",
         labels={"action": _action_of(clip), "map": name},
-        targets=dict.fromkeys(TARGETS, known),
-        source="vizdoom",
         group=name,
-        width=world.size,
-        height=world.size,
-        fps=rate,
+        targets=TARGETS,
+        size=world.size,
         frames=world.frames,
-        duration=world.frames / rate,
-        codec="h264",
-        flip=False,  # left and right are what the labels are about
+        rate=Fraction(TICS_PER_SECOND, world.tics),
         extra={"seed": str(world.seed), "clip": str(clip), "engine": engine},
     )

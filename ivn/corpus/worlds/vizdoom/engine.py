@@ -18,7 +18,7 @@ from typing import Any, Self
 import numpy as np
 from PIL import Image
 
-from ivn.corpus.worlds.moves import CameraPlan, Geometry, geometry, moved_as_planned
+from ivn.corpus.worlds.vizdoom.moves import CameraPlan, Geometry, geometry, moved_as_planned
 from ivn.errors import DataError, one_line
 
 # Distance from the plane of the camera, in map units, is about (depth + 0.5) * DEPTH_UNIT.
@@ -192,7 +192,7 @@ class Engine:
         )
 
     def enter(self, map_name: str, seed: int) -> None:
-        """Starts a map of :data:`ivn.corpus.worlds.options.ALL_MAPS` anew, ``seed`` below 2**31."""
+        """Starts a map of :data:`.options.ALL_MAPS` anew, with ``seed`` below 2**31."""
         viz = self._vizdoom
         try:
             self._game.set_seed(seed)
@@ -211,7 +211,7 @@ class Engine:
         Afterwards ``over`` says whether the map has to be entered again.
 
         Args:
-            start: result of :func:`ivn.corpus.worlds.moves.find_start`.
+            start: result of :func:`.moves.find_start`.
             planned: the commands.
             tics: tics from frame to frame.
         """

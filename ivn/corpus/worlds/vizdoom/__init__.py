@@ -1,0 +1,1 @@
+"""Walks through the maps of Freedoom, by VizDoom."""
