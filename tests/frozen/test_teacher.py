@@ -348,7 +348,12 @@ def test_a_missing_package_is_one_line_that_names_the_extra(monkeypatch, config,
 
 
 def test_settings_of_efficientnet_that_mean_nothing_are_refused(lite0):
-    for changes in (dict(taps=(1, 11)), dict(taps=(2,)), dict(image_size=100), dict(source="somewhere")):
+    for changes in (
+        dict(taps=(1, 11)),
+        dict(taps=(2,)),
+        dict(image_size=100),
+        dict(source="somewhere"),
+    ):
         with pytest.raises(ValueError, match="expected"):
             build_teacher(replace(EFFICIENTNET, weights="random", **changes))
 
