@@ -83,6 +83,12 @@ def test_configs_are_compared_a_line_a_field(ivn, tmp_path):
         "optim.lr    0.001  ->  0.5",
     ]
     assert ivn("config", "diff", file, file) == (0, "no difference\n", "")
+    # A run is named by its folder.
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "config.toml").write_bytes(Path(file).read_bytes())
+    assert ivn("config", run)[1] == ivn("config", file)[1]
+    assert ivn("config", "diff", run, file) == (0, "no difference\n", "")
     assert ivn("config", file)[1] == file.read_text()
 
 

@@ -1,10 +1,12 @@
 """``ivn config``: prints a config, or how two differ."""
 
 import shutil
+from pathlib import Path
 
 from ivn.config.presets import PRESETS, named_preset
 from ivn.config.run import Config, differences, help_text, override, read, to_toml
 from ivn.errors import UsageError
+from ivn.train import folder
 
 from .app import suggest_settings
 from .options import ShowConfig
@@ -31,7 +33,9 @@ def show_config(options: ShowConfig) -> int:
 
 
 def _named(name: str) -> Config:
-    """Returns the config of a preset, or of a file."""
+    """Returns the config of a preset, of a run, or of a file."""
+    if folder.is_run(Path(name)):
+        return read(Path(name) / folder.CONFIG)
     return read(name) if name.endswith(".toml") else named_preset(name)
 
 

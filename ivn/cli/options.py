@@ -78,8 +78,8 @@ class ShowConfig:
     the configs are not compared. The exit code is 0 either way.
 
     Attributes:
-        names: a preset or a saved FILE.toml; two of them behind diff; nothing for the names of the
-            presets.
+        names: a preset, a run or a saved FILE.toml; two of them behind diff; nothing for the names
+            of the presets.
         settings: settings to change in the config that is printed, as in ivn pretrain.
     """
 

@@ -8,11 +8,13 @@ from PIL import Image
 from .textures import texture
 
 OBJECTS = ("disc", "square", "triangle", "star", "ring", "cross", "bar", "crescent")
-_DARK = 15  # of 255, the level of an outline
+OUTLINES = (15, 240)  # of 255, the levels of an outline: dark or light
 _TILT = 0.3  # largest angle by which an object is turned, in radians; a bar is turned freely
 
 
-def drawn_object(rng: np.random.Generator, kind: str, family: str, radius: float) -> Image.Image:
+def drawn_object(
+    rng: np.random.Generator, kind: str, family: str, radius: float, outline: int
+) -> Image.Image:
     """Draws an object, a picture with transparency.
 
     Args:
@@ -20,6 +22,7 @@ def drawn_object(rng: np.random.Generator, kind: str, family: str, radius: float
         kind: one of :data:`OBJECTS`.
         family: family of its texture.
         radius: radius in samples.
+        outline: level of the outline, one of :data:`OUTLINES`.
     """
     inside = _shape(rng, kind, radius)
     core = inside.copy()
@@ -27,7 +30,7 @@ def drawn_object(rng: np.random.Generator, kind: str, family: str, radius: float
         for shift in (-2, 2):
             core &= np.roll(inside, shift, axis)
     colours = texture(rng, family, len(inside), 0.8 * radius)
-    colours[inside & ~core] = _DARK
+    colours[inside & ~core] = outline
     return Image.fromarray(np.dstack([colours, inside.astype(np.uint8) * 255]))
 
 

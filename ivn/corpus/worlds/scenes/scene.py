@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from PIL import Image
 
-from .objects import OBJECTS, drawn_object
+from .objects import OBJECTS, OUTLINES, drawn_object
 from .textures import TEXTURES, texture
 
 _HALF = math.sqrt(0.5)
@@ -185,8 +185,9 @@ def _objects(
     radius = _FINE * size * (1 - _HEIGHT) * rng.uniform(*_RADIUS)
     others = [family for family in TEXTURES if family != classes.texture]
     its_own, movers = rng.choice(others, 2, replace=False)
-    one = drawn_object(rng, classes.object, str(its_own), radius)
-    mover = drawn_object(rng, classes.object, str(movers), _LARGER * radius)
+    outline = int(rng.choice(OUTLINES))  # alike in a clip, so that no label shows in its brightness
+    one = drawn_object(rng, classes.object, str(its_own), radius, outline)
+    mover = drawn_object(rng, classes.object, str(movers), _LARGER * radius, outline)
     centre = rng.uniform(-_OFF_CENTRE, _OFF_CENTRE, 2)
     places = []
     for place in LAYOUTS[classes.layout]:
