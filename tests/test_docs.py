@@ -64,6 +64,12 @@ def test_every_command_and_the_code_of_quickstart_guides_and_api_work(tmp_path, 
     assert found["api.md"]["rows"].shape == (2, 3, 592)
 
 
+def test_the_readme_has_the_commands_of_a_fresh_machine_each_alone_in_a_block():
+    """And .ci/run takes its own from there."""
+    shown = [block.strip() for block in blocks("../README.md", "sh")]
+    assert {"make demo", "make test"} <= set(shown)
+
+
 def test_the_ten_lines_of_the_readme_work(capsys):
     exec("".join(blocks("../README.md", "python")), space := {})
     assert space["features"].shape == (8, 192)
