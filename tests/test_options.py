@@ -72,7 +72,6 @@ def test_the_standard_library_reads_the_same_options():
         place="here", out="x", sizes=(3, 4), kind="down", deep=True, workers=2
     )
     assert parse(Sort, ["here", "--out", "x"]) == Sort(place="here", out="x")
-    assert parse(Sort, ["--out", "x"], place="there") == Sort(place="there", out="x")
 
 
 @pytest.mark.parametrize(
