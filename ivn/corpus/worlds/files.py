@@ -3,6 +3,7 @@
 Both appear whole or not at all, the video last: a clip is complete when its video is there.
 """
 
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
@@ -18,6 +19,40 @@ if TYPE_CHECKING:
 _CODEC = "libx264"
 _SETTINGS = {"crf": "18", "preset": "veryfast", "bf": "0"}
 _KEY_FRAMES = 16
+
+
+@dataclass(frozen=True)
+class Take:
+    """A rendered clip: T frames of side S, and K boxes of objects in them.
+
+    Attributes:
+        frames: uint8 ``[T, S, S, 3]``, RGB.
+        depth: distance from the plane of the camera, ``[T, S, S]``, in the units of its world.
+        poses: position of the camera in each frame, ``[T, ...]``.
+        boxes: int16 ``[K, 4]``: left, top, right, bottom in pixels, the last two exclusive.
+        box_frame: int16 ``[K]``, number of the frame.
+        box_object: ``[K]``, number of the object, the same in all frames of its clip.
+        box_position: float32 ``[K, 3]``, position of the object.
+    """
+
+    frames: np.ndarray
+    depth: np.ndarray
+    poses: np.ndarray
+    boxes: np.ndarray
+    box_frame: np.ndarray
+    box_object: np.ndarray
+    box_position: np.ndarray
+
+    def truth(self) -> dict[str, Any]:
+        """Returns the arrays of the clip's npz by their names."""
+        return {
+            "depth": self.depth,
+            "pose": self.poses.astype(np.float32),
+            "boxes": self.boxes,
+            "box_frame": self.box_frame,
+            "box_object": self.box_object,
+            "box_position": self.box_position,
+        }
 
 
 def write_clip(

@@ -11,6 +11,8 @@ from dataclasses import dataclass, fields
 import numpy as np
 from PIL import Image
 
+from ivn.corpus.worlds.files import Take
+
 from .objects import OBJECTS, OUTLINES, drawn_object
 from .textures import TEXTURES, texture
 
@@ -84,28 +86,17 @@ assert tuple(CLASSES) == tuple(field.name for field in fields(Classes))
 
 
 @dataclass(frozen=True)
-class Scene:
+class Scene(Take):
     """A drawn clip.
+
+    Depth is float16; poses are float32 ``[T, 3]``: place and distance from the ground of the
+    camera. The last object of a scene is the one that moves; positions are place and height.
 
     Attributes:
         classes: the labels.
-        frames: uint8 ``[T, S, S, 3]``, RGB.
-        depth: float16 ``[T, S, S]``, distance from the camera's plane.
-        poses: float32 ``[T, 3]``: place and distance from the ground of the camera.
-        boxes: int16 ``[K, 4]``: left, top, right, bottom in pixels, the last two exclusive.
-        box_frame: int16 ``[K]``, number of the frame.
-        box_object: int16 ``[K]``, number of the object; the last of a scene is the one that moves.
-        box_position: float32 ``[K, 3]``: place and height of the object.
     """
 
     classes: Classes
-    frames: np.ndarray
-    depth: np.ndarray
-    poses: np.ndarray
-    boxes: np.ndarray
-    box_frame: np.ndarray
-    box_object: np.ndarray
-    box_position: np.ndarray
 
 
 def draw_classes(rng: np.random.Generator) -> Classes:
@@ -128,8 +119,9 @@ def draw_scene(rng: np.random.Generator, frames: int, size: int) -> Scene:
     # The middle of a border moves as far in a zoom as in a pan.
     distances = 1 - 2 * path * forward * times
     camera = np.outer(times, (right * path * size, down * path * size))
-    ground, canvas = _ground(rng, classes, size)
-    standing, places, mover = _objects(rng, classes, size, canvas)
+    ground = _ground(rng, classes, size)
+    standing = Image.new("RGBA", ground.size)
+    places, mover = _put_objects(rng, classes, size, standing)
     x, y, _ = CAMERA[classes.object_motion]
     start = rng.uniform(-_START, _START, 2) * size
     moving = start + np.outer(times, (x, y)) * rng.uniform(*_OBJECT_PATH) * size
@@ -152,7 +144,6 @@ def draw_scene(rng: np.random.Generator, frames: int, size: int) -> Scene:
         ]
     edges, numbers, objects, positions = zip(*boxes, strict=True) if boxes else ((),) * 4
     return Scene(
-        classes,
         np.stack(pictures),
         np.stack(depths).astype(np.float16),
         np.column_stack([camera, distances]).astype(np.float32),
@@ -160,27 +151,25 @@ def draw_scene(rng: np.random.Generator, frames: int, size: int) -> Scene:
         np.array(numbers, np.int16),
         np.array(objects, np.int16),
         np.array(positions, np.float32).reshape(-1, 3),
+        classes,
     )
 
 
-def _ground(
-    rng: np.random.Generator, classes: Classes, size: int
-) -> tuple[Image.Image, Image.Image]:
-    """Returns the ground, large enough for every path, and an empty layer of the same size."""
+def _ground(rng: np.random.Generator, classes: Classes, size: int) -> Image.Image:
+    """Returns the ground, large enough for every path of the camera."""
     farthest = max(high for _, high in SPEEDS.values())
     side = _FINE * (math.ceil(size * (1 + 2 * farthest)) + 2)
     period = _FINE * size * rng.uniform(*_PERIOD)
-    ground = Image.fromarray(texture(rng, classes.texture, side, period))
-    return ground, Image.new("RGBA", (side, side))
+    return Image.fromarray(texture(rng, classes.texture, side, period))
 
 
-def _objects(
+def _put_objects(
     rng: np.random.Generator, classes: Classes, size: int, layer: Image.Image
-) -> tuple[Image.Image, list[tuple[np.ndarray, int]], Image.Image]:
+) -> tuple[list[tuple[np.ndarray, int]], Image.Image]:
     """Puts the objects that stand onto a layer.
 
     Returns:
-        the layer, the place and the width in samples of each, and the object that moves.
+        Their places and widths in samples, and the object that moves.
     """
     radius = _FINE * size * (1 - _HEIGHT) * rng.uniform(*_RADIUS)
     others = [family for family in TEXTURES if family != classes.texture]
@@ -194,7 +183,7 @@ def _objects(
         where = (centre + np.array(place) * _SPACING) * size * (1 - _HEIGHT)
         _put(layer, one, where)
         places.append((where, one.width))
-    return layer, places, mover
+    return places, mover
 
 
 def _put(layer: Image.Image, one: Image.Image, place: np.ndarray) -> None:

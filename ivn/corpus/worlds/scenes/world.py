@@ -59,15 +59,7 @@ def _write(world: ScenesWorld, out: Path, clip: int) -> None:
     """Writes a clip's files."""
     scene = draw_scene(_generator(world, clip), world.frames, world.size)
     files = _files(clip).below(out)
-    truth = {
-        "depth": scene.depth,
-        "pose": scene.poses,
-        "boxes": scene.boxes,
-        "box_frame": scene.box_frame,
-        "box_object": scene.box_object,
-        "box_position": scene.box_position,
-    }
-    write_clip(files.video, files.known, scene.frames, RATE, truth)
+    write_clip(files.video, files.known, scene.frames, RATE, scene.truth())
 
 
 def _generator(world: ScenesWorld, clip: int) -> np.random.Generator:

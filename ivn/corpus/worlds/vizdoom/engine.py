@@ -18,6 +18,7 @@ from typing import Any, Self
 import numpy as np
 from PIL import Image
 
+from ivn.corpus.worlds.files import Take
 from ivn.corpus.worlds.vizdoom.moves import CameraPlan, Geometry, geometry, moved_as_planned
 from ivn.errors import DataError, one_line
 
@@ -59,28 +60,20 @@ os.execv(sys.argv[2], sys.argv[2:])
 
 
 @dataclass(frozen=True)
-class Take:
-    """A rendered clip.
+class Walk(Take):
+    """A rendered clip of a walk.
+
+    Depth is uint8, see :data:`DEPTH_UNIT`; poses are float64 ``[T, 4]``: x, y and height of the eye
+    in map units, angle in degrees. Objects have an int32 number, and positions in map units.
 
     Attributes:
-        frames: uint8 ``[T, S, S, 3]``, RGB.
-        depth: uint8 ``[T, S, S]``, see :data:`DEPTH_UNIT`.
-        poses: float64 ``[T, 4]``: x, y and height of the eye in map units, angle in degrees.
-        boxes: int16 ``[K, 4]``: left, top, right, bottom in pixels, the last two exclusive.
-        box_frame: int16 ``[K]``, number of the frame.
-        box_object: int32 ``[K]``, number of the object, the same in all frames of its clip.
-        box_position: float32 ``[K, 3]``, position of the object, in map units.
         box_name: ``[K]``, kind of the object.
     """
 
-    frames: np.ndarray
-    depth: np.ndarray
-    poses: np.ndarray
-    boxes: np.ndarray
-    box_frame: np.ndarray
-    box_object: np.ndarray
-    box_position: np.ndarray
     box_name: np.ndarray
+
+    def truth(self) -> dict[str, Any]:
+        return super().truth() | {"box_name": self.box_name}
 
 
 def screen_for(size: int) -> tuple[int, int]:
@@ -205,7 +198,7 @@ class Engine:
 
     def take(
         self, start: tuple[float, float, float, float], planned: CameraPlan, tics: int
-    ) -> Take | None:
+    ) -> Walk | None:
         """Renders a clip in the map as it is; None if the plan could not be kept.
 
         Afterwards ``over`` says whether the map has to be entered again.
@@ -279,9 +272,9 @@ def _worth_seeing(frame: np.ndarray, depth: np.ndarray) -> bool:
     return bool(frame.mean() >= _DARK and (depth == 0).mean() < _VOID)
 
 
-def _joined(views: list[tuple[np.ndarray, ...]]) -> Take:
+def _joined(views: list[tuple[np.ndarray, ...]]) -> Walk:
     frames, depth, poses, boxes, objects, places, names = zip(*views, strict=True)
-    return Take(
+    return Walk(
         np.stack(frames),
         np.stack(depth),
         np.stack(poses),

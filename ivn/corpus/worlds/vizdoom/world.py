@@ -17,10 +17,9 @@ import numpy as np
 
 from ivn.corpus.worlds.files import write_clip
 from ivn.corpus.worlds.rendering import ClipFiles, Rendered, Report, known_row, render_missing
-from ivn.corpus.worlds.vizdoom.engine import PREROLL_TICS, Engine, Take, imported
+from ivn.corpus.worlds.vizdoom.engine import PREROLL_TICS, Engine, imported
 from ivn.corpus.worlds.vizdoom.moves import (
     ACTIONS,
-    CameraPlan,
     Geometry,
     clip_key,
     find_start,
@@ -103,7 +102,8 @@ class _Studio(ExitStack):
             if take is not None:
                 files = _files(world, clip).below(self.out)
                 rate = Fraction(TICS_PER_SECOND, world.tics)
-                write_clip(files.video, files.known, take.frames, rate, _truth(take, planned))
+                truth = take.truth() | {"actions": planned.commands.astype(np.float32)}
+                write_clip(files.video, files.known, take.frames, rate, truth)
                 return draw
         raise DataError(
             f"{name} has no room for {world.frames} frames of {action} at {world.fps} a second "
@@ -124,26 +124,6 @@ class _Studio(ExitStack):
             engine = Engine(self.world.size, name, with_geometry=with_geometry)
             engines[wad] = self.enter_context(engine)
         return engines[wad]
-
-
-def _truth(take: Take, planned: CameraPlan) -> dict[str, np.ndarray]:
-    """Returns the arrays of a clip's npz.
-
-    They are ``depth`` uint8 ``[T, S, S]``, ``pose`` float32 ``[T, 4]`` (x, y, height of the eye,
-    angle), ``actions`` float32 ``[T, 3]`` (push forward, push to the right, degrees a tic to the
-    left; from frame t on), ``boxes`` int16 ``[K, 4]`` (left, top, right, bottom) and of each box
-    ``box_frame``, ``box_object``, ``box_position``, ``box_name``.
-    """
-    return {
-        "depth": take.depth,
-        "pose": take.poses.astype(np.float32),
-        "actions": planned.commands.astype(np.float32),
-        "boxes": take.boxes,
-        "box_frame": take.box_frame,
-        "box_object": take.box_object,
-        "box_position": take.box_position,
-        "box_name": take.box_name,
-    }
 
 
 def _action_of(clip: int) -> str:
